@@ -1,0 +1,123 @@
+//! The facts of an order's life, under the names and fields that they are stored and published with.
+//!
+//! Amounts are integers of minor units here; the wire form with decimals is [`super::money::Currency::to_json`].
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::ids::{OrderId, PaymentId, ProductId, Reason, RefundId, TrackingNumber, UserId};
+use super::money::Money;
+
+/// A fact about one order. Serialised as `{"type": …, "data": {…}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum OrderEvent {
+    /// The order exists from here on; always the first event of its stream.
+    OrderCreated {
+        /// The order.
+        order_id: OrderId,
+        /// Its owner.
+        user_id: UserId,
+        /// What was ordered, never empty.
+        items: Vec<Item>,
+        /// Σ price × quantity, positive.
+        total: Money,
+        /// When.
+        created_at: DateTime<Utc>,
+    },
+    /// The total was captured.
+    OrderPaid {
+        /// The order.
+        order_id: OrderId,
+        /// The provider's name of the payment.
+        payment_id: PaymentId,
+        /// The captured amount, equal to the total.
+        amount: Money,
+        /// When.
+        paid_at: DateTime<Utc>,
+    },
+    /// The parcel is on its way.
+    OrderShipped {
+        /// The order.
+        order_id: OrderId,
+        /// The carrier's name of the parcel.
+        tracking_number: TrackingNumber,
+        /// When.
+        shipped_at: DateTime<Utc>,
+    },
+    /// The parcel has arrived.
+    OrderDelivered {
+        /// The order.
+        order_id: OrderId,
+        /// When.
+        delivered_at: DateTime<Utc>,
+    },
+    /// Nobody will ship this any more.
+    OrderCancelled {
+        /// The order.
+        order_id: OrderId,
+        /// Why.
+        reason: Reason,
+        /// When.
+        cancelled_at: DateTime<Utc>,
+    },
+    /// A payment was taken on, and the provider has yet to say whether it holds.
+    OrderPaymentDeferred {
+        /// The order.
+        order_id: OrderId,
+        /// The provider's name of the payment.
+        payment_id: PaymentId,
+        /// The amount that the caller named, equal to the total.
+        amount: Money,
+        /// When.
+        deferred_at: DateTime<Utc>,
+    },
+    /// The provider said no to a payment.
+    OrderPaymentRejected {
+        /// The order.
+        order_id: OrderId,
+        /// The provider's name of the payment.
+        payment_id: PaymentId,
+        /// Why.
+        reason: Reason,
+        /// When.
+        rejected_at: DateTime<Utc>,
+    },
+    /// Money was captured that the shop may not keep.
+    OrderRefundDue {
+        /// The order.
+        order_id: OrderId,
+        /// The payment to give back.
+        payment_id: PaymentId,
+        /// How much of it.
+        amount: Money,
+        /// Why.
+        reason: Reason,
+        /// When.
+        due_at: DateTime<Utc>,
+    },
+    /// The money went back.
+    OrderRefunded {
+        /// The order.
+        order_id: OrderId,
+        /// The payment that was given back.
+        payment_id: PaymentId,
+        /// The provider's name of the refund.
+        refund_id: RefundId,
+        /// How much went back.
+        amount: Money,
+        /// When.
+        refunded_at: DateTime<Utc>,
+    },
+}
+
+/// One line of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// What.
+    pub product_id: ProductId,
+    /// How many, 1–10,000.
+    pub quantity: u32,
+    /// For how much apiece.
+    pub price: Money,
+}

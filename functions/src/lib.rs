@@ -1,0 +1,1 @@
+//! The edge that the functions share.
