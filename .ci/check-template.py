@@ -50,16 +50,14 @@ def main():
         TemplateContent(translated, "translated.json"), ValidateConfig(parameter_overrides=PARAMETERS)
     )
     rank = [Severity.DEBUG, Severity.INFO, Severity.WARN, Severity.ERROR, Severity.FATAL].index
-    bad = 0
-    for finding in report.diagnostics:
-        if rank(finding.severity) >= rank(Severity.WARN):
-            bad += 1
+    bad = [finding for finding in report.diagnostics if rank(finding.severity) >= rank(Severity.WARN)]
+    for finding in bad:
         where = finding.entity.logical_id if finding.entity else "template"
         print(f"{finding.severity.name} {finding.rule_id} {where} {finding.property_path or ''}: {finding.message}")
     if report.status != ReportStatus.OK:
         print(f"the validator did not finish: {report.status.name}")
         return 1
-    print(f"template.yaml: {report.metadata.resources_scanned if hasattr(report.metadata, 'resources_scanned') else ''} resources, {bad} findings of WARN or above")
+    print(f"template.yaml: {report.metadata.resources_scanned} resources, {len(bad)} findings of WARN or above")
     return 1 if bad else 0
 
 
