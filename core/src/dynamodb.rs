@@ -1,0 +1,21 @@
+//! How DynamoDB is called while somebody waits for the answer.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::Builder;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+
+/// Sets time-outs and retries for commands and queries.
+///
+/// DynamoDB answers in milliseconds: what takes a second was lost, so an attempt ends then and the SDK makes another,
+/// three in all and three seconds at most. Throttling and 5xx are retried the same way.
+pub fn for_requests(config: Builder) -> Builder {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_millis(500))
+        .operation_attempt_timeout(Duration::from_secs(1))
+        .operation_timeout(Duration::from_secs(3))
+        .build();
+    let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(25));
+    config.timeout_config(timeouts).retry_config(retries)
+}

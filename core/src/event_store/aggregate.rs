@@ -1,0 +1,59 @@
+//! What the store asks of the thing whose facts it keeps.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A state that is the fold of its events.
+///
+/// `Default` is the state before the first event. The serialised form is what snapshots hold: raise
+/// [`Aggregate::SNAPSHOT_SCHEMA`] whenever it, or the meaning of [`Aggregate::apply`], changes, and snapshots of the
+/// other schema are passed over.
+pub trait Aggregate:
+    Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// The facts.
+    type Event: Clone + Debug + PartialEq + Send + Sync + 'static;
+    /// What one commit answers to whoever asked for it: kept, compactly, for repeats of the same request.
+    type Outcome: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// An event that cannot follow the state it is applied to.
+    type TransitionError: Error + Send + Sync + 'static;
+    /// A stored event that this program cannot read.
+    type DecodeError: Error + Send + Sync + 'static;
+
+    /// The schema of the serialised state.
+    const SNAPSHOT_SCHEMA: u32;
+
+    /// Moves the state by one event.
+    ///
+    /// # Errors
+    /// The event cannot follow: the stream is corrupt, and the state must not be used any further.
+    fn apply(&mut self, event: &Self::Event) -> Result<(), Self::TransitionError>;
+
+    /// What a commit of `events` that led to this state answers. `events` is empty for a command that was already
+    /// satisfied.
+    fn outcome(&self, events: &[Self::Event]) -> Self::Outcome;
+
+    /// The stored form of an event, in its newest schema.
+    fn encode(event: &Self::Event) -> StoredEvent;
+
+    /// Reads a stored event of any schema up to the newest, upcasting it one to one.
+    ///
+    /// # Errors
+    /// An unknown type or a newer schema; the event is never skipped.
+    fn decode(stored: StoredEvent) -> Result<Self::Event, Self::DecodeError>;
+}
+
+/// An event as the table holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredEvent {
+    /// The name of the fact.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The schema that `data` follows, from 1.
+    pub schema: u32,
+    /// The fields. No floating point numbers.
+    pub data: serde_json::Value,
+}

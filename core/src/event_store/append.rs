@@ -1,0 +1,86 @@
+//! The one place that writes to the event table.
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use serde_dynamo::Item;
+
+use super::aggregate::Aggregate;
+use super::commit::{Commit, CommitError};
+use super::load::StoreError;
+use super::size::{MAX_ITEM_BYTES, item_bytes};
+use super::stream::Stream;
+use super::{EventStore, snapshot};
+
+/// What became of a write.
+pub(super) enum Appended<E> {
+    /// Stored, by this call.
+    Stored,
+    /// The version holds this commit: somebody else's, or our own from an attempt whose answer was lost.
+    Taken(Box<Commit<E>>),
+    /// DynamoDB refused the last attempt for good (throttled, not allowed, …).
+    Refused(StoreError),
+    /// Nobody said whether it was stored.
+    Unknown(StoreError),
+}
+
+/// A commit that is never sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsendable {
+    #[error("the commit would take {bytes} bytes, and an item may take {MAX_ITEM_BYTES}")]
+    TooLarge { bytes: usize },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl<A: Aggregate> EventStore<A> {
+    /// Stores `commit`, which leads to `next`, if its version is still free.
+    pub(super) async fn append(
+        &self,
+        commit: &Commit<A::Event>,
+        next: &Stream<A>,
+    ) -> Result<Appended<A::Event>, Unsendable> {
+        let item = self.item_of(commit, next)?;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item.into()))
+            .condition_expression("attribute_not_exists(stream_id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send();
+        let Err(error) = put.await else { return Ok(Appended::Stored) };
+        let refused = error.raw_response().is_some_and(|response| response.status().is_client_error());
+        match error {
+            SdkError::ServiceError(context) if context.err().is_conditional_check_failed_exception() => {
+                let PutItemError::ConditionalCheckFailedException(failed) = context.into_err() else {
+                    unreachable!("the guard of this arm names the variant")
+                };
+                let found = Commit::from_item::<A>(Item::from(failed.item.unwrap_or_default()));
+                Ok(Appended::Taken(Box::new(found.map_err(StoreError::Unreadable)?)))
+            }
+            error if refused => Ok(Appended::Refused(StoreError::unavailable(error))),
+            error => Ok(Appended::Unknown(StoreError::unavailable(error))),
+        }
+    }
+
+    /// The commit's item, with a snapshot when one is due and has room.
+    fn item_of(&self, commit: &Commit<A::Event>, next: &Stream<A>) -> Result<Item, Unsendable> {
+        let malformed = |source| {
+            let (stream, version) = (commit.stream.to_string(), commit.first);
+            StoreError::Unreadable(CommitError::Malformed { stream, version, source })
+        };
+        let mut item = commit.to_item::<A>().map_err(malformed)?;
+        let bytes = item_bytes(&item);
+        if bytes > MAX_ITEM_BYTES {
+            return Err(Unsendable::TooLarge { bytes });
+        }
+        if snapshot::is_due(commit, self.snapshot_every) {
+            snapshot::put(next, &mut item).map_err(malformed)?;
+            if item_bytes(&item) > MAX_ITEM_BYTES {
+                snapshot::detach(&mut item);
+            }
+        }
+        Ok(item)
+    }
+}

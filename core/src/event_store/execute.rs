@@ -1,0 +1,255 @@
+//! Running a command on a stream: decide, append, settle.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::EventStore;
+use super::aggregate::Aggregate;
+use super::append::{Appended, Unsendable};
+use super::commit::{Commit, Metadata, Version};
+use super::idempotency::CommitKey;
+use super::load::{Consistency, Loaded, StoreError};
+use super::stream::Stream;
+
+/// How often another writer may come first before the caller is told so.
+const MAX_CONFLICTS: u32 = 40;
+/// How often a write may go unanswered, with nothing found, before the caller is told so.
+const MAX_UNKNOWN: u32 = 3;
+/// The wait before a tail is read is a random part of this, doubled for each further conflict …
+const BACKOFF_BASE: Duration = Duration::from_millis(10);
+/// … up to this ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter").
+const BACKOFF_CAP: Duration = Duration::from_millis(640);
+
+/// What a command brings along, whatever it decides.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The identity of the commit.
+    pub key: CommitKey,
+    /// Who and why. The store fills in the request's fingerprint itself.
+    pub metadata: Metadata,
+    /// The version that the caller believes to be the newest, if it matters to them.
+    pub if_match: Option<Version>,
+    /// The time of the request, read once.
+    pub now: DateTime<Utc>,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+}
+
+/// A command that has been run.
+#[derive(Clone, Debug)]
+pub struct Executed<A: Aggregate> {
+    /// The version that answers the command: of its commit's last event.
+    pub version: Version,
+    /// What the command's commit answers.
+    pub outcome: A::Outcome,
+    /// How it came about.
+    pub settled: Settled,
+    /// The stream as it was last seen: at [`Executed::version`], or, for a repeat, later.
+    pub stream: Stream<A>,
+}
+
+/// How a command came to its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// By a commit of this run.
+    Stored,
+    /// By the commit of an earlier run of the same request.
+    Replayed,
+    /// Without a commit: there was nothing left to do.
+    Unchanged,
+}
+
+/// A command that was not run, or of which nobody knows.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError<R> {
+    /// The rules say no. Decided on a strongly consistent read; nothing was stored.
+    #[error("refused")]
+    Refused(R),
+    /// The stream is not at the version that the caller named. Nothing was stored.
+    #[error("the stream is at version {current}")]
+    PreconditionFailed {
+        /// Where it is.
+        current: Version,
+    },
+    /// The idempotency key belongs to another request. Nothing was stored; the caller takes a new key.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// Other writers always came first. Nothing was stored; the caller tries again later.
+    #[error("other writers always came first")]
+    Contended,
+    /// It could not be found out whether the commit was stored. A repeat with the same idempotency key settles it.
+    #[error("it is not known whether the commit was stored")]
+    OutcomeUnknown(#[source] StoreError),
+    /// The commit is larger than an item may be. Nothing was stored.
+    #[error("the commit would take {bytes} bytes")]
+    TooLarge {
+        /// How large.
+        bytes: usize,
+    },
+    /// The store could not do its work; nothing was stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl<R> From<Unsendable> for ExecuteError<R> {
+    fn from(unsendable: Unsendable) -> Self {
+        match unsendable {
+            Unsendable::TooLarge { bytes } => Self::TooLarge { bytes },
+            Unsendable::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the caller's deadline has passed")]
+struct DeadlinePassed;
+
+impl<A: Aggregate> EventStore<A> {
+    /// Runs a command on a stream that was loaded: `decide` turns the state into events, as often as other writers
+    /// make it necessary.
+    ///
+    /// The order of checks is replay, `if_match`, `decide`. What says no is decided again on a strongly consistent
+    /// read before it is told. Cost beside the load: one write, and one more for each writer that came first.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn execute<R>(
+        &self,
+        loaded: Loaded<A>,
+        request: &Request,
+        decide: impl Fn(&A) -> Result<Vec<A::Event>, R>,
+    ) -> Result<Executed<A>, ExecuteError<R>> {
+        let Loaded { mut stream, mut consistency } = loaded;
+        let (mut conflicts, mut unknown) = (0, 0);
+        loop {
+            if let Some(replayed) = replay(&stream, request)? {
+                return Ok(replayed);
+            }
+            let verdict = match request.if_match {
+                Some(version) if version != stream.head => {
+                    Err(ExecuteError::PreconditionFailed { current: stream.head })
+                }
+                _ => decide(&stream.state).map_err(ExecuteError::Refused),
+            };
+            let events = match verdict {
+                Ok(events) if !events.is_empty() => events,
+                told if consistency == Consistency::Strong => return told.map(|_| unchanged(stream)),
+                _ => {
+                    Loaded { stream, consistency } = self.load_strongly(&stream, request.deadline).await?;
+                    continue;
+                }
+            };
+            let (commit, next) = stream.advance(events, request).map_err(StoreError::from)?;
+            let appended = timeout_at(request.deadline, self.append(&commit, &next))
+                .await
+                .unwrap_or_else(|_| Ok(Appended::Unknown(StoreError::unavailable(DeadlinePassed))))?;
+            let failure = match appended {
+                Appended::Stored => return Ok(stored(next, &commit)),
+                Appended::Taken(found) => {
+                    if let Some(settled) = follow(&mut stream, [*found], request)? {
+                        return Ok(settled);
+                    }
+                    conflicts += 1;
+                    // The commit that came first is in hand: the first retry needs neither a wait nor a read.
+                    if conflicts == 1 {
+                        continue;
+                    }
+                    if conflicts > MAX_CONFLICTS || !back_off(conflicts - 1, request.deadline).await {
+                        return Err(ExecuteError::Contended);
+                    }
+                    None
+                }
+                Appended::Refused(error) => Some(ExecuteError::Store(error)),
+                Appended::Unknown(error) => {
+                    unknown += 1;
+                    Some(ExecuteError::OutcomeUnknown(error)).filter(|_| unknown >= MAX_UNKNOWN)
+                }
+            };
+            // Whatever was not answered, or not by the newest commit, the tail of the stream knows.
+            let ambiguous = unknown > 0 || failure.is_some();
+            let tail = match timeout_at(request.deadline, self.commits_after(&stream.id, stream.head)).await {
+                Ok(Ok(tail)) => tail,
+                Ok(Err(error)) if ambiguous => return Err(ExecuteError::OutcomeUnknown(error)),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) if ambiguous => {
+                    return Err(ExecuteError::OutcomeUnknown(StoreError::unavailable(DeadlinePassed)));
+                }
+                Err(_) => return Err(ExecuteError::Contended),
+            };
+            if let Some(settled) = follow(&mut stream, tail, request)? {
+                return Ok(settled);
+            }
+            consistency = Consistency::Strong;
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
+        }
+    }
+
+    async fn load_strongly(&self, stream: &Stream<A>, deadline: Instant) -> Result<Loaded<A>, StoreError> {
+        timeout_at(deadline, self.load(&stream.id, Consistency::Strong))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::unavailable(DeadlinePassed)))
+    }
+}
+
+/// The answer of an earlier run of the same request, if the stream remembers one.
+fn replay<A: Aggregate, R>(stream: &Stream<A>, request: &Request) -> Result<Option<Executed<A>>, ExecuteError<R>> {
+    let Some(request_hash) = request.key.request_hash else { return Ok(None) };
+    match stream.remembered.find(request.key.id) {
+        None => Ok(None),
+        Some(commit) if commit.request_hash != request_hash => Err(ExecuteError::KeyReused),
+        Some(commit) => Ok(Some(Executed {
+            version: commit.version,
+            outcome: commit.outcome.clone(),
+            settled: Settled::Replayed,
+            stream: stream.clone(),
+        })),
+    }
+}
+
+/// Moves the stream by commits that others, or lost attempts of our own, have stored. Our own among them settles the
+/// command.
+fn follow<A: Aggregate, R>(
+    stream: &mut Stream<A>,
+    commits: impl IntoIterator<Item = Commit<A::Event>>,
+    request: &Request,
+) -> Result<Option<Executed<A>>, ExecuteError<R>> {
+    for commit in commits {
+        stream.apply(&commit).map_err(StoreError::from)?;
+        if commit.id != request.key.id {
+            continue;
+        }
+        if commit.metadata.request_hash != request.key.request_hash {
+            return Err(ExecuteError::KeyReused);
+        }
+        let ours = commit.metadata.causation_id == request.metadata.causation_id;
+        let mut executed = stored(stream.clone(), &commit);
+        executed.settled = if ours { Settled::Stored } else { Settled::Replayed };
+        return Ok(Some(executed));
+    }
+    Ok(None)
+}
+
+fn stored<A: Aggregate>(stream: Stream<A>, commit: &Commit<A::Event>) -> Executed<A> {
+    let outcome = stream.state.outcome(&commit.events);
+    Executed { version: stream.head, outcome, settled: Settled::Stored, stream }
+}
+
+fn unchanged<A: Aggregate>(stream: Stream<A>) -> Executed<A> {
+    let outcome = stream.state.outcome(&[]);
+    Executed { version: stream.head, outcome, settled: Settled::Unchanged, stream }
+}
+
+/// Waits a random part of the next interval; false when the deadline comes before its end.
+async fn back_off(round: u32, deadline: Instant) -> bool {
+    let ceiling = BACKOFF_BASE.saturating_mul(2_u32.saturating_pow(round - 1)).min(BACKOFF_CAP);
+    let wait = ceiling.mul_f64(fastrand::f64());
+    if Instant::now() + wait >= deadline {
+        return false;
+    }
+    sleep(wait).await;
+    true
+}

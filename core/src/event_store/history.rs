@@ -1,0 +1,73 @@
+//! Reading a stream forwards: the commits themselves, in order.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_dynamo::Item;
+
+use super::EventStore;
+use super::aggregate::Aggregate;
+use super::commit::{Commit, StoredCommit, StreamId, Version};
+use super::load::StoreError;
+use super::stream::CorruptStream;
+
+/// Some commits of a stream, oldest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<E> {
+    /// The commits.
+    pub commits: Vec<Commit<E>>,
+    /// The version to go on after; none at the end.
+    pub next: Option<Version>,
+}
+
+impl<A: Aggregate> EventStore<A> {
+    /// Every commit above `after`, which is 0 or the last version of a commit, read strongly: what a reader at that
+    /// version has to catch up on.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn commits_after(&self, id: &StreamId, after: Version) -> Result<Vec<Commit<A::Event>>, StoreError> {
+        Ok(self.page_after(id, after, usize::MAX).await?.commits)
+    }
+
+    /// At most `limit` commits (at least 1), read strongly, that begin above `after`, which is 0 or the last version of a commit.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn page_after(&self, id: &StreamId, after: Version, limit: usize) -> Result<Page<A::Event>, StoreError> {
+        let mut commits: Vec<Commit<A::Event>> = Vec::new();
+        let mut start = None;
+        loop {
+            let room = limit.max(1) - commits.len();
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("stream_id = :stream AND version > :after")
+                .expression_attribute_values(":stream", AttributeValue::S(id.to_string()))
+                .expression_attribute_values(":after", AttributeValue::N(after.to_string()))
+                .consistent_read(true)
+                .set_limit(i32::try_from(room).ok())
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(StoreError::unavailable)?;
+            for item in answer.items.unwrap_or_default() {
+                let commit = StoredCommit::from_item(Item::from(item))?.decode::<A>()?;
+                check_follows(id, commits.last().map_or(after, Commit::last), commit.first)?;
+                commits.push(commit);
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || commits.len() >= limit.max(1) {
+                let next = start.and(commits.last().map(Commit::last));
+                return Ok(Page { commits, next });
+            }
+        }
+    }
+}
+
+fn check_follows(id: &StreamId, last: Version, next: Version) -> Result<(), CorruptStream> {
+    if next == last + 1 {
+        return Ok(());
+    }
+    let why = format!("the commit after version {last} begins at {next}");
+    Err(CorruptStream { stream: id.clone(), version: last + 1, why })
+}

@@ -1,0 +1,226 @@
+//! Reading a stream back: newest commit first, as far as a snapshot or the first version.
+
+use std::error::Error;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
+use serde_dynamo::Item;
+
+use super::aggregate::Aggregate;
+use super::commit::{Commit, CommitError, StoredCommit, StreamId, Version};
+use super::stream::{CorruptStream, Stream};
+use super::{EventStore, snapshot};
+
+/// The most commits that are asked for in one page; DynamoDB ends a page at 1 MB in any case.
+const MAX_PAGE: i32 = 1_000;
+
+/// How a read may relate to the writes before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Half the price; may be any number of commits behind.
+    Eventual,
+    /// Sees every commit that was stored before the read began.
+    Strong,
+}
+
+/// The point up to which a stream is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// All of it.
+    Head,
+    /// The event of this version, even in the middle of a commit.
+    Version(Version),
+    /// The last commit that was recorded at this time or before.
+    Time(DateTime<Utc>),
+}
+
+/// A stream, and how fresh it is.
+#[derive(Clone, Debug)]
+pub struct Loaded<A: Aggregate> {
+    pub(super) stream: Stream<A>,
+    pub(super) consistency: Consistency,
+}
+
+impl<A: Aggregate> Loaded<A> {
+    /// A stream that nobody can have written to yet, since its name is new: no read is needed. When that turns out
+    /// wrong, the conditional write says so.
+    pub fn new_stream(id: StreamId) -> Self {
+        Self { stream: Stream::empty(id), consistency: Consistency::Strong }
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &Stream<A> {
+        &self.stream
+    }
+}
+
+/// The store could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// DynamoDB did not answer, or not with a result; the SDK has retried already. The caller tries again later.
+    #[error("the event table does not answer")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The stream contradicts itself. Trying again does not help: raise an alarm.
+    #[error(transparent)]
+    Corrupt(#[from] CorruptStream),
+    /// A commit of a newer program, or no commit at all. Trying again does not help before the next deployment.
+    #[error(transparent)]
+    Unreadable(#[from] CommitError),
+}
+
+impl StoreError {
+    pub(super) fn unavailable(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+/// A read found a commit without the one before it.
+struct Hole {
+    missing: Version,
+}
+
+impl<A: Aggregate> EventStore<A> {
+    /// The whole stream; an empty one if there is none of this name.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn load(&self, id: &StreamId, consistency: Consistency) -> Result<Loaded<A>, StoreError> {
+        self.load_until(id, Until::Head, consistency).await
+    }
+
+    /// The stream as it was at some point. If it never got there it is returned as it is: compare the version.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn load_until(
+        &self,
+        id: &StreamId,
+        until: Until,
+        consistency: Consistency,
+    ) -> Result<Loaded<A>, StoreError> {
+        let loaded = |stream, consistency| Loaded { stream, consistency };
+        if consistency == Consistency::Eventual {
+            // Pages of an eventually consistent read can come from replicas of different age; a hole between them
+            // says nothing about the stream.
+            if let Ok(stream) = self.read_back(id, until, consistency).await? {
+                return Ok(loaded(stream, consistency));
+            }
+        }
+        match self.read_back(id, until, Consistency::Strong).await? {
+            Ok(stream) => Ok(loaded(stream, Consistency::Strong)),
+            Err(Hole { missing }) => {
+                let why = "a commit is missing".into();
+                Err(CorruptStream { stream: id.clone(), version: missing, why }.into())
+            }
+        }
+    }
+
+    async fn read_back(
+        &self,
+        id: &StreamId,
+        until: Until,
+        consistency: Consistency,
+    ) -> Result<Result<Stream<A>, Hole>, StoreError> {
+        let mut back = Backwards { until, newer: Vec::new(), expected_last: None };
+        let mut page = i32::try_from(self.snapshot_every.get()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        let mut start = None;
+        loop {
+            let answer = self.page_back(id, until, consistency, page, start).await?;
+            for item in answer.items.unwrap_or_default() {
+                match back.take(Item::from(item))? {
+                    Step::Older => {}
+                    Step::Hole(hole) => return Ok(Err(hole)),
+                    Step::Base(base) => return back.fold(base).map(Ok),
+                }
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+            page = page.saturating_mul(2).min(MAX_PAGE);
+        }
+        match back.expected_last {
+            Some(missing) => Ok(Err(Hole { missing })),
+            None => Ok(Ok(Stream::empty(id.clone()))),
+        }
+    }
+
+    async fn page_back(
+        &self,
+        id: &StreamId,
+        until: Until,
+        consistency: Consistency,
+        limit: i32,
+        start: Option<std::collections::HashMap<String, AttributeValue>>,
+    ) -> Result<aws_sdk_dynamodb::operation::query::QueryOutput, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .expression_attribute_values(":stream", AttributeValue::S(id.to_string()))
+            .scan_index_forward(false)
+            .consistent_read(consistency == Consistency::Strong)
+            .limit(limit)
+            .set_exclusive_start_key(start);
+        let query = match until {
+            Until::Version(version) => query
+                .key_condition_expression("stream_id = :stream AND version <= :version")
+                .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
+            Until::Head | Until::Time(_) => query.key_condition_expression("stream_id = :stream"),
+        };
+        query.send().await.map_err(StoreError::unavailable)
+    }
+}
+
+/// A walk from the newest commit to the oldest one needed.
+struct Backwards {
+    until: Until,
+    /// The commits that are folded onto the base, newest first.
+    newer: Vec<StoredCommit>,
+    /// Where the next older commit must end.
+    expected_last: Option<Version>,
+}
+
+enum Step<A: Aggregate> {
+    /// Go on with the next older commit.
+    Older,
+    /// The walk has met what everything newer is folded onto.
+    Base(Stream<A>),
+    Hole(Hole),
+}
+
+impl Backwards {
+    fn take<A: Aggregate>(&mut self, mut item: Item) -> Result<Step<A>, CommitError> {
+        let detached = snapshot::detach(&mut item);
+        let mut commit = StoredCommit::from_item(item)?;
+        if let Some(missing) = self.expected_last.filter(|last| *last != commit.last()) {
+            return Ok(Step::Hole(Hole { missing }));
+        }
+        let first = commit.version;
+        self.expected_last = Some(first - 1);
+        let wanted = match self.until {
+            Until::Head => commit.events.len(),
+            Until::Version(version) => usize::try_from(version + 1 - first).unwrap_or(usize::MAX),
+            Until::Time(time) if commit.recorded_at > time => 0,
+            Until::Time(_) => commit.events.len(),
+        };
+        let whole = wanted >= commit.events.len();
+        if let Some(stream) = detached.filter(|_| whole).and_then(|snapshot| snapshot::read(snapshot, &commit)) {
+            return Ok(Step::Base(stream));
+        }
+        commit.events.truncate(wanted);
+        let id = commit.stream_id.clone();
+        if !commit.events.is_empty() {
+            self.newer.push(commit);
+        }
+        Ok(if first == 1 { Step::Base(Stream::empty(id)) } else { Step::Older })
+    }
+
+    fn fold<A: Aggregate>(self, mut stream: Stream<A>) -> Result<Stream<A>, StoreError> {
+        for commit in self.newer.into_iter().rev() {
+            let commit: Commit<A::Event> = commit.decode::<A>()?;
+            stream.apply(&commit)?;
+        }
+        Ok(stream)
+    }
+}

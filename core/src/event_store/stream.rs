@@ -1,0 +1,104 @@
+//! A stream as it was read: the aggregate's state, its head, and what is remembered of its commits.
+
+use chrono::{DateTime, Utc};
+
+use super::aggregate::Aggregate;
+use super::commit::{Commit, StreamId, Version};
+use super::execute::Request;
+use super::remembered::{KeyedCommit, Remembered};
+
+/// The fold of a stream's commits up to its head.
+///
+/// The head comes from a read or from a commit that was stored, and from nowhere else; that is what keeps streams free
+/// of gaps and overlaps, so nothing outside the store can set it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stream<A: Aggregate> {
+    pub(super) id: StreamId,
+    pub(super) state: A,
+    pub(super) head: Version,
+    pub(super) recorded_at: Option<DateTime<Utc>>,
+    pub(super) remembered: Remembered<A::Outcome>,
+}
+
+/// A stream that contradicts itself. Nothing is written to it, and a person has to look.
+#[derive(Debug, thiserror::Error)]
+#[error("stream {stream} is corrupt at version {version}: {why}")]
+pub struct CorruptStream {
+    /// The stream.
+    pub stream: StreamId,
+    /// Where.
+    pub version: Version,
+    /// What is wrong.
+    pub why: String,
+}
+
+impl<A: Aggregate> Stream<A> {
+    /// The stream before its first commit.
+    pub fn empty(id: StreamId) -> Self {
+        Self { id, state: A::default(), head: 0, recorded_at: None, remembered: Remembered::default() }
+    }
+
+    /// The name.
+    pub fn id(&self) -> &StreamId {
+        &self.id
+    }
+
+    /// The state after the newest commit.
+    pub fn state(&self) -> &A {
+        &self.state
+    }
+
+    /// The version of the newest event; 0 if there is none.
+    pub fn version(&self) -> Version {
+        self.head
+    }
+
+    /// When the newest commit was recorded.
+    pub fn recorded_at(&self) -> Option<DateTime<Utc>> {
+        self.recorded_at
+    }
+
+    /// Moves the stream by its next commit.
+    ///
+    /// # Errors
+    /// The commit does not follow the head, or one of its events does not follow the state.
+    pub(super) fn apply(&mut self, commit: &Commit<A::Event>) -> Result<(), CorruptStream> {
+        if commit.first != self.head + 1 {
+            let why = format!("the commit after version {} begins at {}", self.head, commit.first);
+            return Err(self.corrupt(self.head + 1, why));
+        }
+        for (version, event) in commit.versioned() {
+            self.state.apply(event).map_err(|error| self.corrupt(version, error.to_string()))?;
+            self.head = version;
+        }
+        self.recorded_at = Some(commit.recorded_at);
+        if let Some(request_hash) = commit.metadata.request_hash {
+            let outcome = self.state.outcome(&commit.events);
+            self.remembered.push(KeyedCommit { id: commit.id, version: self.head, request_hash, outcome });
+        }
+        Ok(())
+    }
+
+    /// The commit that stores `events` for `request` after the head, and the stream as it will be then.
+    ///
+    /// # Errors
+    /// The decision broke the aggregate's own rules; nothing was stored.
+    pub(super) fn advance(
+        &self,
+        events: Vec<A::Event>,
+        request: &Request,
+    ) -> Result<(Commit<A::Event>, Self), CorruptStream> {
+        let mut metadata = request.metadata.clone();
+        metadata.request_hash = request.key.request_hash;
+        let recorded_at = self.recorded_at.map_or(request.now, |previous| previous.max(request.now));
+        let (stream, id) = (self.id.clone(), request.key.id);
+        let commit = Commit { stream, first: self.head + 1, events, id, recorded_at, metadata };
+        let mut next = self.clone();
+        next.apply(&commit)?;
+        Ok((commit, next))
+    }
+
+    fn corrupt(&self, version: Version, why: String) -> CorruptStream {
+        CorruptStream { stream: self.id.clone(), version, why }
+    }
+}
