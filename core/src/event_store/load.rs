@@ -200,7 +200,9 @@ impl Backwards {
         self.expected_last = Some(first - 1);
         let wanted = match self.until {
             Until::Head => commit.events.len(),
-            Until::Version(version) => usize::try_from(version + 1 - first).unwrap_or(usize::MAX),
+            Until::Version(version) => {
+                usize::try_from(version.saturating_sub(first)).unwrap_or(usize::MAX).saturating_add(1)
+            }
             Until::Time(time) if commit.recorded_at > time => 0,
             Until::Time(_) => commit.events.len(),
         };
