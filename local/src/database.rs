@@ -1,0 +1,193 @@
+//! An embedded DynamoDB, and clients of it or of any other.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::thread;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::template::REGION;
+
+/// Where the embedded database keeps its items.
+#[derive(Clone, Debug, Default)]
+pub enum Storage {
+    /// Gone with the process.
+    #[default]
+    Memory,
+    /// In a file of this directory, which is made when it is not there.
+    Directory(PathBuf),
+}
+
+/// Why the embedded database did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The directory or the file in it cannot be used.
+    #[error("cannot keep the database in {path}: {reason}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The machine refuses a thread, a port or memory.
+    #[error("the embedded database did not start: {0}")]
+    Start(String),
+}
+
+/// A running embedded database; it stops when dropped.
+///
+/// It has threads of its own, so that its work neither waits for nor holds up the caller's runtime, not even one
+/// whose clock is paused.
+#[derive(Debug)]
+pub struct Database {
+    endpoint: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// How often expired items are removed.
+const EXPIRY_SWEEP: Duration = Duration::from_secs(60);
+
+impl Database {
+    /// Starts one on a free port of the loopback interface; returns when it answers.
+    ///
+    /// # Errors
+    /// When the directory cannot be used or the machine has no port or thread to give.
+    pub fn start(storage: &Storage) -> Result<Self, DatabaseError> {
+        let engine = open(storage)?;
+        let failed = |error: std::io::Error| DatabaseError::Start(error.to_string());
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let endpoint = format!("http://{}", listener.local_addr().map_err(failed)?);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("dynamodb".into())
+            .spawn(move || {
+                runtime.block_on(serve(listener, engine, stopped));
+                runtime.shutdown_timeout(GRACE);
+            })
+            .map_err(failed)?;
+        Ok(Self { endpoint, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Its address, for `AWS_ENDPOINT_URL_DYNAMODB` or [`client`].
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> Client {
+        client(&self.endpoint)
+    }
+}
+
+impl Drop for Database {
+    /// Waits until the files are closed, at most about two seconds.
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// How long requests that are under way may still take when the database stops.
+const GRACE: Duration = Duration::from_secs(1);
+
+async fn serve(listener: std::net::TcpListener, engine: dynoxide::Database, stopped: oneshot::Receiver<()>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!("the embedded database did not start: {error}"),
+    };
+    let sweeper = tokio::spawn(sweep(engine.clone()));
+    let (close, closed) = oneshot::channel::<()>();
+    let server = dynoxide::server::serve_with_shutdown(listener, engine, async { drop(closed.await) });
+    let mut server = pin!(server);
+    tokio::select! {
+        result = &mut server => tracing::error!("the embedded database stopped: {result:?}"),
+        _ = stopped => {
+            drop(close);
+            drop(tokio::time::timeout(GRACE, server).await);
+        }
+    }
+    sweeper.abort();
+}
+
+fn open(storage: &Storage) -> Result<dynoxide::Database, DatabaseError> {
+    match storage {
+        Storage::Memory => dynoxide::Database::memory().map_err(|error| DatabaseError::Start(error.to_string())),
+        Storage::Directory(path) => {
+            let unusable = |reason: String| DatabaseError::Directory { path: path.clone(), reason };
+            std::fs::create_dir_all(path).map_err(|error| unusable(error.to_string()))?;
+            let file = path.join("dynamodb.sqlite");
+            let file = file.to_str().ok_or_else(|| unusable("its name is not Unicode".into()))?;
+            dynoxide::Database::new(file).map_err(|error| unusable(error.to_string()))
+        }
+    }
+}
+
+/// Removes expired items, as DynamoDB does in its own time.
+async fn sweep(engine: dynoxide::Database) {
+    loop {
+        tokio::time::sleep(EXPIRY_SWEEP).await;
+        let engine = engine.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || engine.sweep_ttl()).await {
+            tracing::warn!("expired items were not removed: {error}");
+        }
+    }
+}
+
+/// A client of the DynamoDB at that endpoint, with credentials that mean nothing.
+pub fn client(endpoint: &str) -> Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(REGION))
+        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+        .endpoint_url(endpoint)
+        .build();
+    Client::from_conf(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+
+    use super::*;
+    use crate::{tables, template::fixture};
+
+    async fn put(client: &Client) {
+        client.put_item().table_name("Rows").item("id", AttributeValue::S("1".into())).send().await.unwrap();
+    }
+
+    async fn count(client: &Client) -> i32 {
+        client.scan().table_name("Rows").send().await.unwrap().count()
+    }
+
+    #[tokio::test]
+    async fn a_database_in_a_directory_keeps_its_items_and_one_in_memory_does_not() {
+        let directory = std::env::temp_dir().join(format!("orders-local-{}", uuid::Uuid::new_v4()));
+        let table = fixture::template().table("Rows").unwrap().clone();
+        for (storage, kept) in [(Storage::Directory(directory.clone()), 1), (Storage::Memory, 0)] {
+            let first = Database::start(&storage).unwrap();
+            tables::create(&first.client(), &table).await.unwrap();
+            put(&first.client()).await;
+            drop(first);
+            let second = Database::start(&storage).unwrap();
+            tables::create(&second.client(), &table).await.unwrap();
+            assert_eq!(count(&second.client()).await, kept);
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let error = Database::start(&Storage::Directory("/dev/null/x".into())).unwrap_err().to_string();
+        assert!(error.contains("/dev/null/x"), "{error}");
+    }
+}
