@@ -29,8 +29,8 @@ pub struct Request {
     pub key: CommitKey,
     /// Who and why. The store fills in the request's fingerprint itself.
     pub metadata: Metadata,
-    /// The version that the caller believes to be the newest, if it matters to them.
-    pub if_match: Option<Version>,
+    /// The versions that the caller accepts as the newest, if it matters to them; an empty list accepts none.
+    pub if_match: Option<Vec<Version>>,
     /// The time of the request, read once.
     pub now: DateTime<Utc>,
     /// When the caller stops waiting.
@@ -67,7 +67,7 @@ pub enum ExecuteError<R> {
     /// The rules say no. Decided on a strongly consistent read; nothing was stored.
     #[error("refused")]
     Refused(R),
-    /// The stream is not at the version that the caller named. Nothing was stored.
+    /// The stream is not at a version that the caller accepts. Nothing was stored.
     #[error("the stream is at version {current}")]
     PreconditionFailed {
         /// Where it is.
@@ -127,8 +127,8 @@ impl<A: Aggregate> EventStore<A> {
             if let Some(replayed) = replay(&stream, request)? {
                 return Ok(replayed);
             }
-            let verdict = match request.if_match {
-                Some(version) if version != stream.head => {
+            let verdict = match &request.if_match {
+                Some(accepted) if !accepted.contains(&stream.head) => {
                     Err(ExecuteError::PreconditionFailed { current: stream.head })
                 }
                 _ => decide(&stream.state).map_err(ExecuteError::Refused),
