@@ -45,16 +45,21 @@ impl IdempotencyKey {
         &self.0
     }
 
-    /// An id that follows from this key and `parts`, and from nothing else: UUIDv5 over the length-prefixed texts, so
-    /// that no two lists of parts run together.
+    /// An id that follows from this key and `parts`, and from nothing else.
     pub fn derive(&self, parts: &[&str]) -> Uuid {
-        let mut name = Vec::new();
-        for part in parts.iter().copied().chain([self.as_str()]) {
-            name.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            name.extend_from_slice(part.as_bytes());
-        }
-        Uuid::new_v5(&NAMESPACE, &name)
+        derived_id(&[parts, &[self.as_str()]].concat())
     }
+}
+
+/// An id that follows from `parts`, and from nothing else: UUIDv5 over the length-prefixed texts, so that no two lists
+/// of parts run together.
+pub fn derived_id(parts: &[&str]) -> Uuid {
+    let mut name = Vec::new();
+    for part in parts {
+        name.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        name.extend_from_slice(part.as_bytes());
+    }
+    Uuid::new_v5(&NAMESPACE, &name)
 }
 
 /// The inside of a structured-field string: `\"` and `\\` are its only escapes.

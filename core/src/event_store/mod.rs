@@ -28,7 +28,7 @@ pub use aggregate::{Aggregate, StoredEvent};
 pub use commit::{Commit, CommitError, Metadata, StreamId, Version};
 pub use execute::{ExecuteError, Executed, Request, Settled};
 pub use history::Page;
-pub use idempotency::{CommitKey, IdempotencyKey, RequestHash};
+pub use idempotency::{CommitKey, IdempotencyKey, InvalidKey, RequestHash, derived_id};
 pub use load::{Consistency, Loaded, StoreError, Until};
 pub use stream::{CorruptStream, Stream};
 

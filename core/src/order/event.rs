@@ -111,6 +111,68 @@ pub enum OrderEvent {
     },
 }
 
+impl OrderEvent {
+    /// The event's type: the `type` that it is stored and published with.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::OrderCreated { .. } => "OrderCreated",
+            Self::OrderPaid { .. } => "OrderPaid",
+            Self::OrderShipped { .. } => "OrderShipped",
+            Self::OrderDelivered { .. } => "OrderDelivered",
+            Self::OrderCancelled { .. } => "OrderCancelled",
+            Self::OrderPaymentDeferred { .. } => "OrderPaymentDeferred",
+            Self::OrderPaymentRejected { .. } => "OrderPaymentRejected",
+            Self::OrderRefundDue { .. } => "OrderRefundDue",
+            Self::OrderRefunded { .. } => "OrderRefunded",
+        }
+    }
+
+    /// The order that the fact is about.
+    pub fn order_id(&self) -> OrderId {
+        match self {
+            Self::OrderCreated { order_id, .. }
+            | Self::OrderPaid { order_id, .. }
+            | Self::OrderShipped { order_id, .. }
+            | Self::OrderDelivered { order_id, .. }
+            | Self::OrderCancelled { order_id, .. }
+            | Self::OrderPaymentDeferred { order_id, .. }
+            | Self::OrderPaymentRejected { order_id, .. }
+            | Self::OrderRefundDue { order_id, .. }
+            | Self::OrderRefunded { order_id, .. } => *order_id,
+        }
+    }
+
+    /// The payment that the fact is about, if it is about one.
+    pub fn payment_id(&self) -> Option<&PaymentId> {
+        match self {
+            Self::OrderPaid { payment_id, .. }
+            | Self::OrderPaymentDeferred { payment_id, .. }
+            | Self::OrderPaymentRejected { payment_id, .. }
+            | Self::OrderRefundDue { payment_id, .. }
+            | Self::OrderRefunded { payment_id, .. } => Some(payment_id),
+            Self::OrderCreated { .. }
+            | Self::OrderShipped { .. }
+            | Self::OrderDelivered { .. }
+            | Self::OrderCancelled { .. } => None,
+        }
+    }
+
+    /// When it happened, by the clock of whoever decided it.
+    pub fn occurred_at(&self) -> DateTime<Utc> {
+        match self {
+            Self::OrderCreated { created_at: at, .. }
+            | Self::OrderPaid { paid_at: at, .. }
+            | Self::OrderShipped { shipped_at: at, .. }
+            | Self::OrderDelivered { delivered_at: at, .. }
+            | Self::OrderCancelled { cancelled_at: at, .. }
+            | Self::OrderPaymentDeferred { deferred_at: at, .. }
+            | Self::OrderPaymentRejected { rejected_at: at, .. }
+            | Self::OrderRefundDue { due_at: at, .. }
+            | Self::OrderRefunded { refunded_at: at, .. } => *at,
+        }
+    }
+}
+
 /// One line of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {

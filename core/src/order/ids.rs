@@ -1,4 +1,6 @@
 //! The names of things, parsed once: whoever holds one of these need not check it again.
+//!
+//! Stored facts are read through the same checks, so a limit may be widened later but never narrowed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,19 +8,33 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A text that cannot be the name it should be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be {min}-{max} characters, none of them a control character or, in a name, a space")]
-pub struct TextError {
-    min: usize,
-    max: usize,
+/// A text that cannot be the name it should be. The text of the error is fit for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Not a UUID in its hyphenated form.
+    #[error("must be a UUID such as 123e4567-e89b-12d3-a456-426614174000")]
+    NotAUuid,
+    /// Empty, too long, or with a character that is not visible.
+    #[error("must be 1-{max} visible characters, without spaces")]
+    NotAName {
+        /// The longest it may be, in characters.
+        max: usize,
+    },
+    /// Blank, too long, or with a control character.
+    #[error("must be 1-{max} printable characters, not all of them blank")]
+    NotAReason {
+        /// The longest it may be, in characters.
+        max: usize,
+    },
 }
 
 macro_rules! uuid_name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
+        ///
+        /// Written as hyphenated lower-case text, and read from hyphenated text in either case.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
+        #[serde(try_from = "String", into = "Uuid")]
         pub struct $name(pub Uuid);
 
         impl fmt::Display for $name {
@@ -28,16 +44,31 @@ macro_rules! uuid_name {
         }
 
         impl FromStr for $name {
-            type Err = uuid::Error;
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Uuid::parse_str(text).map(Self)
+            type Err = TextError;
+            fn from_str(text: &str) -> Result<Self, TextError> {
+                // The other spellings of a UUID (braced, without hyphens, as a URN) have other lengths.
+                let uuid = if text.len() == 36 { Uuid::try_parse(text).ok() } else { None };
+                uuid.map(Self).ok_or(TextError::NotAUuid)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = TextError;
+            fn try_from(text: String) -> Result<Self, TextError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for Uuid {
+            fn from(name: $name) -> Uuid {
+                name.0
             }
         }
     };
 }
 
 macro_rules! text_name {
-    ($(#[$doc:meta])* $name:ident, $max:literal, $allowed:expr) => {
+    ($(#[$doc:meta])* $name:ident, $max:literal, $allowed:ident, $error:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -53,9 +84,15 @@ macro_rules! text_name {
         impl TryFrom<String> for $name {
             type Error = TextError;
             fn try_from(text: String) -> Result<Self, TextError> {
-                let allowed: fn(char) -> bool = $allowed;
-                let length = text.chars().count();
-                if (1..=$max).contains(&length) && text.chars().all(allowed) { Ok(Self(text)) } else { Err(TextError { min: 1, max: $max }) }
+                let fits = (1..=$max).contains(&text.chars().count()) && $allowed(&text);
+                if fits { Ok(Self(text)) } else { Err(TextError::$error { max: $max }) }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = TextError;
+            fn from_str(text: &str) -> Result<Self, TextError> {
+                text.to_owned().try_into()
             }
         }
 
@@ -73,25 +110,48 @@ macro_rules! text_name {
     };
 }
 
-fn visible(c: char) -> bool {
-    !c.is_control() && !c.is_whitespace()
-}
-
-fn printable(c: char) -> bool {
-    !c.is_control()
-}
-
 uuid_name!(/// An order.
     OrderId);
 uuid_name!(/// A product.
     ProductId);
 text_name!(/// A user: the `sub` of a token, 1–128 visible characters.
-    UserId, 128, visible);
+    UserId, 128, is_visible, NotAName);
 text_name!(/// The provider's name of a payment, 1–128 visible characters.
-    PaymentId, 128, visible);
+    PaymentId, 128, is_visible, NotAName);
 text_name!(/// The provider's name of a refund, 1–128 visible characters.
-    RefundId, 128, visible);
+    RefundId, 128, is_visible, NotAName);
 text_name!(/// The carrier's name of a parcel, 1–128 visible characters.
-    TrackingNumber, 128, visible);
-text_name!(/// Why, in 1–500 printable characters.
-    Reason, 500, printable);
+    TrackingNumber, 128, is_visible, NotAName);
+text_name!(/// Why, in 1–500 printable characters, not all of them blank.
+    Reason, 500, is_printable, NotAReason);
+
+impl Reason {
+    /// One of the service's own reasons. Callers pass a literal that keeps the rule of a reason.
+    pub(super) fn literal(text: &'static str) -> Self {
+        debug_assert!(text.len() <= 500 && is_printable(text));
+        Self(text.to_owned())
+    }
+}
+
+fn is_visible(text: &str) -> bool {
+    text.chars().all(|c| !c.is_control() && !c.is_whitespace() && !is_invisible(c))
+}
+
+fn is_printable(text: &str) -> bool {
+    text.chars().all(|c| !c.is_control() && !breaks_text(c)) && text.chars().any(|c| !c.is_whitespace())
+}
+
+/// Characters that separate lines or turn the direction of the text around them, in a log line for instance.
+fn breaks_text(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Characters that show nothing: Unicode's Default_Ignorable_Code_Point, annotation marks and the blank Braille cell.
+/// Two names that differ in one of these look the same to a person.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}'
+        | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+        | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}'
+        | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
+}
