@@ -55,3 +55,99 @@ fn why_owed_back(order: &PlacedOrder, payment_id: &PaymentId, amount: Money) -> 
         Status::Pending => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::harness::*;
+    use crate::order::state::PaymentStatus;
+
+    fn confirm(payment: &str, amount: Money) -> ConfirmPayment {
+        ConfirmPayment { payment_id: payment_id(payment), amount }
+    }
+
+    const CANCELLED: &str = "captured after the order was cancelled";
+    const PAID_OTHERWISE: &str = "the order was paid with another payment";
+    const OTHER_AMOUNT: &str = "the captured amount is not the order's total";
+    const IN_PROGRESS: &str = "another payment of the order was in progress";
+
+    #[test]
+    fn a_capture_pays_a_pending_order() {
+        given(&[created()]).when(confirm("p1", TOTAL)).then(&[paid("p1").now()]);
+        given(&[created(), deferred("p1")]).when(confirm("p1", TOTAL)).then(&[paid("p1").now()]);
+    }
+
+    #[test]
+    fn a_capture_after_a_rejection_is_money_all_the_same() {
+        given(&[created(), rejected("p1")]).when(confirm("p1", TOTAL)).then(&[paid("p1").now()]);
+        let order = replay(&[created(), rejected("p1"), paid("p1")]);
+        assert_eq!(order.placed().unwrap().payment_status(&payment_id("p1")), Some(PaymentStatus::Paid));
+        let due = refund_due("p1", TOTAL, CANCELLED);
+        given(&[created(), rejected("p1"), cancelled()]).when(confirm("p1", TOTAL)).then(&[due.now()]);
+    }
+
+    #[test]
+    fn a_capture_after_cancellation_is_owed_back() {
+        let due = refund_due("p1", TOTAL, CANCELLED).now();
+        given(&[created(), cancelled()]).when(confirm("p1", TOTAL)).then(std::slice::from_ref(&due));
+        given(&[created(), deferred("p1"), cancelled()]).when(confirm("p1", TOTAL)).then(&[due]);
+        let order = replay(&[created(), deferred("p1"), cancelled(), refund_due("p1", TOTAL, CANCELLED)]);
+        assert_eq!(order.placed().unwrap().deferred, None);
+    }
+
+    #[test]
+    fn a_capture_after_another_payment_is_owed_back() {
+        let due = refund_due("p2", TOTAL, PAID_OTHERWISE).now();
+        let history = [created(), paid("p1"), shipped(), delivered()];
+        for lived in 2..=history.len() {
+            given(&history[..lived]).when(confirm("p2", TOTAL)).then(std::slice::from_ref(&due));
+        }
+    }
+
+    #[test]
+    fn a_capture_beside_a_deferred_payment_is_owed_back_and_leaves_that_one_waiting() {
+        let due = refund_due("p2", TOTAL, IN_PROGRESS);
+        given(&[created(), deferred("p1")]).when(confirm("p2", TOTAL)).then(&[due.clone().now()]);
+        given(&[created(), deferred("p1"), due]).when(confirm("p1", TOTAL)).then(&[paid("p1").now()]);
+    }
+
+    #[test]
+    fn a_capture_of_another_amount_is_owed_back_and_the_order_stays_to_be_paid() {
+        for amount in [OTHER, Money(TOTAL.0 + 1), Money::MAX] {
+            let due = refund_due("p1", amount, OTHER_AMOUNT);
+            given(&[created()]).when(confirm("p1", amount)).then(&[due.clone().now()]);
+            given(&[created(), deferred("p1")]).when(confirm("p1", amount)).then(&[due.clone().now()]);
+            given(&[created(), deferred("p1"), due]).when(confirm("p2", TOTAL)).then(&[paid("p2").now()]);
+        }
+    }
+
+    #[test]
+    fn a_capture_told_twice_is_recorded_once() {
+        let due = refund_due("p1", TOTAL, "the order was cancelled");
+        let history = [created(), paid("p1"), cancelled(), due, refunded("p1", "r1", TOTAL)];
+        for lived in 2..=history.len() {
+            given(&history[..lived]).when(confirm("p1", TOTAL)).then_nothing();
+        }
+        let late = [created(), paid("p1"), refund_due("p2", OTHER, PAID_OTHERWISE)];
+        given(&late).when(confirm("p2", OTHER)).then_nothing();
+    }
+
+    #[test]
+    fn a_recorded_capture_cannot_change_its_amount() {
+        let differs = |payment, recorded, given| DecisionError::PaymentAmountDiffers {
+            payment_id: payment_id(payment),
+            recorded,
+            given,
+        };
+        let history = [created(), paid("p1"), refund_due("p2", OTHER, PAID_OTHERWISE)];
+        given(&history).when(confirm("p1", OTHER)).then_refused(differs("p1", TOTAL, OTHER));
+        given(&history).when(confirm("p2", TOTAL)).then_refused(differs("p2", OTHER, TOTAL));
+    }
+
+    #[test]
+    fn a_capture_of_nothing_or_of_no_order_is_refused() {
+        let nothing = DecisionError::AmountMismatch { total: TOTAL, given: Money::ZERO };
+        given(&[created()]).when(confirm("p1", Money::ZERO)).then_refused(nothing);
+        given(&[]).when(confirm("p1", TOTAL)).then_refused(DecisionError::NotFound);
+    }
+}

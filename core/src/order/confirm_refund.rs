@@ -45,3 +45,62 @@ pub fn decide(order: &Order, command: &ConfirmRefund, now: DateTime<Utc>) -> Res
     }
     Ok(vec![OrderEvent::OrderRefunded { order_id: order.order_id, payment_id, refund_id, amount, refunded_at: now }])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::event::OrderEvent;
+    use crate::order::harness::*;
+
+    fn confirm(payment: &str, refund: &str, amount: Money) -> ConfirmRefund {
+        ConfirmRefund { payment_id: payment_id(payment), refund_id: refund_id(refund), amount }
+    }
+
+    fn cancelled_after_payment() -> [OrderEvent; 4] {
+        [created(), paid("p1"), cancelled(), refund_due("p1", TOTAL, "the order was cancelled")]
+    }
+
+    #[test]
+    fn a_due_refund_is_confirmed() {
+        given(&cancelled_after_payment()).when(confirm("p1", "r1", TOTAL)).then(&[refunded("p1", "r1", TOTAL).now()]);
+    }
+
+    #[test]
+    fn refunds_of_several_payments_are_confirmed_apart() {
+        let late = refund_due("p2", OTHER, "captured after the order was cancelled");
+        let history = [cancelled_after_payment().as_slice(), &[late]].concat();
+        given(&history).when(confirm("p2", "r1", OTHER)).then(&[refunded("p2", "r1", OTHER).now()]);
+        let history = [history.as_slice(), &[refunded("p2", "r1", OTHER)]].concat();
+        given(&history).when(confirm("p1", "r1", TOTAL)).then(&[refunded("p1", "r1", TOTAL).now()]);
+    }
+
+    #[test]
+    fn a_refund_told_twice_is_recorded_once() {
+        let history = [cancelled_after_payment().as_slice(), &[refunded("p1", "r1", TOTAL)]].concat();
+        given(&history).when(confirm("p1", "r1", TOTAL)).then_nothing();
+        let differs = DecisionError::RefundAmountDiffers { payment_id: payment_id("p1"), due: TOTAL, given: OTHER };
+        given(&history).when(confirm("p1", "r1", OTHER)).then_refused(differs);
+    }
+
+    #[test]
+    fn a_payment_is_refunded_once() {
+        let history = [cancelled_after_payment().as_slice(), &[refunded("p1", "r1", TOTAL)]].concat();
+        let refused = DecisionError::AlreadyRefunded { payment_id: payment_id("p1"), refund_id: refund_id("r1") };
+        given(&history).when(confirm("p1", "r2", TOTAL)).then_refused(refused);
+    }
+
+    #[test]
+    fn a_refund_that_is_not_due_is_refused() {
+        let not_due = |payment| DecisionError::RefundNotDue(payment_id(payment));
+        given(&[]).when(confirm("p1", "r1", TOTAL)).then_refused(DecisionError::NotFound);
+        given(&[created()]).when(confirm("p1", "r1", TOTAL)).then_refused(not_due("p1"));
+        given(&[created(), paid("p1")]).when(confirm("p1", "r1", TOTAL)).then_refused(not_due("p1"));
+        given(&cancelled_after_payment()).when(confirm("p2", "r1", TOTAL)).then_refused(not_due("p2"));
+    }
+
+    #[test]
+    fn what_went_back_must_be_what_was_owed() {
+        let differs = DecisionError::RefundAmountDiffers { payment_id: payment_id("p1"), due: TOTAL, given: OTHER };
+        given(&cancelled_after_payment()).when(confirm("p1", "r1", OTHER)).then_refused(differs);
+    }
+}

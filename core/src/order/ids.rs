@@ -155,3 +155,83 @@ fn is_invisible(c: char) -> bool {
         | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}'
         | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_uuid_is_read_hyphenated_in_either_case_and_written_in_lower_case() {
+        let id: OrderId = "123E4567-e89b-12d3-A456-426614174000".parse().unwrap();
+        assert_eq!(id.to_string(), "123e4567-e89b-12d3-a456-426614174000");
+        assert_eq!(serde_json::to_value(id).unwrap(), json!("123e4567-e89b-12d3-a456-426614174000"));
+        assert_eq!(serde_json::from_value::<OrderId>(json!("123E4567-E89B-12D3-A456-426614174000")).unwrap(), id);
+    }
+
+    #[test]
+    fn other_spellings_of_a_uuid_are_refused() {
+        for text in [
+            "",
+            "123e4567e89b12d3a456426614174000",
+            "{123e4567-e89b-12d3-a456-426614174000}",
+            "urn:uuid:123e4567-e89b-12d3-a456-426614174000",
+            "123e4567-e89b-12d3-a456-42661417400g",
+            "123e4567-e89b-12d3-a456-4266141740000",
+            "123e4567--e89b-12d3-a456-42661417400",
+            "../../../../../../../../../etc/passwd",
+        ] {
+            assert_eq!(text.parse::<ProductId>(), Err(TextError::NotAUuid), "{text}");
+            assert!(serde_json::from_value::<ProductId>(json!(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_up_to_128_visible_characters() {
+        for text in ["a", "auth0|5f7c8ec7c33c6c004bbafe82", "a@b.example", "Zoë", "用户", &"é".repeat(128)] {
+            assert_eq!(text.parse::<UserId>().unwrap().as_str(), text);
+        }
+        for text in [
+            "",
+            " ",
+            "a b",
+            "a\tb",
+            "a\n",
+            "\u{0}",
+            "\u{7f}",
+            "a\u{85}",
+            "a\u{a0}b",
+            "a\u{200b}",
+            "\u{202e}a",
+            "\u{feff}a",
+            "a\u{ad}b",
+            "a\u{2028}",
+            "\u{e0041}",
+            "\u{2800}",
+            &"a".repeat(129),
+        ] {
+            assert_eq!(text.parse::<PaymentId>(), Err(TextError::NotAName { max: 128 }), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_up_to_500_printable_characters() {
+        for text in ["x", "changed my mind", "passt nicht – zu groß", "👨‍👩‍👧 said ❤️", &"é".repeat(500)]
+        {
+            assert_eq!(text.parse::<Reason>().unwrap().as_str(), text);
+        }
+        for text in ["", " ", "\u{a0} ", "a\nb", "a\u{0}", "a\u{1b}[31m", "\u{202e}a", "a\u{2028}b", &"a".repeat(501)] {
+            assert_eq!(text.parse::<Reason>(), Err(TextError::NotAReason { max: 500 }), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_text_says_what_it_must_be() {
+        let refused = |value| serde_json::from_value::<TrackingNumber>(value).unwrap_err().to_string();
+        assert_eq!(refused(json!("a b")), "must be 1-128 visible characters, without spaces");
+        assert_eq!(
+            "".parse::<Reason>().unwrap_err().to_string(),
+            "must be 1-500 printable characters, not all of them blank"
+        );
+    }
+}

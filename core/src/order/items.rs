@@ -121,3 +121,74 @@ impl fmt::Display for InvalidItems {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::harness;
+
+    fn draft(quantity: i64, price: &str) -> ItemDraft<'_> {
+        ItemDraft { product_id: harness::items()[0].product_id, quantity, price }
+    }
+
+    fn parse(code: &str, drafts: &[ItemDraft<'_>]) -> Result<Items, InvalidItems> {
+        Items::parse(drafts, &code.parse().unwrap())
+    }
+
+    /// The paths that are refused.
+    fn refused(code: &str, drafts: &[ItemDraft<'_>]) -> Vec<String> {
+        parse(code, drafts).unwrap_err().fields.into_iter().map(|field| field.path).collect()
+    }
+
+    #[test]
+    fn the_total_is_the_exact_sum_of_price_times_quantity() {
+        let items = parse("EUR", &[draft(1, "0.1"), draft(1, "0.2"), draft(3, "19.99"), draft(2, "0")]).unwrap();
+        assert_eq!(items.total(), Money(10 + 20 + 3 * 1_999));
+        assert_eq!(items.as_slice().len(), 4);
+        assert_eq!(items.as_slice()[2].quantity, 3);
+    }
+
+    #[test]
+    fn an_order_has_1_to_100_items() {
+        assert_eq!(refused("EUR", &[]), ["items"]);
+        assert_eq!(refused("EUR", &[draft(1, "1"); 101]), ["items"]);
+        assert_eq!(parse("EUR", &[draft(1, "1"); 100]).unwrap().total(), Money(10_000));
+    }
+
+    #[test]
+    fn a_quantity_is_1_to_10000() {
+        for quantity in [0, -1, 10_001, 1 << 40, i64::MIN, i64::MAX, (1 << 32) + 1] {
+            assert_eq!(refused("EUR", &[draft(1, "1"), draft(quantity, "1")]), ["items[1].quantity"], "{quantity}");
+        }
+        assert!(parse("EUR", &[draft(10_000, "1")]).is_ok());
+    }
+
+    #[test]
+    fn a_price_is_0_to_a_million() {
+        for price in ["-1", "19.999", "1e300", "NaN", "1000000.01", "\"1\"", ""] {
+            assert_eq!(refused("EUR", &[draft(1, "1"), draft(1, price)]), ["items[1].price"], "{price}");
+        }
+        assert!(parse("EUR", &[draft(1, "1000000.00"), draft(1, "0")]).is_ok());
+        assert_eq!(refused("JPY", &[draft(1, "1000001")]), ["items[0].price"]);
+        assert_eq!(refused("JPY", &[draft(1, "0.5")]), ["items[0].price"]);
+    }
+
+    #[test]
+    fn every_field_that_breaks_a_limit_is_named() {
+        let error = parse("EUR", &[draft(0, "1.005"), draft(1, "1"), draft(1, "2000000")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "items[0].quantity must be 1-10000; items[0].price must have at most 2 decimals, as EUR has; \
+             items[2].price must not be above 1000000"
+        );
+    }
+
+    #[test]
+    fn the_largest_order_fits_and_a_sum_beyond_it_is_refused() {
+        let largest = [draft(10_000, "1000000"); 100];
+        assert_eq!(parse("EUR", &largest).unwrap().total(), Money(100_000_000_000_000));
+        assert_eq!(parse("KWD", &largest).unwrap().total(), Money::MAX);
+        assert!(parse("CLF", &largest[..10]).is_ok());
+        assert_eq!(refused("CLF", &largest[..11]), ["items"]);
+    }
+}

@@ -16,6 +16,8 @@ pub mod create;
 pub mod deliver;
 mod error;
 pub mod event;
+#[cfg(test)]
+mod harness;
 pub mod ids;
 pub mod items;
 pub mod money;

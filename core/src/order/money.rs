@@ -191,3 +191,180 @@ fn all_digits(text: &str) -> bool {
 fn length(text: &str) -> i64 {
     i64::try_from(text.len()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::harness::properties;
+    use proptest::prelude::*;
+
+    fn currency(code: &str) -> Currency {
+        code.parse().unwrap()
+    }
+
+    fn euros(text: &str) -> Result<u64, MoneyError> {
+        currency("EUR").parse(text).map(|amount| amount.0)
+    }
+
+    #[test]
+    fn an_amount_is_read_by_its_value_and_not_its_spelling() {
+        for text in ["20", "20.0", "20.00", "20.000000", "2e1", "2E+1", "200e-1", "0.2e2", "2000.000e-2"] {
+            assert_eq!(euros(text), Ok(2_000), "{text}");
+        }
+        for text in ["0", "0.0", "0.000", "0e9", "0.0e-9", "0e99999999999999999999", "0e-99999999999999999999"] {
+            assert_eq!(euros(text), Ok(0), "{text}");
+        }
+        assert_eq!(euros("19.99"), Ok(1_999));
+        assert_eq!(euros("0.07"), Ok(7));
+        assert_eq!(euros("7e-2"), Ok(7));
+    }
+
+    #[test]
+    fn a_tenth_and_two_tenths_make_three_tenths() {
+        let sum = currency("EUR").parse("0.1").unwrap().checked_add(currency("EUR").parse("0.2").unwrap()).unwrap();
+        assert_eq!(sum, Money(30));
+        assert_eq!(currency("EUR").to_json(sum).to_string(), "0.3");
+    }
+
+    #[test]
+    fn the_currency_says_how_many_decimals_there_are() {
+        let too_fine = |code, exponent| Err(MoneyError::TooFine { code, exponent });
+        assert_eq!(currency("JPY").parse("500"), Ok(Money(500)));
+        assert_eq!(currency("JPY").parse("500.0"), Ok(Money(500)));
+        assert_eq!(currency("JPY").parse("500.5"), too_fine("JPY", 0));
+        assert_eq!(currency("KWD").parse("1.234"), Ok(Money(1_234)));
+        assert_eq!(currency("KWD").parse("1.2345"), too_fine("KWD", 3));
+        for text in ["19.999", "1e-3", "1e-400", "0.001", "1e-99999999999999999999"] {
+            assert_eq!(currency("EUR").parse(text), too_fine("EUR", 2), "{text}");
+        }
+        assert_eq!(
+            currency("EUR").parse("19.999").unwrap_err().to_string(),
+            "must have at most 2 decimals, as EUR has"
+        );
+    }
+
+    #[test]
+    fn a_negative_amount_is_refused() {
+        for text in ["-1", "-0.01", "-1e300", "-0", "-0.0"] {
+            assert_eq!(euros(text), Err(MoneyError::Negative), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_amount_beyond_what_is_exact_everywhere_is_refused() {
+        assert_eq!(euros("10000000000000"), Ok(Money::MAX.0));
+        let nines = "9".repeat(60_000);
+        for text in ["10000000000000.01", "1e14", "1e300", "1e99999999999999999999", "99999999999999999999", &nines] {
+            assert!(matches!(euros(text), Err(MoneyError::TooLarge(_))), "{text}");
+        }
+        assert_eq!(euros("1e300").unwrap_err().to_string(), "must not be above 10000000000000");
+    }
+
+    #[test]
+    fn what_is_no_json_number_is_refused() {
+        for text in [
+            "",
+            " ",
+            " 1",
+            "1 ",
+            "+1",
+            ".5",
+            "5.",
+            "01",
+            "00",
+            "1.e2",
+            "1e",
+            "1e+",
+            "e2",
+            "1e2e3",
+            "1.2.3",
+            "--1",
+            "-",
+            "NaN",
+            "Infinity",
+            "null",
+            "\"19.99\"",
+            "0x10",
+            "1_000",
+            "1,5",
+            "١",
+            "1e1.5",
+            "1.+5",
+            "1.-5",
+            "true",
+            "[1]",
+        ] {
+            assert_eq!(euros(text), Err(MoneyError::NotANumber), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_amount_is_written_without_needless_decimals() {
+        for (code, amount, text) in [
+            ("EUR", 0, "0"),
+            ("EUR", 1, "0.01"),
+            ("EUR", 10, "0.1"),
+            ("EUR", 2_000, "20"),
+            ("EUR", 1_999, "19.99"),
+            ("EUR", 99_999_999_999_999, "999999999999.99"),
+            ("JPY", 500, "500"),
+            ("KWD", 1, "0.001"),
+            ("KWD", 999_999_999_999_999, "999999999999.999"),
+            ("CLF", 1, "0.0001"),
+        ] {
+            assert_eq!(currency(code).to_json(Money(amount)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_amount_is_read_as_it_was_written() {
+        let amounts = prop_oneof![0..=Money::MAX.0, 0..100_000_u64, (Money::MAX.0 - 100_000)..=Money::MAX.0];
+        let codes = prop::sample::select(vec!["JPY", "EUR", "KWD", "CLF"]);
+        properties(2_000, &(codes, amounts), |(code, amount)| {
+            let currency = currency(code);
+            let text = serde_json::to_string(&currency.to_json(Money(amount))).unwrap();
+            prop_assert_eq!(currency.parse(&text), Ok(Money(amount)), "{}", text);
+            // By another way: digits, with a point where the currency has it.
+            let digits = format!("{amount:0width$}", width = currency.exponent() as usize + 1);
+            let (whole, fraction) = digits.split_at(digits.len() - currency.exponent() as usize);
+            let plain = format!("{whole}.{fraction}");
+            prop_assert_eq!(text, plain.trim_end_matches('0').trim_end_matches('.'));
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn no_text_breaks_the_reader() {
+        properties(2_000, &"[-+0-9.eE \"a٣]{0,24}", |text| {
+            let is_number = serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|value| value.is_number());
+            // A number too large for a double is an error of the other reader's, not of the grammar.
+            let read = currency("EUR").parse(&text);
+            if is_number && text.trim() == text {
+                prop_assert_ne!(read, Err(MoneyError::NotANumber));
+            } else if read.is_ok() {
+                prop_assert!(text.contains(['e', 'E']), "{:?} is no JSON number", text);
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn sums_and_products_stop_at_the_largest_amount() {
+        assert_eq!(Money::MAX.checked_add(Money(1)), None);
+        assert_eq!(Money(u64::MAX).checked_add(Money(1)), None);
+        assert_eq!(Money(Money::MAX.0 - 1).checked_add(Money(1)), Some(Money::MAX));
+        assert_eq!(Money(u64::MAX / 2).checked_mul(3), None);
+        assert_eq!(Money(Money::MAX.0 / 2 + 1).checked_mul(2), None);
+        assert_eq!(Money(100_000_000).checked_mul(10_000), Some(Money(1_000_000_000_000)));
+    }
+
+    #[test]
+    fn only_the_code_of_a_currency_with_minor_units_is_a_currency() {
+        for code in ["", "eur", "EURO", "XXX", "XAU", "XTS", "ZZZ", "€", " EUR", &"E".repeat(1_000)] {
+            let error = code.parse::<Currency>().unwrap_err();
+            assert!(error.to_string().len() < 100, "{error}");
+        }
+        assert_eq!((currency("EUR").code(), currency("EUR").exponent()), ("EUR", 2));
+        assert_eq!(currency("KWD").max_price(), Money(1_000_000_000));
+    }
+}

@@ -104,3 +104,159 @@ fn admit(order: &PlacedOrder, payment_id: &PaymentId, given: Money) -> Result<()
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::harness::*;
+
+    fn pay(payment: &str, verification: Verification) -> PayOrder {
+        PayOrder { payment_id: payment_id(payment), amount: TOTAL, verification }
+    }
+
+    fn declined() -> Verification {
+        Verification::Declined(reason("card expired"))
+    }
+
+    /// Every answer but the provider's yes.
+    fn without_money() -> [Verification; 3] {
+        [Verification::Trusted, Verification::Deferred, declined()]
+    }
+
+    fn not_pending(actual: Status) -> DecisionError {
+        DecisionError::WrongStatus { expected: Expected::Pending, actual }
+    }
+
+    #[test]
+    fn a_pending_order_is_paid_on_a_trusted_word() {
+        given(&[created()]).when(pay("p1", Verification::Trusted)).then(&[paid("p1").now()]);
+        given(&[created()]).when(pay("p1", Verification::Verified)).then(&[paid("p1").now()]);
+    }
+
+    #[test]
+    fn a_payment_that_nobody_can_verify_is_taken_on() {
+        given(&[created()]).when(pay("p1", Verification::Deferred)).then(&[deferred("p1").now()]);
+        given(&[created(), rejected("p1")]).when(pay("p2", Verification::Deferred)).then(&[deferred("p2").now()]);
+    }
+
+    #[test]
+    fn a_declined_payment_is_recorded_and_leaves_the_order_to_be_paid() {
+        given(&[created()]).when(pay("p1", declined())).then(&[rejected("p1").now()]);
+        given(&[created(), rejected("p1")]).when(pay("p2", Verification::Verified)).then(&[paid("p2").now()]);
+    }
+
+    #[test]
+    fn the_amount_must_be_the_total() {
+        for amount in [Money::ZERO, OTHER, Money(TOTAL.0 + 1)] {
+            let mismatch = DecisionError::AmountMismatch { total: TOTAL, given: amount };
+            for history in [vec![created()], vec![created(), deferred("p1")], vec![created(), rejected("p1")]] {
+                for verification in without_money() {
+                    let pay = PayOrder { amount, ..pay("p1", verification) };
+                    given(&history).when(pay).then_refused(mismatch.clone());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_cannot_be_paid_twice() {
+        for verification in without_money() {
+            let again = pay("p2", verification);
+            given(&[created(), paid("p1")]).when(again.clone()).then_refused(not_pending(Status::Paid));
+            given(&[created(), paid("p1"), shipped()]).when(again.clone()).then_refused(not_pending(Status::Shipped));
+            given(&[created(), cancelled()]).when(again).then_refused(not_pending(Status::Cancelled));
+        }
+    }
+
+    #[test]
+    fn nobody_pays_while_another_payment_is_in_progress() {
+        let in_progress = DecisionError::PaymentInProgress(payment_id("p1"));
+        for verification in without_money() {
+            given(&[created(), deferred("p1")]).when(pay("p2", verification)).then_refused(in_progress.clone());
+        }
+        let order = replay(&[created(), deferred("p1")]);
+        assert_eq!(needs_verification(&order, &payment_id("p2"), TOTAL), Err(in_progress));
+    }
+
+    #[test]
+    fn money_that_the_provider_captured_is_owed_back_where_it_cannot_pay() {
+        let cases = [
+            (vec![created(), cancelled()], "captured after the order was cancelled"),
+            (vec![created(), paid("p1")], "the order was paid with another payment"),
+            (vec![created(), deferred("p1")], "another payment of the order was in progress"),
+        ];
+        for (history, why) in cases {
+            let due = refund_due("p2", TOTAL, why).now();
+            given(&history).when(pay("p2", Verification::Verified)).then(&[due]);
+        }
+    }
+
+    #[test]
+    fn a_repeated_payment_is_success_without_an_event() {
+        let cancel = [cancelled(), refund_due("p1", TOTAL, "the order was cancelled"), refunded("p1", "r1", TOTAL)];
+        let history = [[created(), paid("p1"), shipped()].as_slice(), &cancel].concat();
+        for lived in 2..=history.len() {
+            for verification in [without_money().as_slice(), &[Verification::Verified]].concat() {
+                given(&history[..lived]).when(pay("p1", verification)).then_nothing();
+            }
+        }
+        given(&[created(), deferred("p1")]).when(pay("p1", Verification::Deferred)).then_nothing();
+    }
+
+    #[test]
+    fn a_repeated_payment_cannot_change_its_amount() {
+        let differs =
+            DecisionError::PaymentAmountDiffers { payment_id: payment_id("p1"), recorded: TOTAL, given: OTHER };
+        for verification in [without_money().as_slice(), &[Verification::Verified]].concat() {
+            let changed = PayOrder { amount: OTHER, ..pay("p1", verification) };
+            given(&[created(), paid("p1"), shipped()]).when(changed).then_refused(differs.clone());
+        }
+    }
+
+    #[test]
+    fn paying_again_settles_a_deferred_payment() {
+        let history = [created(), deferred("p1")];
+        given(&history).when(pay("p1", Verification::Verified)).then(&[paid("p1").now()]);
+        given(&history).when(pay("p1", Verification::Trusted)).then(&[paid("p1").now()]);
+        given(&history).when(pay("p1", declined())).then(&[rejected("p1").now()]);
+    }
+
+    #[test]
+    fn a_cancelled_order_still_settles_its_deferred_payment_but_on_no_mere_word() {
+        let history = [created(), deferred("p1"), cancelled()];
+        let due = refund_due("p1", TOTAL, "captured after the order was cancelled");
+        given(&history).when(pay("p1", Verification::Verified)).then(&[due.now()]);
+        given(&history).when(pay("p1", declined())).then(&[rejected("p1").now()]);
+        given(&history).when(pay("p1", Verification::Trusted)).then_nothing();
+        given(&history).when(pay("p1", Verification::Deferred)).then_nothing();
+    }
+
+    #[test]
+    fn a_rejected_payment_stays_rejected_until_the_provider_says_otherwise() {
+        let history = [created(), rejected("p1")];
+        for verification in without_money() {
+            given(&history).when(pay("p1", verification)).then_nothing();
+        }
+        given(&history).when(pay("p1", Verification::Verified)).then(&[paid("p1").now()]);
+    }
+
+    #[test]
+    fn the_provider_is_asked_about_payments_that_can_be_and_are_not_captured() {
+        let asked = |history: &[OrderEvent], amount| needs_verification(&replay(history), &payment_id("p1"), amount);
+        assert_eq!(asked(&[created()], TOTAL), Ok(true));
+        assert_eq!(asked(&[created(), deferred("p1")], TOTAL), Ok(true));
+        assert_eq!(asked(&[created(), rejected("p1")], TOTAL), Ok(true));
+        assert_eq!(asked(&[created(), paid("p1"), shipped()], TOTAL), Ok(false));
+        assert_eq!(asked(&[created(), cancelled()], TOTAL), Err(not_pending(Status::Cancelled)));
+        let mismatch = DecisionError::AmountMismatch { total: TOTAL, given: OTHER };
+        assert_eq!(asked(&[created()], OTHER), Err(mismatch));
+        assert_eq!(asked(&[], TOTAL), Err(DecisionError::NotFound));
+    }
+
+    #[test]
+    fn what_the_client_asked_for_does_not_depend_on_the_verification() {
+        let asked = |verification| serde_json::to_value(pay("p1", verification)).unwrap();
+        assert_eq!(asked(Verification::Deferred), asked(Verification::Verified));
+        assert_eq!(asked(declined()), serde_json::json!({"payment_id": "p1", "amount": 4000}));
+    }
+}

@@ -24,3 +24,36 @@ pub fn decide(order: &Order, command: &ShipOrder, now: DateTime<Utc>) -> Result<
     let tracking_number = command.tracking_number.clone();
     Ok(vec![OrderEvent::OrderShipped { order_id: order.order_id, tracking_number, shipped_at: now }])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::harness::*;
+    use crate::order::state::Status;
+
+    fn ship() -> ShipOrder {
+        ShipOrder { tracking_number: tracking_number() }
+    }
+
+    #[test]
+    fn a_paid_order_is_shipped() {
+        given(&[created(), paid("p1")]).when(ship()).then(&[shipped().now()]);
+    }
+
+    #[test]
+    fn only_a_paid_order_can_be_shipped() {
+        let refused = |actual| DecisionError::WrongStatus { expected: Expected::Paid, actual };
+        given(&[]).when(ship()).then_refused(DecisionError::NotFound);
+        given(&[created()]).when(ship()).then_refused(refused(Status::Pending));
+        given(&[created(), deferred("p1")]).when(ship()).then_refused(refused(Status::Pending));
+        given(&[created(), cancelled()]).when(ship()).then_refused(refused(Status::Cancelled));
+    }
+
+    #[test]
+    fn an_order_is_shipped_once() {
+        let refused = |actual| DecisionError::WrongStatus { expected: Expected::Paid, actual };
+        given(&[created(), paid("p1"), shipped()]).when(ship()).then_refused(refused(Status::Shipped));
+        let history = [created(), paid("p1"), shipped(), delivered()];
+        given(&history).when(ship()).then_refused(refused(Status::Delivered));
+    }
+}
