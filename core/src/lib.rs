@@ -7,3 +7,4 @@ pub mod dynamodb;
 pub mod event_store;
 pub mod order;
 pub mod read_model;
+pub mod settings;
