@@ -6,5 +6,6 @@
 pub mod dynamodb;
 pub mod event_store;
 pub mod order;
+pub mod publication;
 pub mod read_model;
 pub mod settings;

@@ -26,6 +26,7 @@ pub mod reject_payment;
 pub mod ship;
 pub mod state;
 mod transition;
+pub mod wire;
 
 pub use aggregate::Outcome;
 pub use cancel::CancelOrder;

@@ -1,0 +1,50 @@
+//! Cutting entries into requests that the bus accepts.
+
+use std::ops::Range;
+
+/// The most entries of one request (EventBridge API reference, `PutEvents`).
+const MAX_ENTRIES: usize = 10;
+
+/// The ranges of `sizes`, in order and without a rest, that keep to the bus's limits on number and on `max_bytes`.
+/// An entry that is too large by itself travels alone.
+pub(super) fn requests(sizes: &[usize], max_bytes: usize) -> Vec<Range<usize>> {
+    let mut requests = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, size) in sizes.iter().enumerate() {
+        let full = index - start == MAX_ENTRIES || bytes + size > max_bytes;
+        if full && index > start {
+            requests.push(start..index);
+            (start, bytes) = (index, 0);
+        }
+        bytes += size;
+    }
+    if start < sizes.len() {
+        requests.push(start..sizes.len());
+    }
+    requests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_holds_ten_entries_at_most() {
+        assert_eq!(requests(&[1; 25], 100), [0..10, 10..20, 20..25]);
+    }
+
+    #[test]
+    fn a_request_stays_within_the_bytes() {
+        assert_eq!(requests(&[60, 40, 1, 99, 2], 100), [0..2, 2..4, 4..5]);
+    }
+
+    #[test]
+    fn an_entry_that_is_too_large_travels_alone() {
+        assert_eq!(requests(&[10, 500, 10], 100), [0..1, 1..2, 2..3]);
+    }
+
+    #[test]
+    fn nothing_needs_no_request() {
+        assert!(requests(&[], 100).is_empty());
+    }
+}

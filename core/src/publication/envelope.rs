@@ -1,0 +1,192 @@
+//! The form in which a fact leaves the service.
+//!
+//! An event id is stable, so a consumer drops repeats by it; a bus keeps no order, so a consumer orders by `version`.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::event_store::{Aggregate, Commit, StreamId, Version, derived_id};
+use crate::order::event::OrderEvent;
+use crate::order::money::Currency;
+use crate::order::{Order, wire};
+
+/// The source of every entry.
+pub const SOURCE: &str = "orders";
+
+/// The most bytes of one request to the bus, and so of one entry, by EventBridge's way of counting.
+///
+/// EventBridge took 256 KB until 2026 and takes 1 MB since; many targets still take no more than the former.
+pub(super) const MAX_BYTES: usize = 256 * 1024;
+
+/// One entry for the bus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    /// The name of the fact, which rules select by.
+    pub detail_type: String,
+    /// When it was recorded.
+    pub time: DateTime<Utc>,
+    /// The JSON text of [`Detail`].
+    pub detail: String,
+}
+
+impl Envelope {
+    /// The entry's size as EventBridge counts it: 14 bytes for the time, and the texts' UTF-8.
+    pub(super) fn bytes(&self) -> usize {
+        14 + SOURCE.len() + self.detail_type.len() + self.detail.len()
+    }
+}
+
+/// What a consumer reads.
+#[derive(Serialize)]
+struct Detail<'a> {
+    metadata: DetailMetadata<'a>,
+    /// The fields of the fact, amounts as decimal numbers; null when it was too large for the bus.
+    data: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct DetailMetadata<'a> {
+    event_id: Uuid,
+    order_id: &'a str,
+    version: Version,
+    schema: u32,
+    occurred_at: DateTime<Utc>,
+    correlation_id: &'a str,
+    causation_id: &'a str,
+    /// Where the whole event can be fetched, when `data` is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_url: Option<String>,
+}
+
+/// The id of the event of `stream` at `version`: the same whoever publishes it, and however often.
+pub fn event_id(stream: &StreamId, version: Version) -> Uuid {
+    derived_id(&["event", stream.as_str(), &version.to_string()])
+}
+
+/// Makes the entries of commits.
+#[derive(Clone, Debug)]
+pub struct Envelopes {
+    /// The currency that amounts are shown in.
+    pub currency: Currency,
+    /// The address of the API, without a slash at its end: where events too large for the bus are fetched.
+    pub api_url: String,
+}
+
+impl Envelopes {
+    /// The entries of a commit, one for each event, in order.
+    pub fn of(&self, commit: &Commit<OrderEvent>) -> Vec<Envelope> {
+        commit.versioned().map(|(version, event)| self.envelope(commit, version, event)).collect()
+    }
+
+    fn envelope(&self, commit: &Commit<OrderEvent>, version: Version, event: &OrderEvent) -> Envelope {
+        let mut detail = Detail {
+            metadata: DetailMetadata {
+                event_id: event_id(&commit.stream, version),
+                order_id: commit.stream.as_str(),
+                version,
+                schema: Order::encode(event).schema,
+                occurred_at: commit.recorded_at,
+                correlation_id: &commit.metadata.correlation_id,
+                causation_id: &commit.metadata.causation_id,
+                data_url: None,
+            },
+            data: Some(wire::data(event, &self.currency)),
+        };
+        let mut envelope =
+            Envelope { detail_type: event.name().to_owned(), time: commit.recorded_at, detail: json(&detail) };
+        if envelope.bytes() > MAX_BYTES {
+            let (url, order) = (&self.api_url, commit.stream.as_str());
+            detail.metadata.data_url = Some(format!("{url}/orders/{order}/events"));
+            detail.data = None;
+            envelope.detail = json(&detail);
+        }
+        envelope
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a struct of texts, numbers and JSON values always serialises")]
+fn json(detail: &Detail<'_>) -> String {
+    serde_json::to_string(detail).expect("a detail serialises")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::event_store::Metadata;
+    use crate::order::{Reason, wire};
+
+    fn cancelled(reason: &str) -> OrderEvent {
+        OrderEvent::OrderCancelled {
+            order_id: ORDER.parse().unwrap(),
+            reason: Reason::try_from(reason.to_owned()).unwrap(),
+            cancelled_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    const ORDER: &str = "0190a1b2-0000-7000-8000-000000000001";
+
+    fn commit(events: Vec<OrderEvent>) -> Commit<OrderEvent> {
+        let metadata = Metadata { correlation_id: "c".into(), causation_id: "r".into(), ..Metadata::default() };
+        let (stream, recorded_at) = (StreamId::new(ORDER), DateTime::UNIX_EPOCH);
+        Commit { stream, first: 3, events, id: Uuid::nil(), recorded_at, metadata }
+    }
+
+    fn envelopes() -> Envelopes {
+        Envelopes { currency: "EUR".parse().unwrap(), api_url: "https://api.example.com".into() }
+    }
+
+    #[test]
+    fn an_envelope_names_the_fact_its_place_and_its_cause() {
+        let event = cancelled("changed my mind");
+        let [envelope] = envelopes().of(&commit(vec![event.clone()])).try_into().unwrap();
+        assert_eq!(envelope.detail_type, "OrderCancelled");
+        let detail: Value = serde_json::from_str(&envelope.detail).unwrap();
+        let expected = json!({
+            "metadata": {
+                "event_id": event_id(&StreamId::new(ORDER), 3), "order_id": ORDER, "version": 3, "schema": 1,
+                "occurred_at": "1970-01-01T00:00:00Z", "correlation_id": "c", "causation_id": "r",
+            },
+            "data": wire::data(&event, &"EUR".parse().unwrap()),
+        });
+        assert_eq!(detail, expected);
+    }
+
+    #[test]
+    fn the_events_of_one_commit_have_versions_and_ids_of_their_own() {
+        let of = || envelopes().of(&commit(vec![cancelled("a"), cancelled("b")]));
+        let ids = |envelopes: Vec<Envelope>| -> Vec<(Value, Value)> {
+            let detail = |e: &Envelope| serde_json::from_str::<Value>(&e.detail).unwrap()["metadata"].clone();
+            envelopes.iter().map(detail).map(|m| (m["version"].clone(), m["event_id"].clone())).collect()
+        };
+        let first = ids(of());
+        assert_eq!([&first[0].0, &first[1].0], [&json!(3), &json!(4)]);
+        assert_ne!(first[0].1, first[1].1);
+        assert_eq!(first, ids(of()), "the ids are the same every time");
+    }
+
+    #[test]
+    fn an_event_too_large_for_the_bus_goes_out_without_its_data_and_says_where_it_is() {
+        // An order holds 100 items at most and comes nowhere near the limit.
+        let item = crate::order::Item {
+            product_id: ORDER.parse().unwrap(),
+            quantity: 10_000,
+            price: crate::order::Money(100_000_000),
+        };
+        let created = OrderEvent::OrderCreated {
+            order_id: ORDER.parse().unwrap(),
+            user_id: crate::order::UserId::try_from("u".to_owned()).unwrap(),
+            items: vec![item; 5_000],
+            total: crate::order::Money(1),
+            created_at: DateTime::UNIX_EPOCH,
+        };
+        let [envelope] = envelopes().of(&commit(vec![created])).try_into().unwrap();
+        assert!(envelope.bytes() <= MAX_BYTES);
+        let detail: Value = serde_json::from_str(&envelope.detail).unwrap();
+        assert_eq!(detail["data"], Value::Null);
+        assert_eq!(detail["metadata"]["data_url"], format!("https://api.example.com/orders/{ORDER}/events"));
+    }
+}

@@ -1,0 +1,10 @@
+//! Publishing the facts of orders on the event bus, at least once each and every time under the same id.
+
+mod batch;
+mod bus;
+mod envelope;
+mod publisher;
+
+pub use bus::{EventBridge, EventBus, PutError};
+pub use envelope::{Envelope, Envelopes, event_id};
+pub use publisher::{Publisher, Unpublished};

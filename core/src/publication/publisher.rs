@@ -1,0 +1,171 @@
+//! Sending entries until the bus has taken them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::batch::requests;
+use super::bus::{EventBus, PutError};
+use super::envelope::{Envelope, MAX_BYTES};
+
+/// How often an entry is sent before it is reported as failed.
+const MAX_ROUNDS: u32 = 4;
+/// The wait before another round is a random part of this, doubled each time.
+const BACKOFF_BASE: Duration = Duration::from_millis(50);
+
+/// Sends entries to a bus.
+#[derive(Clone, Debug)]
+pub struct Publisher<B> {
+    bus: B,
+}
+
+/// Entries that the bus did not take, by their index: whatever is not in here was taken.
+#[derive(Debug, Default)]
+pub struct Unpublished(pub BTreeMap<usize, PutError>);
+
+impl<B: EventBus> Publisher<B> {
+    /// A publisher on `bus`.
+    pub fn new(bus: B) -> Self {
+        Self { bus }
+    }
+
+    /// Sends the entries in order, and those that failed inside an accepted request again.
+    ///
+    /// An entry may be taken twice when an answer is lost; its event id is the same both times.
+    pub async fn publish(&self, entries: &[Envelope]) -> Unpublished {
+        let mut refused = BTreeMap::new();
+        let mut waiting: Vec<usize> = (0..entries.len()).collect();
+        for round in 1..=MAX_ROUNDS {
+            let mut failed = self.send(entries, &waiting).await;
+            refused.extend(failed.extract_if(.., |_, error| matches!(error, PutError::Refused(_))));
+            if failed.is_empty() || round == MAX_ROUNDS {
+                refused.extend(failed);
+                break;
+            }
+            waiting = failed.into_keys().collect();
+            sleep((BACKOFF_BASE * 2_u32.pow(round - 1)).mul_f64(fastrand::f64())).await;
+        }
+        Unpublished(refused)
+    }
+
+    /// One round: each waiting entry is sent once. Answers those that were not taken.
+    async fn send(&self, entries: &[Envelope], waiting: &[usize]) -> BTreeMap<usize, PutError> {
+        let mut failed = BTreeMap::new();
+        let sizes: Vec<usize> = waiting.iter().map(|index| entries[*index].bytes()).collect();
+        for range in requests(&sizes, MAX_BYTES) {
+            let indices = &waiting[range];
+            let request: Vec<Envelope> = indices.iter().map(|index| entries[*index].clone()).collect();
+            match self.bus.put(&request).await {
+                Ok(results) => {
+                    failed.extend(indices.iter().zip(results).filter_map(|(index, error)| Some((*index, error?))));
+                }
+                // Nothing of the request is known to have arrived; each entry needs an error of its own.
+                Err(error) => {
+                    let reason = error.to_string();
+                    let again = || match error {
+                        PutError::Transient(_) => PutError::Transient(reason.clone().into()),
+                        PutError::Refused(_) => PutError::Refused(reason.clone().into()),
+                    };
+                    failed.extend(indices.iter().map(|index| (*index, again())));
+                }
+            }
+        }
+        failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A bus that answers by script, and takes everything once the script has ended.
+    #[derive(Default)]
+    struct Scripted {
+        script: Mutex<VecDeque<Answer>>,
+        requests: Mutex<Vec<Vec<String>>>,
+        taken: Mutex<Vec<String>>,
+    }
+
+    enum Answer {
+        Silence,
+        /// The places in the request that are not taken.
+        Throttled(Vec<usize>),
+        Refused(Vec<usize>),
+    }
+
+    impl EventBus for &Scripted {
+        async fn put(&self, entries: &[Envelope]) -> Result<Vec<Option<PutError>>, PutError> {
+            let names: Vec<String> = entries.iter().map(|entry| entry.detail.clone()).collect();
+            self.requests.lock().unwrap().push(names.clone());
+            let (places, error): (Vec<usize>, fn() -> PutError) = match self.script.lock().unwrap().pop_front() {
+                Some(Answer::Silence) => return Err(PutError::Transient("no answer".into())),
+                Some(Answer::Throttled(places)) => (places, || PutError::Transient("throttled".into())),
+                Some(Answer::Refused(places)) => (places, || PutError::Refused("refused".into())),
+                None => (vec![], || PutError::Refused("never".into())),
+            };
+            let untaken = |place: &usize| places.contains(place).then(error);
+            let results: Vec<_> = (0..entries.len()).map(|place| untaken(&place)).collect();
+            let taken = names.into_iter().zip(&results).filter(|(_, error)| error.is_none());
+            self.taken.lock().unwrap().extend(taken.map(|(name, _)| name));
+            Ok(results)
+        }
+    }
+
+    fn scripted(script: impl IntoIterator<Item = Answer>) -> Scripted {
+        Scripted { script: Mutex::new(script.into_iter().collect()), ..Scripted::default() }
+    }
+
+    fn entries(count: usize) -> Vec<Envelope> {
+        let entry =
+            |n| Envelope { detail_type: "Tested".into(), time: chrono::DateTime::UNIX_EPOCH, detail: format!("{n}") };
+        (0..count).map(entry).collect()
+    }
+
+    async fn publish(bus: &Scripted, count: usize) -> Vec<usize> {
+        Publisher::new(bus).publish(&entries(count)).await.0.into_keys().collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_entries_are_taken_in_order_when_nothing_fails() {
+        let bus = scripted([]);
+        assert!(publish(&bus, 23).await.is_empty());
+        let taken = bus.taken.lock().unwrap();
+        assert_eq!(*taken, (0..23).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(bus.requests.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn entries_that_failed_inside_an_accepted_request_are_sent_again_and_only_those() {
+        let bus = scripted([Answer::Throttled(vec![1, 3])]);
+        assert!(publish(&bus, 5).await.is_empty());
+        assert_eq!(bus.requests.lock().unwrap()[1], ["1", "3"]);
+        assert_eq!(bus.taken.lock().unwrap().len(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_answer_is_sent_again_whole() {
+        let bus = scripted([Answer::Silence]);
+        assert!(publish(&bus, 3).await.is_empty());
+        assert_eq!(bus.requests.lock().unwrap()[1], ["0", "1", "2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_bus_refuses_for_good_is_not_sent_again() {
+        let bus = scripted([Answer::Refused(vec![2])]);
+        assert_eq!(publish(&bus, 4).await, [2]);
+        assert_eq!(bus.requests.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_still_fails_in_the_last_round_is_reported_and_nothing_else() {
+        let bus =
+            scripted((0..4).map(|round| if round == 0 { Answer::Throttled(vec![0, 2]) } else { Answer::Silence }));
+        assert_eq!(publish(&bus, 3).await, [0, 2]);
+        assert_eq!(bus.requests.lock().unwrap().len(), 4);
+        assert_eq!(*bus.taken.lock().unwrap(), ["1"]);
+    }
+}
