@@ -1,0 +1,201 @@
+//! The form of a row of the order table: the names of its attributes, and what is read back from them.
+//!
+//! A row's form serves the one who writes it: every event sets or removes whole attributes, whatever they held before.
+//! So what exists once per payment has an attribute per payment, named by a prefix and the payment's id. Amounts are
+//! integers of minor units.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::view::{ItemView, OrderSummary, OrderView, RefundView};
+use crate::event_store::Version;
+use crate::order::ids::{OrderId, PaymentId, Reason, UserId};
+use crate::order::money::Money;
+use crate::order::state::{Cancellation, DeferredPayment, Payment, RefundDone, RejectedPayment, Shipment, Status};
+
+/// A row, or an entry of an index, as DynamoDB has it.
+pub(super) type RowItem = HashMap<String, AttributeValue>;
+
+/// `deferred:<payment_id>`: since when the payment is deferred.
+pub(super) const DEFERRED: &str = "deferred:";
+/// `refund:<payment_id>`: what is owed back of the payment, [`RefundRow`].
+pub(super) const REFUND: &str = "refund:";
+/// `refunded:<payment_id>`: how it went back, [`RefundDone`].
+pub(super) const REFUNDED: &str = "refunded:";
+
+/// The shards of each status in the index `by-status`. A changed number needs a rebuild of the rows.
+pub(super) const SHARDS: u8 = 4;
+
+/// The key of an order in the index `by-status`.
+pub(super) fn status_shard(status: OpenStatus, shard: u8) -> String {
+    format!("{}#{shard}", Status::from(status))
+}
+
+/// The statuses that wait for somebody to do something: only these orders are in the index `by-status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OpenStatus {
+    /// Waiting for its payment.
+    Pending,
+    /// Waiting to be shipped.
+    Paid,
+    /// Waiting to arrive.
+    Shipped,
+}
+
+/// A status of which there is no list, since nothing is left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be pending, paid or shipped: {0} orders wait for nothing")]
+pub struct NotOpen(pub Status);
+
+impl TryFrom<Status> for OpenStatus {
+    type Error = NotOpen;
+
+    fn try_from(status: Status) -> Result<Self, NotOpen> {
+        match status {
+            Status::Pending => Ok(Self::Pending),
+            Status::Paid => Ok(Self::Paid),
+            Status::Shipped => Ok(Self::Shipped),
+            Status::Delivered | Status::Cancelled => Err(NotOpen(status)),
+        }
+    }
+}
+
+impl From<OpenStatus> for Status {
+    fn from(open: OpenStatus) -> Self {
+        match open {
+            OpenStatus::Pending => Self::Pending,
+            OpenStatus::Paid => Self::Paid,
+            OpenStatus::Shipped => Self::Shipped,
+        }
+    }
+}
+
+/// `created_at` as the indexes sort by it: as long for every time, so that the order of the texts is that of the times.
+pub(super) fn sortable(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Nanos, true)
+}
+
+/// Why a row stands still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Parked {
+    /// The event that could not be projected.
+    pub version: Version,
+    /// What is the matter with it.
+    pub reason: String,
+}
+
+/// What is owed back of one payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RefundRow {
+    pub amount: Money,
+    pub reason: Reason,
+    pub due_at: DateTime<Utc>,
+}
+
+/// The attributes of a row that every order has once.
+#[derive(Deserialize)]
+struct Row {
+    order_id: OrderId,
+    user_id: UserId,
+    status: Status,
+    items: Vec<ItemView>,
+    total: Money,
+    version: Version,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    payment: Option<Payment>,
+    rejected_payment: Option<RejectedPayment>,
+    shipment: Option<Shipment>,
+    delivered_at: Option<DateTime<Utc>>,
+    cancellation: Option<Cancellation>,
+    parked: Option<Parked>,
+}
+
+/// The order in a row; `None` for the row of an order that was parked before anything was known of it.
+pub(super) fn view(item: RowItem) -> Result<Option<OrderView>, serde_dynamo::Error> {
+    if is_stub(&item) {
+        return Ok(None);
+    }
+    let deferred = per_payment::<DateTime<Utc>>(&item, DEFERRED)?;
+    let mut refunded = per_payment::<RefundDone>(&item, REFUNDED)?;
+    let refunds = per_payment::<RefundRow>(&item, REFUND)?.into_iter().map(|(payment_id, refund)| RefundView {
+        done: refunded.remove(&payment_id),
+        payment_id,
+        amount: refund.amount,
+        reason: refund.reason,
+        due_at: refund.due_at,
+    });
+    let refunds = refunds.collect();
+    let row: Row = serde_dynamo::from_item(item)?;
+    let view = OrderView {
+        order_id: row.order_id,
+        user_id: row.user_id,
+        status: row.status,
+        items: row.items,
+        total: row.total,
+        version: row.version,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        payment: row.payment,
+        deferred_payment: deferred
+            .into_iter()
+            .next()
+            .map(|(payment_id, deferred_at)| DeferredPayment { payment_id, deferred_at }),
+        rejected_payment: row.rejected_payment,
+        refunds,
+        shipment: row.shipment,
+        delivered_at: row.delivered_at,
+        cancellation: row.cancellation,
+        parked: row.parked.is_some(),
+    };
+    Ok(Some(view.tidied()))
+}
+
+/// The order in an entry of an index.
+pub(super) fn summary(entry: RowItem) -> Result<OrderSummary, serde_dynamo::Error> {
+    #[derive(Deserialize)]
+    struct Entry {
+        order_id: OrderId,
+        user_id: UserId,
+        status: Status,
+        total: Money,
+        version: Version,
+        item_count: u32,
+        created_at: DateTime<Utc>,
+        updated_at: DateTime<Utc>,
+        parked: Option<Parked>,
+    }
+    let entry: Entry = serde_dynamo::from_item(entry)?;
+    Ok(OrderSummary {
+        order_id: entry.order_id,
+        user_id: entry.user_id,
+        status: entry.status,
+        total: entry.total,
+        version: entry.version,
+        item_count: entry.item_count,
+        created_at: entry.created_at,
+        updated_at: entry.updated_at,
+        parked: entry.parked.is_some(),
+    })
+}
+
+fn is_stub(item: &RowItem) -> bool {
+    item.contains_key("parked") && !item.contains_key("version")
+}
+
+/// The attributes of one prefix, by payment.
+fn per_payment<T: for<'de> Deserialize<'de>>(
+    item: &RowItem,
+    prefix: &str,
+) -> Result<BTreeMap<PaymentId, T>, serde_dynamo::Error> {
+    let named = item.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value)));
+    named
+        .map(|(payment_id, value)| {
+            let payment_id = PaymentId::try_from(payment_id.to_owned()).map_err(serde::de::Error::custom)?;
+            Ok((payment_id, serde_dynamo::from_attribute_value(value.clone())?))
+        })
+        .collect()
+}
