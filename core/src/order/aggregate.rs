@@ -48,3 +48,93 @@ impl Aggregate for Order {
         codec::decode(&stored.event_type, stored.schema, stored.data)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::order::harness::*;
+
+    /// An order of many payments, cancelled on its way.
+    fn eventful() -> [OrderEvent; 9] {
+        [
+            created(),
+            rejected("p1"),
+            refund_due("p2", OTHER, "the captured amount is not the order's total"),
+            paid("p3"),
+            shipped(),
+            refunded("p2", "r1", OTHER),
+            cancelled(),
+            refund_due("p3", TOTAL, "the order was cancelled"),
+            refund_due("p4", TOTAL, "captured after the order was cancelled"),
+        ]
+    }
+
+    /// Together they have everything that an order can have.
+    fn histories() -> [Vec<OrderEvent>; 3] {
+        let arrived = vec![created(), paid("p1"), shipped(), delivered()];
+        [eventful().to_vec(), vec![created(), deferred("p1")], arrived]
+    }
+
+    #[test]
+    fn a_snapshot_is_the_state() {
+        for history in histories() {
+            for lived in 0..=history.len() {
+                let order = replay(&history[..lived]);
+                let snapshot = serde_json::to_vec(&order).unwrap();
+                assert_eq!(serde_json::from_slice::<Order>(&snapshot).unwrap(), order);
+                let attributes: serde_dynamo::AttributeValue = serde_dynamo::to_attribute_value(&order).unwrap();
+                assert_eq!(serde_dynamo::from_attribute_value::<_, Order>(attributes).unwrap(), order);
+            }
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_the_present_schema_has_not_changed() {
+        let name = format!("src/order/golden/snapshots/v{}.json", Order::SNAPSHOT_SCHEMA);
+        let golden = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+        let golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+        let orders = histories().map(|history| replay(&history));
+        assert_eq!(serde_json::to_value(orders).unwrap(), golden, "raise SNAPSHOT_SCHEMA, and add its golden file");
+    }
+
+    #[test]
+    fn a_snapshot_of_a_plain_order_is_small() {
+        let order = replay(&[created(), paid("p1"), shipped(), delivered()]);
+        let snapshot = serde_json::to_string(&order).unwrap();
+        assert!(snapshot.len() < 600, "{}: {snapshot}", snapshot.len());
+    }
+
+    #[test]
+    fn a_commit_answers_with_the_status_and_what_became_of_the_payment() {
+        let history = eventful();
+        let outcome = |lived: std::ops::Range<usize>| {
+            let order = replay(&history[..lived.end]);
+            serde_json::to_value(order.outcome(&history[lived])).unwrap()
+        };
+        assert_eq!(outcome(0..1), json!({"s": "pending"}));
+        assert_eq!(outcome(1..2), json!({"s": "pending", "p": {"rejected": "card expired"}}));
+        assert_eq!(outcome(3..4), json!({"s": "paid", "p": "paid"}));
+        assert_eq!(outcome(4..5), json!({"s": "shipped"}));
+        assert_eq!(outcome(5..6), json!({"s": "shipped", "p": "refunded"}));
+        assert_eq!(outcome(6..8), json!({"s": "cancelled", "p": {"refund_due": "the order was cancelled"}}));
+        assert_eq!(outcome(8..8), json!({"s": "cancelled"}));
+        let waiting = [created(), deferred("p1")];
+        let outcome = replay(&waiting).outcome(&waiting[1..]);
+        assert_eq!(outcome, Outcome { status: Some(Status::Pending), payment: Some(PaymentStatus::Deferred) });
+        let kept = serde_json::to_string(&outcome).unwrap();
+        assert_eq!(serde_json::from_str::<Outcome>(&kept).unwrap(), outcome);
+        assert_eq!(Order::default().outcome(&[]), Outcome { status: None, payment: None });
+    }
+
+    #[test]
+    fn an_event_survives_the_store() {
+        for event in eventful() {
+            assert_eq!(Order::decode(Order::encode(&event)).unwrap(), event);
+        }
+    }
+}

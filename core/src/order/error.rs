@@ -149,3 +149,37 @@ impl fmt::Display for Expected {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::order::harness::*;
+
+    #[test]
+    fn every_refusal_has_a_name_of_its_own_and_a_text() {
+        let (payment_id, refund_id) = (payment_id("p1"), refund_id("r1"));
+        let status = |expected| DecisionError::WrongStatus { expected, actual: Status::Delivered };
+        let refusals = [
+            DecisionError::NotFound,
+            DecisionError::AlreadyExists,
+            DecisionError::TotalNotPositive,
+            status(Expected::Pending),
+            status(Expected::Paid),
+            status(Expected::Shipped),
+            status(Expected::Cancellable),
+            DecisionError::PaymentInProgress(payment_id.clone()),
+            DecisionError::AmountMismatch { total: TOTAL, given: OTHER },
+            DecisionError::PaymentAmountDiffers { payment_id: payment_id.clone(), recorded: TOTAL, given: OTHER },
+            DecisionError::RefundNotDue(payment_id.clone()),
+            DecisionError::RefundAmountDiffers { payment_id: payment_id.clone(), due: TOTAL, given: OTHER },
+            DecisionError::AlreadyRefunded { payment_id, refund_id },
+        ];
+        let codes: BTreeSet<_> = refusals.iter().map(DecisionError::code).collect();
+        let texts: BTreeSet<_> = refusals.iter().map(ToString::to_string).collect();
+        assert_eq!((codes.len(), texts.len()), (refusals.len(), refusals.len()));
+        assert_eq!(refusals[3].code(), "order-not-pending");
+        assert_eq!(refusals[3].to_string(), "the order is delivered, but only a pending order can do this");
+    }
+}

@@ -20,11 +20,15 @@ pub mod event;
 mod harness;
 pub mod ids;
 pub mod items;
+#[cfg(test)]
+mod lifetimes;
 pub mod money;
 pub mod pay;
 pub mod reject_payment;
 pub mod ship;
 pub mod state;
+#[cfg(test)]
+mod tables;
 mod transition;
 pub mod wire;
 

@@ -96,7 +96,8 @@ impl PlacedOrder {
             OrderEvent::OrderCreated { .. } => return Err(BrokenRule::CreatedTwice),
             OrderEvent::OrderPaid { payment_id, amount, paid_at, .. } => {
                 self.require_one_of(&[Status::Pending])?;
-                self.require_new_payment(payment_id)?;
+                self.require_uncaptured(payment_id)?;
+                self.require_none_deferred_but(Some(payment_id))?;
                 require_amount(self.total, *amount)?;
                 self.forget_unsettled(payment_id);
                 self.payment = Some(Payment { payment_id: payment_id.clone(), paid_at: *paid_at });
@@ -120,7 +121,8 @@ impl PlacedOrder {
             }
             OrderEvent::OrderPaymentDeferred { payment_id, amount, deferred_at, .. } => {
                 self.require_one_of(&[Status::Pending])?;
-                self.require_new_payment(payment_id)?;
+                self.require_uncaptured(payment_id)?;
+                self.require_none_deferred_but(None)?;
                 require_amount(self.total, *amount)?;
                 self.forget_unsettled(payment_id);
                 self.deferred = Some(DeferredPayment { payment_id: payment_id.clone(), deferred_at: *deferred_at });
@@ -138,12 +140,12 @@ impl PlacedOrder {
                 self.rejected.push(RejectedPayment { payment_id, reason, rejected_at: *rejected_at });
             }
             OrderEvent::OrderRefundDue { payment_id, amount, reason, due_at, .. } => {
+                if self.refund(payment_id).is_some() {
+                    return Err(BrokenRule::PaymentCaptured(payment_id.clone()));
+                }
                 if self.is_paid_with(payment_id) {
                     self.require_one_of(&[Status::Cancelled])?;
                     require_amount(self.total, *amount)?;
-                }
-                if self.refund(payment_id).is_some() {
-                    return Err(BrokenRule::PaymentCaptured(payment_id.clone()));
                 }
                 self.forget_unsettled(payment_id);
                 let (payment_id, reason) = (payment_id.clone(), reason.clone());
@@ -171,11 +173,10 @@ impl PlacedOrder {
         }
     }
 
-    /// The payment was not captured before, and no other one is waiting.
-    fn require_new_payment(&self, payment_id: &PaymentId) -> Result<(), BrokenRule> {
-        self.require_uncaptured(payment_id)?;
+    /// No payment waits but, perhaps, this one.
+    fn require_none_deferred_but(&self, payment_id: Option<&PaymentId>) -> Result<(), BrokenRule> {
         match &self.deferred {
-            Some(deferred) if deferred.payment_id != *payment_id => {
+            Some(deferred) if payment_id != Some(&deferred.payment_id) => {
                 Err(BrokenRule::PaymentDeferred(deferred.payment_id.clone()))
             }
             _ => Ok(()),
@@ -191,4 +192,55 @@ impl PlacedOrder {
 
 fn require_amount(expected: Money, found: Money) -> Result<(), BrokenRule> {
     if expected == found { Ok(()) } else { Err(BrokenRule::Amount { expected, found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::harness::*;
+
+    #[test]
+    fn an_event_of_another_order_cannot_follow() {
+        let mut order = replay(&[created()]);
+        let mut event = paid("p1");
+        let OrderEvent::OrderPaid { order_id, .. } = &mut event else { panic!("not paid") };
+        order_id.0 = uuid::Uuid::from_u128(7);
+        let error = order.apply(&event).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "OrderPaid cannot follow: it is about order 00000000-0000-0000-0000-000000000007"
+        );
+        assert_eq!(order, replay(&[created()]));
+    }
+
+    #[test]
+    fn what_a_cancelled_order_owes_of_its_payment_is_the_total() {
+        let mut order = replay(&[created(), paid("p1"), cancelled()]);
+        let error = order.apply(&refund_due("p1", OTHER, "the order was cancelled")).unwrap_err();
+        assert_eq!(error.broken, BrokenRule::Amount { expected: TOTAL, found: OTHER });
+        order.apply(&refund_due("p1", TOTAL, "the order was cancelled")).unwrap();
+    }
+
+    #[test]
+    fn a_payment_is_in_one_place_only() {
+        let order = replay(&[created(), rejected("p1"), deferred("p1"), rejected("p2")]);
+        let placed = order.placed().unwrap();
+        assert!(placed.is_deferred(&payment_id("p1")));
+        assert_eq!(placed.rejected.len(), 1);
+        let order = replay(&[created(), rejected("p1"), deferred("p1"), paid("p1")]);
+        let placed = order.placed().unwrap();
+        assert_eq!((&placed.deferred, placed.rejected.len()), (&None, 0));
+    }
+
+    #[test]
+    fn only_the_newest_rejections_are_remembered() {
+        let mut order = replay(&[created()]);
+        for n in 0..REMEMBERED_REJECTIONS + 3 {
+            order.apply(&rejected(&format!("p{n}"))).unwrap();
+        }
+        let placed = order.placed().unwrap();
+        assert_eq!(placed.rejected.len(), REMEMBERED_REJECTIONS);
+        assert_eq!(placed.rejected[0].payment_id, payment_id("p3"));
+        assert_eq!(placed.payment_status(&payment_id("p2")), None);
+    }
 }
