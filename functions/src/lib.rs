@@ -1,1 +1,3 @@
 //! The edge that the functions share.
+
+pub mod incoming;

@@ -14,7 +14,7 @@ use super::commit::StreamId;
 /// The namespace of every id derived here.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_51f4_60d3_4b0f_9a3c_0a54_6c27_8f11);
 
-/// What names a request once for all its repeats: 1–255 visible ASCII characters.
+/// What names a request once for all its repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
@@ -38,6 +38,11 @@ impl IdempotencyKey {
         };
         let valid = (1..=255).contains(&key.len()) && key.bytes().all(|b| (0x20..=0x7e).contains(&b));
         valid.then_some(Self(key)).ok_or(InvalidKey)
+    }
+
+    /// The key that an event carries in its own id, which may be any text: only clients' headers have a grammar.
+    pub fn of_event(id: &str) -> Self {
+        Self(id.to_owned())
     }
 
     /// The key.

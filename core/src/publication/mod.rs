@@ -4,7 +4,9 @@ mod batch;
 mod bus;
 mod envelope;
 mod publisher;
+mod rejection;
 
 pub use bus::{EventBridge, EventBus, PutError};
 pub use envelope::{Envelope, Envelopes, event_id};
 pub use publisher::{Publisher, Unpublished};
+pub use rejection::Rejection;

@@ -1,0 +1,142 @@
+//! The payment provider's events.
+
+use orders_core::order::{ConfirmPayment, ConfirmRefund, Currency, Money, PaymentId, Reason, RefundId, RejectPayment};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::event::{Detail, InvalidEvent};
+
+/// A command that a payment event stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PaymentCommand {
+    /// `PaymentCaptured`.
+    Confirm(ConfirmPayment),
+    /// `PaymentFailed`.
+    Reject(RejectPayment),
+    /// `RefundCompleted`.
+    Refund(ConfirmRefund),
+}
+
+#[derive(Deserialize)]
+struct Captured {
+    payment_id: String,
+    amount: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    payment_id: String,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Refunded {
+    payment_id: String,
+    refund_id: String,
+    amount: Box<RawValue>,
+}
+
+/// Reads a payment event's command.
+///
+/// # Errors
+/// [`InvalidEvent`]: it will not get better by itself.
+pub fn command(detail_type: &str, detail: &Detail, currency: &Currency) -> Result<PaymentCommand, InvalidEvent> {
+    Ok(match detail_type {
+        "PaymentCaptured" => {
+            let Captured { payment_id: id, amount } = detail.data()?;
+            PaymentCommand::Confirm(ConfirmPayment { payment_id: payment_id(&id)?, amount: money(&amount, currency)? })
+        }
+        "PaymentFailed" => {
+            let Failed { payment_id: id, reason } = detail.data()?;
+            PaymentCommand::Reject(RejectPayment { payment_id: payment_id(&id)?, reason: readable(reason) })
+        }
+        "RefundCompleted" => {
+            let Refunded { payment_id: id, refund_id, amount } = detail.data()?;
+            let refund_id: RefundId = refund_id.parse().map_err(|why| InvalidEvent::field("refund_id", why))?;
+            let (payment_id, amount) = (payment_id(&id)?, money(&amount, currency)?);
+            PaymentCommand::Refund(ConfirmRefund { payment_id, refund_id, amount })
+        }
+        _ => return Err(InvalidEvent::UnknownType),
+    })
+}
+
+fn payment_id(text: &str) -> Result<PaymentId, InvalidEvent> {
+    text.parse().map_err(|why| InvalidEvent::field("payment_id", why))
+}
+
+fn money(number: &RawValue, currency: &Currency) -> Result<Money, InvalidEvent> {
+    currency.parse(number.get()).map_err(|why| InvalidEvent::field("amount", why))
+}
+
+/// That a payment failed matters more than the words it failed with: what cannot be kept of them is left out.
+fn readable(reason: Option<String>) -> Reason {
+    const NONE: &str = "the provider gave no reason";
+    let text: String = reason.unwrap_or_default().chars().filter(|c| !c.is_control()).take(500).collect();
+    #[expect(clippy::expect_used, reason = "a literal of printable ASCII")]
+    text.trim().parse().unwrap_or_else(|_| NONE.parse().expect("a reason"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(detail_type: &str, data: Value) -> Result<PaymentCommand, String> {
+        let detail: Detail = serde_json::from_str(&json!({ "data": data }).to_string()).unwrap();
+        command(detail_type, &detail, &"EUR".parse().unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_event_is_its_command() {
+        let payment_id: PaymentId = "p".parse().unwrap();
+        assert_eq!(
+            read("PaymentCaptured", json!({ "payment_id": "p", "amount": 19.99 })),
+            Ok(PaymentCommand::Confirm(ConfirmPayment { payment_id: payment_id.clone(), amount: Money(1999) }))
+        );
+        assert_eq!(
+            read("PaymentFailed", json!({ "payment_id": "p", "reason": "no funds" })),
+            Ok(PaymentCommand::Reject(RejectPayment {
+                payment_id: payment_id.clone(),
+                reason: "no funds".parse().unwrap()
+            }))
+        );
+        assert_eq!(
+            read("RefundCompleted", json!({ "payment_id": "p", "refund_id": "r", "amount": 5 })),
+            Ok(PaymentCommand::Refund(ConfirmRefund {
+                payment_id,
+                refund_id: "r".parse().unwrap(),
+                amount: Money(500)
+            }))
+        );
+    }
+
+    #[test]
+    fn a_failure_counts_whatever_words_it_comes_with() {
+        let reason = |data: Value| match read("PaymentFailed", data).unwrap() {
+            PaymentCommand::Reject(RejectPayment { reason, .. }) => reason.as_str().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(json!({ "payment_id": "p" })), "the provider gave no reason");
+        assert_eq!(reason(json!({ "payment_id": "p", "reason": "a\u{0}b\n" })), "ab");
+        assert_eq!(reason(json!({ "payment_id": "p", "reason": "x".repeat(1_000_000) })), "x".repeat(500));
+    }
+
+    #[test]
+    fn wrong_fields_are_named() {
+        let captured = |data| read("PaymentCaptured", data).unwrap_err();
+        assert!(captured(json!({ "amount": 1 })).contains("missing field `payment_id`"));
+        assert!(captured(json!({ "payment_id": "", "amount": 1 })).starts_with("detail.data.payment_id: "));
+        assert!(
+            captured(json!({ "payment_id": "x".repeat(1_000_000), "amount": 1 }))
+                .starts_with("detail.data.payment_id: ")
+        );
+        for amount in [json!(-1), json!(19.999), json!(1e300), json!("1.00"), json!(null), json!({})] {
+            assert!(
+                captured(json!({ "payment_id": "p", "amount": amount })).starts_with("detail.data.amount: "),
+                "{amount}"
+            );
+        }
+        assert_eq!(read("PaymentPondered", json!({})), Err("this detail type is not known here".into()));
+    }
+}

@@ -1,0 +1,63 @@
+//! The carrier's events.
+
+use orders_core::order::{DeliverOrder, ShipOrder};
+use serde::Deserialize;
+
+use super::event::{Detail, InvalidEvent};
+
+/// A command that a shipment event stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShipmentCommand {
+    /// `ShipmentDispatched`.
+    Ship(ShipOrder),
+    /// `ShipmentDelivered`.
+    Deliver(DeliverOrder),
+}
+
+#[derive(Deserialize)]
+struct Dispatched {
+    tracking_number: String,
+}
+
+/// Reads a shipment event's command.
+///
+/// # Errors
+/// [`InvalidEvent`]: it will not get better by itself.
+pub fn command(detail_type: &str, detail: &Detail) -> Result<ShipmentCommand, InvalidEvent> {
+    Ok(match detail_type {
+        "ShipmentDispatched" => {
+            let Dispatched { tracking_number } = detail.data()?;
+            let tracking_number = tracking_number.parse().map_err(|why| InvalidEvent::field("tracking_number", why))?;
+            ShipmentCommand::Ship(ShipOrder { tracking_number })
+        }
+        "ShipmentDelivered" => ShipmentCommand::Deliver(DeliverOrder),
+        _ => return Err(InvalidEvent::UnknownType),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(detail_type: &str, data: Value) -> Result<ShipmentCommand, String> {
+        let detail: Detail = serde_json::from_str(&json!({ "data": data }).to_string()).unwrap();
+        command(detail_type, &detail).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_event_is_its_command() {
+        let ship = ShipOrder { tracking_number: "T-1".parse().unwrap() };
+        assert_eq!(read("ShipmentDispatched", json!({ "tracking_number": "T-1" })), Ok(ShipmentCommand::Ship(ship)));
+        assert_eq!(read("ShipmentDelivered", json!({})), Ok(ShipmentCommand::Deliver(DeliverOrder)));
+    }
+
+    #[test]
+    fn wrong_fields_and_unknown_events_are_named() {
+        assert!(read("ShipmentDispatched", json!({})).unwrap_err().contains("missing field `tracking_number`"));
+        let control = read("ShipmentDispatched", json!({ "tracking_number": "a\nb" })).unwrap_err();
+        assert!(control.starts_with("detail.data.tracking_number: "), "{control}");
+        assert_eq!(read("ShipmentLost", json!({})), Err("this detail type is not known here".into()));
+    }
+}
