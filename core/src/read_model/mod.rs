@@ -1,15 +1,21 @@
 //! Events to rows, and rows to answers.
 //!
+//! Rows: the [`Projector`] follows the event table's stream, and mends what it finds missing from the event store.
 //! Answers: [`OrderReader`] has one order, as it is or as it was; [`Orders`] has the rows, and the lists of them.
 
 mod cursor;
+mod follow;
 mod order_reader;
 mod orders;
+mod patch;
+mod projector;
 mod row;
 mod view;
 
 pub use cursor::InvalidCursor;
+pub use follow::ProjectionError;
 pub use order_reader::{OrderReader, ReadError};
 pub use orders::{OrderPage, Orders, RowsError};
+pub use projector::{Change, Projected, Projector, StreamRecord};
 pub use row::{NotOpen, OpenStatus};
 pub use view::{ItemView, OrderSummary, OrderView, RefundView};

@@ -60,19 +60,33 @@ impl OrderReader {
             }
             Err(error) => return Err(error.into()),
         };
-        let fresh = |view: &OrderView| min_version.is_none_or(|version| version <= view.version);
-        match row {
-            Some(view) if fresh(&view) && !view.parked => Ok(Some(view)),
-            row => match self.load(order_id, Until::Head, Consistency::Strong).await {
-                Ok(None) => Ok(None),
-                Ok(Some(view)) if fresh(&view) => Ok(Some(view)),
-                Ok(Some(view)) => Err(ReadError::VersionNotReached { head: view.version }),
-                // What parked the row stops this fold too, as long as no program that can read it is deployed. The
-                // last state that could be read is better than none, and it says what it is.
-                Err(StoreError::Unreadable(_) | StoreError::Corrupt(_)) if row.as_ref().is_some_and(fresh) => Ok(row),
-                Err(error) => Err(error.into()),
-            },
+        if let Some(row) = row.filter(|row| !row.parked && min_version.is_none_or(|version| version <= row.version)) {
+            return Ok(Some(row));
         }
+        match self.readable(order_id, min_version).await? {
+            Some(view) if min_version.is_some_and(|version| version > view.version) => {
+                Err(ReadError::VersionNotReached { head: view.version })
+            }
+            view => Ok(view),
+        }
+    }
+
+    /// The order as far as it can be read. Where an event is in the way, that is the state before it, and it says so:
+    /// better than none, until a program that can read the event is deployed.
+    async fn readable(&self, order_id: OrderId, min_version: Option<Version>) -> Result<Option<OrderView>, StoreError> {
+        let error = match self.load(order_id, Until::Head, Consistency::Strong).await {
+            Ok(view) => return Ok(view),
+            Err(error) => error,
+        };
+        let before = match &error {
+            StoreError::Unavailable(_) => None,
+            StoreError::Unreadable(obstacle) => obstacle.version().checked_sub(1),
+            StoreError::Corrupt(obstacle) => obstacle.version.checked_sub(1),
+        };
+        let Some(before) = before.filter(|version| *version >= min_version.unwrap_or(1)) else { return Err(error) };
+        tracing::error!(%order_id, %error, version = before, "answering with the last state that can be read");
+        let view = self.load(order_id, Until::Version(before), Consistency::Strong).await?;
+        Ok(view.map(|view| OrderView { parked: true, ..view }))
     }
 
     /// The order as it was at `version`; `None` if there is no such order.

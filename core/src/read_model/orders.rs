@@ -86,7 +86,7 @@ impl Orders {
             .client
             .get_item()
             .table_name(&self.table)
-            .key("order_id", AttributeValue::S(order_id.to_string()))
+            .set_key(Some([row::key(order_id)].into()))
             .send()
             .await
             .map_err(RowsError::unavailable)?;
@@ -216,7 +216,7 @@ impl List<'_> {
         HashMap::from([
             (self.attribute.into(), AttributeValue::S(self.key.clone())),
             ("created_at".into(), AttributeValue::S(sortable(position.created_at))),
-            ("order_id".into(), AttributeValue::S(position.order_id.to_string())),
+            row::key(position.order_id),
         ])
     }
 }

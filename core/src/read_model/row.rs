@@ -34,6 +34,12 @@ pub(super) fn status_shard(status: OpenStatus, shard: u8) -> String {
     format!("{}#{shard}", Status::from(status))
 }
 
+/// The shard of an order: its id's low bits, which are random in every kind of UUID that is made of random bits or of
+/// a hash.
+pub(super) fn shard_of(order_id: OrderId) -> u8 {
+    order_id.0.as_bytes()[15] % SHARDS
+}
+
 /// The statuses that wait for somebody to do something: only these orders are in the index `by-status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OpenStatus {
@@ -180,6 +186,32 @@ pub(super) fn summary(entry: RowItem) -> Result<OrderSummary, serde_dynamo::Erro
         updated_at: entry.updated_at,
         parked: entry.parked.is_some(),
     })
+}
+
+/// Where a row stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Standing {
+    /// It has every event up to this version: 0 where there is no row, or none whose version can be read.
+    pub version: Version,
+    /// Its version as it is in the table, for a condition.
+    pub stored_version: Option<AttributeValue>,
+    /// It stays as it is until it is repaired.
+    pub parked: bool,
+}
+
+impl Standing {
+    /// Where the row in an item stands.
+    pub fn of(item: Option<RowItem>) -> Self {
+        let mut item = item.unwrap_or_default();
+        let stored_version = item.remove("version");
+        let version = stored_version.as_ref().and_then(|version| version.as_n().ok()?.parse().ok());
+        Self { version: version.unwrap_or(0), stored_version, parked: item.contains_key("parked") }
+    }
+}
+
+/// The key of an order's row.
+pub(super) fn key(order_id: OrderId) -> (String, AttributeValue) {
+    ("order_id".into(), AttributeValue::S(order_id.to_string()))
 }
 
 fn is_stub(item: &RowItem) -> bool {

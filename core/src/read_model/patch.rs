@@ -1,0 +1,131 @@
+//! What events change in a row.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::IntoIter;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Serialize;
+
+use super::row::{self, DEFERRED, OpenStatus, REFUND, REFUNDED, RefundRow, RowItem, shard_of, sortable, status_shard};
+use crate::event_store::{Commit, Version};
+use crate::order::event::OrderEvent;
+use crate::order::ids::OrderId;
+use crate::order::state::{Cancellation, Payment, RefundDone, RejectedPayment, Shipment, Status};
+
+/// The attributes that a run of events sets, or, where there is no value, removes: whatever the row held before.
+///
+/// The patch of a run that begins with the first event is the whole row.
+#[derive(Debug, PartialEq)]
+pub(super) struct Patch(BTreeMap<String, Option<AttributeValue>>);
+
+/// An event that this order cannot have at this place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the event at version {version} cannot belong to this order: {why}")]
+pub(super) struct Misplaced {
+    pub version: Version,
+    why: &'static str,
+}
+
+impl Patch {
+    /// The patch of commits that follow each other.
+    pub fn of(order_id: OrderId, commits: &[Commit<OrderEvent>]) -> Result<Self, Misplaced> {
+        let mut patch = Self(BTreeMap::new());
+        for commit in commits {
+            for (version, event) in commit.versioned() {
+                patch.add(order_id, event).map_err(|why| Misplaced { version, why })?;
+                if matches!(event, OrderEvent::OrderCreated { .. }) != (version == 1) {
+                    return Err(Misplaced { version, why: "an order is created by its first event" });
+                }
+            }
+            patch.set("version", &commit.last());
+            patch.set("updated_at", &commit.recorded_at);
+        }
+        Ok(patch)
+    }
+
+    fn add(&mut self, order_id: OrderId, event: &OrderEvent) -> Result<(), &'static str> {
+        if event.order_id() != order_id {
+            return Err("it names another one");
+        }
+        match event.clone() {
+            OrderEvent::OrderCreated { user_id, items, total, created_at, .. } => {
+                self.set("user_id", &user_id);
+                self.set("item_count", &items.len());
+                self.set("items", &items);
+                self.set("total", &total);
+                self.set("created_at", &sortable(created_at));
+                self.set_status(order_id, Status::Pending);
+            }
+            OrderEvent::OrderPaid { payment_id, paid_at, .. } => {
+                self.remove(format!("{DEFERRED}{payment_id}"));
+                self.set("payment", &Payment { payment_id, paid_at });
+                self.set_status(order_id, Status::Paid);
+            }
+            OrderEvent::OrderShipped { tracking_number, shipped_at, .. } => {
+                self.set("shipment", &Shipment { tracking_number, shipped_at });
+                self.set_status(order_id, Status::Shipped);
+            }
+            OrderEvent::OrderDelivered { delivered_at, .. } => {
+                self.set("delivered_at", &delivered_at);
+                self.set_status(order_id, Status::Delivered);
+            }
+            OrderEvent::OrderCancelled { reason, cancelled_at, .. } => {
+                self.set("cancellation", &Cancellation { reason, cancelled_at });
+                self.set_status(order_id, Status::Cancelled);
+            }
+            OrderEvent::OrderPaymentDeferred { payment_id, deferred_at, .. } => {
+                self.set(format!("{DEFERRED}{payment_id}"), &deferred_at);
+            }
+            OrderEvent::OrderPaymentRejected { payment_id, reason, rejected_at, .. } => {
+                self.remove(format!("{DEFERRED}{payment_id}"));
+                self.set("rejected_payment", &RejectedPayment { payment_id, reason, rejected_at });
+            }
+            OrderEvent::OrderRefundDue { payment_id, amount, reason, due_at, .. } => {
+                self.remove(format!("{DEFERRED}{payment_id}"));
+                self.set(format!("{REFUND}{payment_id}"), &RefundRow { amount, reason, due_at });
+            }
+            OrderEvent::OrderRefunded { payment_id, refund_id, refunded_at, .. } => {
+                self.set(format!("{REFUNDED}{payment_id}"), &RefundDone { refund_id, refunded_at });
+            }
+        }
+        Ok(())
+    }
+
+    fn set_status(&mut self, order_id: OrderId, status: Status) {
+        self.set("status", &status);
+        match OpenStatus::try_from(status) {
+            Ok(open) => self.set("status_shard", &status_shard(open, shard_of(order_id))),
+            Err(_) => self.remove("status_shard".into()),
+        }
+    }
+
+    fn set(&mut self, attribute: impl Into<String>, value: &impl Serialize) {
+        #[expect(clippy::expect_used, reason = "texts, integers and times, in lists and structs: always an attribute")]
+        let value = serde_dynamo::to_attribute_value(value).expect("a value of ours is an attribute value");
+        self.0.insert(attribute.into(), Some(value));
+    }
+
+    fn remove(&mut self, attribute: String) {
+        self.0.insert(attribute, None);
+    }
+
+    /// How many attributes it changes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The row that this patch makes of nothing.
+    pub fn into_row(self, order_id: OrderId) -> RowItem {
+        let set = self.0.into_iter().filter_map(|(attribute, value)| Some((attribute, value?)));
+        set.chain([row::key(order_id)]).collect()
+    }
+}
+
+impl IntoIterator for Patch {
+    type Item = (String, Option<AttributeValue>);
+    type IntoIter = IntoIter<String, Option<AttributeValue>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}

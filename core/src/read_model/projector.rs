@@ -1,0 +1,179 @@
+//! The event table's stream, batch by batch, into the rows of the order table.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use futures::StreamExt;
+use serde_dynamo::{AttributeValue, Item};
+
+use super::follow::ProjectionError;
+use crate::event_store::{Commit, CommitError, EventStore, Version};
+use crate::order::event::OrderEvent;
+use crate::order::ids::OrderId;
+use crate::order::state::Order;
+
+/// How many orders of a batch are written at once.
+const IN_FLIGHT: usize = 24;
+
+/// Keeps the rows of orders, from the records of the event table's stream. Cheap to clone.
+///
+/// The order of records is not relied on, nor that each comes once, nor that it comes at all: a row is written on
+/// condition of its version, skips what it has, and catches up from the event store on what it lacks.
+#[derive(Clone, Debug)]
+pub struct Projector {
+    pub(super) client: aws_sdk_dynamodb::Client,
+    pub(super) table: String,
+    pub(super) events: EventStore<Order>,
+}
+
+/// A record of the event table's stream.
+#[derive(Clone, Debug)]
+pub struct StreamRecord {
+    /// The record's name in the stream.
+    pub sequence_number: String,
+    /// The key of the item that it is about.
+    pub keys: Item,
+    /// What happened to that item.
+    pub change: Change,
+}
+
+/// What happened to an item of the event table.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// It was added: this is it.
+    Inserted(Item),
+    /// It was replaced or altered, which nothing may do.
+    Modified,
+    /// It was deleted, which nothing may do.
+    Removed,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Projected {
+    /// The first record that is to be given again, with all that follow it; `None` if the batch is done.
+    pub retry_from: Option<String>,
+    /// How many orders of the batch have an event that stopped their row.
+    pub parked: u64,
+    /// How many records tell that a stored event was altered or deleted, or is none of an order.
+    pub violations: u64,
+}
+
+/// The records of one order in a batch.
+#[derive(Default)]
+struct Received {
+    /// The place in the batch of the first of them.
+    earliest: usize,
+    /// What each holds, by the version of its first event. A record that comes twice is here once.
+    commits: BTreeMap<Version, Result<Commit<OrderEvent>, CommitError>>,
+}
+
+impl Projector {
+    /// A projector from `events` to the order table `table`.
+    pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>, events: EventStore<Order>) -> Self {
+        Self { client, table: table.into(), events }
+    }
+
+    /// Projects a batch: each order with one write, if nothing is missing; many orders at once.
+    ///
+    /// What can never be projected parks its order and counts as done, so that the other orders go on; what fails for
+    /// now is to be given again.
+    pub async fn project(&self, batch: Vec<StreamRecord>) -> Projected {
+        let mut projected = Projected::default();
+        let mut orders: BTreeMap<OrderId, Received> = BTreeMap::new();
+        let mut sequence_numbers = Vec::with_capacity(batch.len());
+        for (place, record) in batch.into_iter().enumerate() {
+            sequence_numbers.push(record.sequence_number);
+            match (place_of(&record.keys), record.change) {
+                (Some((order_id, version)), Change::Inserted(image)) => {
+                    let received = orders
+                        .entry(order_id)
+                        .or_insert_with(|| Received { earliest: place, commits: BTreeMap::new() });
+                    received.commits.insert(version, Commit::from_item::<Order>(image));
+                }
+                (_, change) => {
+                    projected.violations += 1;
+                    let what = match change {
+                        Change::Inserted(_) => "an item was added that is not of an order",
+                        Change::Modified => "a stored event was altered",
+                        Change::Removed => "a stored event was deleted",
+                    };
+                    tracing::error!(keys = ?record.keys, "{what}");
+                }
+            }
+        }
+        let ends = futures::stream::iter(orders).map(|(order_id, received)| async move {
+            let earliest = received.earliest;
+            (earliest, self.project_order(order_id, received).await)
+        });
+        let ends: Vec<_> = ends.buffer_unordered(IN_FLIGHT).collect().await;
+        projected.parked = ends.iter().filter(|(_, end)| matches!(end, Ok(End::Parked))).count() as u64;
+        let failed = ends.iter().filter(|(_, end)| end.is_err()).map(|(earliest, _)| *earliest).min();
+        projected.retry_from = failed.map(|place| sequence_numbers.swap_remove(place));
+        projected
+    }
+
+    async fn project_order(&self, order_id: OrderId, received: Received) -> Result<End, Failed> {
+        let Err(error) = self.follow_all(order_id, received).await else { return Ok(End::Projected) };
+        let error = match error {
+            ProjectionError::Unprojectable { version, reason, source } => {
+                match self.park(order_id, version, reason).await {
+                    Ok(true) => {
+                        tracing::error!(stream_id = %order_id, version, reason, error = chain(&*source), "order parked");
+                        return Ok(End::Parked);
+                    }
+                    Ok(false) => return Ok(End::Projected),
+                    Err(error) => error,
+                }
+            }
+            error @ ProjectionError::Unavailable(_) => error,
+        };
+        tracing::warn!(stream_id = %order_id, error = chain(&error), "order not projected for now");
+        Err(Failed)
+    }
+
+    /// Follows the commits in the order of their versions, as far as they can be read.
+    async fn follow_all(&self, order_id: OrderId, received: Received) -> Result<(), ProjectionError> {
+        let mut readable = Vec::new();
+        let mut obstacle = None;
+        for (version, commit) in received.commits {
+            match commit {
+                Ok(commit) => readable.push(commit),
+                Err(error) => {
+                    obstacle = Some(ProjectionError::unreadable(version.max(error.version()), error));
+                    break;
+                }
+            }
+        }
+        for run in readable.chunk_by(|commit, next| commit.last() + 1 == next.first) {
+            self.follow(order_id, run).await?;
+        }
+        obstacle.map_or(Ok(()), Err)
+    }
+}
+
+/// How an order's part of a batch ended well.
+enum End {
+    Projected,
+    Parked,
+}
+
+/// An order's part of a batch is to be given again.
+struct Failed;
+
+/// The order and the version that a commit's key names.
+fn place_of(keys: &Item) -> Option<(OrderId, Version)> {
+    let (AttributeValue::S(stream), AttributeValue::N(version)) = (keys.get("stream_id")?, keys.get("version")?) else {
+        return None;
+    };
+    let order_id: OrderId = stream.parse().ok()?;
+    // Streams have one spelling; any other one is another stream.
+    (order_id.to_string() == *stream).then_some(())?;
+    Some((order_id, version.parse().ok().filter(|version| *version > 0)?))
+}
+
+/// An error with all that led to it, for a log line.
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
