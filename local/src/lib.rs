@@ -1,5 +1,13 @@
 //! The local stack: runs what `template.yaml` says on this machine, with the real function binaries.
 
+pub mod binaries;
+pub mod containers;
 pub mod database;
+mod dev;
+pub mod gateway;
+pub mod logs;
+mod runtime_api;
+pub mod stack;
 pub mod tables;
 pub mod template;
+pub mod tokens;

@@ -192,9 +192,10 @@ mod tests {
     #[test]
     fn a_function_has_its_globals_its_environment_and_its_routes() {
         let template = fixture::template();
-        let create = template.function("create-thing").unwrap();
-        assert_eq!(create.logical_id, "CreateThing");
-        assert_eq!((create.timeout, create.memory_mb), (Duration::from_secs(10), 256));
+        let create = template.function("CreateThing").unwrap();
+        assert_eq!(create.binary, "obedient");
+        assert_eq!((create.timeout, create.memory_mb), (Duration::from_secs(1), 256));
+        assert_eq!(template.function("GetThing").unwrap().timeout, Duration::from_secs(10));
         assert_eq!(create.environment["EVENTS_TABLE"], "Events");
         assert_eq!(create.environment["LIMIT"], "12");
         let route = &create.routes[0];

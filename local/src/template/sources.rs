@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_stream_mapping_has_its_limits_and_its_destination() {
         let template = fixture::template();
-        let mapping = &template.function("project-things").unwrap().streams[0];
+        let mapping = &template.function("ProjectThings").unwrap().streams[0];
         assert_eq!(mapping.table, "Events");
         assert_eq!((mapping.batch_size, mapping.parallelization), (10, 2));
         assert_eq!((mapping.max_retries, mapping.max_age), (Some(3), None));

@@ -1,0 +1,45 @@
+//! A function for the tests of the local stack: it does what its event says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::{Value, json};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    if std::env::var_os("REFUSE_TO_START").is_some() {
+        eprintln!("the policy is empty");
+        std::process::exit(3);
+    }
+    let instance = uuid::Uuid::new_v4().to_string();
+    lambda_runtime::run(service_fn(|event| obey(&instance, event))).await
+}
+
+async fn obey(instance: &str, event: LambdaEvent<Value>) -> Result<Value, Error> {
+    let (event, context) = event.into_parts();
+    // An HTTP request says it in its body.
+    let order = match event.get("body").and_then(Value::as_str) {
+        Some(body) => serde_json::from_str(body).unwrap_or_default(),
+        None => event.clone(),
+    };
+    if let Some(line) = order.get("print").and_then(Value::as_str) {
+        println!("{line}");
+    }
+    if let Some(millis) = order.get("sleep").and_then(Value::as_u64) {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+    if let Some(line) = order.get("then").and_then(Value::as_str) {
+        println!("{line}");
+    }
+    if let Some(code) = order.get("exit").and_then(Value::as_i64) {
+        std::process::exit(i32::try_from(code)?);
+    }
+    if let Some(reason) = order.get("fail").and_then(Value::as_str) {
+        return Err(Error::from(reason.to_owned()));
+    }
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let told = json!({"instance": instance, "pid": std::process::id(), "environment": environment,
+        "deadline": context.deadline, "arn": context.invoked_function_arn, "event": event});
+    Ok(order.get("answer").cloned().unwrap_or(told))
+}

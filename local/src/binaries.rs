@@ -1,0 +1,116 @@
+//! Builds the function binaries as this program was built: same profile, same target directory.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+/// Why the function binaries are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// This program does not lie in a cargo target directory, so it cannot tell where to build.
+    #[error("{0} is not in a cargo target directory: start the local stack with `cargo run`")]
+    Layout(PathBuf),
+    /// Cargo is not there.
+    #[error("cannot run cargo: {0}")]
+    Cargo(#[from] std::io::Error),
+    /// The build failed; cargo has said why on the standard error stream.
+    #[error("the functions do not build: cargo ended with {0}")]
+    Failed(std::process::ExitStatus),
+}
+
+/// Where cargo put this program.
+#[derive(Debug, PartialEq, Eq)]
+struct Layout {
+    target: PathBuf,
+    triple: Option<String>,
+    profile: String,
+}
+
+/// Builds all functions, with cargo's progress on the standard error stream; answers the directory of the binaries.
+///
+/// # Errors
+/// When cargo cannot be run or the build fails.
+pub async fn build() -> Result<PathBuf, BuildError> {
+    build_with(&["--package", "orders-functions", "--bins"]).await
+}
+
+/// Builds what the arguments of `cargo build` select; answers the directory of the binaries.
+///
+/// # Errors
+/// As [`build`].
+pub async fn build_with(selection: &[&str]) -> Result<PathBuf, BuildError> {
+    let program = std::env::current_exe()?;
+    let layout = Layout::of(&program).ok_or(BuildError::Layout(program))?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--profile", &layout.profile])
+        .arg("--target-dir")
+        .arg(&layout.target)
+        .args(selection)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if let Some(triple) = &layout.triple {
+        cargo.args(["--target", triple]);
+    }
+    // What cargo told this process about its own package would look like a change to the build.
+    for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
+    let status = cargo.status().await?;
+    if status.success() { Ok(layout.directory()) } else { Err(BuildError::Failed(status)) }
+}
+
+impl Layout {
+    /// `<target>/[<triple>/]<profile>/[deps|examples/]<program>`.
+    fn of(program: &Path) -> Option<Self> {
+        let target = program.ancestors().skip(1).find(|directory| directory.join("CACHEDIR.TAG").is_file())?;
+        let below: Vec<&str> = program.strip_prefix(target).ok()?.iter().filter_map(|part| part.to_str()).collect();
+        let (triple, profile) = match below.as_slice() {
+            [profile, _] | [profile, "deps" | "examples", _] => (None, *profile),
+            [triple, profile, _] | [triple, profile, "deps" | "examples", _] => (Some((*triple).to_owned()), *profile),
+            _ => return None,
+        };
+        let profile = if profile == "debug" { "dev" } else { profile };
+        Some(Self { target: target.to_owned(), triple, profile: profile.to_owned() })
+    }
+
+    fn directory(&self) -> PathBuf {
+        let mut directory = self.target.clone();
+        directory.extend(self.triple.as_deref());
+        directory.push(if self.profile == "dev" { "debug" } else { &self.profile });
+        directory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_profile_and_the_target_directory_are_told_from_the_program_path() {
+        let target = std::env::temp_dir().join(format!("orders-local-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&target).unwrap();
+        std::fs::write(target.join("CACHEDIR.TAG"), "").unwrap();
+        for (program, triple, profile, directory) in [
+            ("debug/orders-local", None, "dev", "debug"),
+            ("debug/deps/e2e-123", None, "dev", "debug"),
+            ("release/orders-local", None, "release", "release"),
+            (
+                "x86_64-unknown-linux-musl/release/deps/e2e",
+                Some("x86_64-unknown-linux-musl"),
+                "release",
+                "x86_64-unknown-linux-musl/release",
+            ),
+        ] {
+            let layout = Layout::of(&target.join(program)).unwrap();
+            assert_eq!((layout.triple.as_deref(), layout.profile.as_str()), (triple, profile), "{program}");
+            assert_eq!(layout.directory(), target.join(directory));
+        }
+        std::fs::remove_dir_all(target).unwrap();
+        assert_eq!(Layout::of(Path::new("/usr/bin/orders-local")), None);
+    }
+}

@@ -1,0 +1,303 @@
+//! The processes of a function: started when they are needed, reused when idle, ended when they take too long.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Bytes;
+use serde_json::json;
+use tokio::process::{Child, Command};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::logs::Logs;
+use crate::runtime_api::{Invocation, PAYLOAD_LIMIT, Report, RuntimeApi};
+use crate::template::{ACCOUNT, Function, REGION};
+
+/// How long a process may take until it first asks for an invocation.
+const INIT_LIMIT: Duration = Duration::from_secs(10);
+/// How long an ended process may take to be gone, and its last lines to be read.
+const GONE_LIMIT: Duration = Duration::from_secs(1);
+/// What a process gets of this one's environment.
+const PASSED_ON: [&str; 5] = ["PATH", "RUST_LOG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "SystemRoot"];
+
+/// Why an invocation has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    /// The function failed, ran out of time or ended; the JSON is what Lambda answers then.
+    #[error("the function failed: {}", String::from_utf8_lossy(.0))]
+    Function(Bytes),
+    /// The event has more than 6 MB.
+    #[error("the event is larger than 6 MB")]
+    TooLarge,
+    /// The process could not be started at all. Build it, or look at the path.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// The binary.
+        program: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The stack is stopping.
+    #[error("the stack is stopping")]
+    Stopping,
+}
+
+/// One function's containers.
+#[derive(Debug)]
+pub struct Containers {
+    name: String,
+    logical_id: String,
+    program: PathBuf,
+    environment: BTreeMap<String, String>,
+    time_limit: Duration,
+    logs: Logs,
+    idle: Mutex<Vec<Container>>,
+    places: Semaphore,
+    most: u32,
+    stopping: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Container {
+    child: Child,
+    api: RuntimeApi,
+    output: Vec<JoinHandle<()>>,
+    /// Whether it has asked for an invocation yet.
+    ready: bool,
+}
+
+/// Why a container cannot be used any more.
+enum Failure {
+    /// It said that it cannot start.
+    InitError(Bytes),
+    /// It did not ask for an invocation in time.
+    InitTimedOut,
+    /// The process ended during this request.
+    Exited(Option<String>),
+    /// The invocation took too long.
+    TimedOut(String),
+    Stopping,
+}
+
+impl Containers {
+    /// None is started yet. The function's binary is looked for in `binaries`; `extra` goes over its environment.
+    pub fn new(
+        function: &Function,
+        binaries: &Path,
+        extra: &BTreeMap<String, String>,
+        most: u32,
+        logs: Logs,
+    ) -> Arc<Self> {
+        let mut environment: BTreeMap<String, String> =
+            PASSED_ON.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect();
+        let own = [
+            ("AWS_REGION", REGION),
+            ("AWS_DEFAULT_REGION", REGION),
+            ("AWS_ACCESS_KEY_ID", "local"),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_LAMBDA_FUNCTION_NAME", &function.logical_id),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &function.memory_mb.to_string()),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", &format!("/aws/lambda/{}", function.logical_id)),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "local"),
+            ("_HANDLER", "bootstrap"),
+            ("LANG", "en_US.UTF-8"),
+            ("TZ", ":UTC"),
+        ];
+        environment.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        environment.extend(function.environment.clone());
+        environment.extend(extra.clone());
+        Arc::new(Self {
+            name: function.binary.clone(),
+            logical_id: function.logical_id.clone(),
+            program: binaries.join(format!("{}{}", function.binary, std::env::consts::EXE_SUFFIX)),
+            environment,
+            time_limit: function.timeout,
+            logs,
+            idle: Mutex::new(Vec::new()),
+            places: Semaphore::new(most.max(1) as usize),
+            most: most.max(1),
+            stopping: watch::Sender::new(false),
+        })
+    }
+
+    /// Runs the function once. It runs to its end even when nobody waits for the answer any more.
+    ///
+    /// # Errors
+    /// When the function fails, takes too long or cannot be started.
+    pub async fn invoke(self: &Arc<Self>, payload: Bytes) -> Result<Bytes, InvokeError> {
+        let containers = self.clone();
+        let run = tokio::spawn(async move { containers.run(payload).await });
+        let result = run.await.unwrap_or(Err(InvokeError::Stopping));
+        if let Err(error @ (InvokeError::Function(_) | InvokeError::Start { .. })) = &result {
+            self.logs.line(&self.name, &error.to_string());
+        }
+        result
+    }
+
+    /// Ends every process, also those that are at work, and waits until they are gone.
+    pub async fn stop(&self) {
+        self.stopping.send_replace(true);
+        // Whoever holds a place gives it back once its process is gone.
+        let all = self.places.acquire_many(self.most).await;
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for container in idle {
+            container.end().await;
+        }
+        drop(all);
+    }
+
+    async fn run(&self, payload: Bytes) -> Result<Bytes, InvokeError> {
+        if payload.len() > PAYLOAD_LIMIT {
+            return Err(InvokeError::TooLarge);
+        }
+        let mut stopping = self.stopping.subscribe();
+        let Ok(_place) = self.places.acquire().await else { return Err(InvokeError::Stopping) };
+        if *stopping.borrow() {
+            return Err(InvokeError::Stopping);
+        }
+        let mut container = match self.take_idle() {
+            Some(container) => container,
+            None => self.launch().await?,
+        };
+        let outcome = tokio::select! {
+            outcome = container.serve(self, payload) => outcome,
+            _ = stopping.wait_for(|stopping| *stopping) => Err(Failure::Stopping),
+        };
+        match outcome {
+            Ok(answer) => {
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(container);
+                answer.map_err(InvokeError::Function)
+            }
+            Err(failure) => {
+                let status = container.end().await;
+                Err(failure.explain(self.time_limit, status))
+            }
+        }
+    }
+
+    /// An idle container whose process is still there.
+    fn take_idle(&self) -> Option<Container> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| idle.pop()).find_map(|mut container| match container.child.try_wait() {
+            Ok(None) => Some(container),
+            _ => None,
+        })
+    }
+
+    async fn launch(&self) -> Result<Container, InvokeError> {
+        let failed = |source| InvokeError::Start { program: self.program.clone(), source };
+        let api = RuntimeApi::start().await.map_err(failed)?;
+        let mut command = Command::new(&self.program);
+        command
+            .env_clear()
+            .envs(&self.environment)
+            .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        // Ctrl-C in a terminal goes to a whole process group: the stack, not the terminal, ends its processes.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn().map_err(failed)?;
+        let mut output = Vec::new();
+        if let Some(pipe) = child.stdout.take() {
+            output.push(tokio::spawn(self.logs.clone().follow(self.name.clone(), pipe)));
+        }
+        if let Some(pipe) = child.stderr.take() {
+            output.push(tokio::spawn(self.logs.clone().follow(self.name.clone(), pipe)));
+        }
+        Ok(Container { child, api, output, ready: false })
+    }
+}
+
+impl Container {
+    /// Runs one invocation: the answer, or the error that the function reported.
+    async fn serve(&mut self, function: &Containers, payload: Bytes) -> Result<Result<Bytes, Bytes>, Failure> {
+        if !self.ready {
+            let report = timeout(INIT_LIMIT, self.next_report()).await.map_err(|_| Failure::InitTimedOut)?;
+            match report.map_err(|()| Failure::Exited(None))? {
+                Report::InitError(reason) => return Err(Failure::InitError(reason)),
+                _ => self.ready = true,
+            }
+        }
+        let request_id = Uuid::new_v4().to_string();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let deadline = now + function.time_limit;
+        let trace = Uuid::new_v4().simple().to_string();
+        let invocation = Invocation {
+            request_id: request_id.clone(),
+            deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+            arn: format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", function.logical_id),
+            trace_id: format!("Root=1-{:08x}-{};Parent={};Sampled=0", now.as_secs(), &trace[..24], &trace[16..]),
+            payload,
+        };
+        let outcome = timeout(function.time_limit, async {
+            self.api.deliver(invocation).await;
+            loop {
+                match self.next_report().await {
+                    Ok(Report::Ready) => {}
+                    Ok(Report::Response(answer)) => return Ok(Ok(answer)),
+                    Ok(Report::Error(error)) => return Ok(Err(error)),
+                    Ok(Report::InitError(reason)) => return Err(Failure::InitError(reason)),
+                    Err(()) => return Err(Failure::Exited(Some(request_id.clone()))),
+                }
+            }
+        });
+        outcome.await.unwrap_or_else(|_| Err(Failure::TimedOut(request_id.clone())))
+    }
+
+    /// What the process says next; an error when it has ended instead.
+    async fn next_report(&mut self) -> Result<Report, ()> {
+        tokio::select! {
+            // What it said before it ended counts.
+            biased;
+            report = self.api.report() => Ok(report),
+            _ = self.child.wait() => Err(()),
+        }
+    }
+
+    /// Ends the process if it still runs; its last lines are read.
+    async fn end(mut self) -> Option<ExitStatus> {
+        let before = self.child.try_wait().ok().flatten();
+        drop(self.child.start_kill());
+        let status = timeout(GONE_LIMIT, self.child.wait()).await;
+        for output in self.output {
+            drop(timeout(GONE_LIMIT, output).await);
+        }
+        before.or(status.ok().and_then(Result::ok))
+    }
+}
+
+impl Failure {
+    /// As Lambda words it.
+    fn explain(self, limit: Duration, status: Option<ExitStatus>) -> InvokeError {
+        let about = |request_id: Option<String>| request_id.map(|id| format!("RequestId: {id} ")).unwrap_or_default();
+        let (kind, message) = match self {
+            Self::Stopping => return InvokeError::Stopping,
+            Self::InitError(reason) => return InvokeError::Function(reason),
+            Self::InitTimedOut => {
+                ("Runtime.InitTimedOut", format!("Init timed out after {:.2} seconds", INIT_LIMIT.as_secs_f64()))
+            }
+            Self::TimedOut(id) => (
+                "Sandbox.Timedout",
+                format!("{}Error: Task timed out after {:.2} seconds", about(Some(id)), limit.as_secs_f64()),
+            ),
+            Self::Exited(id) => match status {
+                Some(status) if !status.success() => {
+                    ("Runtime.ExitError", format!("{}Error: Runtime exited with error: {status}", about(id)))
+                }
+                _ => ("Runtime.ExitError", format!("{}Error: Runtime exited without providing a reason", about(id))),
+            },
+        };
+        InvokeError::Function(json!({"errorType": kind, "errorMessage": message}).to_string().into())
+    }
+}

@@ -1,0 +1,231 @@
+//! The event that a function gets of a request: payload format 2.0.
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use axum::body::Bytes;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+
+use super::authorizer::Identity;
+use crate::template::ACCOUNT;
+
+/// What is known of a request when its function is called.
+pub(super) struct Request<'a> {
+    pub head: &'a Parts,
+    pub body: &'a Bytes,
+    pub source: IpAddr,
+    pub route_key: &'a str,
+    pub path_parameters: &'a BTreeMap<String, String>,
+    pub identity: Option<&'a Identity>,
+    pub request_id: &'a str,
+    pub now: DateTime<Utc>,
+}
+
+impl Request<'_> {
+    pub(super) fn to_event(&self) -> Value {
+        let Parts { method, uri, headers, version, .. } = self.head;
+        let host = text(headers, header::HOST).unwrap_or_default();
+        let domain = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+        // Despite its name API Gateway decodes it; the query string it leaves alone.
+        let path = percent_decode_str(uri.path()).decode_utf8_lossy();
+        let mut event = json!({
+            "version": "2.0",
+            "routeKey": self.route_key,
+            "rawPath": path,
+            "rawQueryString": uri.query().unwrap_or_default(),
+            "headers": self.headers(&host),
+            "requestContext": {
+                "accountId": ACCOUNT,
+                "apiId": "local",
+                "domainName": domain,
+                "domainPrefix": domain.split('.').next(),
+                "http": {
+                    "method": method.as_str(),
+                    "path": path,
+                    "protocol": format!("{version:?}"),
+                    "sourceIp": self.source,
+                    "userAgent": text(headers, header::USER_AGENT).unwrap_or_default(),
+                },
+                "requestId": self.request_id,
+                "routeKey": self.route_key,
+                "stage": "$default",
+                "time": self.now.format("%d/%b/%Y:%H:%M:%S +0000").to_string(),
+                "timeEpoch": self.now.timestamp_millis(),
+            },
+        });
+        if let Some(identity) = self.identity {
+            let scopes = if identity.scopes.is_empty() { Value::Null } else { json!(identity.scopes) };
+            event["requestContext"]["authorizer"] = json!({"jwt": {"claims": identity.claims, "scopes": scopes}});
+        }
+        let cookies = text(headers, header::COOKIE).unwrap_or_default();
+        let cookies: Vec<&str> = cookies.split([';', ',']).map(str::trim).filter(|cookie| !cookie.is_empty()).collect();
+        if !cookies.is_empty() {
+            event["cookies"] = json!(cookies);
+        }
+        let query = query_parameters(uri.query().unwrap_or_default());
+        if !query.is_empty() {
+            event["queryStringParameters"] = json!(query);
+        }
+        if !self.path_parameters.is_empty() {
+            event["pathParameters"] = json!(self.path_parameters);
+        }
+        let content_type = text(headers, header::CONTENT_TYPE);
+        let plain = std::str::from_utf8(self.body).ok().filter(|_| is_text(content_type.as_deref()));
+        event["isBase64Encoded"] = json!(plain.is_none() && !self.body.is_empty());
+        if !self.body.is_empty() {
+            event["body"] = json!(plain.map_or_else(|| STANDARD.encode(self.body), str::to_owned));
+        }
+        event
+    }
+
+    /// Lower-cased, repeated ones joined with a comma; with what API Gateway adds.
+    fn headers(&self, host: &str) -> Map<String, Value> {
+        let headers = &self.head.headers;
+        let mut joined: Map<String, Value> = headers
+            .keys()
+            .filter(|name| **name != header::COOKIE)
+            .filter_map(|name| Some((name.as_str().to_owned(), text(headers, name)?.into())))
+            .collect();
+        let source = self.source.to_string();
+        let forwarded = match text(headers, "x-forwarded-for") {
+            Some(before) => format!("{before}, {source}"),
+            None => source,
+        };
+        let port = host.rsplit_once(':').map_or("80", |(_, port)| port);
+        joined.insert("x-forwarded-for".into(), forwarded.into());
+        joined.insert("x-forwarded-port".into(), port.into());
+        joined.insert("x-forwarded-proto".into(), "http".into());
+        joined.entry("x-amzn-trace-id").or_insert_with(|| {
+            let id = self.request_id.replace('-', "");
+            format!("Root=1-{:08x}-{}", self.now.timestamp(), id.get(..24).unwrap_or(&id)).into()
+        });
+        joined
+    }
+}
+
+/// All values of a header, joined.
+fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<String> {
+    let values: Vec<_> =
+        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
+    (!values.is_empty()).then(|| values.join(","))
+}
+
+/// Decoded; the values of a repeated name joined with a comma.
+fn query_parameters(query: &str) -> BTreeMap<String, String> {
+    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let mut parameters: BTreeMap<String, String> = BTreeMap::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        parameters
+            .entry(decode(name))
+            .and_modify(|joined| {
+                joined.push(',');
+                joined.push_str(&decode(value));
+            })
+            .or_insert_with(|| decode(value));
+    }
+    parameters
+}
+
+/// Whether a body of that type is passed on as it is; any other is encoded in base64.
+fn is_text(content_type: Option<&str>) -> bool {
+    let Some(content_type) = content_type else { return true };
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind.starts_with("text/")
+        || ["application/json", "application/javascript", "application/xml"].contains(&kind.as_str())
+        || kind.ends_with("+json")
+        || kind.ends_with("+xml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(request: axum::http::request::Builder, body: &'static [u8], identity: Option<&Identity>) -> Value {
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let parameters = BTreeMap::from([("id".to_owned(), "7".to_owned())]);
+        let request = Request {
+            head: &head,
+            body: &Bytes::from_static(body),
+            source: [10, 0, 0, 9].into(),
+            route_key: "POST /things/{id}",
+            path_parameters: &parameters,
+            identity,
+            request_id: "6b1f2d5e-0000-4000-8000-000000000000",
+            now: DateTime::from_timestamp(1_583_348_638, 390_000_000).unwrap(),
+        };
+        request.to_event()
+    }
+
+    fn post(uri: &str) -> axum::http::request::Builder {
+        axum::http::Request::post(uri).header("host", "127.0.0.1:3000")
+    }
+
+    #[test]
+    fn the_request_context_names_route_caller_source_and_time() {
+        let identity =
+            Identity { claims: BTreeMap::from([("sub".into(), "ada".into())]), scopes: vec!["things:write".into()] };
+        let event = event(post("/things/7").header("user-agent", "curl"), b"", Some(&identity));
+        let context = &event["requestContext"];
+        assert_eq!(context["routeKey"], "POST /things/{id}");
+        assert_eq!(context["http"]["sourceIp"], "10.0.0.9");
+        assert_eq!(context["http"]["protocol"], "HTTP/1.1");
+        assert_eq!(context["time"], "04/Mar/2020:19:03:58 +0000");
+        assert_eq!(context["timeEpoch"], 1_583_348_638_390_i64);
+        assert_eq!(context["authorizer"]["jwt"], json!({"claims": {"sub": "ada"}, "scopes": ["things:write"]}));
+        assert_eq!(event["pathParameters"], json!({"id": "7"}));
+        assert_eq!((event.get("body"), event.get("cookies"), event.get("queryStringParameters")), (None, None, None));
+    }
+
+    #[test]
+    fn the_path_is_decoded_and_the_query_string_is_kept_beside_its_decoded_parameters() {
+        let event = event(post("/things/a%20b?x=1&y=a%26b+c&x=2&flag"), b"", None);
+        assert_eq!(event["rawPath"], "/things/a b");
+        assert_eq!(event["rawQueryString"], "x=1&y=a%26b+c&x=2&flag");
+        assert_eq!(event["queryStringParameters"], json!({"x": "1,2", "y": "a&b c", "flag": ""}));
+    }
+
+    #[test]
+    fn headers_are_lower_cased_and_joined_and_cookies_are_apart() {
+        let request = post("/").header("X-Tag", "a").header("x-tag", "b").header("Cookie", "a=1; b=2");
+        let event = event(request, b"", None);
+        assert_eq!(event["headers"]["x-tag"], "a,b");
+        assert_eq!(event["cookies"], json!(["a=1", "b=2"]));
+        assert!(event["headers"].get("cookie").is_none());
+    }
+
+    #[test]
+    fn a_forged_forwarding_header_does_not_change_the_source() {
+        let event = event(post("/").header("X-Forwarded-For", "1.2.3.4"), b"", None);
+        assert_eq!(event["headers"]["x-forwarded-for"], "1.2.3.4, 10.0.0.9");
+        assert_eq!(event["requestContext"]["http"]["sourceIp"], "10.0.0.9");
+    }
+
+    #[test]
+    fn a_body_is_text_for_text_types_and_base64_for_others() {
+        for (content_type, body, expected) in [
+            (Some("application/json; charset=utf-8"), &b"{}"[..], ("{}", false)),
+            (Some("application/merge-patch+json"), b"{}", ("{}", false)),
+            (None, b"{}", ("{}", false)),
+            (Some("application/octet-stream"), b"{}", ("e30=", true)),
+            (Some("application/json"), b"\xff", ("/w==", true)),
+        ] {
+            let mut request = post("/");
+            if let Some(content_type) = content_type {
+                request = request.header("content-type", content_type);
+            }
+            let event = event(request, body, None);
+            assert_eq!(
+                (event["body"].as_str(), event["isBase64Encoded"].as_bool()),
+                (Some(expected.0), Some(expected.1))
+            );
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The HTTP API of the template: routes, authorizer, limits; and `/dev`, which is the local stack's own.
+
+mod answer;
+mod authorizer;
+mod cors;
+mod event;
+mod routes;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{AUTHORIZATION, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use chrono::Utc;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::containers::InvokeError;
+use crate::template::HttpApi;
+use crate::tokens::Issuer;
+use answer::{internal_error, message, to_response};
+use authorizer::{Denied, authorize};
+
+pub use routes::Target;
+
+/// The largest body that API Gateway takes: 10 MB.
+const BODY_LIMIT: usize = 10 * 1024 * 1024;
+/// The longest that API Gateway waits for a function.
+const INTEGRATION_LIMIT: Duration = Duration::from_secs(30);
+/// How long requests that are under way may still take when the gateway stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The routes and what guards them.
+#[derive(Debug)]
+pub struct Api {
+    /// Routes of all functions.
+    pub targets: Vec<Target>,
+    /// Authorizers and rules for other origins.
+    pub settings: HttpApi,
+    /// Who signed the tokens.
+    pub issuer: Issuer,
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Serves the API, and `dev` for every path below `/dev`.
+    pub fn start(listener: TcpListener, api: Api, dev: Router) -> Self {
+        let app = Router::new().fallback(serve).with_state(Arc::new(api)).nest("/dev", dev);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(async move {
+            let service = app.into_make_service_with_connect_info::<SocketAddr>();
+            let server = axum::serve(listener, service).with_graceful_shutdown(async { drop(stopped.await) });
+            if let Err(error) = server.await {
+                tracing::error!("the gateway stopped: {error}");
+            }
+        });
+        Self { stop, server }
+    }
+
+    /// Takes no more requests, and waits a moment for those that are under way.
+    pub async fn stop(self) {
+        drop(self.stop);
+        let mut server = self.server;
+        if timeout(GRACE, &mut server).await.is_err() {
+            server.abort();
+        }
+    }
+}
+
+async fn serve(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let request_id = Uuid::new_v4().to_string();
+    let origin = head.headers.get(ORIGIN).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut response = match &api.settings.cors {
+        Some(rules) if head.method == Method::OPTIONS => return cors::preflight(rules, origin.as_deref()),
+        _ => respond(&api, &head, body, source, &request_id).await,
+    };
+    if let Some(rules) = &api.settings.cors {
+        cors::decorate(rules, origin.as_deref(), response.headers_mut());
+    }
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert("apigw-requestid", id);
+    }
+    response
+}
+
+async fn respond(api: &Api, head: &Parts, body: Body, source: SocketAddr, request_id: &str) -> Response {
+    let Some((target, path_parameters)) = routes::find(&api.targets, head.method.as_str(), head.uri.path()) else {
+        return message(StatusCode::NOT_FOUND, "Not Found");
+    };
+    let authorizer = target.route.authorizer.as_ref().and_then(|name| api.settings.authorizers.get(name));
+    let identity = match authorizer {
+        None => None,
+        Some(authorizer) => {
+            let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+            match authorize(&api.issuer, authorizer, &target.route, header) {
+                Ok(identity) => Some(identity),
+                Err(denied) => return denial(&denied),
+            }
+        }
+    };
+    let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
+        return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+    };
+    let request = event::Request {
+        head,
+        body: &body,
+        source: source.ip(),
+        route_key: &target.key(),
+        path_parameters: &path_parameters,
+        identity: identity.as_ref(),
+        request_id,
+        now: Utc::now(),
+    };
+    let event = Bytes::from(request.to_event().to_string());
+    match timeout(INTEGRATION_LIMIT, target.containers.invoke(event)).await {
+        Ok(Ok(payload)) => to_response(payload),
+        Ok(Err(InvokeError::TooLarge)) => message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+        Ok(Err(InvokeError::Stopping)) | Err(_) => message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+        Ok(Err(InvokeError::Function(_) | InvokeError::Start { .. })) => internal_error(),
+    }
+}
+
+fn denial(denied: &Denied) -> Response {
+    let reason = match denied {
+        Denied::Forbidden => return message(StatusCode::FORBIDDEN, "Forbidden"),
+        Denied::Unauthorized(reason) => reason,
+    };
+    let mut response = message(StatusCode::UNAUTHORIZED, "Unauthorized");
+    let challenge = match reason {
+        None => "Bearer".to_owned(),
+        Some(reason) => format!("Bearer scope=\"\" error=\"invalid_token\" error_description=\"{reason}\""),
+    };
+    if let Ok(value) = HeaderValue::from_str(&challenge) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    response
+}

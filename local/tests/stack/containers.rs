@@ -1,0 +1,183 @@
+//! The containers, with a real process and the real Rust runtime.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::{Log, examples, until};
+use axum::body::Bytes;
+use orders_local::containers::{Containers, InvokeError};
+use orders_local::logs::Logs;
+use orders_local::template::Function;
+use serde_json::{Value, json};
+
+fn function(timeout: Duration) -> Function {
+    Function {
+        logical_id: "Obedient".into(),
+        binary: "obedient".into(),
+        environment: BTreeMap::from([("TABLE".into(), "Orders".into())]),
+        timeout,
+        memory_mb: 256,
+        routes: Vec::new(),
+        streams: Vec::new(),
+        rules: Vec::new(),
+        schedules: Vec::new(),
+    }
+}
+
+struct Running {
+    containers: Arc<Containers>,
+    log: Log,
+}
+
+async fn start(timeout_ms: u64, most: u32, extra: &[(&str, &str)]) -> Running {
+    let log = Log::default();
+    let extra = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let function = function(Duration::from_millis(timeout_ms));
+    Running { containers: Containers::new(&function, &examples().await, &extra, most, log.logs()), log }
+}
+
+impl Running {
+    async fn call(&self, event: Value) -> Result<Value, String> {
+        match self.containers.invoke(Bytes::from(event.to_string())).await {
+            Ok(answer) => Ok(serde_json::from_slice(&answer).unwrap()),
+            Err(InvokeError::Function(error)) => Err(String::from_utf8(error.to_vec()).unwrap()),
+            Err(other) => Err(other.to_string()),
+        }
+    }
+
+    fn log(&self) -> String {
+        self.log.text()
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn alive(pid: &Value) -> bool {
+    // A process that was killed and not yet waited for is a zombie: gone for all but its parent.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[tokio::test]
+async fn a_process_is_reused_while_calls_come_one_after_the_other() {
+    let running = start(5000, 4, &[]).await;
+    let first = running.call(json!({})).await.unwrap();
+    let second = running.call(json!({})).await.unwrap();
+    assert_eq!(first["instance"], second["instance"]);
+    running.containers.stop().await;
+}
+
+#[tokio::test]
+async fn calls_at_once_get_a_process_each_up_to_the_bound() {
+    let running = Arc::new(start(5000, 3, &[]).await);
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let running = running.clone();
+            tokio::spawn(async move { running.call(json!({"sleep": 100})).await.unwrap()["instance"].to_string() })
+        })
+        .collect();
+    let mut instances = BTreeSet::new();
+    for call in calls {
+        instances.insert(call.await.unwrap());
+    }
+    assert_eq!(instances.len(), 3);
+    running.containers.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_sees_the_functions_environment_and_little_else() {
+    let running = start(5000, 1, &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")]).await;
+    let told = running.call(json!({"a": 1})).await.unwrap();
+    let environment = &told["environment"];
+    assert_eq!(environment["TABLE"], "Orders");
+    assert_eq!(environment["AWS_ENDPOINT_URL_DYNAMODB"], "http://127.0.0.1:1");
+    assert_eq!(environment["AWS_LAMBDA_FUNCTION_NAME"], "Obedient");
+    assert_eq!(environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"], "256");
+    assert!(environment.get("CARGO_MANIFEST_DIR").is_none() && environment.get("HOME").is_none());
+    assert_eq!(told["event"], json!({"a": 1}));
+    assert!(told["arn"].as_str().unwrap().ends_with(":function:Obedient"));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    assert!(told["deadline"].as_u64().unwrap().abs_diff(now) <= 5000);
+    running.containers.stop().await;
+}
+
+#[tokio::test]
+async fn an_error_of_the_function_is_answered_and_its_process_goes_on() {
+    let running = start(5000, 1, &[]).await;
+    let instance = running.call(json!({})).await.unwrap()["instance"].clone();
+    let error = running.call(json!({"fail": "no such table"})).await.unwrap_err();
+    assert!(error.contains("errorMessage") && error.contains("no such table"), "{error}");
+    assert_eq!(running.call(json!({})).await.unwrap()["instance"], instance);
+    running.containers.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_takes_too_long_is_ended_and_replaced() {
+    let running = start(300, 1, &[]).await;
+    let told = running.call(json!({})).await.unwrap();
+    let error = running.call(json!({"sleep": 60_000})).await.unwrap_err();
+    assert!(error.contains("Task timed out after 0.30 seconds"), "{error}");
+    #[cfg(target_os = "linux")]
+    assert!(!alive(&told["pid"]));
+    assert_ne!(running.call(json!({})).await.unwrap()["instance"], told["instance"]);
+    running.containers.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_ends_fails_its_invocation_and_is_replaced() {
+    let running = start(5000, 1, &[]).await;
+    let error = running.call(json!({"exit": 7})).await.unwrap_err();
+    assert!(error.contains("Runtime.ExitError") && error.contains("exit status: 7"), "{error}");
+    assert!(running.call(json!({})).await.is_ok());
+    running.containers.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_refuses_to_start_shows_its_reason() {
+    let running = start(5000, 1, &[("REFUSE_TO_START", "1")]).await;
+    let error = running.call(json!({})).await.unwrap_err();
+    assert!(error.contains("exit status: 3"), "{error}");
+    assert!(running.log().contains("obedient: the policy is empty"), "{}", running.log());
+}
+
+#[tokio::test]
+async fn what_a_process_prints_is_logged_under_its_name() {
+    let running = start(5000, 1, &[]).await;
+    running.call(json!({"print": "order o-1 is paid"})).await.unwrap();
+    running.containers.stop().await;
+    assert!(running.log().contains("obedient: order o-1 is paid"), "{}", running.log());
+}
+
+#[tokio::test]
+async fn a_binary_that_is_not_there_is_named() {
+    let mut missing = function(Duration::from_secs(1));
+    missing.binary = "no-such-function".into();
+    let containers = Containers::new(&missing, &examples().await, &BTreeMap::new(), 1, Logs::to(|_, _| {}));
+    let error = containers.invoke(Bytes::new()).await.unwrap_err().to_string();
+    assert!(error.contains("no-such-function"), "{error}");
+}
+
+#[tokio::test]
+async fn an_invocation_goes_on_when_its_caller_goes_away() {
+    let running = start(5000, 1, &[]).await;
+    let call = running.containers.invoke(Bytes::from(json!({"sleep": 200, "then": "late"}).to_string()));
+    assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
+    until("the rest of the invocation", || running.log().contains("late")).await;
+    running.containers.stop().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn stopping_ends_idle_and_working_processes() {
+    let running = Arc::new(start(60_000, 2, &[]).await);
+    let working = {
+        let running = running.clone();
+        tokio::spawn(async move { running.call(json!({"print": "working", "sleep": 60_000})).await })
+    };
+    until("the start of the work", || running.log().contains("working")).await;
+    let idle = running.call(json!({})).await.unwrap()["pid"].clone();
+    assert!(alive(&idle));
+    running.containers.stop().await;
+    assert!(!alive(&idle));
+    assert!(working.await.unwrap().unwrap_err().contains("stopping"));
+    assert!(running.call(json!({})).await.unwrap_err().contains("stopping"));
+}
