@@ -9,6 +9,7 @@ use super::create::{self, CreateOrder};
 use super::deliver::{self, DeliverOrder};
 use super::error::DecisionError;
 use super::event::OrderEvent;
+use super::expire::{self, ExpireOrder};
 use super::pay::{self, PayOrder};
 use super::reject_payment::{self, RejectPayment};
 use super::ship::{self, ShipOrder};
@@ -44,6 +45,7 @@ commands! {
     ShipOrder by ship,
     DeliverOrder by deliver,
     CancelOrder by cancel,
+    ExpireOrder by expire,
     ConfirmPayment by confirm_payment,
     RejectPayment by reject_payment,
     ConfirmRefund by confirm_refund,

@@ -16,6 +16,7 @@ pub mod create;
 pub mod deliver;
 mod error;
 pub mod event;
+pub mod expire;
 #[cfg(test)]
 mod harness;
 pub mod ids;
@@ -42,6 +43,7 @@ pub use create::CreateOrder;
 pub use deliver::DeliverOrder;
 pub use error::{DecisionError, Expected};
 pub use event::{Item, OrderEvent};
+pub use expire::ExpireOrder;
 pub use ids::{OrderId, PaymentId, ProductId, Reason, RefundId, TextError, TrackingNumber, UserId};
 pub use items::{InvalidField, InvalidItems, ItemDraft, Items};
 pub use money::{Currency, Money, MoneyError};

@@ -1,0 +1,113 @@
+//! Giving up the orders that nobody paid in time.
+
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use futures::{StreamExt, stream};
+use lambda_runtime::Context;
+use orders_core::event_store::{
+    CommitKey, Consistency, EventStore, ExecuteError, Metadata, Request, Settled, StreamId,
+};
+use orders_core::order::{Decide, DecisionError, ExpireOrder, Order, OrderId};
+use orders_core::read_model::{OpenStatus, Orders, RowsError};
+use serde::Serialize;
+use tokio::time::Instant;
+
+/// How many orders are looked up at once.
+const PAGE: usize = 100;
+/// How many commands run at once.
+const CONCURRENCY: usize = 8;
+/// What is left of the function's time when it stops taking on more: the next run goes on.
+const RESERVE: Duration = Duration::from_secs(5);
+
+/// Cancels orders that stayed unpaid.
+#[derive(Clone, Debug)]
+pub struct Expiry {
+    /// The rows, whose list of pending orders is the work to do.
+    pub rows: Orders,
+    /// The orders.
+    pub store: EventStore<Order>,
+    /// How long an order may wait for its payment.
+    pub after: TimeDelta,
+}
+
+/// What one run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Expired {
+    /// Orders cancelled.
+    pub cancelled: u32,
+    /// Orders that the list still showed, but that were paid, being paid or given up.
+    pub left: u32,
+    /// Orders that could not be cancelled, and come up again in the next run.
+    pub failed: u32,
+}
+
+impl Expiry {
+    /// Goes through the pending orders, oldest first, as far as they are too old and the time suffices.
+    ///
+    /// # Errors
+    /// The list could not be read; whatever was cancelled before stays cancelled.
+    pub async fn run(&self, context: &Context) -> Result<Expired, RowsError> {
+        let now = Utc::now().trunc_subsecs(3);
+        let remaining = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let deadline = Instant::now() + remaining;
+        let command = ExpireOrder { created_before: now - self.after };
+        let mut expired = Expired::default();
+        let mut cursor = None;
+        loop {
+            let page = self.rows.by_status(OpenStatus::Pending, PAGE, cursor.as_deref()).await?;
+            let old = page.orders.iter().take_while(|order| order.created_at < command.created_before);
+            let old: Vec<OrderId> = old.map(|order| order.order_id).collect();
+            let runs = old.iter().map(|order_id| self.expire(*order_id, &command, now, deadline, context));
+            let runs: Vec<_> = stream::iter(runs).buffer_unordered(CONCURRENCY).collect().await;
+            runs.into_iter().for_each(|run| expired.count(run));
+            cursor = page.next_cursor;
+            let all_old = old.len() == page.orders.len();
+            if cursor.is_none() || !all_old || Instant::now() + RESERVE >= deadline {
+                return Ok(expired);
+            }
+        }
+    }
+
+    async fn expire(
+        &self,
+        order_id: OrderId,
+        command: &ExpireOrder,
+        now: DateTime<Utc>,
+        deadline: Instant,
+        context: &Context,
+    ) -> Result<Settled, ()> {
+        let stream = StreamId::new(order_id.to_string());
+        let causation_id = format!("{}/{order_id}", context.request_id);
+        let metadata = Metadata {
+            actor: "schedule|expire-orders".into(),
+            correlation_id: context.request_id.clone(),
+            causation_id,
+            request_hash: None,
+        };
+        let request = Request { key: CommitKey::unkeyed(), metadata, if_match: None, now, deadline };
+        let run = async {
+            let loaded = self.store.load(&stream, Consistency::Eventual).await?;
+            self.store.execute(loaded, &request, |order| command.decide(order, now)).await
+        };
+        let executed: Result<_, ExecuteError<DecisionError>> = run.await;
+        match executed {
+            Ok(executed) => Ok(executed.settled),
+            Err(error) => {
+                let source = std::error::Error::source(&error);
+                tracing::error!(%order_id, %error, source, "order not expired");
+                Err(())
+            }
+        }
+    }
+}
+
+impl Expired {
+    fn count(&mut self, run: Result<Settled, ()>) {
+        match run {
+            Ok(Settled::Stored | Settled::Replayed) => self.cancelled += 1,
+            Ok(Settled::Unchanged) => self.left += 1,
+            Err(()) => self.failed += 1,
+        }
+    }
+}
