@@ -1,3 +1,4 @@
 //! The edge that the functions share.
 
+pub mod expiry;
 pub mod incoming;
