@@ -85,10 +85,12 @@ impl<A: Aggregate> EventStore<A> {
     /// # Errors
     /// See [`StoreError`].
     pub async fn load(&self, id: &StreamId, consistency: Consistency) -> Result<Loaded<A>, StoreError> {
-        self.load_until(id, Until::Head, consistency).await
+        self.read(id, Until::Head, consistency).await
     }
 
     /// The stream as it was at some point. If it never got there it is returned as it is: compare the version.
+    ///
+    /// It is no [`Loaded`]: nothing can be stored after the middle of a commit, or after the past.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -97,17 +99,20 @@ impl<A: Aggregate> EventStore<A> {
         id: &StreamId,
         until: Until,
         consistency: Consistency,
-    ) -> Result<Loaded<A>, StoreError> {
-        let loaded = |stream, consistency| Loaded { stream, consistency };
+    ) -> Result<Stream<A>, StoreError> {
+        Ok(self.read(id, until, consistency).await?.stream)
+    }
+
+    async fn read(&self, id: &StreamId, until: Until, consistency: Consistency) -> Result<Loaded<A>, StoreError> {
         if consistency == Consistency::Eventual {
             // Pages of an eventually consistent read can come from replicas of different age; a hole between them
             // says nothing about the stream.
             if let Ok(stream) = self.read_back(id, until, consistency).await? {
-                return Ok(loaded(stream, consistency));
+                return Ok(Loaded { stream, consistency });
             }
         }
         match self.read_back(id, until, Consistency::Strong).await? {
-            Ok(stream) => Ok(loaded(stream, Consistency::Strong)),
+            Ok(stream) => Ok(Loaded { stream, consistency: Consistency::Strong }),
             Err(Hole { missing }) => {
                 let why = "a commit is missing".into();
                 Err(CorruptStream { stream: id.clone(), version: missing, why }.into())

@@ -119,8 +119,8 @@ impl OrderReader {
         until: Until,
         consistency: Consistency,
     ) -> Result<Option<OrderView>, StoreError> {
-        let loaded = self.events.load_until(&stream_of(order_id), until, consistency).await?;
-        Ok(OrderView::of(loaded.stream()))
+        let stream = self.events.load_until(&stream_of(order_id), until, consistency).await?;
+        Ok(OrderView::of(&stream))
     }
 }
 
