@@ -1,1 +1,15 @@
-//! Support for the tests.
+//! Support for the tests: databases, faults before them, and an aggregate made for trying the event store.
+//!
+//! A failure of this code is a failure of the test that uses it, so it panics and says why.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what supports tests fails as tests do, by a panic that says why"
+)]
+
+pub mod call_log;
+pub mod database;
+pub mod faults;
+pub mod proxy;
+mod stale;

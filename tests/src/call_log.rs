@@ -1,0 +1,63 @@
+//! What was asked of DynamoDB, and what it cost.
+
+use serde_json::Value;
+
+/// One HTTP request to DynamoDB: an attempt of an operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// `PutItem`, `Query`, …
+    pub operation: String,
+    /// The table; empty when the request names none or several.
+    pub table: String,
+    /// 1 for the first attempt, more for the retries that the SDK makes by itself.
+    pub attempt: u32,
+    /// What the database answered; none if it was not asked.
+    pub status: Option<u16>,
+    /// The name of the error in the database's answer: `ConditionalCheckFailedException`, …
+    pub error: Option<String>,
+    /// The read or write units that the database counted.
+    pub units: f64,
+    /// The request.
+    pub body: Value,
+}
+
+/// Calls in the order in which they came.
+#[derive(Clone, Debug, Default)]
+pub struct Calls(pub Vec<Call>);
+
+impl Calls {
+    /// The calls of an operation.
+    pub fn of(&self, operation: &str) -> Self {
+        self.filter(|call| call.operation == operation)
+    }
+
+    /// The calls on a table.
+    pub fn on(&self, table: &str) -> Self {
+        self.filter(|call| call.table == table)
+    }
+
+    /// The calls that failed with this error.
+    pub fn failed_with(&self, error: &str) -> Self {
+        self.filter(|call| call.error.as_deref() == Some(error))
+    }
+
+    /// The calls that are so.
+    pub fn filter(&self, which: impl Fn(&Call) -> bool) -> Self {
+        Self(self.0.iter().filter(|call| which(call)).cloned().collect())
+    }
+
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What they cost together, in read or write units.
+    pub fn units(&self) -> f64 {
+        self.0.iter().map(|call| call.units).sum()
+    }
+
+    /// The operations in order, for a short assertion.
+    pub fn operations(&self) -> Vec<&str> {
+        self.0.iter().map(|call| call.operation.as_str()).collect()
+    }
+}
