@@ -217,7 +217,7 @@ mod tests {
 
     fn kilograms_to_grams(mut fields: Map<String, Value>) -> Result<Map<String, Value>, &'static str> {
         let kilograms = fields.remove("kilograms").and_then(|value| value.as_u64()).ok_or("kilograms is missing")?;
-        fields.insert("grams".into(), (kilograms * 1_000).into());
+        fields.insert("grams".into(), kilograms.checked_mul(1_000).ok_or("too heavy")?.into());
         Ok(fields)
     }
 
@@ -246,6 +246,10 @@ mod tests {
         assert_eq!(
             failed(2, json!({"grams": 2})),
             "ParcelWeighed of schema 2 could not be brought to schema 3: kilograms is missing"
+        );
+        assert_eq!(
+            failed(1, json!({"kilograms": u64::MAX.to_string()})),
+            "ParcelWeighed of schema 2 could not be brought to schema 3: too heavy"
         );
         assert_eq!(
             failed(1, json!([])),

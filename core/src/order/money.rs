@@ -61,7 +61,7 @@ pub enum MoneyError {
 
 /// A code that names no currency with minor units.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the ISO 4217 code of a currency in use, such as EUR")]
+#[error("{0:?} is not the ISO 4217 code of a currency with minor units, such as EUR")]
 pub struct UnknownCurrency(String);
 
 /// A currency: reads and writes amounts with its number of decimals.
