@@ -2,7 +2,7 @@
 //!
 //! An event is stored with its type and a schema number. Its newest schema is what [`OrderEvent`] serialises to; an
 //! older one is brought there by pure steps, each from one schema to the next, on the JSON alone: the types of the past
-//! are not kept. To change an event's schema: change the type, append the step to [`TYPES`], and add a golden file of
+//! are not kept. To change an event's schema: change the type, append the step to `TYPES`, and add a golden file of
 //! the new schema, leaving the old ones as they are. Readers are deployed before writers, since a newer schema is an
 //! error.
 
