@@ -7,5 +7,6 @@ pub mod dynamodb;
 pub mod event_store;
 pub mod order;
 pub mod publication;
+pub mod rate_limit;
 pub mod read_model;
 pub mod settings;

@@ -40,11 +40,18 @@ impl SettingsError {
 /// # Errors
 /// A part that is no `name=value`, or a name that was there before.
 pub fn parse(text: &str) -> Result<Vec<Setting<'_>>, SettingsError> {
+    parse_from(text, 0)
+}
+
+/// Splits what stands in `text` from the byte `start` on.
+///
+/// # Errors
+/// As [`parse`]; the places are those in the whole text.
+pub fn parse_from(text: &str, mut start: usize) -> Result<Vec<Setting<'_>>, SettingsError> {
     let mut settings: Vec<Setting<'_>> = Vec::new();
-    let mut start = 0;
-    for part in text.split(';') {
-        let (at, part) = trim(start, part);
-        start += text[start..].find(';').map_or(0, |length| length + 1);
+    for raw in text.get(start..).unwrap_or_default().split(';') {
+        let (at, part) = trim(start, raw);
+        start += raw.len() + 1;
         if part.is_empty() {
             continue;
         }
@@ -105,19 +112,35 @@ impl Setting<'_> {
     pub fn duration(&self, range: RangeInclusive<Duration>) -> Result<Duration, SettingsError> {
         let (from, to) = (range.start(), range.end());
         let problem = || self.error(format!("expected a time from {from:?} to {to:?}, such as 500ms, 5s, 2m or 1h"));
-        let unit_at = self.value.find(|c: char| !c.is_ascii_digit()).ok_or_else(problem)?;
-        let (number, unit) = self.value.split_at(unit_at);
-        let micros: u64 = match unit {
-            "us" => 1,
-            "ms" => 1_000,
-            "s" => 1_000_000,
-            "m" => 60_000_000,
-            "h" => 3_600_000_000,
-            _ => return Err(problem()),
-        };
-        let duration = digits(number).and_then(|number| number.checked_mul(micros)).map(Duration::from_micros);
-        duration.filter(|duration| range.contains(duration)).ok_or_else(problem)
+        time(self.value).filter(|duration| range.contains(duration)).ok_or_else(problem)
     }
+
+    /// A number in a time, neither of them 0: `5/s`, `100/m` or `1/10s`.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn rate(&self) -> Result<(u64, Duration), SettingsError> {
+        let problem = || self.error("expected a whole number from 1 in a time, such as 5/s, 100/m or 1/10s");
+        let (number, per) = self.value.split_once('/').ok_or_else(problem)?;
+        let number = digits(number.trim_end()).filter(|number| *number > 0);
+        let per = per.trim_start();
+        let per = if per.starts_with(|c: char| c.is_ascii_digit()) { time(per) } else { time(&format!("1{per}")) };
+        number.zip(per.filter(|per| !per.is_zero())).ok_or_else(problem)
+    }
+}
+
+/// A whole number with its unit.
+fn time(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let micros: u64 = match unit {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
+        _ => return None,
+    };
+    Some(Duration::from_micros(digits(number)?.checked_mul(micros)?))
 }
 
 /// Digits and nothing else: `u64`'s own reading would take a `+` too.
@@ -162,6 +185,27 @@ mod tests {
         {
             assert_eq!(only(text).duration(from..=to), Ok(Duration::from_millis(millis)), "{text}");
         }
+    }
+
+    #[test]
+    fn a_rate_is_a_number_in_a_time() {
+        for (text, number, seconds) in
+            [("a=5/s", 5, 1), ("a=100 / m", 100, 60), ("a=1/10s", 1, 10), ("a=9/2h", 9, 7200)]
+        {
+            assert_eq!(only(text).rate(), Ok((number, Duration::from_secs(seconds))), "{text}");
+        }
+        for text in ["a=5", "a=0/s", "a=-5/s", "a=0.5/s", "a=5/", "a=/s", "a=5/0s", "a=5/x", "a=5/99999999999999999h"] {
+            let error = only(text).rate().unwrap_err().to_string();
+            assert!(error.ends_with("such as 5/s, 100/m or 1/10s"), "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_may_begin_after_something_else() {
+        let text = "ä; a=1; a=2";
+        let error = parse_from(text, 3).unwrap_err().to_string();
+        assert_eq!(error, r#""ä; a=1; a=2", character 9, at "a=2": this is set twice"#);
+        assert!(parse_from("x", 7).unwrap().is_empty());
     }
 
     #[test]

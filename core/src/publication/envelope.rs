@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::event_store::{Commit, StreamId, Version, derived_id};
+use crate::event_store::{Aggregate, Commit, StreamId, Version, derived_id};
 use crate::order::event::OrderEvent;
 use crate::order::money::Currency;
-use crate::order::{newest_schema, wire};
+use crate::order::{Order, wire};
 
 /// The source of every entry.
 pub const SOURCE: &str = "orders";
@@ -27,7 +27,7 @@ pub struct Envelope {
     pub detail_type: String,
     /// When it was recorded.
     pub time: DateTime<Utc>,
-    /// The JSON text: `{"metadata": …, "data": …}`, after the schemas in `docs/events`.
+    /// The JSON text of [`Detail`].
     pub detail: String,
 }
 
@@ -46,25 +46,16 @@ struct Detail<'a> {
     data: Option<Value>,
 }
 
-/// What is said of every fact.
 #[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct DetailMetadata<'a> {
-    /// The same whenever this event is published: drop repeats by it.
+struct DetailMetadata<'a> {
     event_id: Uuid,
-    /// The order.
     order_id: &'a str,
-    /// The event's place in the order's life, from 1 without gaps: sort by it.
     version: Version,
-    /// The schema of `data`.
     schema: u32,
-    /// When the event was recorded.
     occurred_at: DateTime<Utc>,
-    /// Shared by all that follows from one request from outside.
     correlation_id: &'a str,
-    /// The request or event that led to this one.
     causation_id: &'a str,
-    /// There if the event was too large for the bus: where its data can be fetched.
+    /// Where the whole event can be fetched, when `data` is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     data_url: Option<String>,
 }
@@ -95,7 +86,7 @@ impl Envelopes {
                 event_id: event_id(&commit.stream, version),
                 order_id: commit.stream.as_str(),
                 version,
-                schema: newest_schema(event.name()),
+                schema: Order::encode(event).schema,
                 occurred_at: commit.recorded_at,
                 correlation_id: &commit.metadata.correlation_id,
                 causation_id: &commit.metadata.causation_id,

@@ -2,8 +2,6 @@
 
 mod batch;
 mod bus;
-#[cfg(test)]
-mod catalog;
 mod envelope;
 mod publisher;
 mod rejection;

@@ -1,0 +1,78 @@
+//! The limiters' table on DynamoDB.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::error::DisplayErrorContext;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+
+use super::algorithm::{Item, Update};
+use super::limiter::{Table, TableError, Updated};
+
+/// A request does not wait longer for its limiter.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The table, called without retries and with little patience: an answer that is lost charges at most once.
+#[derive(Clone, Debug)]
+pub struct DynamoTable {
+    client: Client,
+    name: String,
+}
+
+impl DynamoTable {
+    /// The table of this name, with `client`'s credentials, region and endpoint.
+    pub fn new(client: &Client, name: impl Into<String>) -> Self {
+        let timeouts = TimeoutConfig::builder().connect_timeout(PATIENCE).operation_timeout(PATIENCE).build();
+        let config = client.config().to_builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
+        Self { client: Client::from_conf(config.build()), name: name.into() }
+    }
+}
+
+impl Table for DynamoTable {
+    async fn update(&self, key: &str, update: &Update) -> Result<Updated, TableError> {
+        let names = update.names.iter().cloned().collect::<HashMap<_, _>>();
+        let number = |(name, value): &(&str, i64)| ((*name).to_owned(), AttributeValue::N(value.to_string()));
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("id", AttributeValue::S(key.to_owned()))
+            .update_expression(&update.update)
+            .condition_expression(&update.condition)
+            .set_expression_attribute_names((!names.is_empty()).then_some(names))
+            .set_expression_attribute_values(Some(update.values.iter().map(number).collect()))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let error = match answer {
+            Ok(output) => return Ok(Updated::Stored(item(key, output.attributes.unwrap_or_default())?)),
+            Err(error) => error,
+        };
+        if let Some(UpdateItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
+            return Ok(Updated::Failed(failed.item.clone().map(|found| item(key, found)).transpose()?));
+        }
+        Err(TableError::Unavailable(DisplayErrorContext(error).to_string()))
+    }
+}
+
+/// The integers of an item.
+fn item(key: &str, attributes: HashMap<String, AttributeValue>) -> Result<Item, TableError> {
+    let mut item = Item::new();
+    for (name, value) in attributes {
+        if name == "id" {
+            continue;
+        }
+        let integer = value.as_n().ok().and_then(|number| number.parse().ok());
+        let Some(integer) = integer else {
+            let why = format!("{name} is not an integer of 64 bits");
+            return Err(TableError::Malformed { key: key.to_owned(), why });
+        };
+        item.insert(name, integer);
+    }
+    Ok(item)
+}
