@@ -38,6 +38,13 @@ async fn obey(instance: &str, event: LambdaEvent<Value>) -> Result<Value, Error>
     if let Some(reason) = order.get("fail").and_then(Value::as_str) {
         return Err(Error::from(reason.to_owned()));
     }
+    // A record of a stream says it in its new image.
+    for record in event.get("Records").and_then(Value::as_array).into_iter().flatten() {
+        println!("record {}", record["dynamodb"]["Keys"]);
+        if record["dynamodb"]["NewImage"].get("poison").is_some() {
+            return Err(Error::from("a record is poison"));
+        }
+    }
     let environment: BTreeMap<String, String> = std::env::vars().collect();
     let told = json!({"instance": instance, "pid": std::process::id(), "environment": environment,
         "deadline": context.deadline, "arn": context.invoked_function_arn, "event": event});

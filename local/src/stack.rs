@@ -14,6 +14,7 @@ use crate::database::{self, Database, DatabaseError, Storage};
 use crate::dev;
 use crate::gateway::{Api, Gateway, Target};
 use crate::logs::Logs;
+use crate::streams::{Failures, StreamError, Streams};
 use crate::tables::{self, TableError};
 use crate::template::{self, JwtConfiguration, Template, TemplateError, TemplateOptions};
 use crate::tokens::{CALLERS, Issuer, TokenError};
@@ -27,8 +28,11 @@ pub struct StackOptions {
     pub reading: TemplateOptions,
     /// The port of the HTTP API on the loopback interface; 0 picks one.
     pub port: u16,
-    /// The DynamoDB.
-    pub dynamodb: Dynamodb,
+    /// The address of the DynamoDB to use; without it there is an embedded one.
+    pub dynamodb: Option<String>,
+    /// Where everything that outlives the stack is: the embedded database, how far stream readers are, batches that
+    /// failed. Without it nothing does.
+    pub data: Option<PathBuf>,
     /// The directory of the function binaries; [`crate::binaries::build`] makes and names it.
     pub binaries: PathBuf,
     /// Environment variables of all functions, over what the template and the stack say.
@@ -41,15 +45,6 @@ pub struct StackOptions {
     pub logs: Logs,
 }
 
-/// Which DynamoDB a stack uses.
-#[derive(Clone, Debug)]
-pub enum Dynamodb {
-    /// One of its own.
-    Embedded(Storage),
-    /// The one at this address.
-    At(String),
-}
-
 impl StackOptions {
     /// The project's template on a free port with an embedded database in memory.
     pub fn new(binaries: PathBuf) -> Self {
@@ -57,7 +52,8 @@ impl StackOptions {
             template: template::project_path(),
             reading: TemplateOptions::default(),
             port: 0,
-            dynamodb: Dynamodb::Embedded(Storage::Memory),
+            dynamodb: None,
+            data: None,
             binaries,
             environment: BTreeMap::new(),
             function_environment: BTreeMap::new(),
@@ -84,6 +80,9 @@ pub enum StackError {
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The stream of a table.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// The tokens.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -110,6 +109,8 @@ pub struct Stack {
     audience: JwtConfiguration,
     tokens: BTreeMap<&'static str, String>,
     functions: Functions,
+    streams: Streams,
+    failures: Failures,
     gateway: Gateway,
     database: Option<Database>,
 }
@@ -133,14 +134,14 @@ impl Stack {
             Err(source) => return Err(StackError::Port { port: options.port, source }),
         };
         let (database, dynamodb) = match &options.dynamodb {
-            Dynamodb::Embedded(storage) => {
-                let database = Database::start(storage)?;
+            Some(endpoint) => (None, endpoint.clone()),
+            None => {
+                let database = Database::start(&options.data.clone().map_or(Storage::Memory, Storage::Directory))?;
                 let endpoint = database.endpoint().to_owned();
                 (Some(database), endpoint)
             }
-            Dynamodb::At(endpoint) => (None, endpoint.clone()),
         };
-        tables::create_all(&database::client(&dynamodb), &template.tables).await?;
+        let stream_arns = tables::create_all(&database::client(&dynamodb), &template.tables).await?;
 
         let issuer = Issuer::new()?;
         let audience = audience(&template);
@@ -153,6 +154,19 @@ impl Stack {
             .collect::<Result<BTreeMap<_, _>, TokenError>>()?;
 
         let functions = containers(&template, &options, &dynamodb);
+        let failures = Failures::new(options.data.as_deref());
+        let mut streams = Streams::default();
+        for function in &template.functions {
+            for settings in &function.streams {
+                let (Some(table), Some(arn)) = (template.table(&settings.table), stream_arns.get(&settings.table))
+                else {
+                    continue;
+                };
+                let reader = (function, functions[&function.logical_id].clone());
+                let directories = (options.data.as_deref(), &failures);
+                streams.start(&dynamodb, reader, settings, (table, arn), directories).await?;
+            }
+        }
         let targets = template
             .functions
             .iter()
@@ -165,7 +179,7 @@ impl Stack {
         let api = Api { targets, settings: template.api.clone(), issuer: issuer.clone() };
         let description = describe(&url, &dynamodb, &template, &tokens);
         let gateway = Gateway::start(listener, api, dev::router(description));
-        Ok(Self { url, dynamodb, template, issuer, audience, tokens, functions, gateway, database })
+        Ok(Self { url, dynamodb, template, issuer, audience, tokens, functions, streams, failures, gateway, database })
     }
 
     /// Address of the HTTP API, without a slash at its end.
@@ -186,6 +200,11 @@ impl Stack {
     /// What runs.
     pub fn template(&self) -> &Template {
         &self.template
+    }
+
+    /// Where the on-failure destinations of streams keep what was given up: a directory for each bucket.
+    pub fn failures(&self) -> &Path {
+        self.failures.path()
     }
 
     /// The ready tokens, by the names of [`CALLERS`].
@@ -228,6 +247,7 @@ impl Stack {
     /// Takes no more requests, ends every process and closes the database.
     pub async fn shutdown(self) {
         self.gateway.stop().await;
+        drop(self.streams);
         for containers in self.functions.values() {
             containers.stop().await;
         }

@@ -1,5 +1,7 @@
 //! Makes the tables that the template says.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::types::{
@@ -34,15 +36,18 @@ pub enum TableError {
 /// How long a new table may take to become active.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes every table that is not there yet, in any order.
+/// Makes every table that is not there yet; answers the ARNs of their streams by logical id.
 ///
 /// # Errors
 /// At the first table that cannot be made or that is there and differs.
-pub async fn create_all(client: &Client, tables: &[Table]) -> Result<(), TableError> {
+pub async fn create_all(client: &Client, tables: &[Table]) -> Result<BTreeMap<String, String>, TableError> {
+    let mut streams = BTreeMap::new();
     for table in tables {
-        create(client, table).await?;
+        if let Some(arn) = create(client, table).await? {
+            streams.insert(table.logical_id.clone(), arn);
+        }
     }
-    Ok(())
+    Ok(streams)
 }
 
 /// Makes the table, under its physical name, when it is not there yet; answers the ARN of its stream, when it has one.
@@ -52,7 +57,7 @@ pub async fn create_all(client: &Client, tables: &[Table]) -> Result<(), TableEr
 pub async fn create(client: &Client, table: &Table) -> Result<Option<String>, TableError> {
     if let Some(found) = describe(client, table).await? {
         compare(table, &found)?;
-        return Ok(found.latest_stream_arn);
+        return Ok(found.latest_stream_arn.filter(|_| table.stream.is_some()));
     }
     let mut request = client
         .create_table()

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Table, TemplateError, loose};
+use crate::patterns::Pattern;
 
 /// A function's reading of a table's stream.
 #[derive(Clone, Debug)]
@@ -33,7 +34,7 @@ pub struct StreamMapping {
     /// ARN of what keeps the records of a batch that was given up.
     pub on_failure: Option<String>,
     /// Only records that match one of these are sent; all when empty.
-    pub filters: Vec<Value>,
+    pub filters: Vec<Pattern>,
 }
 
 /// Where to begin in a stream.
@@ -52,7 +53,7 @@ pub struct Rule {
     /// Name of the event in the template.
     pub name: String,
     /// The event pattern.
-    pub pattern: Value,
+    pub pattern: Pattern,
     /// The bus; `None` is the default bus.
     pub bus: Option<String>,
     /// The JSON that is sent in place of the event.
@@ -215,9 +216,17 @@ impl StreamMapping {
             return Err(TemplateError::UnknownIntrinsic(format!("the response type {other}")));
         }
         let filters = properties.filter_criteria.filters.iter().map(|filter| {
-            serde_json::from_str(&filter.pattern)
-                .map_err(|error| TemplateError::Invalid(format!("the filter {} is not JSON: {error}", filter.pattern)))
+            let pattern = serde_json::from_str(&filter.pattern).map_err(|error| {
+                TemplateError::Invalid(format!("the filter {} is not JSON: {error}", filter.pattern))
+            })?;
+            Pattern::parse(&pattern).map_err(TemplateError::invalid)
         });
+        let on_failure = properties.destination_config.on_failure.map(|destination| destination.destination);
+        if let Some(other) = on_failure.as_ref().filter(|arn| !arn.starts_with("arn:aws:s3:::")) {
+            return Err(TemplateError::UnknownIntrinsic(format!(
+                "the on-failure destination {other}: it is no S3 bucket"
+            )));
+        }
         Ok(Some(Self {
             name: name.to_owned(),
             table: table.logical_id.clone(),
@@ -233,7 +242,7 @@ impl StreamMapping {
                 .map(Duration::from_secs),
             parallelization: properties.parallelization_factor.unwrap_or(1).max(1),
             reports_failures: !properties.function_response_types.is_empty(),
-            on_failure: properties.destination_config.on_failure.map(|destination| destination.destination),
+            on_failure,
             filters: filters.collect::<Result<_, _>>()?,
         }))
     }
@@ -243,9 +252,10 @@ impl Rule {
     /// `None` when it is switched off.
     pub(super) fn read(name: &str, properties: Value) -> Result<Option<Self>, TemplateError> {
         let properties: RuleProperties = serde_json::from_value(properties).map_err(TemplateError::invalid)?;
+        let pattern = Pattern::parse(&properties.pattern).map_err(TemplateError::invalid)?;
         Ok((properties.state != Some(State::Disabled)).then(|| Self {
             name: name.to_owned(),
-            pattern: properties.pattern,
+            pattern,
             bus: properties.event_bus_name,
             input: properties.input,
             failure: FailurePolicy::new(properties.retry_policy, properties.dead_letter_config),
@@ -293,7 +303,8 @@ mod tests {
         assert_eq!((mapping.max_retries, mapping.max_age), (Some(3), None));
         assert!(mapping.bisect && mapping.reports_failures);
         assert_eq!(mapping.on_failure.as_deref(), Some("arn:aws:s3:::Failed"));
-        assert_eq!(mapping.filters, [json!({"eventName": ["INSERT"]})]);
+        assert!(mapping.filters[0].matches(&json!({"eventName": "INSERT"})));
+        assert!(!mapping.filters[0].matches(&json!({"eventName": "REMOVE"})));
     }
 
     #[test]
@@ -303,6 +314,10 @@ mod tests {
         assert!(StreamMapping::read("S", properties, &[]).unwrap_err().to_string().contains("table/None"));
         let properties = json!({"Stream": stream, "StartingPosition": "LATEST", "TumblingWindowInSeconds": 5});
         assert!(StreamMapping::read("S", properties, &[]).unwrap_err().to_string().contains("TumblingWindow"));
+        let tables = fixture::template().tables;
+        let properties = json!({"Stream": "arn:aws:dynamodb:r:0:table/Events/stream/local", "StartingPosition": "LATEST",
+            "DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:r:0:q"}}});
+        assert!(StreamMapping::read("S", properties, &tables).unwrap_err().to_string().contains("arn:aws:sqs:r:0:q"));
     }
 
     #[test]

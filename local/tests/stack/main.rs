@@ -4,4 +4,5 @@
 
 mod containers;
 mod gateway;
+mod streams;
 mod support;

@@ -1,0 +1,47 @@
+//! A stream and its function, with real processes.
+
+use std::path::{Path, PathBuf};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::Value;
+
+use crate::support::{Running, start, until};
+
+async fn put(stack: &Running, version: u32, poison: bool) {
+    let mut put = stack
+        .client()
+        .put_item()
+        .table_name("Events")
+        .item("stream_id", AttributeValue::S("a".into()))
+        .item("version", AttributeValue::N(version.to_string()));
+    if poison {
+        put = put.item("poison", AttributeValue::Bool(true));
+    }
+    put.send().await.unwrap();
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn a_poison_record_ends_in_a_file_and_the_records_around_it_in_the_function() {
+    let stack = start(&[]).await;
+    for version in 1..=6 {
+        put(&stack, version, version == 3).await;
+    }
+    until("the record after the poison one", || {
+        stack.log().contains(r#"record {"stream_id":{"S":"a"},"version":{"N":"6"}}"#)
+    })
+    .await;
+    let bucket = stack.failures().join("Failed");
+    until("the file", || !files(&bucket).is_empty()).await;
+    let kept: Value = serde_json::from_slice(&std::fs::read(&files(&bucket)[0]).unwrap()).unwrap();
+    assert_eq!(kept["requestContext"]["condition"], "RetryAttemptsExhausted");
+    assert_eq!(kept["DDBStreamBatchInfo"]["batchSize"], 1);
+    assert!(kept["payload"].as_str().unwrap().contains(r#""version":{"N":"3"}"#));
+    let directory = stack.failures().to_owned();
+    stack.shutdown().await;
+    assert!(!directory.exists(), "nothing is left behind");
+}
