@@ -1,4 +1,20 @@
-//! The edge that the functions share.
+//! The edge that the functions share, and what each function does.
+//!
+//! A binary in `src/bin` only puts things together. Its handler is here, under [`commands`].
 
+pub mod answer;
+pub mod body;
+pub mod caller;
+pub mod commands;
+pub mod config;
 pub mod expiry;
+pub mod http;
+pub mod idempotency;
 pub mod incoming;
+pub mod parameters;
+pub mod preconditions;
+pub mod problem;
+pub mod request;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;

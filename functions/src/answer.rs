@@ -1,0 +1,79 @@
+//! Answers, in the form that the gateway takes.
+
+use std::collections::BTreeMap;
+
+use orders_core::event_store::Version;
+use serde::Serialize;
+use serde_json::Value;
+
+/// An answer of status, headers and a JSON body.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    status_code: u16,
+    headers: BTreeMap<&'static str, String>,
+    body: String,
+    is_base64_encoded: bool,
+}
+
+impl Answer {
+    /// A JSON answer that no cache keeps: orders are their owners' business.
+    pub fn json(status: u16, body: &Value) -> Self {
+        let headers = [("content-type", "application/json"), ("cache-control", "no-store")];
+        Self {
+            status_code: status,
+            headers: headers.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
+            body: body.to_string(),
+            is_base64_encoded: false,
+        }
+    }
+
+    /// With a header more, or another value of one. Names are in lower case.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.insert(name, value.into());
+        self
+    }
+
+    /// With the order's version as its entity tag.
+    #[must_use]
+    pub fn with_etag(self, version: Version) -> Self {
+        self.with_header("etag", format!("\"{version}\""))
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.status_code
+    }
+
+    /// A header's value, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The body.
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_has_the_form_that_the_gateway_takes() {
+        let answer = Answer::json(200, &json!({"total": 19.99})).with_etag(3);
+        assert_eq!(
+            serde_json::to_value(answer).unwrap(),
+            json!({
+                "statusCode": 200,
+                "headers": {"content-type": "application/json", "cache-control": "no-store", "etag": "\"3\""},
+                "body": "{\"total\":19.99}",
+                "isBase64Encoded": false,
+            })
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! The function `ship-order`: see [`orders_functions::commands::ship_order`].
+
+use orders_functions::commands::{Commands, ship_order};
+use orders_functions::config::{self, Config};
+use orders_functions::{http, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init()?;
+    let commands = Commands::new(&Config::from_env()?, config::dynamodb_client().await);
+    http::serve(async |request| ship_order::handle(&commands, request).await).await
+}

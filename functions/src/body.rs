@@ -1,0 +1,279 @@
+//! Reading request bodies: JSON objects with known fields, each at most once, and every complaint with its path.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use orders_core::order::{Currency, Money};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::problem::Problem;
+use crate::request::Request;
+
+/// The most bytes that a body may have once it is decoded.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// What a complaint about the whole body has as its path.
+const WHOLE: &str = "body";
+
+/// Reads the body.
+///
+/// # Errors
+/// 413, 415, or 400 with the path of what is wrong.
+pub fn parse<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
+    let bytes = decode(request)?;
+    if !is_json(request.header("content-type").unwrap_or_default()) {
+        return Err(Problem::unsupported_media_type());
+    }
+    parse_json(&bytes)
+}
+
+/// Reads the body, where none at all means the same as `{}`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_or_empty<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
+    if decode(request)?.is_empty() { parse_json(b"{}") } else { parse(request) }
+}
+
+/// Reads an amount of money, exactly.
+///
+/// # Errors
+/// 400 with the field's path.
+pub fn amount(path: &str, number: &RawValue, currency: &Currency) -> Result<Money, Problem> {
+    currency.parse(number.get()).map_err(|error| Problem::invalid_field(path, error.to_string()))
+}
+
+fn decode(request: &Request) -> Result<Cow<'_, [u8]>, Problem> {
+    let (body, is_base64) = request.raw_body();
+    let longest = if is_base64 { MAX_BYTES.div_ceil(3) * 4 } else { MAX_BYTES };
+    if body.len() > longest {
+        return Err(Problem::body_too_large(MAX_BYTES));
+    }
+    if !is_base64 {
+        return Ok(Cow::Borrowed(body.as_bytes()));
+    }
+    let bytes = BASE64_STANDARD.decode(body).map_err(|_| Problem::invalid_field(WHOLE, "must be valid base64"))?;
+    if bytes.len() > MAX_BYTES { Err(Problem::body_too_large(MAX_BYTES)) } else { Ok(Cow::Owned(bytes)) }
+}
+
+/// `application/json`, with any parameters as long as the charset, if there is one, is UTF-8.
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    essence.eq_ignore_ascii_case("application/json")
+        && parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+            !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+}
+
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let Object(parsed) = serde_path_to_error::deserialize(&mut json).map_err(|error| complaint(&error))?;
+    json.end().map_err(|error| Problem::invalid_field(WHOLE, format!("must be one JSON object: {error}")))?;
+    Ok(parsed)
+}
+
+fn complaint(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let detail = error.inner().to_string();
+    if !error.inner().is_data() {
+        return Problem::invalid_field(WHOLE, format!("must be JSON: {detail}"));
+    }
+    let mut path = match error.path().to_string() {
+        root if root == "." => String::new(),
+        path => path,
+    };
+    // These are found at the object, and told with the field's name in backticks.
+    let named = ["missing field `", "unknown field `", "duplicate field `"];
+    let field = named.iter().find_map(|told| detail.strip_prefix(told)?.split('`').next());
+    if let Some(field) = field.filter(|field| path != **field && !path.ends_with(&format!(".{field}"))) {
+        let dot = if path.is_empty() { "" } else { "." };
+        path = format!("{path}{dot}{field}");
+    }
+    let path = if path.is_empty() { WHOLE.to_owned() } else { path };
+    Problem::invalid_field(path, detail.replace("expected i64", "expected a whole number"))
+}
+
+/// A `T` that was written as a JSON object. By itself serde takes a list of a struct's fields for the struct.
+#[derive(Clone, Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Parcel {
+        name: String,
+        parts: Vec<Object<Part>>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Part {
+        count: i64,
+        price: Box<RawValue>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    fn sent(body: &str, content_type: Option<&str>, is_base64: bool) -> Request {
+        let headers = content_type.map(|value| json!({"Content-Type": value}));
+        testing::request(json!({"headers": headers, "body": body, "isBase64Encoded": is_base64}))
+    }
+
+    /// Status and first path of the refusal.
+    fn refusal<T: fmt::Debug>(outcome: Result<T, Problem>) -> (u16, Value) {
+        let answer = outcome.unwrap_err().into_answer("x");
+        let body: Value = serde_json::from_str(answer.body()).unwrap();
+        (answer.status(), body["errors"][0]["path"].clone())
+    }
+
+    fn json_refusal(body: &str) -> (u16, Value) {
+        refusal(parse::<Parcel>(&sent(body, Some("application/json"), false)))
+    }
+
+    #[test]
+    fn a_body_is_read_plain_and_from_base64() {
+        let body = r#" {"name": "n", "parts": [{"price": 1e1, "count": 2}]} "#;
+        for (body, is_base64) in [(body.to_owned(), false), (BASE64_STANDARD.encode(body), true)] {
+            let parcel: Parcel = parse(&sent(&body, Some("application/json"), is_base64)).unwrap();
+            let Object(part) = &parcel.parts[0];
+            assert_eq!((parcel.name.as_str(), part.count, part.price.get()), ("n", 2, "1e1"));
+        }
+    }
+
+    #[test]
+    fn every_complaint_has_the_path_of_its_field() {
+        for (body, path) in [
+            ("", "body"),
+            ("{", "body"),
+            ("null", "body"),
+            ("[]", "body"),
+            (r#"["n", []]"#, "body"),
+            ("nonsense", "body"),
+            (r#"{"name": "n", "parts": []} {}"#, "body"),
+            (r#"{"name": "n", "parts": [],}"#, "body"),
+            (r#"{"name": NaN, "parts": []}"#, "body"),
+            ("{}", "name"),
+            (r#"{"name": "n"}"#, "parts"),
+            (r#"{"name": 7, "parts": []}"#, "name"),
+            (r#"{"name": "n", "parts": {}}"#, "parts"),
+            (r#"{"name": "n", "parts": [], "more": 1}"#, "more"),
+            (r#"{"name": "n", "name": "n", "parts": []}"#, "name"),
+            (r#"{"name": "n", "parts": [[1, 2]]}"#, "parts[0]"),
+            (r#"{"name": "n", "parts": [{"count": 1}]}"#, "parts[0].price"),
+            (r#"{"name": "n", "parts": [{"count": 1.5, "price": 1}]}"#, "parts[0].count"),
+            (r#"{"name": "n", "parts": [{"count": "1", "price": 1}]}"#, "parts[0].count"),
+            (r#"{"name": "n", "parts": [{"count": 1e300, "price": 1}]}"#, "parts[0].count"),
+            (r#"{"name": "n", "parts": [{"count": 99999999999999999999, "price": 1}]}"#, "parts[0].count"),
+            (r#"{"name": "n", "parts": [{"count": 1, "price": 1, "price": 2}]}"#, "parts[0].price"),
+            (r#"{"name": "n", "parts": [{"count": 1, "price": 1, "tax": 2}]}"#, "parts[0].tax"),
+        ] {
+            assert_eq!(json_refusal(body), (400, json!(path)), "{body}");
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused_and_does_no_harm() {
+        let deep = "[".repeat(60_000);
+        assert_eq!(json_refusal(&deep), (400, json!("body")));
+        assert_eq!(json_refusal(&format!(r#"{{"name": {deep}"#)), (400, json!("name")));
+        assert_eq!(json_refusal(&format!(r#"{{"name": "n", "more": {deep}"#)), (400, json!("more")));
+        let price = format!(r#"{{"name": "n", "parts": [{{"price": {deep}{}, "count": 1}}]}}"#, "]".repeat(100));
+        assert_eq!(json_refusal(&price).0, 400);
+        let objects = r#"{"parts":"#.repeat(6_000);
+        assert_eq!(json_refusal(&objects).0, 400);
+    }
+
+    #[test]
+    fn a_body_over_64_kib_is_refused_by_its_decoded_size() {
+        let body_of = |bytes: usize| format!(r#"{{"name": "{}", "parts": []}}"#, "n".repeat(bytes - 25));
+        assert_eq!(body_of(100).len(), 100);
+        for (bytes, fits) in [(MAX_BYTES - 1, true), (MAX_BYTES, true), (MAX_BYTES + 1, false), (65 * 1024, false)] {
+            for is_base64 in [false, true] {
+                let body = if is_base64 { BASE64_STANDARD.encode(body_of(bytes)) } else { body_of(bytes) };
+                let outcome = parse::<Parcel>(&sent(&body, Some("application/json"), is_base64));
+                assert_eq!(outcome.map_err(|problem| problem.status()).err(), (!fits).then_some(413), "{bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_must_say_that_it_is_json() {
+        let body = r#"{"name": "n", "parts": []}"#;
+        for fine in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/json; profile=x",
+        ] {
+            assert!(parse::<Parcel>(&sent(body, Some(fine), false)).is_ok(), "{fine}");
+        }
+        for wrong in [
+            None,
+            Some(""),
+            Some("text/plain"),
+            Some("application/json; charset=latin1"),
+            Some("application/jsonp"),
+            Some("application/x-www-form-urlencoded"),
+            Some("application/json, text/plain"),
+        ] {
+            assert_eq!(parse::<Parcel>(&sent(body, wrong, false)).unwrap_err().status(), 415, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_base64_or_not_utf8_is_refused() {
+        for body in ["{}", "e30", "e3 0=", "not base64!"] {
+            let outcome = parse::<Parcel>(&sent(body, Some("application/json"), true));
+            assert_eq!(refusal(outcome), (400, json!("body")), "{body}");
+        }
+        let latin1 = BASE64_STANDARD.encode(b"{\"name\": \"\xe4\", \"parts\": []}");
+        assert_eq!(refusal(parse::<Parcel>(&sent(&latin1, Some("application/json"), true))).0, 400);
+    }
+
+    #[test]
+    fn no_body_can_mean_an_empty_object() {
+        assert!(parse_or_empty::<Nothing>(&sent("", None, false)).is_ok());
+        assert!(parse_or_empty::<Nothing>(&sent("", Some("text/plain"), true)).is_ok());
+        assert!(parse_or_empty::<Nothing>(&sent("{}", Some("application/json"), false)).is_ok());
+        assert_eq!(parse_or_empty::<Nothing>(&sent("{}", None, false)).unwrap_err().status(), 415);
+        for wrong in [r#"{"a": 1}"#, "[]", "null", " "] {
+            let outcome = parse_or_empty::<Nothing>(&sent(wrong, Some("application/json"), false));
+            assert_eq!(outcome.unwrap_err().status(), 400, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Who asks, and what they may do.
+//!
+//! The gateway's authorizer has checked the token; its claims are in the event and nowhere else. Without claims
+//! nobody is let in: an event that came past the authorizer (`sam local` has none) is refused.
+
+use std::fmt;
+
+use orders_core::order::UserId;
+use serde_json::Value;
+
+use crate::problem::Problem;
+use crate::request::Request;
+
+/// What a token may allow. Own orders are those whose owner is the token's subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Read own orders.
+    Read,
+    /// Pay and cancel own orders.
+    Write,
+    /// Create orders for anybody, naming prices, and pay them: the shop's backend.
+    Checkout,
+    /// Read, ship, deliver and cancel any order.
+    Fulfil,
+    /// Everything.
+    Admin,
+}
+
+impl Scope {
+    /// Its name, after the deployment's prefix.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Checkout => "checkout",
+            Self::Fulfil => "fulfil",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// The scopes of an action, any one of which suffices. The template names the same at the action's route.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// The scope for own orders, if owners may do it.
+    pub own: Option<Scope>,
+    /// The scopes for any order, beside [`Scope::Admin`].
+    pub any: &'static [Scope],
+}
+
+/// Somebody who may do what they ask for, to some orders at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    user: UserId,
+    any_order: bool,
+}
+
+impl Caller {
+    /// Whose request this is, if their token allows the action.
+    ///
+    /// # Errors
+    /// 401 without usable claims, 403 without one of the scopes.
+    pub fn authorise(request: &Request, scope_prefix: &str, needs: Needs) -> Result<Self, Problem> {
+        let claims = request.claims().ok_or_else(Problem::unauthenticated)?;
+        let text = |name| claims.get(name).and_then(Value::as_str);
+        let user = text("sub").and_then(|sub| sub.parse().ok()).ok_or_else(Problem::unauthenticated)?;
+        // The gateway writes a claim that is a list as "[a b]".
+        let scopes = text("scope").or_else(|| text("scp")).unwrap_or_default().trim_matches(['[', ']']);
+        let has = |scope: &Scope| {
+            scopes.split_ascii_whitespace().any(|held| held.strip_prefix(scope_prefix) == Some(scope.name()))
+        };
+        let any_order = has(&Scope::Admin) || needs.any.iter().any(has);
+        if any_order || needs.own.as_ref().is_some_and(has) {
+            return Ok(Self { user, any_order });
+        }
+        let sufficient = needs.own.iter().chain(needs.any).chain(&[Scope::Admin]);
+        let sufficient: Vec<_> = sufficient.map(|scope| format!("{scope_prefix}{}", scope.name())).collect();
+        Err(Problem::forbidden(&sufficient))
+    }
+
+    /// The token's subject.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// Whether the caller may do it to the orders of this owner. If not, these orders do not exist for them.
+    pub fn may_touch(&self, owner: &UserId) -> bool {
+        self.any_order || self.user == *owner
+    }
+
+    /// Whether the caller may do it to everybody's orders.
+    pub fn may_touch_all(&self) -> bool {
+        self.any_order
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.user.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing;
+
+    const OWNERS_AND_STAFF: Needs = Needs { own: Some(Scope::Read), any: &[Scope::Fulfil] };
+
+    fn authorise(claims: Value, prefix: &str) -> Result<Caller, u16> {
+        let request = testing::request(json!({"requestContext": {"authorizer": {"jwt": {"claims": claims}}}}));
+        Caller::authorise(&request, prefix, OWNERS_AND_STAFF).map_err(|problem| problem.status())
+    }
+
+    #[test]
+    fn an_owner_touches_own_orders_and_staff_all() {
+        let other: UserId = "somebody-else".parse().unwrap();
+        let owner = authorise(json!({"sub": "u1", "scope": "openid orders:read"}), "orders:").unwrap();
+        assert!(owner.may_touch(owner.user()) && !owner.may_touch(&other));
+        for scope in ["orders:fulfil", "orders:admin", "orders:read orders:fulfil"] {
+            let staff = authorise(json!({"sub": "u1", "scope": scope}), "orders:").unwrap();
+            assert!(staff.may_touch(&other), "{scope}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_of_scopes_is_the_deployments() {
+        let claims = json!({"sub": "u1", "scope": "orders-api/read"});
+        assert!(authorise(claims.clone(), "orders-api/").is_ok());
+        assert_eq!(authorise(claims, "orders:").unwrap_err(), 403);
+    }
+
+    #[test]
+    fn scopes_are_read_from_scp_too_in_the_gateways_form_of_a_list() {
+        for scp in ["orders:read", "[orders:read openid]", "[openid orders:read]"] {
+            assert!(authorise(json!({"sub": "u1", "scp": scp}), "orders:").is_ok(), "{scp}");
+        }
+    }
+
+    #[test]
+    fn a_scope_counts_only_when_it_is_the_whole_word() {
+        for scope in ["", "read", "orders:reader", "xorders:read", "orders:READ", "orders:write", "orders:"] {
+            assert_eq!(authorise(json!({"sub": "u1", "scope": scope}), "orders:").unwrap_err(), 403, "{scope}");
+        }
+        assert_eq!(authorise(json!({"sub": "u1"}), "orders:").unwrap_err(), 403);
+    }
+
+    #[test]
+    fn a_route_that_names_scopes_gives_none_of_them_to_the_caller() {
+        let jwt = json!({"claims": {"sub": "u1", "scope": "openid"}, "scopes": ["orders:admin"]});
+        let request = testing::request(json!({"requestContext": {"authorizer": {"jwt": jwt}}}));
+        assert_eq!(Caller::authorise(&request, "orders:", OWNERS_AND_STAFF).unwrap_err().status(), 403);
+    }
+
+    #[test]
+    fn without_claims_or_with_broken_ones_nobody_is_let_in() {
+        for authorizer in [json!(null), json!({}), json!("x"), json!({"lambda": {"sub": "u1"}}), json!({"jwt": null})] {
+            let request = testing::request(json!({"requestContext": {"authorizer": authorizer}}));
+            let problem = Caller::authorise(&request, "orders:", OWNERS_AND_STAFF).unwrap_err();
+            assert_eq!(problem.status(), 401);
+        }
+        let long = "x".repeat(129);
+        for sub in [json!(null), json!(""), json!(7), json!("a b"), json!("a\u{0}b"), json!(["u1"]), json!(long)] {
+            let claims = json!({"sub": sub, "scope": "orders:read"});
+            assert_eq!(authorise(claims, "orders:").unwrap_err(), 401, "{sub}");
+        }
+        for claims in [json!(null), json!([]), json!("sub=u1"), json!({"scope": "orders:read"})] {
+            assert_eq!(authorise(claims.clone(), "orders:").unwrap_err(), 401, "{claims}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `create-order`: the shop's backend creates an order for a user.
+
+use orders_core::event_store::{Loaded, StreamId};
+use orders_core::order::{CreateOrder, ItemDraft, Items, OrderId, ProductId, UserId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{Commands, Conditions, answer};
+use crate::answer::Answer;
+use crate::body::{self, Object};
+use crate::caller::{Needs, Scope};
+use crate::problem::Problem;
+use crate::request::Request;
+
+/// Nobody creates orders with a customer's token: the request names prices.
+const NEEDS: Needs = Needs { own: None, any: &[Scope::Checkout] };
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    items: Vec<Object<ItemBody>>,
+    /// The caller's own where it is left out.
+    user_id: Option<UserId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ItemBody {
+    product_id: ProductId,
+    quantity: i64,
+    price: Box<RawValue>,
+}
+
+/// Answers 201 with the new order's place.
+///
+/// The id of a keyed request's order follows from the caller, the owner and the key, so a repeat meets its own order
+/// where it tries to create it: no read is needed.
+///
+/// # Errors
+/// Every reason not to create it, or not to know whether it was created.
+pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
+    let caller = commands.authorise(request, NEEDS)?;
+    let body: Body = body::parse(request)?;
+    let conditions = Conditions::of(request)?;
+    let items = items(&body.items, commands)?;
+    let user_id = body.user_id.unwrap_or_else(|| caller.user().clone());
+    let order_id = match &conditions.key {
+        Some(key) => key.derive(&["order", caller.user().as_str(), user_id.as_str()]),
+        None => Uuid::new_v4(),
+    };
+    let total = commands.currency.to_json(items.total());
+    let command = CreateOrder { order_id: OrderId(order_id), user_id, items };
+    let new = Loaded::new_stream(StreamId::new(command.order_id.to_string()));
+    let executed = commands.execute(request, &caller, conditions, new, &command).await?;
+    let answer = answer(201, &executed, [("total", total.into())])?;
+    Ok(answer.with_header("location", format!("/orders/{}", command.order_id)))
+}
+
+fn items(items: &[Object<ItemBody>], commands: &Commands) -> Result<Items, Problem> {
+    let drafts = items.iter().map(|Object(item)| ItemDraft {
+        product_id: item.product_id,
+        quantity: item.quantity,
+        price: item.price.get(),
+    });
+    let drafts: Vec<_> = drafts.collect();
+    Items::parse(&drafts, &commands.currency).map_err(|invalid| Problem::invalid(&invalid.fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
+
+    async fn create(shop: &Shop, event: Value) -> Answer {
+        testing::answer(async |request| handle(&shop.commands, request).await, event).await
+    }
+
+    fn ordered(items: Value) -> Value {
+        call("storefront", "orders:checkout", "", &json!({"items": items, "user_id": OWNER}))
+    }
+
+    fn item(quantity: u32, price: f64) -> Value {
+        json!({"product_id": "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11", "quantity": quantity, "price": price})
+    }
+
+    #[tokio::test]
+    async fn a_new_order_is_answered_with_its_place_version_and_total() {
+        let shop = Shop::open().await;
+        let answer = create(&shop, testing::event("create-order")).await;
+        assert_eq!(answer.status(), 201, "{}", answer.body());
+        let created = body(&answer);
+        let order_id = created["order_id"].as_str().unwrap();
+        assert_eq!(answer.header("location"), Some(format!("/orders/{order_id}").as_str()));
+        assert_eq!(answer.header("etag"), Some("\"1\""));
+        assert_eq!(created, json!({"order_id": order_id, "version": 1, "status": "pending", "total": 44.98}));
+    }
+
+    #[tokio::test]
+    async fn tenths_add_up_exactly() {
+        let shop = Shop::open().await;
+        let answer = create(&shop, ordered(json!([item(1, 0.1), item(1, 0.2)]))).await;
+        assert_eq!(body(&answer)["total"].to_string(), "0.3");
+    }
+
+    #[tokio::test]
+    async fn a_repeat_with_the_same_key_answers_the_same_order_and_stores_nothing() {
+        let shop = Shop::open().await;
+        let keyed = with_header(ordered(json!([item(1, 19.99)])), "idempotency-key", "\"k1\"");
+        let first = create(&shop, keyed.clone()).await;
+        let repeat = create(&shop, keyed).await;
+        assert_eq!((repeat.status(), repeat.body()), (first.status(), first.body()));
+        for header in ["location", "etag"] {
+            assert_eq!(repeat.header(header), first.header(header));
+        }
+        assert_eq!(first.header("idempotency-replayed"), None);
+        assert_eq!(repeat.header("idempotency-replayed"), Some("true"));
+        assert_eq!(shop.commits().await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_came_with_another_order_is_refused() {
+        let shop = Shop::open().await;
+        let with = |items| with_header(ordered(items), "idempotency-key", "k1");
+        create(&shop, with(json!([item(1, 19.99)]))).await;
+        let answer = create(&shop, with(json!([item(2, 19.99)]))).await;
+        assert_eq!((answer.status(), problem(&answer).as_str()), (422, "idempotency-key-reused"));
+        assert_eq!(shop.commits().await, 1);
+    }
+
+    #[tokio::test]
+    async fn keys_of_different_callers_and_requests_without_one_have_nothing_to_do_with_each_other() {
+        let shop = Shop::open().await;
+        let mut ids = Vec::new();
+        for (caller, key) in [("storefront", Some("k1")), ("other-storefront", Some("k1")), ("storefront", None)] {
+            for _ in 0..2 {
+                let event = call(caller, "orders:checkout", "", &json!({"items": [item(1, 1.0)]}));
+                let event = key.map_or(event.clone(), |key| with_header(event, "idempotency-key", key));
+                ids.push(body(&create(&shop, event).await)["order_id"].to_string());
+            }
+        }
+        assert_eq!((&ids[0], &ids[2]), (&ids[1], &ids[3]));
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn an_order_belongs_to_the_caller_unless_another_owner_is_named() {
+        let shop = Shop::open().await;
+        for (named, owner) in [(None, "storefront"), (Some(OWNER), OWNER)] {
+            let items = json!([item(1, 1.0)]);
+            let order = named.map_or(json!({"items": items}), |user| json!({"items": items, "user_id": user}));
+            let order_id = body(&create(&shop, call("storefront", "orders:checkout", "", &order)).await)["order_id"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            assert_eq!(shop.order(&order_id).await.user_id.as_str(), owner);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_costs_nothing_is_no_order() {
+        let shop = Shop::open().await;
+        let answer = create(&shop, ordered(json!([item(3, 0.0)]))).await;
+        assert_eq!((answer.status(), problem(&answer).as_str()), (422, "total-not-positive"));
+        assert_eq!(shop.commits().await, 0);
+    }
+}

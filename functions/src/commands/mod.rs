@@ -1,0 +1,238 @@
+//! The functions that change orders, and the one way in which they all run a command.
+
+pub mod cancel_order;
+pub mod create_order;
+pub mod deliver_order;
+pub mod pay_order;
+pub mod ship_order;
+
+use orders_core::event_store::{
+    self, Consistency, EventStore, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled, StreamId, Version,
+};
+use orders_core::order::{Currency, Decide, DecisionError, Order};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::timeout_at;
+use tracing::Span;
+
+use crate::answer::Answer;
+use crate::caller::{Caller, Needs};
+use crate::config::Config;
+use crate::problem::Problem;
+use crate::request::Request;
+use crate::{idempotency, parameters, preconditions};
+
+/// What the functions that change orders share: made once for each container.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    store: EventStore<Order>,
+    currency: Currency,
+    scope_prefix: String,
+}
+
+/// What a request's headers say about the running of its command.
+struct Conditions {
+    key: Option<IdempotencyKey>,
+    if_match: Option<Vec<Version>>,
+}
+
+impl Conditions {
+    /// # Errors
+    /// 400 when a header is malformed.
+    fn of(request: &Request) -> Result<Self, Problem> {
+        Ok(Self { key: idempotency::key(request)?, if_match: preconditions::if_match(request)? })
+    }
+}
+
+impl Commands {
+    /// On the event table that the environment names.
+    pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Self {
+        let store = EventStore::new(client, &config.order_events_table, config.snapshot_every);
+        Self { store, currency: config.currency, scope_prefix: config.scope_prefix.clone() }
+    }
+
+    /// Whose request this is.
+    ///
+    /// # Errors
+    /// 401 and 403.
+    fn authorise(&self, request: &Request, needs: Needs) -> Result<Caller, Problem> {
+        Caller::authorise(request, &self.scope_prefix, needs)
+    }
+
+    /// Runs a command on the order that the path names.
+    ///
+    /// # Errors
+    /// As [`Commands::find`] and [`Commands::execute`].
+    async fn run<C: Decide + Serialize>(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        command: &C,
+    ) -> Result<Executed<Order>, Problem> {
+        let conditions = Conditions::of(request)?;
+        let loaded = self.find(request, caller).await?;
+        self.execute(request, caller, conditions, loaded, command).await
+    }
+
+    /// The order that the path names, if the caller may touch it.
+    ///
+    /// This comes before everything that could tell of the order's version or of commands that were run on it.
+    ///
+    /// # Errors
+    /// 400 for what is no id, 404 for an order that is not there or somebody else's, 503.
+    async fn find(&self, request: &Request, caller: &Caller) -> Result<Loaded<Order>, Problem> {
+        let stream = StreamId::new(parameters::order_id(request)?.to_string());
+        let loaded = self.load(request, &stream).await?;
+        match loaded.stream().state().placed() {
+            Some(order) if caller.may_touch(&order.user_id) => Ok(loaded),
+            _ => Err(Problem::not_found("order")),
+        }
+    }
+
+    /// A stream that seems empty is read again: the order may be younger than the replica.
+    async fn load(&self, request: &Request, stream: &StreamId) -> Result<Loaded<Order>, Problem> {
+        let loading = async {
+            let loaded = self.store.load(stream, Consistency::Eventual).await?;
+            if loaded.stream().version() > 0 {
+                return Ok(loaded);
+            }
+            self.store.load(stream, Consistency::Strong).await
+        };
+        timeout_at(request.deadline, loading).await.map_err(Problem::unavailable)?.map_err(Problem::from)
+    }
+
+    /// Runs a command on a loaded order: repeats are answered first, then `If-Match` is checked, then the state.
+    ///
+    /// # Errors
+    /// 409, 412 and 422 when it was not run, 503 when it was not or nobody knows.
+    async fn execute<C: Decide + Serialize>(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        Conditions { key, if_match }: Conditions,
+        loaded: Loaded<Order>,
+        command: &C,
+    ) -> Result<Executed<Order>, Problem> {
+        let stream = loaded.stream().id();
+        Span::current().record("order_id", stream.as_str());
+        let work = event_store::Request {
+            key: idempotency::commit_key(key.as_ref(), stream, caller, command)?,
+            metadata: Metadata {
+                actor: caller.user().to_string(),
+                correlation_id: request.correlation_id.clone(),
+                causation_id: request.causation_id.clone(),
+                request_hash: None,
+            },
+            if_match,
+            now: request.now,
+            deadline: request.deadline,
+        };
+        let executed = self.store.execute(loaded, &work, |order| command.decide(order, request.now)).await;
+        executed.map_err(|error| self.problem(error, key.is_some()))
+    }
+
+    fn problem(&self, error: ExecuteError<DecisionError>, keyed: bool) -> Problem {
+        match error {
+            ExecuteError::Refused(refusal) => self.refusal(&refusal),
+            ExecuteError::PreconditionFailed { current } => Problem::precondition_failed(current),
+            ExecuteError::KeyReused => Problem::new(
+                422,
+                "idempotency-key-reused",
+                "The key belongs to another request",
+                "This Idempotency-Key came with another request before. Use a new key for a new request.",
+            ),
+            ExecuteError::Contended => Problem::try_again(
+                "contended",
+                "Too many changes at once",
+                "Others keep changing this order. Nothing was stored. Try again.",
+            ),
+            ExecuteError::OutcomeUnknown(source) => {
+                let detail = if keyed {
+                    "It is not known whether this was stored. Repeat it with the same Idempotency-Key to find out."
+                } else {
+                    "It is not known whether this was stored. Read the order before you repeat it."
+                };
+                Problem::try_again("outcome-unknown", "The outcome is not known", detail).caused_by(source)
+            }
+            ExecuteError::TooLarge { bytes } => {
+                Problem::internal(format!("the commit would take {bytes} bytes, which the limits should not allow"))
+            }
+            ExecuteError::Store(error) => error.into(),
+        }
+    }
+
+    fn refusal(&self, refusal: &DecisionError) -> Problem {
+        let amount = |amount| self.currency.to_json(amount);
+        let (status, title) = match refusal {
+            DecisionError::NotFound => return Problem::not_found("order"),
+            DecisionError::AlreadyExists | DecisionError::WrongStatus { .. } | DecisionError::PaymentInProgress(_) => {
+                (409, "The order's state does not allow this")
+            }
+            _ => (422, "The request breaks a rule"),
+        };
+        let detail = match refusal {
+            DecisionError::AmountMismatch { total, given } => {
+                format!("The amount is {}, but the order's total is {}. Pay the total.", amount(*given), amount(*total))
+            }
+            DecisionError::PaymentAmountDiffers { payment_id, recorded, given } => format!(
+                "The amount is {}, but payment {payment_id} is recorded with {}.",
+                amount(*given),
+                amount(*recorded)
+            ),
+            other => sentence(&other.to_string()),
+        };
+        let problem = Problem::new(status, refusal.code(), title, detail);
+        match refusal {
+            DecisionError::WrongStatus { actual, .. } => problem.with_member("order_status", actual.as_str()),
+            _ => problem,
+        }
+    }
+}
+
+/// The answer that every command gives: order, version and status, and what a command adds to it. A repeat gives the
+/// first answer again and says so.
+fn answer<const N: usize>(
+    http_status: u16,
+    executed: &Executed<Order>,
+    more: [(&str, Value); N],
+) -> Result<Answer, Problem> {
+    let order_id = executed.stream.id().as_str();
+    let Some(status) = executed.outcome.status else {
+        return Err(Problem::internal(format!("a command on order {order_id} ended without an order")));
+    };
+    let mut body = json!({"order_id": order_id, "version": executed.version, "status": status.as_str()});
+    more.into_iter().for_each(|(name, value)| body[name] = value);
+    let answer = Answer::json(http_status, &body).with_etag(executed.version);
+    Ok(match executed.settled {
+        Settled::Replayed => answer.with_header("idempotency-replayed", "true"),
+        Settled::Stored | Settled::Unchanged => answer,
+    })
+}
+
+/// An error's text as a sentence.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| format!("{}{}.", first.to_uppercase(), chars.as_str())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, problem};
+
+    #[tokio::test]
+    async fn a_database_that_does_not_answer_is_told_without_a_word_about_it() {
+        let commands = testing::unreachable();
+        let create = async |request: &Request| create_order::handle(&commands, request).await;
+        let pay = async |request: &Request| pay_order::handle(&commands, request).await;
+        let created = testing::answer(create, testing::event("create-order")).await;
+        let paid = testing::answer(pay, testing::event("pay-order")).await;
+        for (answer, name) in [(created, "outcome-unknown"), (paid, "unavailable")] {
+            assert_eq!((answer.status(), problem(&answer).as_str()), (503, name));
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            for inside in ["127.0.0.1", "table", "connect", "dispatch"] {
+                assert!(!answer.body().contains(inside), "{}", answer.body());
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! `pay-order`: a customer, or the shop's backend, pays an order.
+
+use orders_core::event_store::{Executed, Settled};
+use orders_core::order::{Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Commands, answer};
+use crate::answer::Answer;
+use crate::body;
+use crate::caller::{Needs, Scope};
+use crate::problem::Problem;
+use crate::request::Request;
+
+const NEEDS: Needs = Needs { own: Some(Scope::Write), any: &[Scope::Checkout] };
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    payment_id: PaymentId,
+    amount: Box<RawValue>,
+}
+
+/// Answers 200 for a payment that is on record, 202 for one that the provider has yet to settle.
+///
+/// # Errors
+/// Every reason not to take the payment, or not to know whether it was taken.
+pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
+    let caller = commands.authorise(request, NEEDS)?;
+    let body: Body = body::parse(request)?;
+    let amount = body::amount("amount", &body.amount, &commands.currency)?;
+    let command = PayOrder { payment_id: body.payment_id, amount, verification: Verification::Trusted };
+    let executed = commands.run(request, &caller, &command).await?;
+    match payment_status(&executed, &command.payment_id) {
+        Some(PaymentStatus::Rejected(reason)) => Err(rejected(&reason, executed.settled)),
+        Some(PaymentStatus::Deferred) => answer(202, &executed, []),
+        _ => answer(200, &executed, []),
+    }
+}
+
+/// What became of the payment by the commit that answers this request, or before it.
+fn payment_status(executed: &Executed<Order>, payment_id: &PaymentId) -> Option<PaymentStatus> {
+    let recorded = || executed.stream.state().placed()?.payment_status(payment_id);
+    executed.outcome.payment.clone().or_else(recorded)
+}
+
+fn rejected(reason: &Reason, settled: Settled) -> Problem {
+    let detail = format!("The provider refused this payment: {reason}. Pay in another way.");
+    let problem = Problem::new(422, "payment-rejected", "The payment was refused", detail);
+    if settled == Settled::Replayed { problem.with_header("idempotency-replayed", "true") } else { problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
+
+    async fn pay(shop: &Shop, event: Value) -> Answer {
+        testing::answer(async |request| handle(&shop.commands, request).await, event).await
+    }
+
+    fn payment(order_id: &str, payment_id: &str, amount: f64) -> Value {
+        call(OWNER, "orders:write", order_id, &json!({"payment_id": payment_id, "amount": amount}))
+    }
+
+    #[tokio::test]
+    async fn a_payment_of_the_total_pays_the_order() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        let answer = pay(&shop, payment(&order_id, "p1", 44.98)).await;
+        assert_eq!(answer.status(), 200, "{}", answer.body());
+        assert_eq!(answer.header("etag"), Some("\"2\""));
+        assert_eq!(body(&answer), json!({"order_id": order_id, "version": 2, "status": "paid"}));
+    }
+
+    #[tokio::test]
+    async fn another_amount_than_the_total_is_refused_with_both() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        let answer = pay(&shop, payment(&order_id, "p1", 44.9)).await;
+        assert_eq!((answer.status(), problem(&answer).as_str()), (422, "amount-mismatch"));
+        let detail = body(&answer)["detail"].to_string();
+        assert!(detail.contains("is 44.9,") && detail.contains("44.98"), "{detail}");
+        assert_eq!(shop.commits().await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_payment_that_is_on_record_is_success_without_an_event() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        for _ in 0..2 {
+            let answer = pay(&shop, payment(&order_id, "p1", 44.98)).await;
+            assert_eq!((answer.status(), &body(&answer)["version"]), (200, &json!(2)));
+            assert_eq!(answer.header("idempotency-replayed"), None);
+        }
+        assert_eq!(shop.commits().await, 2);
+    }
+
+    #[tokio::test]
+    async fn an_order_cannot_be_paid_twice() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        pay(&shop, payment(&order_id, "p1", 44.98)).await;
+        let answer = pay(&shop, payment(&order_id, "p2", 44.98)).await;
+        assert_eq!((answer.status(), problem(&answer).as_str()), (409, "order-not-pending"));
+        assert_eq!(body(&answer)["order_status"], "paid");
+        assert_eq!(shop.commits().await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_repeat_is_answered_before_if_match_and_the_state_are_looked_at() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        let event = with_header(payment(&order_id, "p1", 44.98), "idempotency-key", "k1");
+        let event = with_header(event, "if-match", "\"1\"");
+        let first = pay(&shop, event.clone()).await;
+        shop.ship(&order_id).await;
+        let repeat = pay(&shop, event).await;
+        assert_eq!((repeat.status(), repeat.body()), (first.status(), first.body()));
+        assert_eq!(repeat.header("idempotency-replayed"), Some("true"));
+        assert_eq!(repeat.header("etag"), first.header("etag"));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_remembered() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        let with = |amount| with_header(payment(&order_id, "p1", amount), "idempotency-key", "k1");
+        assert_eq!(pay(&shop, with(1.0)).await.status(), 422);
+        assert_eq!(pay(&shop, with(44.98)).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn if_match_is_checked_against_the_orders_version() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        for stale in ["\"2\"", "W/\"1\"", "\"abc\""] {
+            let answer = pay(&shop, with_header(payment(&order_id, "p1", 44.98), "if-match", stale)).await;
+            assert_eq!((answer.status(), problem(&answer).as_str()), (412, "precondition-failed"), "{stale}");
+            assert_eq!(answer.header("etag"), Some("\"1\""));
+        }
+        assert_eq!(shop.commits().await, 1);
+        let answer = pay(&shop, with_header(payment(&order_id, "p1", 44.98), "if-match", "\"7\", \"1\"")).await;
+        assert_eq!(answer.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn someone_elses_order_is_not_there_whatever_the_version_or_key() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        let mut event = payment(&order_id, "p1", 44.98);
+        event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] = "somebody-else".into();
+        let plain = pay(&shop, event.clone()).await;
+        assert_eq!((plain.status(), problem(&plain).as_str()), (404, "not-found"));
+        let stale = pay(&shop, with_header(event.clone(), "if-match", "\"9\"")).await;
+        let unknown = pay(&shop, payment("00000000-0000-4000-8000-000000000000", "p1", 44.98)).await;
+        for other in [stale, unknown] {
+            assert_eq!(body(&other)["detail"], body(&plain)["detail"]);
+            assert_eq!(other.status(), 404);
+        }
+        assert_eq!(shop.commits().await, 1);
+        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = "orders:checkout".into();
+        assert_eq!(pay(&shop, event).await.status(), 200, "the shop's backend pays any order");
+    }
+}

@@ -1,0 +1,126 @@
+//! What the environment says, read once at the start.
+
+use std::env;
+use std::fmt;
+use std::num::NonZeroU32;
+
+use aws_config::BehaviorVersion;
+use orders_core::dynamodb;
+use orders_core::order::Currency;
+
+/// The settings that all functions share; `template.yaml` gives them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The table of events.
+    pub order_events_table: String,
+    /// The table of rows.
+    pub orders_table: String,
+    /// The one currency of the deployment.
+    pub currency: Currency,
+    /// What stands before `read`, `write`, … in a scope.
+    pub scope_prefix: String,
+    /// Every how many versions a commit carries a snapshot.
+    pub snapshot_every: NonZeroU32,
+}
+
+/// A setting that is missing or wrong. The function cannot start; mend the template's parameter or environment.
+#[derive(PartialEq, Eq, thiserror::Error)]
+#[error("the environment variable {variable} {why}")]
+pub struct ConfigError {
+    variable: &'static str,
+    why: String,
+}
+
+/// As `main` prints it when it returns one.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// The first variable that is missing or wrong, with the reason.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::read(|variable| env::var(variable).ok())
+    }
+
+    fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = |variable| match lookup(variable) {
+            Some(text) if !text.is_empty() => Ok(text),
+            _ => Err(ConfigError { variable, why: "is not set".into() }),
+        };
+        Ok(Self {
+            order_events_table: text("ORDER_EVENTS_TABLE")?,
+            orders_table: text("ORDERS_TABLE")?,
+            currency: parsed("CURRENCY", &text("CURRENCY")?)?,
+            scope_prefix: scope_prefix(text("SCOPE_PREFIX")?)?,
+            snapshot_every: parsed("SNAPSHOT_EVERY", &text("SNAPSHOT_EVERY")?)?,
+        })
+    }
+}
+
+fn parsed<T: std::str::FromStr<Err: fmt::Display>>(variable: &'static str, text: &str) -> Result<T, ConfigError> {
+    text.parse().map_err(|error| ConfigError { variable, why: format!("is wrong: {error}") })
+}
+
+/// A scope is visible ASCII without `"` and `\` (RFC 6749).
+fn scope_prefix(text: String) -> Result<String, ConfigError> {
+    let valid = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b));
+    let why = || "is wrong: it must be visible ASCII characters without \" and \\".to_owned();
+    valid.then_some(text).ok_or_else(|| ConfigError { variable: "SCOPE_PREFIX", why: why() })
+}
+
+/// The client of DynamoDB that a container makes once and keeps.
+pub async fn dynamodb_client() -> aws_sdk_dynamodb::Client {
+    let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let config = dynamodb::for_requests(aws_sdk_dynamodb::config::Builder::from(&environment));
+    aws_sdk_dynamodb::Client::from_conf(config.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variable: &str, value: Option<&str>) -> Result<Config, String> {
+        let rest = |name: &str| match name {
+            "CURRENCY" => "EUR",
+            "SCOPE_PREFIX" => "orders:",
+            "SNAPSHOT_EVERY" => "14",
+            _ => "a-table",
+        };
+        let lookup = |name: &str| if name == variable { value } else { Some(rest(name)) }.map(str::to_owned);
+        Config::read(lookup).map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn the_environment_of_the_template_is_read() {
+        let config = config("", None).unwrap();
+        assert_eq!(config.currency.code(), "EUR");
+        assert_eq!(config.snapshot_every.get(), 14);
+    }
+
+    #[test]
+    fn a_variable_that_is_missing_or_wrong_is_named_with_the_reason() {
+        for variable in ["ORDER_EVENTS_TABLE", "ORDERS_TABLE", "CURRENCY", "SCOPE_PREFIX", "SNAPSHOT_EVERY"] {
+            for value in [None, Some("")] {
+                let expected = format!("the environment variable {variable} is not set");
+                assert_eq!(config(variable, value), Err(expected));
+            }
+        }
+        for (variable, value) in [
+            ("CURRENCY", "euro"),
+            ("CURRENCY", "XAU"),
+            ("SNAPSHOT_EVERY", "0"),
+            ("SNAPSHOT_EVERY", "-3"),
+            ("SNAPSHOT_EVERY", "many"),
+            ("SCOPE_PREFIX", "orders "),
+            ("SCOPE_PREFIX", "or\"ders"),
+        ] {
+            let error = config(variable, Some(value)).unwrap_err();
+            assert!(error.starts_with(&format!("the environment variable {variable} is wrong: ")), "{error}");
+        }
+    }
+}

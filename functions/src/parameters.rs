@@ -1,0 +1,133 @@
+//! Parameters in the path and in the query string.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use orders_core::order::{OrderId, UserId};
+
+use crate::problem::Problem;
+use crate::request::Request;
+
+/// The order that the path names.
+///
+/// # Errors
+/// 400 when it is not a UUID.
+pub fn order_id(request: &Request) -> Result<OrderId, Problem> {
+    parse("order_id", request.path_parameter("id").unwrap_or_default())
+}
+
+/// The user that the path names.
+///
+/// # Errors
+/// 400 when it cannot be a user's name.
+pub fn user_id(request: &Request) -> Result<UserId, Problem> {
+    parse("user_id", request.path_parameter("user_id").unwrap_or_default())
+}
+
+fn parse<T: FromStr<Err: Display>>(path: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error: T::Err| Problem::invalid_field(path, error.to_string()))
+}
+
+/// The parameters of a query string, each at most once, and none that the action does not know.
+#[derive(Debug)]
+pub struct Query(BTreeMap<String, String>);
+
+impl Query {
+    /// Reads the query string of an action that knows these parameters.
+    ///
+    /// # Errors
+    /// 400 for a parameter that is unknown or there twice.
+    pub fn parse(request: &Request, known: &[&str]) -> Result<Self, Problem> {
+        let mut parameters = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(request.query().as_bytes()) {
+            if !known.contains(&name.as_ref()) {
+                let detail = match known {
+                    [] => "is unknown here: this takes no parameters".to_owned(),
+                    _ => format!("is unknown here: this takes {}", known.join(", ")),
+                };
+                return Err(Problem::invalid_field(shown(&name), detail));
+            }
+            if parameters.insert(name.to_string(), value.into_owned()).is_some() {
+                return Err(Problem::invalid_field(name, "must be there once"));
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// A parameter's text, if it is there.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// A parameter, if it is there.
+    ///
+    /// # Errors
+    /// 400 when it cannot be read; `expected` says what it must be.
+    pub fn get<T: FromStr>(&self, name: &'static str, expected: &str) -> Result<Option<T>, Problem> {
+        let parsed = self.text(name).map(str::parse).transpose();
+        parsed.map_err(|_| Problem::invalid_field(name, format!("must be {expected}")))
+    }
+
+    /// How many entries a page may have: 1–100, 20 unless the caller says otherwise.
+    ///
+    /// # Errors
+    /// 400 outside these bounds.
+    pub fn limit(&self) -> Result<usize, Problem> {
+        let expected = "a whole number of 1-100";
+        let limit = self.get("limit", expected)?.unwrap_or(20);
+        let valid = (1..=100).contains(&limit);
+        valid.then_some(limit).ok_or_else(|| Problem::invalid_field("limit", format!("must be {expected}")))
+    }
+}
+
+/// The beginning of a name that a caller made up.
+fn shown(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing;
+
+    fn query(text: &str) -> Result<Query, Problem> {
+        Query::parse(&testing::request(json!({"rawQueryString": text})), &["limit", "as_of"])
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        let query = query("as_of=2026-11-24T09%3A31%3A00%2B01%3A00&limit=7").unwrap();
+        assert_eq!(query.text("as_of"), Some("2026-11-24T09:31:00+01:00"));
+        assert_eq!(query.limit().unwrap(), 7);
+    }
+
+    #[test]
+    fn an_unknown_or_repeated_parameter_is_refused() {
+        for text in ["limt=7", "limit=7&limit=8", "limit=7&=", "%00=1", "<=%ff"] {
+            assert_eq!(query(text).unwrap_err().status(), 400, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_has_1_to_100_entries() {
+        assert_eq!(query("").unwrap().limit().unwrap(), 20);
+        assert_eq!(query("limit=1").unwrap().limit().unwrap(), 1);
+        assert_eq!(query("limit=100").unwrap().limit().unwrap(), 100);
+        for limit in ["0", "101", "-1", "1e9", "1000000000", "99999999999999999999", "", "ten", "1.5"] {
+            assert_eq!(query(&format!("limit={limit}")).unwrap().limit().unwrap_err().status(), 400, "{limit}");
+        }
+    }
+
+    #[test]
+    fn an_order_is_named_by_a_uuid() {
+        for id in ["", "1", "c0000000-0000-5000-8000-00000000000", "{c0000000-0000-5000-8000-000000000000}", "a/../b"] {
+            let request = testing::request(json!({"pathParameters": {"id": id}}));
+            assert_eq!(order_id(&request).unwrap_err().status(), 400, "{id}");
+        }
+        let request = testing::request(json!({"pathParameters": {"id": "C0000000-0000-5000-8000-000000000000"}}));
+        assert_eq!(order_id(&request).unwrap().to_string(), "c0000000-0000-5000-8000-000000000000");
+    }
+}

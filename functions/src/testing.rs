@@ -1,0 +1,143 @@
+//! What the tests of this package share.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use lambda_runtime::Context;
+use orders_core::dynamodb;
+use orders_core::event_store::{Consistency, EventStore, StreamId};
+use orders_core::order::{Order, PlacedOrder};
+use orders_local::database::{self, Database, Storage};
+use orders_local::tables;
+use orders_local::template::{self, Template, TemplateOptions};
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::commands::{Commands, create_order, ship_order};
+use crate::config::Config;
+use crate::http;
+use crate::problem::Problem;
+use crate::request::Request;
+
+/// The owner of the orders in `events/`.
+pub const OWNER: &str = "3f0c1a52-7d0e-4a7e-9c49-2b8f7a5d1e60";
+
+/// The context of an invocation that may take ten seconds.
+pub fn context() -> Context {
+    let deadline = SystemTime::now() + Duration::from_secs(10);
+    let mut context = Context::default();
+    context.request_id = uuid::Uuid::new_v4().to_string();
+    context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
+    context
+}
+
+/// The request in an event of the gateway.
+pub fn request(event: Value) -> Request {
+    Request::new(serde_json::from_value(event).unwrap(), &context())
+}
+
+/// The event in `events/NAME.json`.
+pub fn event(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../events/{name}.json"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// An event of the gateway, from somebody with these scopes.
+pub fn call(sub: &str, scopes: &str, order_id: &str, body: &Value) -> Value {
+    json!({
+        "headers": {"content-type": "application/json"},
+        "pathParameters": {"id": order_id},
+        "requestContext": {"authorizer": {"jwt": {"claims": {"sub": sub, "scope": scopes}}}},
+        "body": body.to_string(),
+    })
+}
+
+/// The same event with another header.
+pub fn with_header(mut event: Value, name: &str, value: &str) -> Value {
+    event["headers"][name] = value.into();
+    event
+}
+
+/// What a handler makes of an event, as the gateway gets it.
+pub async fn answer(handle: impl AsyncFn(&Request) -> Result<Answer, Problem>, event: Value) -> Answer {
+    http::respond(handle, serde_json::from_value(event).unwrap(), &context(), true).await
+}
+
+/// The body of an answer.
+pub fn body(answer: &Answer) -> Value {
+    serde_json::from_str(answer.body()).unwrap()
+}
+
+/// The name of an answer's problem.
+pub fn problem(answer: &Answer) -> String {
+    body(answer)["type"].as_str().unwrap().strip_prefix("urn:orders:problem:").unwrap().to_owned()
+}
+
+/// The service on an embedded database with the tables of the template.
+pub struct Shop {
+    database: Database,
+    config: Config,
+    pub commands: Commands,
+}
+
+impl Shop {
+    pub async fn open() -> Self {
+        let database = Database::start(&Storage::Memory).unwrap();
+        let template = Template::load(&template::project_path(), &TemplateOptions::default()).unwrap();
+        tables::create_all(&database.client(), &template.tables).await.unwrap();
+        let name = |table: &str| template.table(table).unwrap().name.clone();
+        let config = config(name("OrderEvents"), name("Orders"));
+        let commands = Commands::new(&config, database.client());
+        Self { database, config, commands }
+    }
+
+    /// A new order of [`OWNER`]'s that costs this much.
+    pub async fn create_order(&self, price: f64) -> String {
+        let item = json!({"product_id": "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11", "quantity": 1, "price": price});
+        let event = call("storefront", "orders:checkout", "", &json!({"user_id": OWNER, "items": [item]}));
+        let answer = answer(async |request| create_order::handle(&self.commands, request).await, event).await;
+        body(&answer)["order_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Ships a paid order.
+    pub async fn ship(&self, order_id: &str) {
+        let event = call("fulfilment", "orders:fulfil", order_id, &json!({"tracking_number": "TRK-1"}));
+        let answer = answer(async |request| ship_order::handle(&self.commands, request).await, event).await;
+        assert_eq!(answer.status(), 200, "{}", answer.body());
+    }
+
+    /// What is stored of an order.
+    pub async fn order(&self, order_id: &str) -> PlacedOrder {
+        let store = EventStore::<Order>::new(
+            self.database.client(),
+            &self.config.order_events_table,
+            self.config.snapshot_every,
+        );
+        let loaded = store.load(&StreamId::new(order_id), Consistency::Strong).await.unwrap();
+        loaded.stream().state().placed().unwrap().clone()
+    }
+
+    /// How many commits there are, of all orders together.
+    pub async fn commits(&self) -> i32 {
+        let scan = self.database.client().scan().table_name(&self.config.order_events_table);
+        scan.consistent_read(true).send().await.unwrap().count()
+    }
+}
+
+/// The commands on a database that refuses every connection, called as in service.
+pub fn unreachable() -> Commands {
+    let client = database::client("http://127.0.0.1:9");
+    let client = aws_sdk_dynamodb::Client::from_conf(dynamodb::for_requests(client.config().to_builder()).build());
+    Commands::new(&config("OrderEvents".into(), "Orders".into()), client)
+}
+
+fn config(order_events_table: String, orders_table: String) -> Config {
+    Config {
+        order_events_table,
+        orders_table,
+        currency: "EUR".parse().unwrap(),
+        scope_prefix: "orders:".into(),
+        snapshot_every: NonZeroU32::new(14).unwrap(),
+    }
+}
