@@ -17,6 +17,7 @@ mod history;
 mod idempotency;
 mod load;
 mod remembered;
+mod scan;
 mod size;
 mod snapshot;
 mod stream;
@@ -30,6 +31,7 @@ pub use execute::{ExecuteError, Executed, Request, Settled};
 pub use history::Page;
 pub use idempotency::{CommitKey, IdempotencyKey, InvalidKey, RequestHash, derived_id};
 pub use load::{Consistency, Loaded, StoreError, Until};
+pub use scan::{Place, ScanPage, Segment};
 pub use stream::{CorruptStream, Stream};
 
 /// The store of one kind of aggregate on one table. Cheap to clone.

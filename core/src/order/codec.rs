@@ -69,7 +69,12 @@ pub enum DecodeError {
 pub fn encode(event: &OrderEvent) -> (&'static str, u32, Value) {
     #[expect(clippy::expect_used, reason = "ids, texts, integers and times in structs with text keys: always JSON")]
     let mut tagged = serde_json::to_value(event).expect("an event is JSON");
-    (event.name(), newest(steps(TYPES, event.name()).unwrap_or_default()), tagged["data"].take())
+    (event.name(), newest_schema(event.name()), tagged["data"].take())
+}
+
+/// The schema that events of this type are stored with today.
+pub fn newest_schema(event_type: &str) -> u32 {
+    newest(steps(TYPES, event_type).unwrap_or_default())
 }
 
 /// Reads a stored event of any schema.

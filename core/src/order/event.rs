@@ -10,6 +10,7 @@ use super::money::Money;
 
 /// A fact about one order. Serialised as `{"type": …, "data": {…}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
 pub enum OrderEvent {
     /// The order exists from here on; always the first event of its stream.
@@ -175,6 +176,7 @@ impl OrderEvent {
 
 /// One line of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Item {
     /// What.
     pub product_id: ProductId,

@@ -59,6 +59,17 @@ macro_rules! uuid_name {
             }
         }
 
+        #[cfg(test)]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "format": "uuid" })
+            }
+        }
+
         impl From<$name> for Uuid {
             fn from(name: $name) -> Uuid {
                 name.0
@@ -93,6 +104,17 @@ macro_rules! text_name {
             type Err = TextError;
             fn from_str(text: &str) -> Result<Self, TextError> {
                 text.to_owned().try_into()
+            }
+        }
+
+        #[cfg(test)]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "minLength": 1, "maxLength": $max })
             }
         }
 

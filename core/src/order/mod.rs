@@ -35,7 +35,7 @@ pub mod wire;
 
 pub use aggregate::Outcome;
 pub use cancel::CancelOrder;
-pub use codec::{DecodeError, decode, encode};
+pub use codec::{DecodeError, decode, encode, newest_schema};
 pub use command::Decide;
 pub use confirm_payment::ConfirmPayment;
 pub use confirm_refund::ConfirmRefund;

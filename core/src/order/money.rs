@@ -37,6 +37,22 @@ impl Money {
     }
 }
 
+/// The schema of the wire form.
+#[cfg(test)]
+impl schemars::JsonSchema for Money {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Money".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "number",
+            "minimum": 0,
+            "description": "In major units of the deployment's currency, with at most as many decimals as it has."
+        })
+    }
+}
+
 /// An amount that was refused. The text is fit for a client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {

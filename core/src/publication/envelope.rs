@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::event_store::{Aggregate, Commit, StreamId, Version, derived_id};
+use crate::event_store::{Commit, StreamId, Version, derived_id};
 use crate::order::event::OrderEvent;
 use crate::order::money::Currency;
-use crate::order::{Order, wire};
+use crate::order::{newest_schema, wire};
 
 /// The source of every entry.
 pub const SOURCE: &str = "orders";
@@ -27,7 +27,7 @@ pub struct Envelope {
     pub detail_type: String,
     /// When it was recorded.
     pub time: DateTime<Utc>,
-    /// The JSON text of [`Detail`].
+    /// The JSON text: `{"metadata": …, "data": …}`, after the schemas in `docs/events`.
     pub detail: String,
 }
 
@@ -46,16 +46,25 @@ struct Detail<'a> {
     data: Option<Value>,
 }
 
+/// What is said of every fact.
 #[derive(Serialize)]
-struct DetailMetadata<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct DetailMetadata<'a> {
+    /// The same whenever this event is published: drop repeats by it.
     event_id: Uuid,
+    /// The order.
     order_id: &'a str,
+    /// The event's place in the order's life, from 1 without gaps: sort by it.
     version: Version,
+    /// The schema of `data`.
     schema: u32,
+    /// When the event was recorded.
     occurred_at: DateTime<Utc>,
+    /// Shared by all that follows from one request from outside.
     correlation_id: &'a str,
+    /// The request or event that led to this one.
     causation_id: &'a str,
-    /// Where the whole event can be fetched, when `data` is left out.
+    /// There if the event was too large for the bus: where its data can be fetched.
     #[serde(skip_serializing_if = "Option::is_none")]
     data_url: Option<String>,
 }
@@ -86,7 +95,7 @@ impl Envelopes {
                 event_id: event_id(&commit.stream, version),
                 order_id: commit.stream.as_str(),
                 version,
-                schema: Order::encode(event).schema,
+                schema: newest_schema(event.name()),
                 occurred_at: commit.recorded_at,
                 correlation_id: &commit.metadata.correlation_id,
                 causation_id: &commit.metadata.causation_id,

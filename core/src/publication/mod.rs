@@ -2,6 +2,8 @@
 
 mod batch;
 mod bus;
+#[cfg(test)]
+mod catalog;
 mod envelope;
 mod publisher;
 mod rejection;
