@@ -1,8 +1,8 @@
 //! Reading the whole event table, in segments side by side.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use serde::{Deserialize, Serialize};
 use serde_dynamo::Item;
 
@@ -63,6 +63,33 @@ impl<A: Aggregate> EventStore<A> {
         // The key's attributes and their types are the table's own: an item without them cannot be.
         let commits = answer.items.unwrap_or_default().into_iter().filter_map(read).collect();
         Ok(ScanPage { commits, next: answer.last_evaluated_key.as_ref().and_then(place) })
+    }
+}
+
+impl<A: Aggregate> EventStore<A> {
+    /// Those of the streams that exist. At most 100 are asked for at once (DynamoDB API reference, `BatchGetItem`).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn existing(&self, streams: &[StreamId]) -> Result<HashSet<StreamId>, StoreError> {
+        let mut existing = HashSet::new();
+        let first = |stream: &StreamId| key(&Place { stream_id: stream.clone(), version: 1 });
+        let mut keys: Vec<_> = streams.iter().map(first).collect();
+        while !keys.is_empty() {
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .consistent_read(true)
+                .projection_expression("stream_id, version")
+                .build()
+                .map_err(StoreError::unavailable)?;
+            let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
+            let answer = answer.map_err(StoreError::unavailable)?;
+            let found = answer.responses.unwrap_or_default().into_values().flatten();
+            existing.extend(found.filter_map(|item| Some(place(&item)?.stream_id)));
+            let mut left = answer.unprocessed_keys.unwrap_or_default();
+            keys = left.remove(&self.table).map(|left| left.keys).unwrap_or_default();
+        }
+        Ok(existing)
     }
 }
 

@@ -228,14 +228,8 @@ impl Projector {
     }
 
     /// The row that all events of an order make, and its version. The events are read strongly, and checked.
-    async fn fold(&self, order_id: OrderId) -> Result<Option<(Version, RowItem)>, ProjectionError> {
-        let commits = self.events.commits_after(&stream_of(order_id), 0).await?;
-        let Some(last) = commits.last() else { return Ok(None) };
-        let mut order = Order::default();
-        for (version, event) in commits.iter().flat_map(Commit::versioned) {
-            order.apply(event).map_err(|error| ProjectionError::corrupt(version, error))?;
-        }
-        Ok(Some((last.last(), Patch::of(order_id, &commits)?.into_row(order_id))))
+    pub(super) async fn fold(&self, order_id: OrderId) -> Result<Option<(Version, RowItem)>, ProjectionError> {
+        row_of(order_id, &self.events.commits_after(&stream_of(order_id), 0).await?)
     }
 
     async fn put(&self, version: Version, row: RowItem, expected: Expected<'_>) -> Written {
@@ -257,6 +251,19 @@ impl Projector {
             _ => None,
         })
     }
+}
+
+/// The row that all commits of an order make, and its version; none if there are none.
+pub(super) fn row_of(
+    order_id: OrderId,
+    commits: &[Commit<OrderEvent>],
+) -> Result<Option<(Version, RowItem)>, ProjectionError> {
+    let Some(last) = commits.last() else { return Ok(None) };
+    let mut order = Order::default();
+    for (version, event) in commits.iter().flat_map(Commit::versioned) {
+        order.apply(event).map_err(|error| ProjectionError::corrupt(version, error))?;
+    }
+    Ok(Some((last.last(), Patch::of(order_id, commits)?.into_row(order_id))))
 }
 
 fn settle_update<T>(version: Version, sent: Result<T, SdkError<UpdateItemError>>) -> Written {

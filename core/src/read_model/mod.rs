@@ -9,7 +9,10 @@ mod order_reader;
 mod orders;
 mod patch;
 mod projector;
+mod rebuild;
 mod row;
+mod streams;
+mod verify;
 mod view;
 
 pub use cursor::InvalidCursor;
@@ -17,5 +20,7 @@ pub use follow::ProjectionError;
 pub use order_reader::{OrderReader, ReadError};
 pub use orders::{OrderPage, Orders, RowsError};
 pub use projector::{Change, Projected, Projector, StreamRecord};
+pub use rebuild::{Progress, RebuildError};
 pub use row::{NotOpen, OpenStatus};
+pub use verify::{Difference, Reached, Verification, VerifyError};
 pub use view::{ItemView, OrderSummary, OrderView, RefundView};
