@@ -1,14 +1,114 @@
 //! Runs the local stack.
 
-use orders_local::stack::{Stack, StackOptions};
+mod cli;
+mod demo;
+mod invoke;
+mod welcome;
+
+use std::error::Error;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use clap::Parser;
+use orders_local::binaries;
+use orders_local::logs::Logs;
+use orders_local::options::StackOptions;
+use orders_local::stack::Stack;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut options = StackOptions::new(orders_local::binaries::build().await?);
-    options.port = 3000;
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .init();
+    run(cli).await.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
+    let binaries = match cli.binaries {
+        Some(directory) => directory,
+        None => tokio::select! {
+            built = binaries::build() => built?,
+            () = interrupted() => return Ok(ExitCode::from(INTERRUPTED)),
+        },
+    };
+    let mut options = StackOptions::new(binaries);
+    options.port = cli.port;
+    options.data = cli.data;
+    options.dynamodb = cli.dynamodb;
+    options.template = cli.template.unwrap_or(options.template);
+    match cli.command {
+        None => serve(options).await,
+        Some(Command::Invoke { function, event }) => tokio::select! {
+            code = invoke::run(options, &function, &event) => code,
+            () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
+        },
+        Some(Command::Demo) => show(options).await,
+    }
+}
+
+/// What a shell expects of a program that Ctrl-C ended before its work was done.
+const INTERRUPTED: u8 = 130;
+
+async fn serve(options: StackOptions) -> Result<ExitCode, Box<dyn Error>> {
+    let begun = Instant::now();
+    let kept = options.data.clone();
+    let events = options.template.with_file_name("events");
     let stack = Stack::start(options).await?;
-    println!("{}", stack.url());
-    tokio::signal::ctrl_c().await?;
+    welcome::print(&stack, kept.as_deref(), &events, begun.elapsed());
+    interrupted().await;
+    eprintln!("stopping");
     stack.shutdown().await;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(mut options: StackOptions) -> Result<ExitCode, Box<dyn Error>> {
+    // What functions write would only come between; it is shown when something goes wrong.
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let keep = lines.clone();
+    options.port = 0;
+    options.logs = Logs::to(move |function, line| {
+        keep.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{function} | {line}"));
+    });
+    let stack = Stack::start(options).await?;
+    let result = tokio::select! {
+        result = demo::run(&stack) => result.map(|()| ExitCode::SUCCESS),
+        () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
+    };
+    stack.shutdown().await;
+    if result.is_err() {
+        eprintln!("{}", lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n"));
+    }
+    Ok(result?)
+}
+
+/// Returns at Ctrl-C, and when somebody asks the process to end.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let asked = async |kind| match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        };
+        tokio::select! {
+            () = asked(SignalKind::interrupt()) => {}
+            () = asked(SignalKind::terminate()) => {}
+            () = asked(SignalKind::hangup()) => {}
+        }
+    }
+    #[cfg(not(unix))]
+    drop(tokio::signal::ctrl_c().await);
 }

@@ -56,8 +56,7 @@ pub async fn create_all(client: &Client, tables: &[Table]) -> Result<BTreeMap<St
 /// When DynamoDB refuses, or when the table is there with other keys, indexes or another stream.
 pub async fn create(client: &Client, table: &Table) -> Result<Option<String>, TableError> {
     if let Some(found) = describe(client, table).await? {
-        compare(table, &found)?;
-        return Ok(found.latest_stream_arn.filter(|_| table.stream.is_some()));
+        return stream_arn(table, found);
     }
     let mut request = client
         .create_table()
@@ -95,7 +94,7 @@ pub async fn create(client: &Client, table: &Table) -> Result<Option<String>, Ta
         Err(error) => return Err(database(table, DisplayErrorContext(error))),
     }
     let made = wait_until_active(client, table).await?;
-    compare(table, &made)?;
+    let stream = stream_arn(table, made)?;
     if let Some(attribute) = &table.ttl {
         let expiry = TimeToLiveSpecification::builder().attribute_name(attribute).enabled(true).build();
         client
@@ -106,7 +105,17 @@ pub async fn create(client: &Client, table: &Table) -> Result<Option<String>, Ta
             .await
             .map_err(|error| database(table, DisplayErrorContext(error)))?;
     }
-    Ok(made.latest_stream_arn)
+    Ok(stream)
+}
+
+/// The stream's ARN, of a table that is what the template says.
+fn stream_arn(table: &Table, found: TableDescription) -> Result<Option<String>, TableError> {
+    compare(table, &found)?;
+    match (&table.stream, found.latest_stream_arn) {
+        (None, _) => Ok(None),
+        (Some(_), Some(arn)) => Ok(Some(arn)),
+        (Some(_), None) => Err(database(table, "DynamoDB does not name its stream")),
+    }
 }
 
 fn database(table: &Table, reason: impl std::fmt::Display) -> TableError {

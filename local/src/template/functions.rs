@@ -15,6 +15,8 @@ pub struct Function {
     pub logical_id: String,
     /// The binary that is its code (`create-order`).
     pub binary: String,
+    /// What it does, in words.
+    pub description: Option<String>,
     /// Its environment variables.
     pub environment: BTreeMap<String, String>,
     /// How long one invocation may take.
@@ -45,11 +47,12 @@ pub struct Route {
 }
 
 /// The properties that [`Function::read`] reads.
-pub(super) const PROPERTIES: &[&str] = &["Environment", "Timeout", "MemorySize", "Runtime", "Events"];
+pub(super) const PROPERTIES: &[&str] = &["Description", "Environment", "Timeout", "MemorySize", "Runtime", "Events"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Properties {
+    description: Option<String>,
     #[serde(default)]
     environment: Environment,
     #[serde(default = "three", deserialize_with = "loose::value")]
@@ -117,6 +120,7 @@ impl Function {
         let mut function = Self {
             logical_id: logical_id.to_owned(),
             binary: binary.to_owned(),
+            description: properties.description,
             environment: properties
                 .environment
                 .variables

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use crate::support::alive;
 use crate::support::{Log, examples, until};
 use axum::body::Bytes;
 use orders_local::containers::{Containers, InvokeError};
@@ -15,6 +17,7 @@ fn function(timeout: Duration) -> Function {
     Function {
         logical_id: "Obedient".into(),
         binary: "obedient".into(),
+        description: None,
         environment: BTreeMap::from([("TABLE".into(), "Orders".into())]),
         timeout,
         memory_mb: 256,
@@ -49,12 +52,6 @@ impl Running {
     fn log(&self) -> String {
         self.log.text()
     }
-}
-
-#[cfg(target_os = "linux")]
-fn alive(pid: &Value) -> bool {
-    // A process that was killed and not yet waited for is a zombie: gone for all but its parent.
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[tokio::test]

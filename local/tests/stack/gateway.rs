@@ -63,6 +63,7 @@ async fn the_gateway_answers_in_plain_words_what_it_does_not_let_pass() {
         (Method::GET, "/nowhere", Some(reader.as_str()), 404, "Not Found"),
         (Method::DELETE, "/things", Some(reader.as_str()), 404, "Not Found"),
         (Method::GET, "/dev/nothing", None, 404, "Not Found"),
+        (Method::GET, "/dev/tokens/nobody", None, 404, "Not Found"),
     ];
     for (method, path, token, status, message) in cases {
         let answer = call(&stack, method.clone(), path, token, None).await;
@@ -119,11 +120,12 @@ async fn the_stack_describes_itself_and_its_tokens_work() {
     assert_eq!(about["dynamodb"], stack.dynamodb());
     assert_eq!(about["tables"]["Rows"], "Rows");
     assert!(about["functions"].as_array().unwrap().contains(&json!("obedient")));
-    assert_eq!(about["users"]["customer"], "ada");
+    assert_ne!(about["users"]["customer"], about["users"]["other_customer"]);
     for name in ["storefront", "customer", "other_customer", "fulfilment", "admin"] {
         assert!(about["tokens"][name].is_string(), "{name}");
     }
     let customer = about["tokens"]["customer"].as_str().unwrap();
+    assert_eq!(call(&stack, Method::GET, "/dev/tokens/customer", None, None).await.body, customer);
     let told = call(&stack, Method::GET, "/things/7", Some(customer), None).await.json();
     assert_eq!(told["event"]["requestContext"]["authorizer"]["jwt"]["claims"]["scope"], "things:read things:write");
     stack.shutdown().await;

@@ -1,11 +1,9 @@
 //! A stream and its function, with real processes.
 
-use std::path::{Path, PathBuf};
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 
-use crate::support::{Running, start, until};
+use crate::support::{Running, files, start, until};
 
 async fn put(stack: &Running, version: u32, poison: bool) {
     let mut put = stack
@@ -18,11 +16,6 @@ async fn put(stack: &Running, version: u32, poison: bool) {
         put = put.item("poison", AttributeValue::Bool(true));
     }
     put.send().await.unwrap();
-}
-
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 #[tokio::test]

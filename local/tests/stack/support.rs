@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use orders_local::binaries;
 use orders_local::logs::Logs;
-use orders_local::stack::{Stack, StackOptions};
+use orders_local::options::StackOptions;
+use orders_local::stack::Stack;
 use tokio::sync::OnceCell;
 
 /// The directory of the function that does what its event says.
@@ -16,6 +17,24 @@ pub async fn examples() -> PathBuf {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || async { binaries::build_with(&["--package", "orders-local", "--example", "obedient"]).await };
     BUILT.get_or_try_init(build).await.unwrap().join("examples")
+}
+
+/// The small template.
+pub fn template() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/stack/template.yaml")
+}
+
+/// All files below a directory.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Whether a process still runs.
+#[cfg(target_os = "linux")]
+pub fn alive(pid: &serde_json::Value) -> bool {
+    // One that was killed and not yet waited for is a zombie: gone for all but its parent.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 /// Lines that functions wrote.
@@ -62,7 +81,7 @@ impl Deref for Running {
 pub async fn start(extra: &[(&str, &str, &str)]) -> Running {
     let log = Log::default();
     let mut options = StackOptions::new(examples().await);
-    options.template = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/stack/template.yaml");
+    options.template = template();
     options.logs = log.logs();
     for (function, name, value) in extra {
         let environment: &mut BTreeMap<_, _> = options.function_environment.entry((*function).to_owned()).or_default();

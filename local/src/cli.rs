@@ -1,0 +1,69 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Runs the order service on this machine: the real functions, an embedded DynamoDB, the routes of template.yaml.
+#[derive(Debug, Parser)]
+#[command(name = "orders-local", bin_name = "cargo run --")]
+pub struct Cli {
+    /// Port of the HTTP API; 0 picks a free one
+    #[arg(long, global = true, default_value_t = 3000, value_name = "PORT")]
+    pub port: u16,
+
+    /// Keep everything in this directory, over restarts; without it nothing is kept
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Use the DynamoDB at this address instead of the embedded one
+    #[arg(long, global = true, value_name = "URL")]
+    pub dynamodb: Option<String>,
+
+    /// Use the function binaries of this directory instead of building them
+    #[arg(long, global = true, value_name = "DIR")]
+    pub binaries: Option<PathBuf>,
+
+    /// Run another template
+    #[arg(long, global = true, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+
+    /// What to do; without it: serve until Ctrl-C
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Other things than to serve.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one function on one event and print its answer, with the tables of the stack that runs or with empty ones
+    Invoke {
+        /// The function, by its binary or by its name in the template
+        function: String,
+        /// The file with the event, in JSON; - reads the standard input
+        #[arg(short, long, value_name = "FILE")]
+        event: PathBuf,
+    },
+    /// Drive an order from creation to delivery, and show each request, what it stored and the row that followed
+    Demo,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_before_or_after_the_command() {
+        let cli = Cli::parse_from(["orders-local", "invoke", "create-order", "-e", "events/x.json", "--port", "0"]);
+        assert_eq!(cli.port, 0);
+        assert!(matches!(cli.command, Some(Command::Invoke { function, .. }) if function == "create-order"));
+        assert_eq!(Cli::parse_from(["orders-local"]).port, 3000);
+    }
+}

@@ -1,0 +1,77 @@
+//! `invoke`: one function, one event.
+
+use std::error::Error;
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use orders_local::containers::InvokeError;
+use orders_local::functions::Functions;
+use orders_local::options::StackOptions;
+use serde_json::Value;
+
+/// Runs it and prints the answer on the standard output; everything else goes to the standard error stream.
+///
+/// # Errors
+/// When there is no such function or event, or the function cannot be run. An error of the function is an answer too:
+/// it is printed, and makes the exit code 1.
+pub async fn run(mut options: StackOptions, function: &str, event: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    let event = read(event)?;
+    if options.dynamodb.is_none() && options.data.is_none() {
+        options.dynamodb = running(options.port).await;
+    }
+    match (&options.dynamodb, &options.data) {
+        (Some(url), _) => eprintln!("with the tables at {url}"),
+        (None, Some(directory)) => eprintln!("with the tables in {}", directory.display()),
+        (None, None) => eprintln!("with empty tables: no stack runs on port {}", options.port),
+    }
+    let functions = Functions::prepare(&options).await?;
+    let begun = Instant::now();
+    let answer = functions.invoke(function, event).await;
+    let took = begun.elapsed();
+    functions.stop().await;
+    eprintln!("{function} took {} ms, start included", took.as_millis());
+    let (answer, code) = match answer? {
+        Ok(answer) => (answer, ExitCode::SUCCESS),
+        Err(InvokeError::Function(error)) => (error, ExitCode::FAILURE),
+        Err(error) => return Err(error.into()),
+    };
+    println!("{}", String::from_utf8_lossy(&answer));
+    Ok(code)
+}
+
+/// The event, which must be JSON.
+fn read(path: &Path) -> Result<Bytes, String> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = text.map_err(|error| format!("cannot read the event {}: {error}", path.display()))?;
+    match serde_json::from_str::<Value>(&text) {
+        Ok(_) => Ok(text.into()),
+        Err(error) => Err(format!("the event {} is not JSON: {error}", path.display())),
+    }
+}
+
+/// The DynamoDB of the stack that runs on that port, if one does.
+async fn running(port: u16) -> Option<String> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(1)).build().ok()?;
+    let about: Value = client.get(format!("http://127.0.0.1:{port}/dev/stack")).send().await.ok()?.json().await.ok()?;
+    about["dynamodb"].as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_is_not_there_or_not_json_is_named() {
+        assert!(read(Path::new("events/no-such.json")).unwrap_err().contains("no-such.json"));
+        let error = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap_err();
+        assert!(error.contains("Cargo.toml is not JSON"), "{error}");
+    }
+}

@@ -1,0 +1,155 @@
+//! What a newcomer reads when the stack has started: what runs, and a line for the shell for each route.
+
+use std::path::Path;
+use std::time::Duration;
+
+use orders_local::stack::Stack;
+use orders_local::template::{Function, Route, Template};
+use orders_local::tokens::CALLERS;
+use serde_json::Value;
+
+/// The functions in the order of an order's life; others come after them.
+const WALK: [&str; 9] = [
+    "create-order",
+    "get-order",
+    "pay-order",
+    "list-orders",
+    "list-user-orders",
+    "ship-order",
+    "deliver-order",
+    "order-history",
+    "cancel-order",
+];
+
+/// Prints it. The lines are made of the functions' events, which are in the directory `events`.
+pub fn print(stack: &Stack, kept: Option<&Path>, events: &Path, took: Duration) {
+    let (url, template) = (stack.url(), stack.template());
+    let kept = match kept {
+        Some(directory) => format!("kept in {}", directory.display()),
+        None => "gone when this stops; --data DIR keeps it".into(),
+    };
+    println!("The order service runs on this machine, after {} ms.\n", took.as_millis());
+    println!("  API       {url}");
+    println!("  DynamoDB  {}  ({kept})", stack.dynamodb());
+    println!("  Tables    {}", join(template.tables.iter().map(|table| table.name.as_str())));
+    for function in &template.functions {
+        for stream in &function.streams {
+            println!("  Stream    {} -> {}", stream.table, function.binary);
+        }
+    }
+    println!("  Tokens    {}  (GET {url}/dev/tokens/NAME)", join(CALLERS.iter().map(|caller| caller.name)));
+    println!("  About     GET {url}/dev/stack\n");
+    println!("An order's life, line by line, in a second terminal:\n");
+    for (function, route) in walk(template) {
+        let event = event(&events.join(format!("{}.json", function.binary)));
+        println!("# {}", function.description.as_deref().unwrap_or(&function.logical_id));
+        println!("{}\n", curl(url, template, route, &event));
+    }
+    println!("Ctrl-C stops everything.");
+}
+
+fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn event(path: &Path) -> Value {
+    std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+fn walk(template: &Template) -> Vec<(&Function, &Route)> {
+    let mut routes: Vec<_> = template
+        .functions
+        .iter()
+        .flat_map(|function| function.routes.iter().map(move |route| (function, route)))
+        .collect();
+    routes.sort_by_key(|(function, _)| WALK.iter().position(|name| *name == function.binary).unwrap_or(WALK.len()));
+    routes
+}
+
+/// A line that needs nothing but curl. The one that creates leaves the id in `$order`, where the others find it.
+fn curl(url: &str, template: &Template, route: &Route, event: &Value) -> String {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
+    let subject = text("/requestContext/authorizer/jwt/claims/sub");
+    let may = |scopes: &[&str]| route.scopes.iter().any(|wanted| scopes.iter().any(|scope| wanted.ends_with(scope)));
+    let caller = CALLERS
+        .iter()
+        .find(|caller| Some(caller.sub) == subject)
+        .or_else(|| CALLERS.iter().find(|caller| may(caller.scopes)));
+    let path: Vec<&str> = route
+        .path
+        .split('/')
+        .map(|part| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            Some("id") => "$order",
+            Some(name) => text(&format!("/pathParameters/{name}")).unwrap_or(part),
+            None => part,
+        })
+        .collect();
+    let query = text("/rawQueryString").filter(|query| !query.is_empty()).map(|query| format!("?{query}"));
+    let mut line = format!("curl -sS -X {} \"{url}{}{}\"", route.method, path.join("/"), query.unwrap_or_default());
+    if let (Some(caller), Some(_)) = (caller, &route.authorizer) {
+        line += &format!(" -H \"authorization: Bearer $(curl -sS {url}/dev/tokens/{})\"", caller.name);
+    }
+    if let Some(body) = text("/body") {
+        line += &format!(" -H 'content-type: application/json' -d '{}'", body.replace('\'', "'\\''"));
+    }
+    let creates = route.method == "POST"
+        && template
+            .functions
+            .iter()
+            .flat_map(|f| &f.routes)
+            .any(|other| other.path == format!("{}/{{id}}", route.path));
+    if creates {
+        format!("order=$({line} | tee /dev/stderr | sed 's/.*\"order_id\":\"\\([^\"]*\\)\".*/\\1/'); echo")
+    } else {
+        format!("{line}; echo")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orders_local::template::{TemplateOptions, project_path};
+    use serde_json::json;
+
+    use super::*;
+
+    fn template() -> Template {
+        Template::load(&project_path(), &TemplateOptions::default()).unwrap()
+    }
+
+    fn line(function: &str, event: &Value) -> String {
+        let template = template();
+        curl("http://h:1", &template, &template.function(function).unwrap().routes[0], event)
+    }
+
+    #[test]
+    fn every_route_of_the_project_has_a_place_in_the_walk_and_an_event_with_all_that_its_line_needs() {
+        let template = template();
+        let events = project_path().with_file_name("events");
+        for (function, route) in walk(&template) {
+            assert!(WALK.contains(&function.binary.as_str()), "{} has no place in the walk", function.binary);
+            let event = event(&events.join(format!("{}.json", function.binary)));
+            let line = curl("http://h:1", &template, route, &event);
+            let subject = event.pointer("/requestContext/authorizer/jwt/claims/sub").and_then(Value::as_str);
+            assert!(CALLERS.iter().any(|caller| Some(caller.sub) == subject), "{}: {subject:?}", function.binary);
+            assert!(!line.contains('{') || line.contains("-d '{"), "{line}");
+        }
+        assert_eq!(walk(&template)[0].0.binary, "create-order");
+    }
+
+    #[test]
+    fn a_line_asks_for_its_token_and_carries_the_events_body_and_query() {
+        let event = json!({"rawQueryString": "a=1&b=2", "body": "{\"reason\": \"it's late\"}"});
+        assert_eq!(
+            line("cancel-order", &event),
+            "curl -sS -X POST \"http://h:1/orders/$order/cancel?a=1&b=2\" \
+             -H \"authorization: Bearer $(curl -sS http://h:1/dev/tokens/customer)\" \
+             -H 'content-type: application/json' -d '{\"reason\": \"it'\\''s late\"}'; echo"
+        );
+    }
+
+    #[test]
+    fn the_line_that_creates_keeps_the_id_for_the_others() {
+        assert!(line("create-order", &json!({})).starts_with("order=$(curl "));
+        assert!(line("get-order", &json!({})).contains("/orders/$order\""));
+    }
+}
