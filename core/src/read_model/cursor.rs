@@ -152,3 +152,96 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     *bytes = rest;
     Some(*taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> UserId {
+        name.parse().unwrap()
+    }
+
+    fn position(n: u32) -> Position {
+        let created_at = DateTime::from_timestamp(1_800_000_000, 123_456_789 + n).unwrap();
+        Position { created_at, order_id: OrderId(Uuid::from_u128(7 + u128::from(n))) }
+    }
+
+    fn paid() -> WorkCursor {
+        WorkCursor { status: OpenStatus::Paid }
+    }
+
+    #[test]
+    fn a_cursor_gives_back_its_position() {
+        let user_id = user("alice");
+        let query = UserCursor { user_id: &user_id, status: None };
+        assert_eq!(query.read(&query.write(position(0))), Ok(position(0)));
+        for positions in [[None; 4], [Some(position(0)), None, Some(position(2)), Some(position(3))]] {
+            assert_eq!(paid().read(&paid().write(&positions)), Ok(positions));
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_list_is_refused() {
+        let (alice, bob) = (user("alice"), user("bob"));
+        let queries = [
+            UserCursor { user_id: &alice, status: None },
+            UserCursor { user_id: &alice, status: Some(Status::Paid) },
+            UserCursor { user_id: &bob, status: None },
+            UserCursor { user_id: &bob, status: Some(Status::Paid) },
+        ];
+        for (n, query) in queries.iter().enumerate() {
+            for (m, other) in queries.iter().enumerate() {
+                assert_eq!(query.read(&other.write(position(0))).is_ok(), n == m, "{m} read as {n}");
+            }
+            let work = paid().write(&[Some(position(0)); 4]);
+            assert_eq!(query.read(&work), Err(InvalidCursor));
+            assert_eq!(paid().read(&query.write(position(0))), Err(InvalidCursor));
+        }
+        let shipped = WorkCursor { status: OpenStatus::Shipped };
+        assert_eq!(shipped.read(&paid().write(&[Some(position(0)); 4])), Err(InvalidCursor));
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        let user_id = user("alice");
+        let query = UserCursor { user_id: &user_id, status: None };
+        let cursor = query.write(position(0));
+        for length in 0..cursor.len() {
+            assert_eq!(query.read(&cursor[..length]), Err(InvalidCursor), "cut to {length}");
+        }
+        let million = "A".repeat(1_000_000);
+        for text in [&format!("{cursor}A"), &format!("{cursor}=="), &cursor.replace(&cursor[..1], "é"), "….", &million]
+        {
+            assert_eq!(query.read(text), Err(InvalidCursor), "{text:.80}");
+        }
+        let other_form = BASE64_URL_SAFE_NO_PAD.decode(&cursor).map(|mut bytes| {
+            bytes[0] += 1;
+            BASE64_URL_SAFE_NO_PAD.encode(bytes)
+        });
+        assert_eq!(query.read(&other_form.unwrap()), Err(InvalidCursor));
+        let unlike_any_time = |seconds: i64, nanos: u32| {
+            seal(query.binding(), |bytes| {
+                bytes.extend_from_slice(&seconds.to_be_bytes());
+                bytes.extend_from_slice(&nanos.to_be_bytes());
+                bytes.extend_from_slice(&[9; 16]);
+            })
+        };
+        for (seconds, nanos) in [(i64::MAX, 0), (i64::MIN, 0), (59, 1_000_000_000), (0, u32::MAX)] {
+            assert_eq!(query.read(&unlike_any_time(seconds, nanos)), Err(InvalidCursor), "{seconds} {nanos}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_written_in_one_way_only() {
+        let user_id = user("alice");
+        let query = UserCursor { user_id: &user_id, status: None };
+        let cursor = query.write(position(0));
+        let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        for (place, letter) in (0..cursor.len()).flat_map(|place| alphabet.chars().map(move |letter| (place, letter))) {
+            let changed: String =
+                cursor.chars().enumerate().map(|(n, c)| if n == place { letter } else { c }).collect();
+            let read = query.read(&changed);
+            assert_eq!(read == Ok(position(0)), changed == cursor, "{changed}");
+        }
+    }
+}

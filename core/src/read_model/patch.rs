@@ -129,3 +129,81 @@ impl IntoIterator for Patch {
         self.0.into_iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event_store::{Metadata, StreamId};
+    use crate::order::event::Item;
+    use crate::order::ids::ProductId;
+    use crate::order::money::Money;
+
+    fn id() -> OrderId {
+        OrderId(Uuid::from_u128(6))
+    }
+
+    fn time() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn created(order_id: OrderId) -> OrderEvent {
+        let items = vec![Item { product_id: ProductId(Uuid::from_u128(1)), quantity: 2, price: Money(1999) }];
+        OrderEvent::OrderCreated {
+            order_id,
+            user_id: "alice".parse().unwrap(),
+            items,
+            total: Money(3998),
+            created_at: time(),
+        }
+    }
+
+    fn delivered(order_id: OrderId) -> OrderEvent {
+        OrderEvent::OrderDelivered { order_id, delivered_at: time() }
+    }
+
+    fn commit(first: Version, events: Vec<OrderEvent>) -> Commit<OrderEvent> {
+        Commit {
+            stream: StreamId::new(id().to_string()),
+            first,
+            events,
+            id: Uuid::nil(),
+            recorded_at: time(),
+            metadata: Metadata::default(),
+        }
+    }
+
+    #[test]
+    fn the_first_event_makes_the_whole_row_with_amounts_in_minor_units() {
+        let row = Patch::of(id(), &[commit(1, vec![created(id())])]).unwrap().into_row(id());
+        let text = |name: &str| row[name].as_s().unwrap().as_str();
+        let number = |name: &str| row[name].as_n().unwrap().as_str();
+        assert_eq!(text("order_id"), "00000000-0000-0000-0000-000000000006");
+        assert_eq!((text("user_id"), text("status"), text("status_shard")), ("alice", "pending", "pending#2"));
+        assert_eq!(text("created_at"), "2027-01-15T08:00:00.000000000Z");
+        assert_eq!((number("version"), number("total"), number("item_count")), ("1", "3998", "1"));
+    }
+
+    #[test]
+    fn an_order_that_is_done_leaves_the_work_queue() {
+        let changes: BTreeMap<_, _> =
+            Patch::of(id(), &[commit(4, vec![delivered(id())])]).unwrap().into_iter().collect();
+        assert_eq!(changes["status_shard"], None);
+        assert_eq!(changes["version"], Some(AttributeValue::N("4".into())));
+    }
+
+    #[test]
+    fn an_event_of_another_order_or_in_an_impossible_place_is_found() {
+        let other = OrderId(Uuid::from_u128(7));
+        for (first, events, misplaced) in [
+            (1, vec![created(other)], 1),
+            (1, vec![created(id()), delivered(other)], 2),
+            (1, vec![delivered(id())], 1),
+            (2, vec![delivered(id()), created(id())], 3),
+        ] {
+            assert_eq!(Patch::of(id(), &[commit(first, events)]).unwrap_err().version, misplaced);
+        }
+    }
+}

@@ -231,3 +231,73 @@ fn per_payment<T: for<'de> Deserialize<'de>>(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn sort_keys_have_the_order_of_the_times_whatever_digits_these_have() {
+        let times = [
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.000000001Z",
+            "2026-01-01T00:00:00.1Z",
+            "2026-01-01T00:00:01Z",
+        ];
+        let keys: Vec<String> = times.iter().map(|time| sortable(time.parse().unwrap())).collect();
+        assert!(keys.is_sorted(), "{keys:?}");
+        assert_eq!(keys[2], "2026-01-01T00:00:00.100000000Z");
+    }
+
+    #[test]
+    fn an_order_stays_in_the_shard_that_its_row_says() {
+        let key = |n| status_shard(OpenStatus::Paid, shard_of(OrderId(Uuid::from_u128(n))));
+        assert_eq!([key(0), key(1), key(2), key(3), key(4)], ["paid#0", "paid#1", "paid#2", "paid#3", "paid#0"]);
+        let spread =
+            (0..4_000).map(|_| shard_of(OrderId(Uuid::new_v4()))).fold([0; SHARDS as usize], |mut counts, shard| {
+                counts[usize::from(shard)] += 1;
+                counts
+            });
+        assert!(spread.iter().all(|count| *count > 800), "{spread:?}");
+    }
+
+    #[test]
+    fn only_what_waits_for_somebody_is_open() {
+        use Status::{Cancelled, Delivered, Paid, Pending, Shipped};
+        let open = |status| OpenStatus::try_from(status).map(Status::from);
+        assert_eq!([Pending, Paid, Shipped].map(open), [Ok(Pending), Ok(Paid), Ok(Shipped)]);
+        assert_eq!([Delivered, Cancelled].map(open), [Err(NotOpen(Delivered)), Err(NotOpen(Cancelled))]);
+    }
+
+    fn item(attributes: &[(&str, AttributeValue)]) -> RowItem {
+        attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    }
+
+    #[test]
+    fn a_row_without_a_version_that_can_be_read_counts_as_none() {
+        let number = AttributeValue::N("5".into());
+        let text = AttributeValue::S("5".into());
+        let standing = |attributes: &[_]| Standing::of(Some(item(attributes)));
+        assert_eq!(Standing::of(None), Standing::default());
+        assert_eq!(standing(&[("version", number.clone())]).version, 5);
+        assert!(!standing(&[("version", number.clone())]).parked);
+        let damaged = Standing { version: 0, stored_version: Some(text.clone()), parked: false };
+        assert_eq!(standing(&[("version", text)]), damaged);
+        assert!(standing(&[("parked", AttributeValue::M(HashMap::new())), ("version", number)]).parked);
+    }
+
+    #[test]
+    fn a_row_that_is_only_a_mark_shows_nothing_and_a_damaged_one_is_an_error() {
+        let mark = serde_dynamo::to_attribute_value(Parked { version: 1, reason: "why".into() }).unwrap();
+        let key = key(OrderId(Uuid::from_u128(1)));
+        let stub = item(&[(&key.0, key.1.clone()), ("parked", mark)]);
+        assert_eq!(view(stub).unwrap(), None);
+        let damaged = item(&[(&key.0, key.1), ("version", AttributeValue::N("1".into()))]);
+        view(damaged).unwrap_err();
+        let long = AttributeValue::S("2026-01-01T00:00:00Z".into());
+        let nameless = item(&[("version", AttributeValue::N("1".into())), ("deferred:", long)]);
+        view(nameless).unwrap_err();
+    }
+}

@@ -215,3 +215,90 @@ impl OrderSummary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::order::event::{Item, OrderEvent};
+
+    const AT: &str = "2026-01-01T00:00:00Z";
+
+    /// The view after an order's creation and these facts.
+    fn after(facts: &[serde_json::Value]) -> OrderView {
+        let id = Uuid::from_u128(1);
+        let created = OrderEvent::OrderCreated {
+            order_id: OrderId(id),
+            user_id: "alice".parse().unwrap(),
+            items: vec![Item { product_id: ProductId(id), quantity: 2, price: Money(1005) }],
+            total: Money(2010),
+            created_at: AT.parse().unwrap(),
+        };
+        let mut order = Order::default();
+        order.apply(&created).unwrap();
+        for fact in facts {
+            let mut fact = fact.clone();
+            fact["data"]["order_id"] = id.to_string().into();
+            let fact: OrderEvent = serde_json::from_value(fact).unwrap();
+            order.apply(&fact).unwrap();
+        }
+        OrderView::new(order.placed().unwrap(), 1 + facts.len() as Version, AT.parse().unwrap())
+    }
+
+    fn rejected(payment_id: &str) -> serde_json::Value {
+        json!({ "type": "OrderPaymentRejected", "data": { "payment_id": payment_id, "reason": "no", "rejected_at": AT } })
+    }
+
+    fn deferred(payment_id: &str) -> serde_json::Value {
+        json!({ "type": "OrderPaymentDeferred", "data": { "payment_id": payment_id, "amount": 2010, "deferred_at": AT } })
+    }
+
+    fn paid(payment_id: &str) -> serde_json::Value {
+        json!({ "type": "OrderPaid", "data": { "payment_id": payment_id, "amount": 2010, "paid_at": AT } })
+    }
+
+    fn refund_due(payment_id: &str, due_at: &str) -> serde_json::Value {
+        let data = json!({ "payment_id": payment_id, "amount": 5, "reason": "too little", "due_at": due_at });
+        json!({ "type": "OrderRefundDue", "data": data })
+    }
+
+    #[test]
+    fn amounts_leave_in_the_currency_s_decimals_and_what_is_not_known_is_left_out() {
+        let view = after(&[refund_due("p", AT)]).on_the_wire(&"EUR".parse().unwrap());
+        let id = Uuid::from_u128(1);
+        let expected = json!({
+            "order_id": id, "user_id": "alice", "status": "pending", "total": 20.1, "version": 2,
+            "items": [{ "product_id": id, "quantity": 2, "price": 10.05 }],
+            "created_at": AT, "updated_at": AT,
+            "refunds": [{ "payment_id": "p", "amount": 0.05, "reason": "too little", "due_at": AT }],
+        });
+        assert_eq!(serde_json::to_value(view).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_parked_order_says_so() {
+        let view = OrderView { parked: true, ..after(&[]) }.on_the_wire(&"JPY".parse().unwrap());
+        let shown = serde_json::to_value(view).unwrap();
+        assert_eq!((&shown["parked"], &shown["total"]), (&json!(true), &json!(2010)));
+    }
+
+    #[test]
+    fn a_refused_payment_is_shown_until_something_better_is_known() {
+        let shown = |facts: &[_]| after(facts).rejected_payment.map(|rejected| rejected.payment_id.to_string());
+        assert_eq!(shown(&[]), None);
+        assert_eq!(shown(&[rejected("p1"), rejected("p2")]), Some("p2".into()));
+        assert_eq!(shown(&[rejected("p1"), deferred("p2")]), None);
+        assert_eq!(shown(&[deferred("p1"), rejected("p1")]), Some("p1".into()));
+        assert_eq!(shown(&[rejected("p1"), paid("p1")]), None);
+        assert_eq!(shown(&[rejected("p1"), refund_due("p1", AT)]), None);
+    }
+
+    #[test]
+    fn refunds_are_shown_by_the_time_they_fell_due() {
+        let facts = [refund_due("b", "2026-01-02T00:00:00Z"), refund_due("c", AT), refund_due("a", AT)];
+        let shown: Vec<String> = after(&facts).refunds.iter().map(|refund| refund.payment_id.to_string()).collect();
+        assert_eq!(shown, ["a", "c", "b"]);
+    }
+}
