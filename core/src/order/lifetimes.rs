@@ -13,7 +13,7 @@ use super::{
 };
 
 #[derive(Clone, Debug)]
-enum Command {
+pub(crate) enum Command {
     Create(CreateOrder),
     Pay(PayOrder),
     Confirm(ConfirmPayment),
@@ -55,7 +55,7 @@ impl Command {
     }
 }
 
-fn commands() -> impl Strategy<Value = Vec<Command>> {
+pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
     let payment = || prop::sample::select(vec!["p1", "p2", "p3"]).prop_map(payment_id);
     let amount = || prop_oneof![6 => Just(TOTAL), 2 => Just(OTHER), 1 => Just(Money::ZERO), 1 => Just(Money::MAX)];
     let verification = prop_oneof![
@@ -94,7 +94,7 @@ fn accounted(order: &Order) -> u64 {
 }
 
 /// Runs the commands, checking every step; the order and all its events.
-fn live(commands: &[Command]) -> Result<(Order, Vec<OrderEvent>), TestCaseError> {
+pub(crate) fn live(commands: &[Command]) -> Result<(Order, Vec<OrderEvent>), TestCaseError> {
     let (mut order, mut history) = (Order::default(), Vec::new());
     let mut captured = BTreeMap::<PaymentId, Money>::new();
     for command in commands {

@@ -18,11 +18,11 @@ mod error;
 pub mod event;
 pub mod expire;
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;
 pub mod ids;
 pub mod items;
 #[cfg(test)]
-mod lifetimes;
+pub(crate) mod lifetimes;
 pub mod money;
 pub mod pay;
 pub mod reject_payment;

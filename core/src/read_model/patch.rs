@@ -133,13 +133,17 @@ impl IntoIterator for Patch {
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, Utc};
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
     use crate::event_store::{Metadata, StreamId};
     use crate::order::event::Item;
+    use crate::order::harness::properties;
     use crate::order::ids::ProductId;
+    use crate::order::lifetimes::{commands, live};
     use crate::order::money::Money;
+    use crate::read_model::view::OrderView;
 
     fn id() -> OrderId {
         OrderId(Uuid::from_u128(6))
@@ -192,6 +196,34 @@ mod tests {
             Patch::of(id(), &[commit(4, vec![delivered(id())])]).unwrap().into_iter().collect();
         assert_eq!(changes["status_shard"], None);
         assert_eq!(changes["version"], Some(AttributeValue::N("4".into())));
+    }
+
+    #[test]
+    fn the_patches_of_a_history_in_any_cut_make_the_view_of_its_fold() {
+        properties(1_000, &(commands(), any::<u64>()), |(commands, cuts)| {
+            let (order, history) = live(&commands)?;
+            let Some(placed) = order.placed() else { return Ok(()) };
+            let (mut row, mut first, mut run) = (RowItem::from([row::key(placed.order_id)]), 1, Vec::new());
+            for (n, event) in history.iter().enumerate() {
+                run.push(event.clone());
+                if (cuts >> (n % 64)) & 1 == 0 && n + 1 < history.len() {
+                    continue;
+                }
+                let commit = commit(first, std::mem::take(&mut run));
+                first = commit.last() + 1;
+                for (attribute, value) in Patch::of(placed.order_id, &[commit]).unwrap() {
+                    match value {
+                        Some(value) => row.insert(attribute, value),
+                        None => row.remove(&attribute),
+                    };
+                }
+            }
+            let expected = OrderView::new(placed, first - 1, time());
+            prop_assert_eq!(row::view(row.clone()).unwrap(), Some(expected));
+            let whole = Patch::of(placed.order_id, &[commit(1, history)]).unwrap();
+            prop_assert_eq!(whole.into_row(placed.order_id), row);
+            Ok(())
+        });
     }
 
     #[test]

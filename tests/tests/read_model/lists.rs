@@ -1,0 +1,211 @@
+//! Lists of orders: every order once, in order, page by page.
+
+use std::collections::BTreeSet;
+
+use chrono::Duration;
+use orders_core::order::{OrderId, Status, UserId};
+use orders_core::read_model::{InvalidCursor, OpenStatus, OrderPage, OrderSummary, RowsError};
+
+use crate::lives::{created, new_id, seeded, start, usual_course};
+use crate::world::World;
+
+fn alice() -> UserId {
+    "alice".parse().unwrap()
+}
+
+/// Orders of a user: three are created at each instant, and each is as far in its course as chance has it.
+async fn orders_of(world: &World, rng: &mut fastrand::Rng, user: &str, count: i32) -> Vec<OrderId> {
+    let ids: Vec<OrderId> = (0..count).map(|_| new_id(rng)).collect();
+    let lives: Vec<_> = (0..)
+        .zip(&ids)
+        .map(|(n, id)| {
+            let course = usual_course(*id).into_iter().take(rng.usize(..4)).map(|event| vec![event]);
+            let birth = vec![created(*id, user, start() + Duration::milliseconds(i64::from(n / 3)))];
+            (*id, birth.into_iter().chain(course).collect())
+        })
+        .collect();
+    world.store_lives(lives).await;
+    ids
+}
+
+/// All pages of a list. Every page but the last is full, and the last one says that it is the last.
+async fn walk(limit: usize, page: impl AsyncFn(Option<&str>) -> OrderPage) -> Vec<OrderSummary> {
+    let (mut orders, mut cursor) = (Vec::new(), None);
+    loop {
+        let OrderPage { orders: found, next_cursor } = page(cursor.as_deref()).await;
+        assert!(
+            found.len() == limit || (found.len() < limit && next_cursor.is_none()),
+            "a thin page of {}",
+            found.len()
+        );
+        assert!(!found.is_empty() || orders.is_empty(), "an empty page after others");
+        orders.extend(found);
+        let Some(next) = next_cursor else { return orders };
+        cursor = Some(next);
+    }
+}
+
+#[tokio::test]
+async fn a_user_s_orders_come_newest_first_each_once_on_full_pages() {
+    let (world, mut rng) = (World::start().await, seeded());
+    let ids = orders_of(&world, &mut rng, "alice", 24).await;
+    orders_of(&world, &mut rng, "bob", 9).await;
+    world.project_all().await;
+    for limit in [1, 2, 5, 23, 24, 25, 100] {
+        let user = alice();
+        let orders = walk(limit, async |cursor| world.orders.by_user(&user, None, limit, cursor).await.unwrap()).await;
+        assert!(orders.is_sorted_by(|a, b| a.created_at >= b.created_at), "{limit}");
+        let found: Vec<OrderId> = orders.iter().map(|order| order.order_id).collect();
+        assert_eq!(BTreeSet::from_iter(&found), BTreeSet::from_iter(&ids), "{limit}");
+        assert_eq!(found.len(), ids.len(), "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_shows_what_the_rows_say() {
+    let (world, mut rng) = (World::start().await, seeded());
+    orders_of(&world, &mut rng, "alice", 6).await;
+    world.project_all().await;
+    for order in world.orders.by_user(&alice(), None, 100, None).await.unwrap().orders {
+        let row = world.orders.get(order.order_id).await.unwrap().unwrap();
+        let expected = OrderSummary {
+            order_id: row.order_id,
+            user_id: row.user_id,
+            status: row.status,
+            total: row.total,
+            version: row.version,
+            item_count: 2,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            parked: false,
+        };
+        assert_eq!(order, expected);
+    }
+}
+
+#[tokio::test]
+async fn pages_of_one_status_are_filled_and_not_thinned() {
+    let (world, mut rng) = (World::start().await, seeded());
+    let ids = orders_of(&world, &mut rng, "alice", 40).await;
+    world.project_all().await;
+    let mut shown = 0;
+    for status in [Status::Pending, Status::Paid, Status::Shipped, Status::Delivered, Status::Cancelled] {
+        for limit in [1, 3, 100] {
+            let user = alice();
+            let page =
+                async |cursor: Option<&str>| world.orders.by_user(&user, Some(status), limit, cursor).await.unwrap();
+            let orders = walk(limit, page).await;
+            assert!(orders.iter().all(|order| order.status == status));
+            assert!(orders.is_sorted_by(|a, b| a.created_at >= b.created_at));
+            shown += if limit == 100 { orders.len() } else { 0 };
+        }
+    }
+    assert_eq!(shown, ids.len());
+}
+
+#[tokio::test]
+async fn a_page_is_one_query_for_no_more_than_it_needs() {
+    let (world, mut rng) = (World::start().await, seeded());
+    orders_of(&world, &mut rng, "alice", 12).await;
+    world.project_all().await;
+    world.proxy.faults.take_calls();
+    world.orders.by_user(&alice(), None, 5, None).await.unwrap();
+    let calls = world.proxy.faults.take_calls();
+    assert_eq!(calls.operations(), ["Query"]);
+    // One more than shown, to know whether there is more.
+    assert_eq!(calls.0[0].body["Limit"], 6);
+    world.orders.by_status(OpenStatus::Pending, 5, None).await.unwrap();
+    assert_eq!(world.proxy.faults.take_calls().operations(), ["Query"; 4]);
+}
+
+#[tokio::test]
+async fn the_work_queue_is_oldest_first_over_all_shards_each_order_once() {
+    let (world, mut rng) = (World::start().await, seeded());
+    let ids = orders_of(&world, &mut rng, "alice", 45).await;
+    world.project_all().await;
+    let mut open = 0;
+    for status in [OpenStatus::Pending, OpenStatus::Paid, OpenStatus::Shipped] {
+        for limit in [1, 4, 100] {
+            let page = async |cursor: Option<&str>| world.orders.by_status(status, limit, cursor).await.unwrap();
+            let orders = walk(limit, page).await;
+            assert!(orders.iter().all(|order| order.status == Status::from(status)));
+            assert!(orders.is_sorted_by(|a, b| a.created_at <= b.created_at), "{limit}");
+            let distinct: BTreeSet<OrderId> = orders.iter().map(|order| order.order_id).collect();
+            assert_eq!(distinct.len(), orders.len());
+            open += if limit == 100 { orders.len() } else { 0 };
+        }
+    }
+    let mut expected = 0;
+    for id in ids {
+        let status = world.orders.get(id).await.unwrap().unwrap().status;
+        expected += usize::from(OpenStatus::try_from(status).is_ok());
+    }
+    assert_eq!(open, expected);
+}
+
+#[tokio::test]
+async fn a_list_goes_on_where_it_was_when_the_orders_shown_are_gone() {
+    let (world, mut rng) = (World::start().await, seeded());
+    let ids: Vec<OrderId> = (0..12).map(|_| new_id(&mut rng)).collect();
+    world.store_lives(ids.iter().map(|id| (*id, vec![created(*id, "alice", start())]))).await;
+    world.project_all().await;
+    let mine = world.orders.by_user(&alice(), None, 5, None).await.unwrap();
+    let work = world.orders.by_status(OpenStatus::Pending, 5, None).await.unwrap();
+    for order in mine.orders.iter().chain(&work.orders) {
+        world.delete_row(order.order_id).await;
+    }
+    let left = |page: &OrderPage| -> BTreeSet<OrderId> {
+        let shown: BTreeSet<OrderId> = page.orders.iter().map(|order| order.order_id).collect();
+        ids.iter().copied().filter(|id| !shown.contains(id)).collect()
+    };
+    let gone: BTreeSet<OrderId> = mine.orders.iter().chain(&work.orders).map(|order| order.order_id).collect();
+    let rest = |page: &OrderPage| page.orders.iter().map(|order| order.order_id).collect::<BTreeSet<_>>();
+    let next = world.orders.by_user(&alice(), None, 100, mine.next_cursor.as_deref()).await.unwrap();
+    assert_eq!(rest(&next), &left(&mine) - &gone);
+    let next = world.orders.by_status(OpenStatus::Pending, 100, work.next_cursor.as_deref()).await.unwrap();
+    assert_eq!(rest(&next), &left(&work) - &gone);
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_list_is_refused_and_one_made_up_of_two_shows_nothing_foreign() {
+    let (world, mut rng) = (World::start().await, seeded());
+    orders_of(&world, &mut rng, "alice", 9).await;
+    orders_of(&world, &mut rng, "bob", 9).await;
+    world.project_all().await;
+    let (alice, bob) = (alice(), "bob".parse::<UserId>().unwrap());
+    let cursor = async |user: &UserId| world.orders.by_user(user, None, 4, None).await.unwrap().next_cursor.unwrap();
+    let (alices, bobs) = (cursor(&alice).await, cursor(&bob).await);
+    world.proxy.faults.take_calls();
+    for refused in [
+        world.orders.by_user(&alice, None, 4, Some(&bobs)).await,
+        world.orders.by_user(&alice, Some(Status::Paid), 4, Some(&alices)).await,
+        world.orders.by_status(OpenStatus::Paid, 4, Some(&alices)).await,
+        world.orders.by_user(&alice, None, 4, Some("")).await,
+    ] {
+        assert!(matches!(refused, Err(RowsError::InvalidCursor(InvalidCursor))), "{refused:?}");
+    }
+    assert_eq!(world.proxy.faults.take_calls().count(), 0);
+    // The first nine bytes are the form and the list, the rest is the position: Bob's, in Alice's list.
+    let forged = format!("{}{}", &alices[..12], &bobs[12..]);
+    let page = world.orders.by_user(&alice, None, 100, Some(&forged)).await.unwrap();
+    assert!(page.orders.iter().all(|order| order.user_id == alice), "{page:?}");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_does_not_take_the_list_with_it() {
+    let (world, mut rng) = (World::start().await, seeded());
+    let ids = orders_of(&world, &mut rng, "alice", 6).await;
+    world.project_all().await;
+    world.damage(ids[3], "total", aws_sdk_dynamodb::types::AttributeValue::S("much".into())).await;
+    let user = alice();
+    let orders = walk(2, async |cursor| world.orders.by_user(&user, None, 2, cursor).await.unwrap()).await;
+    assert_eq!(orders.len(), 5);
+}
+
+#[tokio::test]
+async fn a_user_without_orders_has_an_empty_list() {
+    let world = World::start().await;
+    let none = OrderPage { orders: Vec::new(), next_cursor: None };
+    assert_eq!(world.orders.by_user(&alice(), None, 10, None).await.unwrap(), none);
+    assert_eq!(world.orders.by_status(OpenStatus::Paid, 10, None).await.unwrap(), none);
+}

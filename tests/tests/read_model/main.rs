@@ -1,0 +1,10 @@
+//! The read model against a real DynamoDB: rows, lists, and one order read back.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
+
+mod lists;
+mod lives;
+mod parking;
+mod projector;
+mod reader;
+mod transient;
+mod world;

@@ -1,0 +1,229 @@
+//! Rows follow the stream, however it delivers.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use orders_core::event_store::Until;
+use orders_core::order::{Money, OrderEvent, OrderId};
+use orders_core::read_model::{Projected, StreamRecord};
+
+use crate::lives::{created, life, new_id, seeded, start, usual_course};
+use crate::world::{World, key};
+
+/// 25 orders, each created, paid, shipped and delivered.
+async fn hundred_events(world: &World) -> Vec<OrderId> {
+    let mut rng = seeded();
+    let ids: Vec<OrderId> = (0..25).map(|_| new_id(&mut rng)).collect();
+    let life = |id| [vec![created(id, "alice", start())], usual_course(id).map(|event| vec![event]).to_vec()].concat();
+    world.store_lives(ids.iter().map(|id| (*id, life(*id)))).await;
+    ids
+}
+
+/// Some records in batches of any size.
+fn cut(rng: &mut fastrand::Rng, mut records: Vec<StreamRecord>) -> Vec<Vec<StreamRecord>> {
+    let mut batches = Vec::new();
+    while !records.is_empty() {
+        let rest = records.split_off(rng.usize(1..=records.len().min(12)));
+        batches.push(std::mem::replace(&mut records, rest));
+    }
+    batches
+}
+
+#[tokio::test]
+async fn rows_are_the_fold_of_the_stream_with_batches_twice_shuffled_and_missing() {
+    let world = World::start().await;
+    let mut rng = seeded();
+    for _ in 0..4 {
+        let ids: Vec<OrderId> = (0..20).map(|_| new_id(&mut rng)).collect();
+        let lives: Vec<_> = ids.iter().map(|id| (*id, life(&mut rng, *id, "alice", 14))).collect();
+        world.store_lives(lives).await;
+        let mut records = world.records().await;
+        records.retain(|record| ids.iter().any(|id| id.to_string() == key(&record.keys).0));
+        rng.shuffle(&mut records);
+        let batches = cut(&mut rng, records);
+        let (missing, mut delivered): (Vec<_>, Vec<_>) = batches.into_iter().partition(|_| rng.u8(..5) == 0);
+        delivered.extend(delivered.clone());
+        rng.shuffle(&mut delivered);
+        for batch in delivered.clone() {
+            assert_eq!(world.projector.project(batch).await, Projected::default());
+        }
+        for id in &ids {
+            let last = delivered.iter().flatten().map(|record| key(&record.keys)).filter(|key| key.0 == id.to_string());
+            let last = last.map(|key| key.1).max();
+            let row = world.orders.get(*id).await.unwrap();
+            assert!(row.as_ref().map(|row| row.version) >= last, "{id}: {row:?}, but {last:?} was delivered");
+            if let Some(row) = row {
+                assert_eq!(world.fold(*id, Until::Version(row.version)).await, Some(row));
+            }
+        }
+        for batch in missing {
+            assert_eq!(world.projector.project(batch).await, Projected::default());
+        }
+        for id in &ids {
+            world.assert_up_to_date(*id).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn projectors_side_by_side_and_repairs_among_them_leave_the_same_rows() {
+    let world = World::start().await;
+    let mut rng = seeded();
+    let ids: Vec<OrderId> = (0..6).map(|_| new_id(&mut rng)).collect();
+    let lives: Vec<_> = ids.iter().map(|id| (*id, life(&mut rng, *id, "alice", 20))).collect();
+    world.store_lives(lives).await;
+    let mut deliveries = Vec::new();
+    for _ in 0..4 {
+        let mut records = world.records().await;
+        rng.shuffle(&mut records);
+        deliveries.push(cut(&mut rng, records));
+    }
+    let projectors = deliveries.into_iter().map(|batches| async {
+        for batch in batches {
+            let mut batch = batch;
+            // What has to wait is given again, as Lambda does, from that record on.
+            while let Some(again) = world.projector.project(batch.clone()).await.retry_from {
+                batch.drain(..batch.iter().position(|record| record.sequence_number == again).unwrap());
+            }
+        }
+    });
+    let repairs = async {
+        for id in ids.iter().cycle().take(30) {
+            drop(world.projector.repair(*id).await);
+        }
+    };
+    futures::join!(futures::future::join_all(projectors), repairs);
+    for id in &ids {
+        world.assert_up_to_date(*id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_events_of_25_orders_are_25_writes_and_no_read() {
+    let world = World::start().await;
+    let ids = hundred_events(&world).await;
+    assert_eq!(world.records().await.len(), 100);
+    assert_eq!(world.project_all().await, Projected::default());
+    let calls = world.proxy.faults.take_calls();
+    assert_eq!((calls.count(), calls.of("UpdateItem").count()), (25, 25));
+    for id in &ids {
+        world.assert_up_to_date(*id).await;
+    }
+}
+
+#[tokio::test]
+async fn orders_that_have_rows_cost_one_write_each_as_well() {
+    let world = World::start().await;
+    let ids = hundred_events(&world).await;
+    let (first, second): (Vec<_>, Vec<_>) =
+        world.records().await.into_iter().partition(|record| key(&record.keys).1 <= 2);
+    world.projector.project(first).await;
+    world.proxy.faults.take_calls();
+    assert_eq!(world.projector.project(second.clone()).await, Projected::default());
+    let calls = world.proxy.faults.take_calls();
+    assert_eq!((calls.count(), calls.of("UpdateItem").count()), (25, 25));
+    // The same once more: the rows have it all, which the one write finds out.
+    assert_eq!(world.projector.project(second).await, Projected::default());
+    let calls = world.proxy.faults.take_calls();
+    assert_eq!((calls.count(), calls.failed_with("ConditionalCheckFailedException").count()), (25, 25));
+    for id in &ids {
+        world.assert_up_to_date(*id).await;
+    }
+}
+
+#[tokio::test]
+async fn what_overlaps_with_the_row_is_applied_from_where_the_row_ends() {
+    let world = World::start().await;
+    let id = hundred_events(&world).await[0];
+    let records = world.records_of(id).await;
+    world.projector.project(records[..2].to_vec()).await;
+    world.proxy.faults.take_calls();
+    assert_eq!(world.projector.project(records[1..].to_vec()).await, Projected::default());
+    assert_eq!(world.proxy.faults.take_calls().operations(), ["UpdateItem", "UpdateItem"]);
+    world.assert_up_to_date(id).await;
+}
+
+#[tokio::test]
+async fn what_is_missing_is_read_from_the_event_store() {
+    let world = World::start().await;
+    let id = hundred_events(&world).await[0];
+    let records = world.records_of(id).await;
+    for (delivered, lost) in [(vec![0, 3], "a batch"), (vec![3], "all before"), (vec![0, 2], "a record")] {
+        world.delete_row(id).await;
+        for place in &delivered[..delivered.len() - 1] {
+            world.projector.project(vec![records[*place].clone()]).await;
+        }
+        world.proxy.faults.take_calls();
+        let last = records[delivered[delivered.len() - 1]].clone();
+        assert_eq!(world.projector.project(vec![last]).await, Projected::default());
+        assert_eq!(world.proxy.faults.take_calls().operations(), ["UpdateItem", "Query", "PutItem"], "{lost}");
+        world.assert_up_to_date(id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_gap_within_a_batch_is_healed_too() {
+    let world = World::start().await;
+    let id = hundred_events(&world).await[0];
+    let records = world.records_of(id).await;
+    let gappy = vec![records[3].clone(), records[0].clone(), records[3].clone()];
+    assert_eq!(world.projector.project(gappy).await, Projected::default());
+    world.assert_up_to_date(id).await;
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_made_anew_when_its_order_goes_on() {
+    let world = World::start().await;
+    let id = hundred_events(&world).await[0];
+    let records = world.records_of(id).await;
+    let number = |version: &str| AttributeValue::N(version.into());
+    for version in [number("2"), number("0"), number("-7"), number("1e40"), AttributeValue::S("three".into())] {
+        world.projector.project(records[..3].to_vec()).await;
+        world.damage(id, "version", version.clone()).await;
+        world.damage(id, "user_id", AttributeValue::S("mallory".into())).await;
+        if version == number("2") {
+            // In the middle of nothing: the next event does not follow it.
+            world.projector.project(records[3..].to_vec()).await;
+        } else {
+            world.projector.project(records.clone()).await;
+        }
+        world.assert_up_to_date(id).await;
+        world.delete_row(id).await;
+    }
+}
+
+#[tokio::test]
+async fn repair_makes_a_row_anew_and_knows_an_order_without_events() {
+    let world = World::start().await;
+    let id = hundred_events(&world).await[0];
+    assert_eq!(world.projector.repair(id).await.unwrap(), Some(4));
+    world.assert_up_to_date(id).await;
+    world.damage(id, "total", AttributeValue::N("1".into())).await;
+    world.damage(id, "refund:ghost", AttributeValue::S("boo".into())).await;
+    world.proxy.faults.take_calls();
+    assert_eq!(world.projector.repair(id).await.unwrap(), Some(4));
+    assert_eq!(world.proxy.faults.take_calls().operations(), ["GetItem", "Query", "PutItem"]);
+    world.assert_up_to_date(id).await;
+    assert_eq!(world.projector.repair(new_id(&mut seeded())).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn more_changes_than_an_expression_may_hold_are_one_write_still() {
+    let world = World::start().await;
+    let mut rng = seeded();
+    let id = new_id(&mut rng);
+    world.store(id, created(id, "alice", start()), start()).await;
+    for n in 0..10 {
+        let refund_due = |m: u64| OrderEvent::OrderRefundDue {
+            order_id: id,
+            payment_id: format!("p{n}-{m}").parse().unwrap(),
+            amount: Money(m + 1),
+            reason: "not the total".parse().unwrap(),
+            due_at: start(),
+        };
+        world.store(id, (0..16).map(refund_due).collect(), start()).await;
+    }
+    let records = world.records_of(id).await;
+    world.projector.project(records[..1].to_vec()).await;
+    assert_eq!(world.projector.project(records[1..].to_vec()).await, Projected::default());
+    assert_eq!(world.fold(id, Until::Head).await.unwrap().refunds.len(), 160);
+    world.assert_up_to_date(id).await;
+}

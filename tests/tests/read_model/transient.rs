@@ -1,0 +1,115 @@
+//! What fails for now is given again, and nothing is lost or done twice.
+
+use orders_core::order::OrderId;
+use orders_core::read_model::{Change, Projected, StreamRecord};
+use orders_tests::call_log::Call;
+use orders_tests::faults::Fault;
+
+use crate::lives::{created, new_id, seeded, start, usual_course};
+use crate::world::{World, key};
+
+/// Five orders with two events each; the records interleaved: all creations, then all payments.
+async fn ten_records(world: &World) -> (Vec<OrderId>, Vec<StreamRecord>) {
+    let mut rng = seeded();
+    let ids: Vec<OrderId> = (0..5).map(|_| new_id(&mut rng)).collect();
+    let life = |id| vec![created(id, "alice", start()), vec![usual_course(id)[0].clone()]];
+    world.store_lives(ids.iter().map(|id| (*id, life(*id)))).await;
+    let mut records = world.records().await;
+    records.sort_by_key(|record| {
+        let (stream, version) = key(&record.keys);
+        (version, ids.iter().position(|id| id.to_string() == stream))
+    });
+    for (n, record) in (100..).zip(&mut records) {
+        record.sequence_number = n.to_string();
+    }
+    (ids, records)
+}
+
+fn is_write_of(id: OrderId) -> impl Fn(&Call) -> bool {
+    move |call| call.operation == "UpdateItem" && call.body["Key"]["order_id"]["S"] == id.to_string()
+}
+
+#[tokio::test]
+async fn the_first_record_of_what_failed_is_reported_and_the_other_orders_go_on() {
+    for fault in [Fault::Throttle, Fault::Fail, Fault::Hang] {
+        let world = World::start().await;
+        let (ids, records) = ten_records(&world).await;
+        let (second, fourth) = (is_write_of(ids[1]), is_write_of(ids[3]));
+        world.proxy.faults.plan(move |call| Some(fault).filter(|_| second(call) || fourth(call)));
+        let projected = world.projector.project(records.clone()).await;
+        assert_eq!(projected, Projected { retry_from: Some("101".into()), parked: 0, violations: 0 });
+        for id in [ids[0], ids[2], ids[4]] {
+            world.assert_up_to_date(id).await;
+        }
+        assert_eq!(world.row(ids[1]).await, None);
+        world.proxy.faults.none();
+        assert_eq!(world.projector.project(records[1..].to_vec()).await, Projected::default());
+        for id in ids {
+            world.assert_up_to_date(id).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_not_done_twice() {
+    let world = World::start().await;
+    let (ids, records) = ten_records(&world).await;
+    world.proxy.faults.plan(|call| Some(Fault::LoseAnswer).filter(|_| call.attempt == 1));
+    assert_eq!(world.projector.project(records).await, Projected::default());
+    assert_eq!(world.proxy.faults.take_calls().count(), 10);
+    for id in ids {
+        world.assert_up_to_date(id).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_store_that_does_not_answer_is_waited_for() {
+    let world = World::start().await;
+    let (ids, records) = ten_records(&world).await;
+    world.proxy.faults.plan(|call| Some(Fault::Throttle).filter(|_| call.operation == "Query"));
+    let payments = records[5..].to_vec();
+    let projected = world.projector.project(payments.clone()).await;
+    assert_eq!(projected, Projected { retry_from: Some("105".into()), parked: 0, violations: 0 });
+    world.proxy.faults.none();
+    assert_eq!(world.projector.project(payments).await, Projected::default());
+    for id in ids {
+        world.assert_up_to_date(id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_mark_that_could_not_be_set_is_set_when_the_record_comes_again() {
+    let world = World::start().await;
+    let (ids, mut records) = ten_records(&world).await;
+    records[6] = crate::world::poisoned(&records[6]);
+    let marked = |call: &Call| call.body["UpdateExpression"].as_str().is_some_and(|text| text.contains(":mark"));
+    world.proxy.faults.plan(move |call| Some(Fault::Fail).filter(|_| marked(call)));
+    let projected = world.projector.project(records.clone()).await;
+    assert_eq!(projected, Projected { retry_from: Some("101".into()), parked: 0, violations: 0 });
+    world.proxy.faults.none();
+    let projected = world.projector.project(records[1..].to_vec()).await;
+    assert_eq!(projected, Projected { retry_from: None, parked: 1, violations: 0 });
+    assert!(world.orders.get(ids[1]).await.unwrap().unwrap().parked);
+}
+
+#[tokio::test]
+async fn an_altered_or_deleted_event_is_a_violation_and_holds_nothing_up() {
+    let world = World::start().await;
+    let (ids, mut records) = ten_records(&world).await;
+    for (place, change) in [(1, Change::Modified), (4, Change::Removed)] {
+        let record = StreamRecord { change, ..records[place].clone() };
+        records.insert(place, record);
+    }
+    let mut foreign = records[0].clone();
+    foreign.keys.insert("stream_id".into(), serde_dynamo::AttributeValue::S("NOT-AN-ORDER".into()));
+    records.push(foreign);
+    let mut shouted = records[0].clone();
+    let loud = ids[0].to_string().to_uppercase();
+    shouted.keys.insert("stream_id".into(), serde_dynamo::AttributeValue::S(loud));
+    records.push(shouted);
+    let projected = world.projector.project(records).await;
+    assert_eq!(projected, Projected { retry_from: None, parked: 0, violations: 4 });
+    for id in ids {
+        world.assert_up_to_date(id).await;
+    }
+}
