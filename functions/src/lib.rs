@@ -1,6 +1,6 @@
 //! The edge that the functions share, and what each function does.
 //!
-//! A binary in `src/bin` only puts things together. Its handler is here, under [`commands`].
+//! A binary in `src/bin` only puts things together. Its handler is here, under [`commands`] or [`queries`].
 
 pub mod answer;
 pub mod body;
@@ -14,6 +14,7 @@ pub mod incoming;
 pub mod parameters;
 pub mod preconditions;
 pub mod problem;
+pub mod queries;
 pub mod request;
 pub mod telemetry;
 #[cfg(test)]

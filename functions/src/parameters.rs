@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use orders_core::order::{OrderId, UserId};
+use orders_core::event_store::Version;
+use orders_core::order::{OrderId, Status, UserId};
+use serde::Deserialize;
+use serde::de::value::{self, StrDeserializer};
 
 use crate::problem::Problem;
 use crate::request::Request;
@@ -64,9 +67,15 @@ impl Query {
     ///
     /// # Errors
     /// 400 when it cannot be read; `expected` says what it must be.
-    pub fn get<T: FromStr>(&self, name: &'static str, expected: &str) -> Result<Option<T>, Problem> {
-        let parsed = self.text(name).map(str::parse).transpose();
-        parsed.map_err(|_| Problem::invalid_field(name, format!("must be {expected}")))
+    pub fn get<T>(
+        &self,
+        name: &'static str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let value = read(text).ok_or_else(|| Problem::invalid_field(name, format!("must be {expected}")))?;
+        Ok(Some(value))
     }
 
     /// How many entries a page may have: 1–100, 20 unless the caller says otherwise.
@@ -74,10 +83,26 @@ impl Query {
     /// # Errors
     /// 400 outside these bounds.
     pub fn limit(&self) -> Result<usize, Problem> {
-        let expected = "a whole number of 1-100";
-        let limit = self.get("limit", expected)?.unwrap_or(20);
-        let valid = (1..=100).contains(&limit);
-        valid.then_some(limit).ok_or_else(|| Problem::invalid_field("limit", format!("must be {expected}")))
+        let read = |text: &str| text.parse().ok().filter(|limit| (1..=100).contains(limit));
+        Ok(self.get("limit", "a whole number of 1-100", read)?.unwrap_or(20))
+    }
+
+    /// A version, if the parameter is there.
+    ///
+    /// # Errors
+    /// 400 for what is none.
+    pub fn version(&self, name: &'static str) -> Result<Option<Version>, Problem> {
+        self.get(name, "a version: a whole number from 1", |text| text.parse().ok().filter(|version| *version > 0))
+    }
+
+    /// A status, if the parameter is there.
+    ///
+    /// # Errors
+    /// 400 for what is none.
+    pub fn status(&self) -> Result<Option<Status>, Problem> {
+        self.get("status", "pending, paid, shipped, delivered or cancelled", |text| {
+            Status::deserialize(StrDeserializer::<value::Error>::new(text)).ok()
+        })
     }
 }
 
@@ -118,6 +143,20 @@ mod tests {
         assert_eq!(query("limit=100").unwrap().limit().unwrap(), 100);
         for limit in ["0", "101", "-1", "1e9", "1000000000", "99999999999999999999", "", "ten", "1.5"] {
             assert_eq!(query(&format!("limit={limit}")).unwrap().limit().unwrap_err().status(), 400, "{limit}");
+        }
+    }
+
+    #[test]
+    fn versions_count_from_1() {
+        let query = |text: &str| {
+            let request = testing::request(json!({"rawQueryString": text}));
+            Query::parse(&request, &["at_version"]).unwrap()
+        };
+        assert_eq!(query("").version("at_version").unwrap(), None);
+        assert_eq!(query("at_version=7").version("at_version").unwrap(), Some(7));
+        for version in ["0", "-1", "", "x", "1.0", "18446744073709551616"] {
+            let query = query(&format!("at_version={version}"));
+            assert_eq!(query.version("at_version").unwrap_err().status(), 400, "{version}");
         }
     }
 

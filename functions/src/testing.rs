@@ -1,23 +1,26 @@
 //! What the tests of this package share.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use lambda_runtime::Context;
 use orders_core::dynamodb;
-use orders_core::event_store::{Consistency, EventStore, StreamId};
-use orders_core::order::{Order, PlacedOrder};
+use orders_core::event_store::{self, CommitKey, Consistency, EventStore, Metadata, StreamId};
+use orders_core::order::{Decide, Order, PlacedOrder};
+use orders_core::read_model::{Change, Projected, Projector, StreamRecord};
 use orders_local::database::{self, Database, Storage};
 use orders_local::tables;
 use orders_local::template::{self, Template, TemplateOptions};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::commands::{Commands, create_order, ship_order};
+use crate::commands::{Commands, cancel_order, create_order, pay_order, ship_order};
 use crate::config::Config;
 use crate::http;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::request::Request;
 
 /// The owner of the orders in `events/`.
@@ -53,6 +56,14 @@ pub fn call(sub: &str, scopes: &str, order_id: &str, body: &Value) -> Value {
     })
 }
 
+/// The same without a body, and with this query string.
+pub fn ask(sub: &str, scopes: &str, order_id: &str, query: &str) -> Value {
+    let mut event = call(sub, scopes, order_id, &Value::Null);
+    event["body"] = Value::Null;
+    event["rawQueryString"] = query.into();
+    event
+}
+
 /// The same event with another header.
 pub fn with_header(mut event: Value, name: &str, value: &str) -> Value {
     event["headers"][name] = value.into();
@@ -79,6 +90,7 @@ pub struct Shop {
     database: Database,
     config: Config,
     pub commands: Commands,
+    pub queries: Queries,
 }
 
 impl Shop {
@@ -89,33 +101,73 @@ impl Shop {
         let name = |table: &str| template.table(table).unwrap().name.clone();
         let config = config(name("OrderEvents"), name("Orders"));
         let commands = Commands::new(&config, database.client());
-        Self { database, config, commands }
+        let queries = Queries::new(&config, database.client());
+        Self { database, config, commands, queries }
     }
 
     /// A new order of [`OWNER`]'s that costs this much.
     pub async fn create_order(&self, price: f64) -> String {
         let item = json!({"product_id": "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11", "quantity": 1, "price": price});
         let event = call("storefront", "orders:checkout", "", &json!({"user_id": OWNER, "items": [item]}));
-        let answer = answer(async |request| create_order::handle(&self.commands, request).await, event).await;
-        body(&answer)["order_id"].as_str().unwrap().to_owned()
+        let created = answer(async |request| create_order::handle(&self.commands, request).await, event).await;
+        body(&created)["order_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Has its owner pay an order.
+    pub async fn pay(&self, order_id: &str, price: f64) {
+        let event = call(OWNER, "orders:write", order_id, &json!({"payment_id": "p1", "amount": price}));
+        let paid = answer(async |request| pay_order::handle(&self.commands, request).await, event).await;
+        assert_eq!(paid.status(), 200, "{}", paid.body());
     }
 
     /// Ships a paid order.
     pub async fn ship(&self, order_id: &str) {
         let event = call("fulfilment", "orders:fulfil", order_id, &json!({"tracking_number": "TRK-1"}));
-        let answer = answer(async |request| ship_order::handle(&self.commands, request).await, event).await;
-        assert_eq!(answer.status(), 200, "{}", answer.body());
+        let shipped = answer(async |request| ship_order::handle(&self.commands, request).await, event).await;
+        assert_eq!(shipped.status(), 200, "{}", shipped.body());
+    }
+
+    /// Cancels an order as fulfilment does.
+    pub async fn cancel(&self, order_id: &str) {
+        let event = call("fulfilment", "orders:fulfil", order_id, &json!({"reason": "out of stock"}));
+        let cancelled = answer(async |request| cancel_order::handle(&self.commands, request).await, event).await;
+        assert_eq!(cancelled.status(), 200, "{}", cancelled.body());
+    }
+
+    /// Runs a command that has no route.
+    pub async fn run(&self, order_id: &str, command: &impl Decide) {
+        let events = self.events();
+        let loaded = events.load(&StreamId::new(order_id), Consistency::Strong).await.unwrap();
+        let request = event_store::Request {
+            key: CommitKey::unkeyed(),
+            metadata: Metadata { actor: "event|payments".into(), ..Metadata::default() },
+            if_match: None,
+            now: chrono::Utc::now(),
+            deadline: tokio::time::Instant::now() + Duration::from_secs(10),
+        };
+        events.execute(loaded, &request, |order| command.decide(order, request.now)).await.unwrap();
     }
 
     /// What is stored of an order.
     pub async fn order(&self, order_id: &str) -> PlacedOrder {
-        let store = EventStore::<Order>::new(
-            self.database.client(),
-            &self.config.order_events_table,
-            self.config.snapshot_every,
-        );
-        let loaded = store.load(&StreamId::new(order_id), Consistency::Strong).await.unwrap();
+        let loaded = self.events().load(&StreamId::new(order_id), Consistency::Strong).await.unwrap();
         loaded.stream().state().placed().unwrap().clone()
+    }
+
+    /// Lets the rows follow all events.
+    pub async fn project(&self) {
+        let items = self.database.client().scan().table_name(&self.config.order_events_table).send().await.unwrap();
+        let records = items.items.unwrap().into_iter().map(|item| {
+            let keys = ["stream_id", "version"].map(|key| (key.to_owned(), item[key].clone()));
+            let keys = HashMap::from(keys).into();
+            StreamRecord { sequence_number: "1".into(), keys, change: Change::Inserted(item.into()) }
+        });
+        let projector = Projector::new(self.database.client(), &self.config.orders_table, self.events());
+        assert_eq!(projector.project(records.collect()).await, Projected::default());
+    }
+
+    fn events(&self) -> EventStore<Order> {
+        EventStore::new(self.database.client(), &self.config.order_events_table, self.config.snapshot_every)
     }
 
     /// How many commits there are, of all orders together.

@@ -1,0 +1,12 @@
+//! The function `get-order`: see [`orders_functions::queries::get_order`].
+
+use orders_functions::config::{self, Config};
+use orders_functions::queries::{Queries, get_order};
+use orders_functions::{http, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init()?;
+    let queries = Queries::new(&Config::from_env()?, config::dynamodb_client().await);
+    http::serve(async |request| get_order::handle(&queries, request).await).await
+}

@@ -1,0 +1,12 @@
+//! The function `list-orders`: see [`orders_functions::queries::list_orders`].
+
+use orders_functions::config::{self, Config};
+use orders_functions::queries::{Queries, list_orders};
+use orders_functions::{http, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init()?;
+    let queries = Queries::new(&Config::from_env()?, config::dynamodb_client().await);
+    http::serve(async |request| list_orders::handle(&queries, request).await).await
+}

@@ -1,0 +1,12 @@
+//! The function `order-history`: see [`orders_functions::queries::order_history`].
+
+use orders_functions::config::{self, Config};
+use orders_functions::queries::{Queries, order_history};
+use orders_functions::{http, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init()?;
+    let queries = Queries::new(&Config::from_env()?, config::dynamodb_client().await);
+    http::serve(async |request| order_history::handle(&queries, request).await).await
+}

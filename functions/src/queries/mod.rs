@@ -1,0 +1,91 @@
+//! The functions that answer what is known of orders.
+
+pub mod get_order;
+pub mod list_orders;
+pub mod list_user_orders;
+pub mod order_history;
+
+use std::fmt::Display;
+
+use orders_core::event_store::EventStore;
+use orders_core::order::{Currency, Order};
+use orders_core::read_model::{OrderPage, OrderReader, Orders, ReadError, RowsError};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::timeout_at;
+
+use crate::answer::Answer;
+use crate::caller::{Caller, Needs};
+use crate::config::Config;
+use crate::problem::Problem;
+use crate::request::Request;
+
+/// What the functions that answer questions share: made once for each container.
+#[derive(Clone, Debug)]
+pub struct Queries {
+    reader: OrderReader,
+    rows: Orders,
+    events: EventStore<Order>,
+    currency: Currency,
+    scope_prefix: String,
+}
+
+impl Queries {
+    /// On the tables that the environment names.
+    pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Self {
+        let events = EventStore::new(client.clone(), &config.order_events_table, config.snapshot_every);
+        let rows = Orders::new(client, &config.orders_table);
+        let reader = OrderReader::new(rows.clone(), events.clone());
+        Self { reader, rows, events, currency: config.currency, scope_prefix: config.scope_prefix.clone() }
+    }
+
+    /// Whose request this is.
+    ///
+    /// # Errors
+    /// 401 and 403.
+    fn authorise(&self, request: &Request, needs: Needs) -> Result<Caller, Problem> {
+        Caller::authorise(request, &self.scope_prefix, needs)
+    }
+
+    fn page(&self, page: OrderPage) -> Result<Answer, Problem> {
+        let orders = page.orders.into_iter().map(|order| to_json(&order.on_the_wire(&self.currency)));
+        let orders = orders.collect::<Result<Vec<_>, _>>()?;
+        Ok(Answer::json(200, &json!({"orders": orders, "next_cursor": page.next_cursor})))
+    }
+}
+
+/// Waits for a read no longer than the caller waits for the answer.
+async fn in_time<T, E: Into<Problem>>(
+    request: &Request,
+    read: impl Future<Output = Result<T, E>>,
+) -> Result<T, Problem> {
+    timeout_at(request.deadline, read).await.map_err(Problem::unavailable)?.map_err(Into::into)
+}
+
+fn to_json(value: &impl Serialize) -> Result<Value, Problem> {
+    serde_json::to_value(value).map_err(Problem::internal)
+}
+
+fn invalid_cursor(reason: impl Display) -> Problem {
+    Problem::invalid_field("cursor", reason.to_string())
+}
+
+impl From<RowsError> for Problem {
+    fn from(error: RowsError) -> Self {
+        match error {
+            RowsError::Unavailable(_) => Self::unavailable(error),
+            RowsError::Unreadable { .. } => Self::internal(error),
+            RowsError::InvalidCursor(reason) => invalid_cursor(reason),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::VersionNotReached { head } => Self::version_not_reached(head),
+            ReadError::Rows(error) => error.into(),
+            ReadError::Store(error) => error.into(),
+        }
+    }
+}
