@@ -3,6 +3,7 @@
 //! [`order`] is pure: facts, decisions and transitions, without I/O and without a clock. [`event_store`] stores the
 //! facts of any [`event_store::Aggregate`]; [`read_model`] turns them into rows and answers queries.
 
+pub mod breaker;
 pub mod dynamodb;
 pub mod event_store;
 pub mod order;

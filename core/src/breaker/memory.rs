@@ -1,0 +1,101 @@
+//! What a container knows of its breaker between two looks at the table, and how it goes on without one.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::change::{Change, Changed, Item};
+use super::circuit::{Circuit, PARTS, Ticket, micros, part};
+use super::settings::Settings;
+use super::transition::Outcome;
+
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// The item, and what it says: as last seen, or, while [`Memory::alone`], as it lives on here.
+    item: Item,
+    pub circuit: Circuit,
+    /// Whether the item holds changes that the table has not.
+    pub alone: bool,
+    /// The newest generation that the table has shown.
+    pub newest: u64,
+    /// When the item is believed, and when the table is not asked at all.
+    fresh: Range<u64>,
+    away: Range<u64>,
+    /// Successes of this generation that the table has not been told, by part of the window.
+    unreported: BTreeMap<u64, u64>,
+    reported_at: u64,
+}
+
+impl Memory {
+    /// Whether the table is to be asked before the next call is let through.
+    pub fn is_due(&self, settings: &Settings, now: u64) -> bool {
+        let shut = !self.alone && self.circuit.is_shut(settings, now);
+        !self.is_away(now) && !self.fresh.contains(&now) && !shut
+    }
+
+    /// Whether the table is left alone.
+    pub fn is_away(&self, now: u64) -> bool {
+        self.away.contains(&now)
+    }
+
+    /// The table has shown its item.
+    pub fn saw(&mut self, settings: &Settings, item: Item, circuit: Circuit, now: u64) {
+        self.newest = circuit.generation;
+        self.fresh = a_while(settings, now);
+        self.away = 0..0;
+        self.replace(item, circuit, false);
+    }
+
+    /// The table has failed: it is left alone for a while.
+    pub fn table_is_away(&mut self, settings: &Settings, now: u64) {
+        self.away = a_while(settings, now);
+    }
+
+    /// Makes a change here. The circuit after it, if its guard held.
+    pub fn make(&mut self, change: &Change) -> Option<Circuit> {
+        let Changed::Made(item) = change.apply(self.item.clone()) else { return None };
+        let circuit = Circuit::read(&item).ok()?;
+        self.replace(item, circuit.clone(), true);
+        Some(circuit)
+    }
+
+    fn replace(&mut self, item: Item, circuit: Circuit, alone: bool) {
+        if circuit.generation != self.circuit.generation {
+            self.unreported.clear();
+        }
+        (self.item, self.circuit, self.alone) = (item, circuit, alone);
+    }
+
+    /// The change that a result asks for, if any.
+    pub fn report(&mut self, settings: &Settings, ticket: Ticket, outcome: Outcome, now: u64) -> Option<Change> {
+        if ticket.generation != self.circuit.generation || (ticket.alone && !self.alone) {
+            return None;
+        }
+        let failures = match (ticket.probe, outcome) {
+            (Some(lease), _) => return Some(self.circuit.probed(settings, lease, outcome, now)),
+            (None, Outcome::Ignored) => return None,
+            (None, Outcome::Failure) => 1,
+            (None, Outcome::Success) => {
+                let current = part(settings, now);
+                *self.unreported.entry(current).or_default() += 1;
+                self.unreported.retain(|part, _| part.abs_diff(current) < PARTS);
+                let since = now.checked_sub(self.reported_at);
+                let early = since.is_some_and(|since| since < micros(settings.cache));
+                if early || self.circuit.window(settings, now).failures == 0 {
+                    return None;
+                }
+                0
+            }
+        };
+        // Whether or not an answer comes back, these are told once.
+        let successes = std::mem::take(&mut self.unreported);
+        self.reported_at = now;
+        Some(self.circuit.count(settings, now, failures, &successes))
+    }
+}
+
+/// A cache time and up to half as much again, from now on. It reaches back a little too: others in this process may
+/// have looked at the clock a moment earlier.
+fn a_while(settings: &Settings, now: u64) -> Range<u64> {
+    let cache = micros(settings.cache);
+    now.saturating_sub(cache)..now.saturating_add(cache).saturating_add(fastrand::u64(0..=cache / 2))
+}

@@ -1,0 +1,310 @@
+//! The changes that move a breaker, each with the guard that makes it safe. Pure.
+//!
+//! Every guard names the generation that the change was decided on, and every opening and closing raises it: so a
+//! change that comes late, or second, meets a guard that does not hold. A probe's result names its own token besides.
+
+use std::collections::BTreeMap;
+
+use super::change::{Change, Guard, Value};
+use super::circuit::{Circuit, Lease, PARTS, State, furthest, micros, part};
+use super::settings::{MAX_PROBES, Settings};
+
+/// How a call went, as far as a breaker is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The callee did its work.
+    Success,
+    /// It did not, or too slowly.
+    Failure,
+    /// The caller asked for something that could not be: it says nothing about the callee.
+    Ignored,
+}
+
+impl Circuit {
+    /// Counts failures, and successes by the part of the window that they fell in, while the breaker is closed.
+    pub(super) fn count(&self, settings: &Settings, now: u64, failures: u64, successes: &BTreeMap<u64, u64>) -> Change {
+        let current = part(settings, now);
+        let kept = current.saturating_sub(2 * PARTS)..=current + 2 * PARTS;
+        let successes = successes.iter().filter(|(part, _)| kept.contains(part));
+        let mut add: Vec<_> = successes.map(|(part, count)| (format!("k{part}"), *count)).collect();
+        if failures > 0 {
+            add.push((format!("f{current}"), failures));
+        }
+        let stale = self.parts.keys().filter(|part| !kept.contains(part));
+        Change { guard: self.is_closed(), set: vec![], add, remove: stale.flat_map(|part| counters(*part)).collect() }
+    }
+
+    /// Opens the breaker, if it is closed and the window holds too much.
+    pub(super) fn trip(&self, settings: &Settings, now: u64) -> Option<Change> {
+        let window = self.window(settings, now);
+        let calls = window.failures.saturating_add(window.successes);
+        let tripped = self.state == State::Closed
+            && window.failures >= settings.failures
+            && calls >= settings.calls
+            && u128::from(window.failures) * 100 >= u128::from(calls) * u128::from(settings.ratio);
+        // Whoever stayed closed this long has recovered: the next opening is a first one.
+        let recovered = now.saturating_sub(self.since) >= micros(settings.ramp + settings.window);
+        let trips = if recovered { 1 } else { self.trips.saturating_add(1) };
+        // A request can be long on its way: the failures must be there yet, and not have grown so old that others have
+        // taken them out.
+        let failures = self.inside(settings, now).filter(|(_, counts)| counts.failures > 0);
+        let there = failures.map(|(part, counts)| Guard::Above(format!("f{part}"), counts.failures - 1));
+        let guards = [self.is_closed()].into_iter().chain(there).collect();
+        tripped.then(|| self.opening(Guard::All(guards), trips, settings, now))
+    }
+
+    /// Takes a slot, if it is the time for probes and the slot is free.
+    pub(super) fn take_slot(&self, settings: &Settings, lease: Lease, now: u64) -> Change {
+        let due = Guard::Any(vec![
+            Guard::Below("open_until".into(), now.saturating_add(1)),
+            Guard::Above("open_until".into(), furthest(settings.open_max, now)),
+        ]);
+        let free = Guard::Any(vec![
+            Guard::Absent(slot(lease.slot)),
+            Guard::Below(slot(lease.slot), now),
+            Guard::Above(slot(lease.slot), furthest(settings.lease, now)),
+        ]);
+        let probing = Guard::Any(vec![is(State::HalfOpen), Guard::All(vec![is(State::Open), due])]);
+        Change {
+            guard: Guard::All(vec![self.same_generation(), probing, free]),
+            set: vec![("st".into(), State::HalfOpen.word().into()), (slot(lease.slot), Value::Number(lease.token))],
+            add: vec![],
+            remove: vec![],
+        }
+    }
+
+    /// Gives a probe's slot back, with what the probe found.
+    pub(super) fn probed(&self, settings: &Settings, lease: Lease, outcome: Outcome, now: u64) -> Change {
+        let fence = Guard::Is(slot(lease.slot), Value::Number(lease.token));
+        let guard = Guard::All(vec![self.same_generation(), is(State::HalfOpen), fence]);
+        let add = match outcome {
+            Outcome::Failure => return self.opening(guard, self.trips.saturating_add(1), settings, now),
+            Outcome::Success => vec![("wins".into(), 1)],
+            Outcome::Ignored => vec![],
+        };
+        Change { guard, set: vec![], add, remove: vec![slot(lease.slot)] }
+    }
+
+    /// Closes the breaker, if it is half-open and enough probes have succeeded.
+    ///
+    /// Nothing is counted while a breaker is not closed, so the counters that are seen here are all there are, and the
+    /// new generation begins without any.
+    pub(super) fn close(&self, settings: &Settings, now: u64) -> Option<Change> {
+        let closes = self.state == State::HalfOpen && self.wins >= settings.successes;
+        let enough = Guard::Above("wins".into(), settings.successes - 1);
+        closes.then(|| Change {
+            guard: Guard::All(vec![self.same_generation(), is(State::HalfOpen), enough]),
+            set: vec![
+                ("gen".into(), Value::Number(self.generation.saturating_add(1))),
+                ("st".into(), State::Closed.word().into()),
+                ("since".into(), Value::Number(now)),
+            ],
+            add: vec![],
+            remove: self.parts.keys().flat_map(|part| counters(*part)).chain(probing()).collect(),
+        })
+    }
+
+    fn opening(&self, guard: Guard, trips: u64, settings: &Settings, now: u64) -> Change {
+        let doublings = u32::try_from(trips.saturating_sub(1)).unwrap_or(u32::MAX);
+        let open = settings.open.saturating_mul(2_u32.saturating_pow(doublings)).min(settings.open_max);
+        Change {
+            guard,
+            set: vec![
+                ("gen".into(), Value::Number(self.generation.saturating_add(1))),
+                ("st".into(), State::Open.word().into()),
+                ("since".into(), Value::Number(now)),
+                ("open_until".into(), Value::Number(now.saturating_add(micros(open)))),
+                ("trips".into(), Value::Number(trips)),
+            ],
+            add: vec![],
+            remove: probing().collect(),
+        }
+    }
+
+    /// A breaker that never opened has no generation in its item.
+    fn is_closed(&self) -> Guard {
+        match self.generation {
+            0 => Guard::Absent("gen".into()),
+            _ => Guard::All(vec![self.same_generation(), is(State::Closed)]),
+        }
+    }
+
+    fn same_generation(&self) -> Guard {
+        Guard::Is("gen".into(), Value::Number(self.generation))
+    }
+}
+
+fn is(state: State) -> Guard {
+    Guard::Is("st".into(), state.word().into())
+}
+
+fn slot(slot: u64) -> String {
+    format!("p{slot}")
+}
+
+fn counters(part: u64) -> [String; 2] {
+    [format!("f{part}"), format!("k{part}")]
+}
+
+/// What is there only while a breaker is half-open.
+fn probing() -> impl Iterator<Item = String> {
+    (0..MAX_PROBES).map(slot).chain(["wins".to_owned()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::change::{Changed, Item};
+    use super::super::circuit::{Counts, Step};
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000_000_000;
+    const SECOND: u64 = 1_000_000;
+
+    fn settings(text: &str) -> Settings {
+        text.parse().unwrap()
+    }
+
+    fn made(change: &Change, item: &Item) -> Item {
+        match change.apply(item.clone()) {
+            Changed::Made(item) => item,
+            Changed::Refused(item) => panic!("{change:?} was refused by {item:?}"),
+        }
+    }
+
+    fn refused(change: &Change, item: &Item) -> bool {
+        change.apply(item.clone()) == Changed::Refused(item.clone())
+    }
+
+    fn read(item: &Item) -> Circuit {
+        Circuit::read(item).unwrap()
+    }
+
+    /// An item that has just opened.
+    fn opened(settings: &Settings) -> Item {
+        let counted = made(&Circuit::default().count(settings, NOW, settings.failures, &BTreeMap::new()), &Item::new());
+        made(&read(&counted).trip(settings, NOW).unwrap(), &counted)
+    }
+
+    /// The item after one more probe has taken its slot.
+    fn probe(settings: &Settings, item: &Item, now: u64) -> (Item, Lease) {
+        let Step::Probe(ticket, change) = read(item).admit(settings, now, now) else { panic!("no slot is free") };
+        (made(&change, item), ticket.probe.unwrap())
+    }
+
+    #[test]
+    fn it_opens_at_the_threshold_with_enough_calls_and_enough_of_them_failed() {
+        let settings = settings("failures=3; calls=5; ratio=50%");
+        let opens = |failures, successes| {
+            let parts = BTreeMap::from([(part(&settings, NOW), Counts { failures, successes })]);
+            Circuit { parts, ..Circuit::default() }.trip(&settings, NOW).is_some()
+        };
+        assert!(opens(3, 2) && opens(3, 3) && opens(5, 0));
+        assert!(!opens(2, 3), "too few failures");
+        assert!(!opens(3, 1), "too few calls");
+        assert!(!opens(3, 4), "too small a share");
+        assert!(opens(u64::MAX, u64::MAX) && !opens(3, u64::MAX));
+    }
+
+    #[test]
+    fn successes_are_carried_in_the_part_they_fell_in_and_old_counters_go() {
+        let settings = settings("window=10s");
+        let current = part(&settings, NOW);
+        let old = Counts { failures: 1, successes: 1 };
+        let circuit =
+            Circuit { parts: BTreeMap::from([(current - 21, old), (current - 20, old)]), ..Circuit::default() };
+        let successes = BTreeMap::from([(current - 21, 9), (current - 3, 2), (current, 4)]);
+        let change = circuit.count(&settings, NOW, 1, &successes);
+        let name = |letter, part| format!("{letter}{part}");
+        assert_eq!(change.add, [(name("k", current - 3), 2), (name("k", current), 4), (name("f", current), 1)]);
+        assert_eq!(change.remove, counters(current - 21));
+    }
+
+    #[test]
+    fn only_one_of_many_that_saw_the_same_opens_it() {
+        let settings = Settings::default();
+        let counted = made(&Circuit::default().count(&settings, NOW, 5, &BTreeMap::new()), &Item::new());
+        let change = read(&counted).trip(&settings, NOW).unwrap();
+        let opened = made(&change, &counted);
+        assert!(refused(&change, &opened));
+        let circuit = read(&opened);
+        assert_eq!((circuit.generation, circuit.state, circuit.open_until), (1, State::Open, NOW + 5 * SECOND));
+    }
+
+    #[test]
+    fn enough_probes_close_it_and_the_next_generation_counts_from_nothing() {
+        let settings = settings("successes=2");
+        let mut item = opened(&settings);
+        for wins in [1, 2] {
+            assert_eq!(read(&item).close(&settings, NOW), None);
+            let (probing, lease) = probe(&settings, &item, NOW + 5 * SECOND);
+            item = made(&read(&probing).probed(&settings, lease, Outcome::Success, NOW + 6 * SECOND), &probing);
+            assert_eq!(read(&item).wins, wins);
+        }
+        let item = made(&read(&item).close(&settings, NOW + 6 * SECOND).unwrap(), &item);
+        let (generation, since, open_until) = (2, NOW + 6 * SECOND, NOW + 5 * SECOND);
+        let closed = Circuit { generation, since, open_until, trips: 1, ..Circuit::default() };
+        assert_eq!(read(&item), closed);
+    }
+
+    #[test]
+    fn one_failed_probe_opens_it_again_for_longer() {
+        let settings = settings("open=5s; open-max=15s");
+        let mut item = opened(&settings);
+        let mut now = NOW;
+        for (generation, seconds) in [(2, 10), (3, 15), (4, 15)] {
+            now = read(&item).open_until;
+            let (probing, lease) = probe(&settings, &item, now);
+            item = made(&read(&probing).probed(&settings, lease, Outcome::Failure, now), &probing);
+            let circuit = read(&item);
+            assert_eq!((circuit.generation, circuit.state), (generation, State::Open));
+            assert_eq!(circuit.open_until, now + seconds * SECOND);
+            assert!(circuit.slots.is_empty());
+        }
+        let longest = Circuit { trips: u64::MAX, state: State::HalfOpen, ..Circuit::default() };
+        let change = longest.probed(&settings, Lease { slot: 0, token: 1 }, Outcome::Failure, now);
+        assert!(change.set.contains(&("open_until".into(), Value::Number(now + 15 * SECOND))));
+    }
+
+    #[test]
+    fn opening_soon_after_closing_is_for_longer_and_after_a_recovery_is_not() {
+        let settings = settings("ramp=10s; window=20s");
+        let trips = |seconds| {
+            let now = NOW + seconds * SECOND;
+            let parts = BTreeMap::from([(part(&settings, now), Counts { failures: 5, successes: 0 })]);
+            let closed = Circuit { generation: 2, since: NOW, trips: 3, parts, ..Circuit::default() };
+            closed.trip(&settings, now).unwrap().set.into_iter().find(|(name, _)| name == "trips").unwrap().1
+        };
+        assert_eq!(trips(29), Value::Number(4));
+        assert_eq!(trips(30), Value::Number(1));
+    }
+
+    #[test]
+    fn a_probe_that_lost_its_slot_or_its_generation_changes_nothing() {
+        let settings = settings("lease=1s");
+        let (half, late) = probe(&settings, &opened(&settings), NOW + 5 * SECOND);
+        let (half, lease) = probe(&settings, &half, NOW + 7 * SECOND);
+        assert_eq!(late.slot, lease.slot);
+        for outcome in [Outcome::Success, Outcome::Failure, Outcome::Ignored] {
+            assert!(refused(&read(&half).probed(&settings, late, outcome, NOW), &half));
+        }
+        let reopened = made(&read(&half).probed(&settings, lease, Outcome::Failure, NOW + 8 * SECOND), &half);
+        let (again, _) = probe(&settings, &reopened, NOW + 60 * SECOND);
+        assert!(refused(&read(&half).probed(&settings, lease, Outcome::Success, NOW), &again));
+    }
+
+    #[test]
+    fn a_probe_that_was_the_callers_mistake_only_makes_room() {
+        let settings = Settings::default();
+        let (half, lease) = probe(&settings, &opened(&settings), NOW + 5 * SECOND);
+        let after = read(&made(&read(&half).probed(&settings, lease, Outcome::Ignored, NOW), &half));
+        assert_eq!((after.state, after.wins, after.slots.len()), (State::HalfOpen, 0, 0));
+    }
+
+    #[test]
+    fn nothing_is_counted_once_it_is_open() {
+        let settings = Settings::default();
+        let opened = opened(&settings);
+        assert!(refused(&Circuit::default().count(&settings, NOW, 1, &BTreeMap::new()), &opened));
+        assert!(refused(&read(&opened).count(&settings, NOW, 1, &BTreeMap::new()), &opened));
+    }
+}
