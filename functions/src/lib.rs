@@ -15,6 +15,7 @@ pub mod parameters;
 pub mod preconditions;
 pub mod problem;
 pub mod queries;
+pub mod rebuild;
 pub mod request;
 pub mod telemetry;
 #[cfg(test)]
