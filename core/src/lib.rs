@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod dynamodb;
 pub mod event_store;
 pub mod order;
+pub mod payments;
 pub mod publication;
 pub mod rate_limit;
 pub mod read_model;

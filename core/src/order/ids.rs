@@ -149,7 +149,7 @@ text_name!(/// Why, in 1–500 printable characters, not all of them blank.
 
 impl Reason {
     /// One of the service's own reasons. Callers pass a literal that keeps the rule of a reason.
-    pub(super) fn literal(text: &'static str) -> Self {
+    pub(crate) fn literal(text: &'static str) -> Self {
         debug_assert!(text.len() <= 500 && is_printable(text));
         Self(text.to_owned())
     }
