@@ -11,12 +11,16 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_path_to_error::Segment;
 
 use crate::problem::Problem;
 use crate::request::Request;
 
 /// The most bytes that a body may have once it is decoded.
 const MAX_BYTES: usize = 64 * 1024;
+
+/// The most characters of a complaint, or of the path in it.
+const MAX_ECHO: usize = 200;
 
 /// What a complaint about the whole body has as its path.
 const WHOLE: &str = "body";
@@ -80,14 +84,13 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 }
 
 fn complaint(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
-    let detail = error.inner().to_string();
-    if !error.inner().is_data() {
-        return Problem::invalid_field(WHOLE, format!("must be JSON: {detail}"));
+    let told = error.inner().to_string();
+    let detail = if error.inner().is_data() { told } else { format!("must be JSON: {told}") };
+    let mut path = String::new();
+    for segment in error.path().iter().take_while(|segment| !matches!(segment, Segment::Unknown)) {
+        let separator = if path.is_empty() || matches!(segment, Segment::Seq { .. }) { "" } else { "." };
+        path = format!("{path}{separator}{segment}");
     }
-    let mut path = match error.path().to_string() {
-        root if root == "." => String::new(),
-        path => path,
-    };
     // These are found at the object, and told with the field's name in backticks.
     let named = ["missing field `", "unknown field `", "duplicate field `"];
     let field = named.iter().find_map(|told| detail.strip_prefix(told)?.split('`').next());
@@ -95,8 +98,15 @@ fn complaint(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
         let dot = if path.is_empty() { "" } else { "." };
         path = format!("{path}{dot}{field}");
     }
-    let path = if path.is_empty() { WHOLE.to_owned() } else { path };
-    Problem::invalid_field(path, detail.replace("expected i64", "expected a whole number"))
+    let path = if path.is_empty() { WHOLE } else { &path };
+    Problem::invalid_field(shortened(path), shortened(&detail.replace("expected i64", "expected a whole number")))
+}
+
+/// What was sent comes back in complaints, but not at any length.
+fn shortened(text: &str) -> String {
+    let mut chars = text.chars();
+    let beginning: String = chars.by_ref().take(MAX_ECHO).collect();
+    if chars.next().is_some() { beginning + "…" } else { beginning }
 }
 
 /// A `T` that was written as a JSON object. By itself serde takes a list of a struct's fields for the struct.
@@ -185,7 +195,7 @@ mod tests {
             ("nonsense", "body"),
             (r#"{"name": "n", "parts": []} {}"#, "body"),
             (r#"{"name": "n", "parts": [],}"#, "body"),
-            (r#"{"name": NaN, "parts": []}"#, "body"),
+            (r#"{"name": NaN, "parts": []}"#, "name"),
             ("{}", "name"),
             (r#"{"name": "n"}"#, "parts"),
             (r#"{"name": 7, "parts": []}"#, "name"),
@@ -202,6 +212,15 @@ mod tests {
             (r#"{"name": "n", "parts": [{"count": 1, "price": 1, "tax": 2}]}"#, "parts[0].tax"),
         ] {
             assert_eq!(json_refusal(body), (400, json!(path)), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_stays_short_whatever_was_sent() {
+        let long = "ä".repeat(30_000);
+        for body in [format!(r#"{{"{long}": 1}}"#), format!(r#"{{"name": "n", "parts": "{long}"}}"#)] {
+            let answer = parse::<Parcel>(&sent(&body, Some("application/json"), false)).unwrap_err().into_answer("x");
+            assert!(answer.body().len() < 2_000, "{}", answer.body().len());
         }
     }
 

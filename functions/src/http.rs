@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use tracing::Instrument as _;
-use tracing::field::Empty;
 
 use crate::answer::Answer;
 use crate::problem::Problem;
 use crate::request::{Event, Request};
+use crate::telemetry;
 
 /// Takes requests from the Lambda runtime, one after the other, and answers them.
 ///
@@ -33,8 +33,7 @@ pub(crate) async fn respond(
 ) -> Answer {
     let request = Request::new(event, context);
     let correlation_id = &request.correlation_id;
-    // At the level of errors, so that no level of the log takes the ids from a line.
-    let span = tracing::error_span!("request", correlation_id, cold_start, order_id = Empty);
+    let span = telemetry::request(correlation_id, cold_start);
     let answer = async {
         // Boxed, since the compiler gives up on a future as deep as the SDK's within the runtime's.
         let answer = match Box::pin(handle(&request)).await {

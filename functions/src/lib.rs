@@ -3,6 +3,8 @@
 //! A binary in `src/bin` only puts things together. Its handler is here, under [`commands`] or [`queries`].
 
 pub mod answer;
+#[cfg(test)]
+mod bad_input;
 pub mod body;
 pub mod caller;
 pub mod commands;

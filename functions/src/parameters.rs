@@ -11,13 +11,16 @@ use serde::de::value::{self, StrDeserializer};
 
 use crate::problem::Problem;
 use crate::request::Request;
+use crate::telemetry;
 
-/// The order that the path names.
+/// The order that the path names. From here on the request's log lines name it too.
 ///
 /// # Errors
 /// 400 when it is not a UUID.
 pub fn order_id(request: &Request) -> Result<OrderId, Problem> {
-    parse("order_id", request.path_parameter("id").unwrap_or_default())
+    let order_id: OrderId = parse("order_id", request.path_parameter("id").unwrap_or_default())?;
+    telemetry::concerns(order_id);
+    Ok(order_id)
 }
 
 /// The user that the path names.

@@ -2,8 +2,12 @@
 
 use std::env;
 
+use orders_core::order::OrderId;
+use tracing::Span;
+use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
@@ -16,11 +20,29 @@ use tracing_subscriber::{Layer, Registry};
 pub fn init() -> Result<(), lambda_runtime::Error> {
     let json = env::var("AWS_LAMBDA_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
     let level = env::var("AWS_LAMBDA_LOG_LEVEL").unwrap_or_default();
-    let lines = tracing_subscriber::fmt::layer();
-    let lines: Box<dyn Layer<Registry> + Send + Sync> =
-        if json { lines.json().flatten_event(true).with_span_list(false).boxed() } else { lines.boxed() };
-    tracing_subscriber::registry().with(lines.with_filter(targets(&level))).try_init()?;
+    tracing_subscriber::registry().with(lines(json, &level, std::io::stdout)).try_init()?;
     Ok(())
+}
+
+/// What the log lines of one request have in common.
+///
+/// It has the level of errors, so that no level of the log takes the ids from a line.
+pub fn request(correlation_id: &str, cold_start: bool) -> Span {
+    tracing::error_span!("request", correlation_id, cold_start, order_id = Empty)
+}
+
+/// Says which order the request at hand is about.
+pub fn concerns(order_id: OrderId) {
+    Span::current().record("order_id", display(order_id));
+}
+
+fn lines<W>(json: bool, level: &str, writer: W) -> impl Layer<Registry> + use<W>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = if json { lines.json().flatten_event(true).with_span_list(false).boxed() } else { lines.boxed() };
+    lines.with_filter(targets(level))
 }
 
 /// Libraries are heard from warnings up, whatever the level: below that the SDK prints requests and responses.
@@ -36,9 +58,48 @@ fn targets(level: &str) -> Targets {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
     use tracing::Level;
 
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_of_json_has_what_lambda_filters_by_and_the_ids_at_every_level() {
+        for level in ["INFO", "ERROR"] {
+            let written = Written::default();
+            let writer = written.clone();
+            let subscriber = tracing_subscriber::registry().with(lines(true, level, move || writer.clone()));
+            tracing::subscriber::with_default(subscriber, || {
+                let _request = request("c1", true).entered();
+                concerns("c0000000-0000-5000-8000-000000000000".parse().unwrap());
+                tracing::error!(status = 503, "failed");
+            });
+            let line: Value = serde_json::from_slice(&written.0.lock().unwrap()).unwrap();
+            assert_eq!(
+                (&line["level"], &line["message"], &line["status"]),
+                (&"ERROR".into(), &"failed".into(), &503.into())
+            );
+            assert!(line["timestamp"].is_string());
+            let ids = ["correlation_id", "cold_start", "order_id"].map(|id| line["span"][id].to_string());
+            assert_eq!(ids, ["\"c1\"", "true", "\"c0000000-0000-5000-8000-000000000000\""]);
+        }
+    }
 
     #[test]
     fn libraries_are_heard_from_warnings_up_only() {

@@ -12,6 +12,7 @@ use crate::body::{self, Object};
 use crate::caller::{Needs, Scope};
 use crate::problem::Problem;
 use crate::request::Request;
+use crate::telemetry;
 
 /// Nobody creates orders with a customer's token: the request names prices.
 const NEEDS: Needs = Needs { own: None, any: &[Scope::Checkout] };
@@ -45,16 +46,17 @@ pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Pr
     let conditions = Conditions::of(request)?;
     let items = items(&body.items, commands)?;
     let user_id = body.user_id.unwrap_or_else(|| caller.user().clone());
-    let order_id = match &conditions.key {
+    let order_id = OrderId(match &conditions.key {
         Some(key) => key.derive(&["order", caller.user().as_str(), user_id.as_str()]),
         None => Uuid::new_v4(),
-    };
+    });
+    telemetry::concerns(order_id);
     let total = commands.currency.to_json(items.total());
-    let command = CreateOrder { order_id: OrderId(order_id), user_id, items };
-    let new = Loaded::new_stream(StreamId::new(command.order_id.to_string()));
+    let command = CreateOrder { order_id, user_id, items };
+    let new = Loaded::new_stream(StreamId::new(order_id.to_string()));
     let executed = commands.execute(request, &caller, conditions, new, &command).await?;
     let answer = answer(201, &executed, [("total", total.into())])?;
-    Ok(answer.with_header("location", format!("/orders/{}", command.order_id)))
+    Ok(answer.with_header("location", format!("/orders/{order_id}")))
 }
 
 fn items(items: &[Object<ItemBody>], commands: &Commands) -> Result<Items, Problem> {

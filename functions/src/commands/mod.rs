@@ -13,7 +13,6 @@ use orders_core::order::{Currency, Decide, DecisionError, Order};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout_at;
-use tracing::Span;
 
 use crate::answer::Answer;
 use crate::caller::{Caller, Needs};
@@ -114,7 +113,6 @@ impl Commands {
         command: &C,
     ) -> Result<Executed<Order>, Problem> {
         let stream = loaded.stream().id();
-        Span::current().record("order_id", stream.as_str());
         let work = event_store::Request {
             key: idempotency::commit_key(key.as_ref(), stream, caller, command)?,
             metadata: Metadata {

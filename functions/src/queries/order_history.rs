@@ -15,7 +15,7 @@ use crate::request::Request;
 
 const NEEDS: Needs = Needs { own: Some(Scope::Read), any: &[Scope::Fulfil] };
 
-/// Answers a page of its events, oldest first.
+/// Answers a page of its events, oldest first, with the version of the newest of them as entity tag.
 ///
 /// # Errors
 /// 404 for an order that is not there or somebody else's, 400 for a cursor of another order.
@@ -45,7 +45,12 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
     let shown = |(_, version, event, commit)| entry(version, event, commit, &caller, queries);
     let events: Vec<_> = places.by_ref().take(limit).map(shown).collect();
     let next_cursor = places.next().map(|(place, ..)| place.write(&stream));
-    Ok(Answer::json(200, &json!({"events": events, "next_cursor": next_cursor})))
+    let newest = events.last().and_then(|event| event["version"].as_u64());
+    let answer = Answer::json(200, &json!({"events": events, "next_cursor": next_cursor}));
+    Ok(match newest {
+        Some(version) => answer.with_etag(version),
+        None => answer,
+    })
 }
 
 /// The commits from a place on. A cursor that was made up may name a place within a commit, which the store takes for a
@@ -157,7 +162,9 @@ mod tests {
     async fn the_trail_has_every_event_in_order_with_amounts_as_decimals() {
         let shop = Shop::open().await;
         let order_id = cancelled_order(&shop).await;
-        let trail = body(&history(&shop, "fulfilment", "orders:fulfil", &order_id, "").await);
+        let answer = history(&shop, "fulfilment", "orders:fulfil", &order_id, "").await;
+        assert_eq!(answer.header("etag"), Some("\"4\""));
+        let trail = body(&answer);
         let events = trail["events"].as_array().unwrap();
         let types: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
         assert_eq!(types, TRAIL);
