@@ -18,10 +18,11 @@ async fn main() -> Result<(), Error> {
 
 async fn obey(instance: &str, event: LambdaEvent<Value>) -> Result<Value, Error> {
     let (event, context) = event.into_parts();
-    // An HTTP request says it in its body.
-    let order = match event.get("body").and_then(Value::as_str) {
-        Some(body) => serde_json::from_str(body).unwrap_or_default(),
-        None => event.clone(),
+    // An HTTP request says it in its body, an event of a bus in its detail.
+    let order = match (event.get("body").and_then(Value::as_str), event.get("detail")) {
+        (Some(body), _) => serde_json::from_str(body).unwrap_or_default(),
+        (None, Some(detail)) => detail.clone(),
+        (None, None) => event.clone(),
     };
     if let Some(line) = order.get("print").and_then(Value::as_str) {
         println!("{line}");

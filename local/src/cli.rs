@@ -44,6 +44,8 @@ pub enum Command {
         #[arg(short, long, value_name = "FILE")]
         event: PathBuf,
     },
+    /// Show the events on the bus of the stack that runs on --port, and what became of them, as they come
+    Events,
     /// Drive an order from creation to delivery, and show each request, what it stored and the row that followed
     Demo,
 }

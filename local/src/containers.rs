@@ -60,6 +60,7 @@ pub struct Containers {
     places: Semaphore,
     most: u32,
     stopping: watch::Sender<bool>,
+    crashes: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -125,6 +126,7 @@ impl Containers {
             places: Semaphore::new(most.max(1) as usize),
             most: most.max(1),
             stopping: watch::Sender::new(false),
+            crashes: watch::Sender::new(0),
         })
     }
 
@@ -140,6 +142,12 @@ impl Containers {
             self.logs.line(&self.name, &error.to_string());
         }
         result
+    }
+
+    /// Kills every process of the function, as when its host is lost; the function goes on with new ones.
+    pub fn crash(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.crashes.send_modify(|crashes| *crashes += 1);
     }
 
     /// Ends every process, also those that are at work, and waits until they are gone.
@@ -167,8 +175,10 @@ impl Containers {
             Some(container) => container,
             None => self.launch().await?,
         };
+        let mut crashes = self.crashes.subscribe();
         let outcome = tokio::select! {
             outcome = container.serve(self, payload) => outcome,
+            _ = crashes.changed() => Err(Failure::Exited(None)),
             _ = stopping.wait_for(|stopping| *stopping) => Err(Failure::Stopping),
         };
         match outcome {

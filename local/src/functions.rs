@@ -1,13 +1,18 @@
-//! The tables and the functions of a template, without routes and streams.
+//! The tables, the functions and the event bus of a template, without routes, streams and schedules.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use tokio::net::TcpListener;
 
+use crate::asynchronous::{Asynchronous, Background};
+use crate::bus::{Bus, Endpoint, Journal, Target};
 use crate::containers::{Containers, InvokeError};
 use crate::database::{self, Database};
 use crate::options::{StackError, StackOptions};
+use crate::queues::Queues;
+use crate::schedules::Schedules;
 use crate::tables;
 use crate::template::Template;
 
@@ -18,6 +23,10 @@ pub struct Functions {
     dynamodb: String,
     containers: BTreeMap<String, Arc<Containers>>,
     streams: BTreeMap<String, String>,
+    background: Background,
+    bus: Bus,
+    bus_url: String,
+    _bus_endpoint: Endpoint,
     database: Option<Database>,
 }
 
@@ -39,8 +48,39 @@ impl Functions {
             }
         };
         let streams = tables::create_all(&database::client(&dynamodb), &template.tables).await?;
-        let containers = containers(&template, options, &dynamodb);
-        Ok(Self { template, dynamodb, containers, streams, database })
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StackError::Bus)?;
+        let bus_url = format!("http://{}", listener.local_addr().map_err(StackError::Bus)?);
+        let containers = containers(&template, options, &[("DYNAMODB", &dynamodb), ("EVENTBRIDGE", &bus_url)]);
+
+        let queues = Queues::new(template.queues.iter().cloned(), options.data.as_deref());
+        let background = Background::new(Journal::default(), queues, options.retry_wait);
+        let targets = template.functions.iter().filter_map(|function| {
+            let containers = containers.get(&function.logical_id)?.clone();
+            let target = Asynchronous::new(function, containers, background.clone());
+            Some(function.rules.iter().map(move |rule| Target::new(rule, target.clone())))
+        });
+        let bus = Bus::new(&template.buses, targets.flatten().collect(), background.clone());
+        let _bus_endpoint = bus.serve(listener);
+        Ok(Self { template, dynamodb, containers, streams, background, bus, bus_url, _bus_endpoint, database })
+    }
+
+    /// Starts to call functions by the clock.
+    pub(crate) fn keep_time(&self) -> Schedules {
+        let timed = self.template.functions.iter().filter_map(|function| {
+            let containers = self.containers.get(&function.logical_id)?.clone();
+            Some((function, Asynchronous::new(function, containers, self.background.clone())))
+        });
+        Schedules::start(&timed.collect::<Vec<_>>(), &self.background)
+    }
+
+    /// The event buses.
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Address of the event buses, for AWS SDKs.
+    pub fn bus_url(&self) -> &str {
+        &self.bus_url
     }
 
     /// What runs.
@@ -58,6 +98,11 @@ impl Functions {
         self.containers.get(logical_id)
     }
 
+    /// The containers of a function, by logical id or binary.
+    pub fn find(&self, function: &str) -> Option<&Arc<Containers>> {
+        self.template.function(function).and_then(|known| self.containers.get(&known.logical_id))
+    }
+
     /// ARN of the stream of the table of that logical id.
     pub(crate) fn stream(&self, table: &str) -> Option<&str> {
         self.streams.get(table).map(String::as_str)
@@ -68,8 +113,7 @@ impl Functions {
     /// # Errors
     /// The outer one when there is no such function, the inner one when it fails.
     pub async fn invoke(&self, function: &str, event: Bytes) -> Result<Result<Bytes, InvokeError>, StackError> {
-        let found = self.template.function(function).and_then(|known| self.containers.get(&known.logical_id));
-        let Some(containers) = found else {
+        let Some(containers) = self.find(function) else {
             let names: Vec<_> = self.template.functions.iter().map(|known| known.binary.as_str()).collect();
             return Err(StackError::NoFunction(function.to_owned(), names.join(", ")));
         };
@@ -78,6 +122,7 @@ impl Functions {
 
     /// Ends every process and closes the database.
     pub async fn stop(self) {
+        self.background.stop();
         for containers in self.containers.values() {
             containers.stop().await;
         }
@@ -86,9 +131,15 @@ impl Functions {
     }
 }
 
-fn containers(template: &Template, options: &StackOptions, dynamodb: &str) -> BTreeMap<String, Arc<Containers>> {
+fn containers(
+    template: &Template,
+    options: &StackOptions,
+    services: &[(&str, &str)],
+) -> BTreeMap<String, Arc<Containers>> {
     let containers = template.functions.iter().map(|function| {
-        let mut environment = BTreeMap::from([("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamodb.to_owned())]);
+        let endpoints =
+            services.iter().map(|(service, url)| (format!("AWS_ENDPOINT_URL_{service}"), (*url).to_owned()));
+        let mut environment: BTreeMap<_, _> = endpoints.collect();
         environment.extend(options.environment.clone());
         for name in [&function.logical_id, &function.binary] {
             environment.extend(options.function_environment.get(name).cloned().unwrap_or_default());

@@ -1,6 +1,8 @@
 //! The local stack: runs what `template.yaml` says on this machine, with the real function binaries.
 
+mod asynchronous;
 pub mod binaries;
+pub mod bus;
 pub mod containers;
 pub mod database;
 mod dev;
@@ -9,7 +11,10 @@ pub mod gateway;
 pub mod logs;
 pub mod options;
 pub mod patterns;
+pub mod queues;
 mod runtime_api;
+pub mod schedule_expression;
+mod schedules;
 pub mod stack;
 mod streams;
 pub mod tables;

@@ -6,13 +6,14 @@ mod invoke;
 mod welcome;
 
 use std::error::Error;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Parser;
 use orders_local::binaries;
+use orders_local::bus::tail::{TailError, follow};
 use orders_local::logs::Logs;
 use orders_local::options::StackOptions;
 use orders_local::stack::Stack;
@@ -37,6 +38,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
+    if matches!(cli.command, Some(Command::Events)) {
+        return watch(cli.port).await;
+    }
     let binaries = match cli.binaries {
         Some(directory) => directory,
         None => tokio::select! {
@@ -50,7 +54,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     options.dynamodb = cli.dynamodb;
     options.template = cli.template.unwrap_or(options.template);
     match cli.command {
-        None => serve(options).await,
+        None | Some(Command::Events) => serve(options).await,
         Some(Command::Invoke { function, event }) => tokio::select! {
             code = invoke::run(options, &function, &event) => code,
             () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
@@ -72,6 +76,18 @@ async fn serve(options: StackOptions) -> Result<ExitCode, Box<dyn Error>> {
     eprintln!("stopping");
     stack.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Follows the bus until Ctrl-C, or until whoever reads has seen enough.
+async fn watch(port: u16) -> Result<ExitCode, Box<dyn Error>> {
+    let url = format!("http://127.0.0.1:{port}");
+    tokio::select! {
+        followed = follow(&url, std::io::stdout()) => match followed {
+            Err(TailError::Output(closed)) if closed.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            followed => Ok(followed.map(|()| ExitCode::SUCCESS)?),
+        },
+        () = interrupted() => Ok(ExitCode::SUCCESS),
+    }
 }
 
 async fn show(mut options: StackOptions) -> Result<ExitCode, Box<dyn Error>> {

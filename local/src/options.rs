@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::database::{DatabaseError, Storage};
 use crate::logs::Logs;
@@ -21,8 +22,8 @@ pub struct StackOptions {
     pub port: u16,
     /// The address of the DynamoDB to use; without it there is an embedded one.
     pub dynamodb: Option<String>,
-    /// Where everything that outlives the stack is: the embedded database, how far stream readers are, batches that
-    /// failed. Without it nothing does.
+    /// Where everything that outlives the stack is: the embedded database, how far stream readers are, batches and
+    /// events that failed. Without it nothing does.
     pub data: Option<PathBuf>,
     /// The directory of the function binaries; [`crate::binaries::build`] makes and names it.
     pub binaries: PathBuf,
@@ -32,6 +33,8 @@ pub struct StackOptions {
     pub function_environment: BTreeMap<String, BTreeMap<String, String>>,
     /// The most processes of one function.
     pub containers: u32,
+    /// How long a call that nobody waits for, and that failed, waits for its second attempt. On AWS it is a minute.
+    pub retry_wait: Duration,
     /// Where the functions' lines go.
     pub logs: Logs,
 }
@@ -49,6 +52,7 @@ impl StackOptions {
             environment: BTreeMap::new(),
             function_environment: BTreeMap::new(),
             containers: 10,
+            retry_wait: Duration::from_secs(1),
             logs: Logs::stderr(),
         }
     }
@@ -90,6 +94,9 @@ pub enum StackError {
         /// Why.
         source: std::io::Error,
     },
+    /// The event bus has no port.
+    #[error("the event bus cannot listen: {0}")]
+    Bus(#[source] std::io::Error),
     /// There is no such function.
     #[error("the template has no function {0}; it has {1}")]
     NoFunction(String, String),

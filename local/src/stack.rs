@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 use axum::body::Bytes;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::containers::InvokeError;
+use crate::bus::{self, Bus};
+use crate::containers::{Containers, InvokeError};
 use crate::database;
 use crate::dev;
 use crate::functions::Functions;
@@ -61,8 +63,10 @@ impl Stack {
             routes.filter_map(move |route| Some(Target { route: route.clone(), containers: containers?.clone() }))
         });
         let api = Api { targets: targets.collect(), settings: template.api.clone(), issuer: issuer.clone() };
-        let description = describe(&url, functions.dynamodb(), template, &tokens);
-        let gateway = Gateway::start(listener, api, dev::router(description, tokens.clone()));
+        let description = describe(&url, &functions, &tokens);
+        let dev = dev::router(description, tokens.clone());
+        let dev = dev.merge(bus::router(functions.bus().clone(), functions.keep_time()));
+        let gateway = Gateway::start(listener, api, dev);
         Ok(Self { url, issuer, audience, tokens, functions, streams, failures, gateway })
     }
 
@@ -79,6 +83,21 @@ impl Stack {
     /// A client of the DynamoDB.
     pub fn client(&self) -> Client {
         database::client(self.dynamodb())
+    }
+
+    /// The event buses.
+    pub fn bus(&self) -> &Bus {
+        self.functions.bus()
+    }
+
+    /// Address of the event buses, for AWS SDKs.
+    pub fn bus_url(&self) -> &str {
+        self.functions.bus_url()
+    }
+
+    /// The processes of a function, by logical id or binary.
+    pub fn containers(&self, function: &str) -> Option<&Arc<Containers>> {
+        self.functions.find(function)
     }
 
     /// What runs.
@@ -162,7 +181,8 @@ fn scope_names(template: &Template, scopes: &[&str]) -> Vec<String> {
 }
 
 /// What `GET /dev/stack` answers.
-fn describe(url: &str, dynamodb: &str, template: &Template, tokens: &BTreeMap<&'static str, String>) -> Value {
+fn describe(url: &str, functions: &Functions, tokens: &BTreeMap<&'static str, String>) -> Value {
+    let template = functions.template();
     let routes: Vec<Value> = template
         .functions
         .iter()
@@ -173,7 +193,10 @@ fn describe(url: &str, dynamodb: &str, template: &Template, tokens: &BTreeMap<&'
         .collect();
     json!({
         "url": url,
-        "dynamodb": dynamodb,
+        "dynamodb": functions.dynamodb(),
+        "eventbridge": functions.bus_url(),
+        "event_buses": template.buses,
+        "queues": template.queues,
         "functions": template.functions.iter().map(|function| &function.binary).collect::<Vec<_>>(),
         "routes": routes,
         "tables": template.tables.iter().map(|table| (&table.logical_id, &table.name)).collect::<BTreeMap<_, _>>(),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{HttpApi, Rule, Schedule, StreamMapping, Table, TemplateError, loose};
+use super::asynchronous::{AsyncPolicy, DeadLetterQueue, EventInvokeConfig};
+use super::{ACCOUNT, HttpApi, REGION, Rule, Schedule, StreamMapping, Table, TemplateError, loose};
 
 /// A Lambda function.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Function {
     pub rules: Vec<Rule>,
     /// Times that call it.
     pub schedules: Vec<Schedule>,
+    /// What becomes of calls that nobody waits for and that fail.
+    pub asynchronous: AsyncPolicy,
 }
 
 /// A route of the HTTP API.
@@ -47,7 +50,16 @@ pub struct Route {
 }
 
 /// The properties that [`Function::read`] reads.
-pub(super) const PROPERTIES: &[&str] = &["Description", "Environment", "Timeout", "MemorySize", "Runtime", "Events"];
+pub(super) const PROPERTIES: &[&str] = &[
+    "Description",
+    "Environment",
+    "Timeout",
+    "MemorySize",
+    "Runtime",
+    "Events",
+    "EventInvokeConfig",
+    "DeadLetterQueue",
+];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -62,6 +74,9 @@ struct Properties {
     runtime: Option<String>,
     #[serde(default)]
     events: Map<String, Value>,
+    #[serde(default)]
+    event_invoke_config: EventInvokeConfig,
+    dead_letter_queue: Option<DeadLetterQueue>,
 }
 
 fn three() -> u64 {
@@ -137,11 +152,17 @@ impl Function {
             streams: Vec::new(),
             rules: Vec::new(),
             schedules: Vec::new(),
+            asynchronous: AsyncPolicy::read(properties.event_invoke_config, properties.dead_letter_queue)?,
         };
         for (name, event) in properties.events {
             function.add_event(&name, event, api, tables).map_err(|error| error.within(format!("Events.{name}")))?;
         }
         Ok(function)
+    }
+
+    /// Its ARN.
+    pub fn arn(&self) -> String {
+        format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", self.logical_id)
     }
 
     fn add_event(

@@ -3,10 +3,12 @@
 //! Only the parts that the local stack runs are worked out; whatever would run code or route requests and is not
 //! understood is an error that names it, so that nothing of the template is left out in silence.
 
+mod asynchronous;
 mod functions;
 mod http_api;
 mod intrinsics;
 mod loose;
+mod rules;
 mod sources;
 mod tables;
 
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+pub use asynchronous::AsyncPolicy;
 pub use functions::{Function, Route};
 pub use http_api::{Cors, HttpApi, JwtAuthorizer, JwtConfiguration};
 pub use intrinsics::{ACCOUNT, REGION};
@@ -102,6 +105,10 @@ pub struct Template {
     pub tables: Vec<Table>,
     /// The HTTP API that the functions' routes belong to.
     pub api: HttpApi,
+    /// Names of the event buses, without the default bus.
+    pub buses: Vec<String>,
+    /// Names of the queues.
+    pub queues: Vec<String>,
 }
 
 impl Template {
@@ -148,9 +155,12 @@ impl Template {
             functions: Vec::new(),
             tables: Vec::new(),
             api: HttpApi::default(),
+            buses: Vec::new(),
+            queues: Vec::new(),
         };
         let mut apis = 0;
         let mut found = Vec::new();
+        let (mut rules, mut schedules) = (Vec::new(), Vec::new());
         for (id, resource) in resources {
             let kind = resource.get("Type").and_then(Value::as_str).unwrap_or_default();
             let read = |global: &str, names: &[&str]| {
@@ -170,6 +180,10 @@ impl Template {
                     let api = HttpApi::read(read("HttpApi", http_api::PROPERTIES)?);
                     template.api = api.map_err(|error| error.within(id))?;
                 }
+                "AWS::Events::EventBus" => template.buses.push(scope.resources[id].name.clone()),
+                "AWS::SQS::Queue" => template.queues.push(scope.resources[id].name.clone()),
+                "AWS::Events::Rule" => rules.push((id, read("", rules::RULE)?)),
+                "AWS::Scheduler::Schedule" => schedules.push((id, read("", rules::SCHEDULE)?)),
                 "AWS::Serverless::StateMachine" | "AWS::Serverless::LayerVersion" => {}
                 other if would_run(other) => {
                     return Err(TemplateError::UnknownIntrinsic(format!("resources of type {other}")).within(id));
@@ -187,6 +201,13 @@ impl Template {
             let function = Function::read(id, resource, properties, &template.api, &template.tables);
             template.functions.push(function.map_err(|error| error.within(id))?);
         }
+        for (id, properties) in rules {
+            rules::add_rule(id, properties, &mut template.functions).map_err(|error| error.within(id))?;
+        }
+        for (id, properties) in schedules {
+            rules::add_schedule(id, properties, &mut template.functions).map_err(|error| error.within(id))?;
+        }
+        rules::check(&template)?;
         Ok(template)
     }
 
@@ -203,16 +224,8 @@ impl Template {
 
 /// Types that run code or route to it, so that passing over one would be a silent hole in the local stack.
 fn would_run(kind: &str) -> bool {
-    ["AWS::Serverless::", "AWS::ApiGateway", "AWS::Pipes::", "AWS::Scheduler::"]
-        .iter()
-        .any(|start| kind.starts_with(start))
-        || [
-            "AWS::Lambda::Function",
-            "AWS::Lambda::EventSourceMapping",
-            "AWS::Events::Rule",
-            "AWS::DynamoDB::GlobalTable",
-        ]
-        .contains(&kind)
+    ["AWS::Serverless::", "AWS::ApiGateway", "AWS::Pipes::"].iter().any(|start| kind.starts_with(start))
+        || ["AWS::Lambda::Function", "AWS::Lambda::EventSourceMapping", "AWS::DynamoDB::GlobalTable"].contains(&kind)
 }
 
 fn logical_ids(document: &yaml_serde::Value) -> Vec<String> {

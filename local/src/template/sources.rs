@@ -1,12 +1,16 @@
 //! What calls a function without a client that waits: streams, rules on a bus, the clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::asynchronous::require_queue;
 use super::{Table, TemplateError, loose};
 use crate::patterns::Pattern;
+use crate::schedule_expression::ScheduleExpression;
 
 /// A function's reading of a table's stream.
 #[derive(Clone, Debug)]
@@ -56,8 +60,8 @@ pub struct Rule {
     pub pattern: Pattern,
     /// The bus; `None` is the default bus.
     pub bus: Option<String>,
-    /// The JSON that is sent in place of the event.
-    pub input: Option<String>,
+    /// What is sent in place of the event.
+    pub input: Option<Arc<RawValue>>,
     /// What happens when the function cannot be called.
     pub failure: FailurePolicy,
 }
@@ -67,10 +71,10 @@ pub struct Rule {
 pub struct Schedule {
     /// Name of the event in the template.
     pub name: String,
-    /// `rate(…)` or `cron(…)`.
-    pub expression: String,
-    /// The JSON that is sent.
-    pub input: Option<String>,
+    /// When.
+    pub expression: ScheduleExpression,
+    /// What is sent in place of the event of the clock.
+    pub input: Option<Arc<RawValue>>,
     /// What happens when the function cannot be called.
     pub failure: FailurePolicy,
 }
@@ -82,7 +86,7 @@ pub struct FailurePolicy {
     pub max_retries: Option<u32>,
     /// For how long.
     pub max_age: Option<Duration>,
-    /// ARN or logical id of the queue for what failed.
+    /// ARN of the queue for what failed.
     pub dead_letter: Option<String>,
 }
 
@@ -177,14 +181,14 @@ struct ScheduleProperties {
 
 #[derive(PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-enum State {
+pub(super) enum State {
     Enabled,
     Disabled,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
-struct RetryPolicy {
+pub(super) struct RetryPolicy {
     #[serde(deserialize_with = "loose::option")]
     maximum_retry_attempts: Option<u32>,
     #[serde(deserialize_with = "loose::option")]
@@ -193,8 +197,7 @@ struct RetryPolicy {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct DeadLetter {
-    #[serde(alias = "QueueLogicalId")]
+pub(super) struct DeadLetter {
     arn: Option<String>,
     #[serde(rename = "Type")]
     _kind: Option<String>,
@@ -253,12 +256,14 @@ impl Rule {
     pub(super) fn read(name: &str, properties: Value) -> Result<Option<Self>, TemplateError> {
         let properties: RuleProperties = serde_json::from_value(properties).map_err(TemplateError::invalid)?;
         let pattern = Pattern::parse(&properties.pattern).map_err(TemplateError::invalid)?;
+        let failure = FailurePolicy::read(properties.retry_policy, properties.dead_letter_config)?;
+        let input = read_input(properties.input)?;
         Ok((properties.state != Some(State::Disabled)).then(|| Self {
             name: name.to_owned(),
             pattern,
             bus: properties.event_bus_name,
-            input: properties.input,
-            failure: FailurePolicy::new(properties.retry_policy, properties.dead_letter_config),
+            input,
+            failure,
         }))
     }
 }
@@ -268,22 +273,30 @@ impl Schedule {
     pub(super) fn read(name: &str, properties: Value) -> Result<Option<Self>, TemplateError> {
         let properties: ScheduleProperties = serde_json::from_value(properties).map_err(TemplateError::invalid)?;
         let off = properties.enabled == Some(false) || properties.state == Some(State::Disabled);
-        Ok((!off).then(|| Self {
-            name: name.to_owned(),
-            expression: properties.schedule,
-            input: properties.input,
-            failure: FailurePolicy::new(properties.retry_policy, properties.dead_letter_config),
-        }))
+        let expression = properties.schedule.parse().map_err(TemplateError::invalid)?;
+        let failure = FailurePolicy::read(properties.retry_policy, properties.dead_letter_config)?;
+        let input = read_input(properties.input)?;
+        Ok((!off).then(|| Self { name: name.to_owned(), expression, input, failure }))
     }
 }
 
+pub(super) fn read_input(text: Option<String>) -> Result<Option<Arc<RawValue>>, TemplateError> {
+    let json = |text: String| {
+        let error = |error| TemplateError::Invalid(format!("the input {text} is not JSON: {error}"));
+        RawValue::from_string(text.clone()).map(Into::into).map_err(error)
+    };
+    text.map(json).transpose()
+}
+
 impl FailurePolicy {
-    fn new(retries: RetryPolicy, dead_letter: Option<DeadLetter>) -> Self {
-        Self {
+    pub(super) fn read(retries: RetryPolicy, dead_letter: Option<DeadLetter>) -> Result<Self, TemplateError> {
+        let dead_letter = dead_letter.and_then(|queue| queue.arn);
+        dead_letter.as_deref().map_or(Ok(()), require_queue)?;
+        Ok(Self {
             max_retries: retries.maximum_retry_attempts,
             max_age: retries.maximum_event_age_in_seconds.map(Duration::from_secs),
-            dead_letter: dead_letter.and_then(|queue| queue.arn),
-        }
+            dead_letter,
+        })
     }
 }
 
@@ -323,12 +336,17 @@ mod tests {
     #[test]
     fn rules_and_schedules_say_what_happens_on_failure_and_may_be_off() {
         let rule = json!({"Pattern": {"source": ["payments"]}, "EventBusName": "bus",
-            "RetryPolicy": {"MaximumRetryAttempts": "5"}, "DeadLetterConfig": {"Arn": "arn:q"}});
+            "RetryPolicy": {"MaximumRetryAttempts": "5"}, "DeadLetterConfig": {"Arn": "arn:aws:sqs:r:0:q"}});
         let rule = Rule::read("R", rule).unwrap().unwrap();
         assert_eq!(rule.bus.as_deref(), Some("bus"));
-        assert_eq!((rule.failure.max_retries, rule.failure.dead_letter.as_deref()), (Some(5), Some("arn:q")));
+        assert_eq!(
+            (rule.failure.max_retries, rule.failure.dead_letter.as_deref()),
+            (Some(5), Some("arn:aws:sqs:r:0:q"))
+        );
         let schedule = json!({"ScheduleExpression": "rate(1 minute)", "State": "ENABLED"});
-        assert_eq!(Schedule::read("S", schedule).unwrap().unwrap().expression, "rate(1 minute)");
+        assert_eq!(Schedule::read("S", schedule).unwrap().unwrap().expression, "rate(1 minute)".parse().unwrap());
         assert!(Schedule::read("S", json!({"Schedule": "rate(1 minute)", "Enabled": "false"})).unwrap().is_none());
+        let error = Schedule::read("S", json!({"Schedule": "rate(1 minute)", "Input": "{"})).unwrap_err().to_string();
+        assert!(error.contains("input"), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use crate::support::{Log, examples, until};
 use axum::body::Bytes;
 use orders_local::containers::{Containers, InvokeError};
 use orders_local::logs::Logs;
-use orders_local::template::Function;
+use orders_local::template::{AsyncPolicy, Function};
 use serde_json::{Value, json};
 
 fn function(timeout: Duration) -> Function {
@@ -25,6 +25,7 @@ fn function(timeout: Duration) -> Function {
         streams: Vec::new(),
         rules: Vec::new(),
         schedules: Vec::new(),
+        asynchronous: AsyncPolicy::default(),
     }
 }
 

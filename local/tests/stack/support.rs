@@ -61,6 +61,10 @@ pub struct Running {
 }
 
 impl Running {
+    pub fn new(stack: Stack, log: Log) -> Self {
+        Self { stack, log }
+    }
+
     pub fn log(&self) -> String {
         self.log.text()
     }
@@ -87,7 +91,7 @@ pub async fn start(extra: &[(&str, &str, &str)]) -> Running {
         let environment: &mut BTreeMap<_, _> = options.function_environment.entry((*function).to_owned()).or_default();
         environment.insert((*name).to_owned(), (*value).to_owned());
     }
-    Running { stack: Stack::start(options).await.unwrap(), log }
+    Running::new(Stack::start(options).await.unwrap(), log)
 }
 
 /// Waits for the condition, at most ten seconds.

@@ -1,0 +1,132 @@
+//! Faults of the bus, by a plan: for trying out what happens when it is not well.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What may happen to a request to the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Status 500; nothing is done.
+    Fail,
+    /// Every entry of the request whose place is a multiple of this, from the first on, is answered with
+    /// `ThrottlingException` and not taken; the status is 200.
+    FailEntries(usize),
+    /// It is done, and the connection closes without an answer.
+    LoseAnswer,
+    /// It is not done, and no answer ever comes.
+    Hang,
+    /// It is done, and the answer never comes.
+    HangAfter,
+}
+
+/// A request, when it arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// `PutEvents` or `DescribeEventBus`.
+    pub operation: String,
+    /// How many requests of that operation there were before.
+    pub before: usize,
+}
+
+/// How well the bus is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// All is well.
+    Ok,
+    /// Every other entry is refused inside an answer that is otherwise a success.
+    Partial,
+    /// Every request fails.
+    Down,
+    /// It takes events and cannot reach the functions.
+    Deaf,
+}
+
+type Plan = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
+
+struct State {
+    plan: Plan,
+    deaf: bool,
+    counts: std::collections::BTreeMap<String, usize>,
+}
+
+/// The faults to come. Clones are the same ones.
+#[derive(Clone)]
+pub struct Faults(Arc<Mutex<State>>);
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Faults")
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        let counts = std::collections::BTreeMap::new();
+        Self(Arc::new(Mutex::new(State { plan: Box::new(|_| None), deaf: false, counts })))
+    }
+}
+
+impl Faults {
+    /// From now on, `plan` says what happens to each request.
+    pub fn plan(&self, plan: impl FnMut(&Call) -> Option<Fault> + Send + 'static) {
+        self.state(|state| state.plan = Box::new(plan));
+    }
+
+    /// From now on, the bus is that well.
+    pub fn mode(&self, mode: Mode) {
+        let fault = match mode {
+            Mode::Ok | Mode::Deaf => None,
+            Mode::Partial => Some(Fault::FailEntries(2)),
+            Mode::Down => Some(Fault::Fail),
+        };
+        self.plan(move |call| fault.filter(|_| call.operation == "PutEvents" || mode == Mode::Down));
+        self.state(|state| state.deaf = mode == Mode::Deaf);
+    }
+
+    pub(super) fn next(&self, operation: &str) -> Option<Fault> {
+        self.state(|state| {
+            let count = state.counts.entry(operation.to_owned()).or_default();
+            let call = Call { operation: operation.to_owned(), before: *count };
+            *count += 1;
+            (state.plan)(&call)
+        })
+    }
+
+    /// Whether functions cannot be reached.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.state(|state| state.deaf)
+    }
+
+    fn state<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_sees_how_many_requests_came_before() {
+        let faults = Faults::default();
+        faults.plan(|call| (call.before == 1).then_some(Fault::Hang));
+        let next = || faults.next("PutEvents");
+        assert_eq!([next(), next(), next()], [None, Some(Fault::Hang), None]);
+        assert_eq!(faults.next("DescribeEventBus"), None);
+    }
+
+    #[test]
+    fn a_mode_is_a_plan_until_the_next_one() {
+        let faults = Faults::default();
+        faults.mode(Mode::Down);
+        assert_eq!(faults.next("DescribeEventBus"), Some(Fault::Fail));
+        faults.mode(Mode::Partial);
+        assert_eq!(faults.next("PutEvents"), Some(Fault::FailEntries(2)));
+        assert_eq!(faults.next("DescribeEventBus"), None);
+        faults.mode(Mode::Deaf);
+        assert!(faults.is_deaf());
+        faults.mode(Mode::Ok);
+        assert!(!faults.is_deaf());
+    }
+}

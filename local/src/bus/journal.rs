@@ -1,0 +1,212 @@
+//! What happened on the bus lately, for those who look.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+/// Most entries that are kept.
+const MOST_ENTRIES: usize = 10_000;
+/// Most bytes of events that are kept.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// Its number; the first is 1.
+    pub sequence: u64,
+    /// When.
+    #[serde(serialize_with = "millis")]
+    pub at: DateTime<Utc>,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+fn millis<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+/// What can happen.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum What {
+    /// The bus took an event.
+    Event {
+        /// Its bus.
+        bus: String,
+        /// The event as targets get it.
+        event: Arc<RawValue>,
+        /// The functions that it goes to.
+        targets: Vec<String>,
+    },
+    /// The bus refused an entry.
+    Refused {
+        /// Its source, if it has one.
+        source: Option<String>,
+        /// Its detail type, if it has one.
+        detail_type: Option<String>,
+        /// The error code.
+        code: String,
+        /// Why.
+        message: String,
+    },
+    /// A function was called, or could not be called.
+    Delivery(Delivery),
+}
+
+/// What came of giving an event to a function.
+#[derive(Clone, Debug, Serialize)]
+pub struct Delivery {
+    /// Id of the event.
+    pub event_id: String,
+    /// Name of the rule or schedule.
+    pub rule: String,
+    /// The function's binary.
+    pub function: String,
+    /// How it went.
+    pub outcome: Outcome,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// Why it went so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How a delivery went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The function did its work.
+    Done,
+    /// It will be tried again.
+    Failed,
+    /// It will not be tried again; the event lies in that queue.
+    InQueue(String),
+    /// It will not be tried again, and there is no queue for it.
+    Lost,
+}
+
+/// The latest entries. Clones are the same journal.
+#[derive(Clone, Debug)]
+pub struct Journal(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kept: Mutex<Kept>,
+    newest: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    next: u64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self(Arc::new(Inner { kept: Mutex::default(), newest: watch::Sender::new(0) }))
+    }
+}
+
+impl What {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event { event, .. } => event.get().len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Journal {
+    pub(crate) fn write(&self, what: What) {
+        let mut kept = self.lock();
+        kept.next += 1;
+        kept.bytes += what.bytes();
+        let entry = Entry { sequence: kept.next, at: Utc::now(), what };
+        kept.entries.push_back(entry);
+        while (kept.entries.len() > MOST_ENTRIES || kept.bytes > MOST_BYTES)
+            && let Some(oldest) = kept.entries.pop_front()
+        {
+            kept.bytes -= oldest.what.bytes();
+        }
+        self.0.newest.send_replace(kept.next);
+    }
+
+    /// Entries with a number above `after`, oldest first.
+    pub fn since(&self, after: u64) -> Vec<Entry> {
+        let kept = self.lock();
+        let from = kept.entries.partition_point(|entry| entry.sequence <= after);
+        kept.entries.range(from..).cloned().collect()
+    }
+
+    /// Returns when there is an entry with a number above `after`.
+    pub async fn past(&self, after: u64) {
+        // It cannot fail: the sender lives as long as the journal.
+        drop(self.0.newest.subscribe().wait_for(|newest| *newest > after).await);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn refused() -> What {
+        What::Refused { source: None, detail_type: None, code: "c".into(), message: "m".into() }
+    }
+
+    #[tokio::test]
+    async fn entries_are_numbered_and_can_be_waited_for() {
+        let journal = Journal::default();
+        journal.write(refused());
+        journal.write(refused());
+        assert_eq!(journal.since(0).iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(journal.since(1).len(), 1);
+        timeout(Duration::from_secs(5), journal.past(1)).await.unwrap();
+        let (writer, late) = (journal.clone(), journal.past(2));
+        let write = async { writer.write(refused()) };
+        timeout(Duration::from_secs(5), async { tokio::join!(late, write) }).await.unwrap();
+        assert_eq!(journal.since(2)[0].sequence, 3);
+    }
+
+    #[test]
+    fn the_oldest_entries_make_room() {
+        let journal = Journal::default();
+        let event: Arc<RawValue> = RawValue::from_string(format!("\"{}\"", "x".repeat(MOST_BYTES / 2))).unwrap().into();
+        for _ in 0..3 {
+            journal.write(What::Event { bus: "b".into(), event: event.clone(), targets: vec![] });
+        }
+        assert_eq!(journal.since(0).iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [3]);
+        for _ in 0..MOST_ENTRIES + 5 {
+            journal.write(refused());
+        }
+        assert_eq!(journal.since(0).len(), MOST_ENTRIES);
+    }
+
+    #[test]
+    fn an_entry_says_its_kind_and_how_it_went() {
+        let journal = Journal::default();
+        journal.write(What::Delivery(Delivery {
+            event_id: "e".into(),
+            rule: "r".into(),
+            function: "f".into(),
+            outcome: Outcome::InQueue("q".into()),
+            attempt: 3,
+            reason: None,
+        }));
+        let entry = serde_json::to_value(&journal.since(0)[0]).unwrap();
+        assert_eq!((&entry["kind"], &entry["outcome"]["in-queue"]), (&"delivery".into(), &"q".into()));
+    }
+}
