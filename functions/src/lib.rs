@@ -1,6 +1,7 @@
 //! The edge that the functions share, and what each function does.
 //!
-//! A binary in `src/bin` only puts things together. Its handler is here, under [`commands`] or [`queries`].
+//! A binary in `src/bin` only puts things together. Its handler is here: under [`commands`] or [`queries`], or in a
+//! module of its own.
 
 pub mod answer;
 #[cfg(test)]
@@ -9,6 +10,7 @@ pub mod body;
 pub mod caller;
 pub mod commands;
 pub mod config;
+pub mod emf;
 pub mod expiry;
 pub mod http;
 pub mod idempotency;
@@ -16,6 +18,7 @@ pub mod incoming;
 pub mod parameters;
 pub mod preconditions;
 pub mod problem;
+pub mod projection;
 pub mod queries;
 pub mod rebuild;
 pub mod request;

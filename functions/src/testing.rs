@@ -9,7 +9,7 @@ use lambda_runtime::Context;
 use orders_core::dynamodb;
 use orders_core::event_store::{self, CommitKey, Consistency, EventStore, Metadata, StreamId};
 use orders_core::order::{Decide, Order, PlacedOrder};
-use orders_core::read_model::{Change, Projected, Projector, StreamRecord};
+use orders_core::read_model::{Change, Orders, Projected, Projector, StreamRecord};
 use orders_local::database::{self, Database, Storage};
 use orders_local::tables;
 use orders_local::template::{self, Template, TemplateOptions};
@@ -20,6 +20,7 @@ use crate::commands::{Commands, cancel_order, create_order, pay_order, ship_orde
 use crate::config::Config;
 use crate::http;
 use crate::problem::Problem;
+use crate::projection;
 use crate::queries::Queries;
 use crate::request::Request;
 
@@ -105,6 +106,16 @@ impl Shop {
         Self { database, config, commands, queries }
     }
 
+    /// What keeps the rows.
+    pub fn projector(&self) -> Projector {
+        projection::projector(&self.config, self.database.client())
+    }
+
+    /// The rows.
+    pub fn orders(&self) -> Orders {
+        Orders::new(self.database.client(), &self.config.orders_table)
+    }
+
     /// A new order of [`OWNER`]'s that costs this much.
     pub async fn create_order(&self, price: f64) -> String {
         let item = json!({"product_id": "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11", "quantity": 1, "price": price});
@@ -162,8 +173,7 @@ impl Shop {
             let keys = HashMap::from(keys).into();
             StreamRecord { sequence_number: "1".into(), keys, change: Change::Inserted(item.into()) }
         });
-        let projector = Projector::new(self.database.client(), &self.config.orders_table, self.events());
-        assert_eq!(projector.project(records.collect()).await, Projected::default());
+        assert_eq!(self.projector().project(records.collect()).await, Projected::default());
     }
 
     fn events(&self) -> EventStore<Order> {
@@ -179,9 +189,17 @@ impl Shop {
 
 /// The commands on a database that refuses every connection, called as in service.
 pub fn unreachable() -> Commands {
+    Commands::new(&config("OrderEvents".into(), "Orders".into()), unreachable_client())
+}
+
+/// The projector on such a database.
+pub fn unreachable_projector() -> Projector {
+    projection::projector(&config("OrderEvents".into(), "Orders".into()), unreachable_client())
+}
+
+fn unreachable_client() -> aws_sdk_dynamodb::Client {
     let client = database::client("http://127.0.0.1:9");
-    let client = aws_sdk_dynamodb::Client::from_conf(dynamodb::for_requests(client.config().to_builder()).build());
-    Commands::new(&config("OrderEvents".into(), "Orders".into()), client)
+    aws_sdk_dynamodb::Client::from_conf(dynamodb::for_requests(client.config().to_builder()).build())
 }
 
 fn config(order_events_table: String, orders_table: String) -> Config {
