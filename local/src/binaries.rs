@@ -25,6 +25,7 @@ struct Layout {
     target: PathBuf,
     triple: Option<String>,
     profile: String,
+    is_test: bool,
 }
 
 /// Builds all functions, with cargo's progress on the standard error stream; answers the directory of the binaries.
@@ -32,14 +33,6 @@ struct Layout {
 /// # Errors
 /// When cargo cannot be run or the build fails.
 pub async fn build() -> Result<PathBuf, BuildError> {
-    build_with(&["--package", "orders-functions", "--bins"]).await
-}
-
-/// Builds what the arguments of `cargo build` select; answers the directory of the binaries.
-///
-/// # Errors
-/// As [`build`].
-pub async fn build_with(selection: &[&str]) -> Result<PathBuf, BuildError> {
     let program = std::env::current_exe()?;
     let layout = Layout::of(&program).ok_or(BuildError::Layout(program))?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -48,7 +41,10 @@ pub async fn build_with(selection: &[&str]) -> Result<PathBuf, BuildError> {
         .args(["build", "--profile", &layout.profile])
         .arg("--target-dir")
         .arg(&layout.target)
-        .args(selection)
+        // Cargo enables what the selected packages together ask of a dependency. Selected with the package that this
+        // program was built for, the functions find their dependencies as they are already built.
+        .args(["--package", if layout.is_test { "orders-tests" } else { "orders-local" }])
+        .args(["--package", "orders-functions", "--bins"])
         .stdin(Stdio::null())
         .kill_on_drop(true);
     if let Some(triple) = &layout.triple {
@@ -65,17 +61,18 @@ pub async fn build_with(selection: &[&str]) -> Result<PathBuf, BuildError> {
 }
 
 impl Layout {
-    /// `<target>/[<triple>/]<profile>/[deps|examples/]<program>`.
+    /// `<target>/[<triple>/]<profile>/[deps/]<program>`.
     fn of(program: &Path) -> Option<Self> {
         let target = program.ancestors().skip(1).find(|directory| directory.join("CACHEDIR.TAG").is_file())?;
         let below: Vec<&str> = program.strip_prefix(target).ok()?.iter().filter_map(|part| part.to_str()).collect();
         let (triple, profile) = match below.as_slice() {
-            [profile, _] | [profile, "deps" | "examples", _] => (None, *profile),
-            [triple, profile, _] | [triple, profile, "deps" | "examples", _] => (Some((*triple).to_owned()), *profile),
+            [profile, _] | [profile, "deps", _] => (None, *profile),
+            [triple, profile, _] | [triple, profile, "deps", _] => (Some((*triple).to_owned()), *profile),
             _ => return None,
         };
         let profile = if profile == "debug" { "dev" } else { profile };
-        Some(Self { target: target.to_owned(), triple, profile: profile.to_owned() })
+        let is_test = below.contains(&"deps");
+        Some(Self { target: target.to_owned(), triple, profile: profile.to_owned(), is_test })
     }
 
     fn directory(&self) -> PathBuf {
@@ -109,6 +106,7 @@ mod tests {
             let layout = Layout::of(&target.join(program)).unwrap();
             assert_eq!((layout.triple.as_deref(), layout.profile.as_str()), (triple, profile), "{program}");
             assert_eq!(layout.directory(), target.join(directory));
+            assert_eq!(layout.is_test, program.contains("deps"));
         }
         std::fs::remove_dir_all(target).unwrap();
         assert_eq!(Layout::of(Path::new("/usr/bin/orders-local")), None);

@@ -21,9 +21,9 @@ pub struct Caller {
 /// The holders of ready tokens; the events of `sam local invoke` are theirs too.
 pub const CALLERS: [Caller; 5] = [
     Caller { name: "storefront", sub: "storefront", scopes: &["checkout"] },
-    Caller { name: "customer", sub: "3f0c1a52-7d0e-4a7e-9c49-2b8f7a5d1e60", scopes: &["read", "write"] },
-    Caller { name: "other_customer", sub: "8e2d4b71-53c9-4f0a-9b1e-6a7c0d95f3e4", scopes: &["read", "write"] },
-    Caller { name: "fulfilment", sub: "fulfilment", scopes: &["fulfil"] },
+    Caller { name: "customer", sub: "ada", scopes: &["read", "write"] },
+    Caller { name: "other_customer", sub: "grace", scopes: &["read", "write"] },
+    Caller { name: "fulfilment", sub: "warehouse", scopes: &["fulfil"] },
     Caller { name: "admin", sub: "admin", scopes: &["admin"] },
 ];
 

@@ -95,7 +95,7 @@ impl<F: Invoke> Delivery<'_, F> {
             Ok(_) => Ok(Outcome::Processed),
             Err(InvokeError::Stopping) => Err(Stopping),
             Err(error) => {
-                tracing::warn!(mapping = self.mapping, records = records.len(), "{error}");
+                tracing::debug!(mapping = self.mapping, records = records.len(), "{error}");
                 Ok(Outcome::Failed)
             }
         }

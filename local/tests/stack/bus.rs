@@ -4,7 +4,8 @@ use orders_local::options::StackOptions;
 use orders_local::stack::Stack;
 use serde_json::{Value, json};
 
-use crate::support::{Log, Running, examples, start, template};
+use crate::obedient;
+use crate::support::{Log, Running, start, template};
 
 async fn post(stack: &Stack, path: &str, body: &Value) -> (u16, Value) {
     let answer = reqwest::Client::new().post(format!("{}/dev/{path}", stack.url())).json(body).send().await.unwrap();
@@ -41,7 +42,7 @@ async fn nth_outcome(stack: &Stack, id: &Value, times: usize) -> Value {
 /// One that waits for repeats as little as possible.
 async fn hasty(data: Option<&std::path::Path>) -> Running {
     let log = Log::default();
-    let mut options = StackOptions::new(examples().await);
+    let mut options = StackOptions::new(obedient::directory());
     options.template = template();
     options.retry_wait = Duration::from_millis(1);
     options.data = data.map(Into::into);

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
-use crate::support::alive;
-use crate::support::{Log, examples, until};
+use crate::obedient;
+use crate::support::{Log, alive, until};
 use axum::body::Bytes;
 use orders_local::containers::{Containers, InvokeError};
 use orders_local::logs::Logs;
@@ -34,11 +33,11 @@ struct Running {
     log: Log,
 }
 
-async fn start(timeout_ms: u64, most: u32, extra: &[(&str, &str)]) -> Running {
+fn start(timeout_ms: u64, most: u32, extra: &[(&str, &str)]) -> Running {
     let log = Log::default();
     let extra = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let function = function(Duration::from_millis(timeout_ms));
-    Running { containers: Containers::new(&function, &examples().await, &extra, most, log.logs()), log }
+    Running { containers: Containers::new(&function, &obedient::directory(), &extra, most, log.logs()), log }
 }
 
 impl Running {
@@ -57,7 +56,7 @@ impl Running {
 
 #[tokio::test]
 async fn a_process_is_reused_while_calls_come_one_after_the_other() {
-    let running = start(5000, 4, &[]).await;
+    let running = start(5000, 4, &[]);
     let first = running.call(json!({})).await.unwrap();
     let second = running.call(json!({})).await.unwrap();
     assert_eq!(first["instance"], second["instance"]);
@@ -66,7 +65,7 @@ async fn a_process_is_reused_while_calls_come_one_after_the_other() {
 
 #[tokio::test]
 async fn calls_at_once_get_a_process_each_up_to_the_bound() {
-    let running = Arc::new(start(5000, 3, &[]).await);
+    let running = Arc::new(start(5000, 3, &[]));
     let calls: Vec<_> = (0..8)
         .map(|_| {
             let running = running.clone();
@@ -83,7 +82,7 @@ async fn calls_at_once_get_a_process_each_up_to_the_bound() {
 
 #[tokio::test]
 async fn a_process_sees_the_functions_environment_and_little_else() {
-    let running = start(5000, 1, &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")]).await;
+    let running = start(5000, 1, &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")]);
     let told = running.call(json!({"a": 1})).await.unwrap();
     let environment = &told["environment"];
     assert_eq!(environment["TABLE"], "Orders");
@@ -100,7 +99,7 @@ async fn a_process_sees_the_functions_environment_and_little_else() {
 
 #[tokio::test]
 async fn an_error_of_the_function_is_answered_and_its_process_goes_on() {
-    let running = start(5000, 1, &[]).await;
+    let running = start(5000, 1, &[]);
     let instance = running.call(json!({})).await.unwrap()["instance"].clone();
     let error = running.call(json!({"fail": "no such table"})).await.unwrap_err();
     assert!(error.contains("errorMessage") && error.contains("no such table"), "{error}");
@@ -110,11 +109,10 @@ async fn an_error_of_the_function_is_answered_and_its_process_goes_on() {
 
 #[tokio::test]
 async fn a_process_that_takes_too_long_is_ended_and_replaced() {
-    let running = start(300, 1, &[]).await;
+    let running = start(300, 1, &[]);
     let told = running.call(json!({})).await.unwrap();
     let error = running.call(json!({"sleep": 60_000})).await.unwrap_err();
     assert!(error.contains("Task timed out after 0.30 seconds"), "{error}");
-    #[cfg(target_os = "linux")]
     assert!(!alive(&told["pid"]));
     assert_ne!(running.call(json!({})).await.unwrap()["instance"], told["instance"]);
     running.containers.stop().await;
@@ -122,7 +120,7 @@ async fn a_process_that_takes_too_long_is_ended_and_replaced() {
 
 #[tokio::test]
 async fn a_process_that_ends_fails_its_invocation_and_is_replaced() {
-    let running = start(5000, 1, &[]).await;
+    let running = start(5000, 1, &[]);
     let error = running.call(json!({"exit": 7})).await.unwrap_err();
     assert!(error.contains("Runtime.ExitError") && error.contains("exit status: 7"), "{error}");
     assert!(running.call(json!({})).await.is_ok());
@@ -131,7 +129,7 @@ async fn a_process_that_ends_fails_its_invocation_and_is_replaced() {
 
 #[tokio::test]
 async fn a_process_that_refuses_to_start_shows_its_reason() {
-    let running = start(5000, 1, &[("REFUSE_TO_START", "1")]).await;
+    let running = start(5000, 1, &[("REFUSE_TO_START", "1")]);
     let error = running.call(json!({})).await.unwrap_err();
     assert!(error.contains("exit status: 3"), "{error}");
     assert!(running.log().contains("obedient: the policy is empty"), "{}", running.log());
@@ -139,7 +137,7 @@ async fn a_process_that_refuses_to_start_shows_its_reason() {
 
 #[tokio::test]
 async fn what_a_process_prints_is_logged_under_its_name() {
-    let running = start(5000, 1, &[]).await;
+    let running = start(5000, 1, &[]);
     running.call(json!({"print": "order o-1 is paid"})).await.unwrap();
     running.containers.stop().await;
     assert!(running.log().contains("obedient: order o-1 is paid"), "{}", running.log());
@@ -149,24 +147,23 @@ async fn what_a_process_prints_is_logged_under_its_name() {
 async fn a_binary_that_is_not_there_is_named() {
     let mut missing = function(Duration::from_secs(1));
     missing.binary = "no-such-function".into();
-    let containers = Containers::new(&missing, &examples().await, &BTreeMap::new(), 1, Logs::to(|_, _| {}));
+    let containers = Containers::new(&missing, &obedient::directory(), &BTreeMap::new(), 1, Logs::to(|_, _| {}));
     let error = containers.invoke(Bytes::new()).await.unwrap_err().to_string();
     assert!(error.contains("no-such-function"), "{error}");
 }
 
 #[tokio::test]
 async fn an_invocation_goes_on_when_its_caller_goes_away() {
-    let running = start(5000, 1, &[]).await;
+    let running = start(5000, 1, &[]);
     let call = running.containers.invoke(Bytes::from(json!({"sleep": 200, "then": "late"}).to_string()));
     assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
     until("the rest of the invocation", || running.log().contains("late")).await;
     running.containers.stop().await;
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn stopping_ends_idle_and_working_processes() {
-    let running = Arc::new(start(60_000, 2, &[]).await);
+    let running = Arc::new(start(60_000, 2, &[]));
     let working = {
         let running = running.clone();
         tokio::spawn(async move { running.call(json!({"print": "working", "sleep": 60_000})).await })

@@ -12,7 +12,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::support::{alive, examples, files, template, until};
+use crate::obedient;
+use crate::support::{alive, files, template, until};
 
 /// A directory of a test's own, gone with it.
 struct Scratch(PathBuf);
@@ -31,9 +32,9 @@ impl Drop for Scratch {
     }
 }
 
-async fn program(arguments: &[&str]) -> Command {
+fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orders-local"));
-    command.arg("--binaries").arg(examples().await).arg("--template").arg(template()).args(arguments);
+    command.arg("--binaries").arg(obedient::directory()).arg("--template").arg(template()).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -46,7 +47,7 @@ struct Serving {
 
 impl Serving {
     async fn start(arguments: &[&str], temporary: &Path) -> Self {
-        let mut child = program(arguments).await.env("TMPDIR", temporary).spawn().unwrap();
+        let mut child = program(arguments).env("TMPDIR", temporary).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = loop {
             let line = lines.next_line().await.unwrap().expect("it prints where it serves");
@@ -82,7 +83,7 @@ async fn put(client: &Client, poison: bool) {
 }
 
 async fn output(arguments: &[&str]) -> Output {
-    program(arguments).await.output().await.unwrap()
+    program(arguments).output().await.unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {

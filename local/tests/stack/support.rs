@@ -6,18 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use orders_local::binaries;
 use orders_local::logs::Logs;
 use orders_local::options::StackOptions;
 use orders_local::stack::Stack;
-use tokio::sync::OnceCell;
 
-/// The directory of the function that does what its event says.
-pub async fn examples() -> PathBuf {
-    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
-    let build = || async { binaries::build_with(&["--package", "orders-local", "--example", "obedient"]).await };
-    BUILT.get_or_try_init(build).await.unwrap().join("examples")
-}
+use crate::obedient;
 
 /// The small template.
 pub fn template() -> PathBuf {
@@ -31,7 +24,6 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether a process still runs.
-#[cfg(target_os = "linux")]
 pub fn alive(pid: &serde_json::Value) -> bool {
     // One that was killed and not yet waited for is a zombie: gone for all but its parent.
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
@@ -84,7 +76,7 @@ impl Deref for Running {
 /// Starts one; each extra is a function and a variable of its environment.
 pub async fn start(extra: &[(&str, &str, &str)]) -> Running {
     let log = Log::default();
-    let mut options = StackOptions::new(examples().await);
+    let mut options = StackOptions::new(obedient::directory());
     options.template = template();
     options.logs = log.logs();
     for (function, name, value) in extra {

@@ -1,19 +1,41 @@
-//! A function for the tests of the local stack: it does what its event says.
+//! A function that does what its event says. It is this test program, called by another name: so it needs no build of
+//! its own, and yet is a process with the real Rust runtime.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+/// The directory with the function `obedient`.
+pub fn directory() -> PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let tests = std::env::current_exe().unwrap();
+        let directory = tests.with_extension("functions");
+        std::fs::create_dir_all(&directory).unwrap();
+        let (file, draft) = (directory.join("obedient"), directory.join(format!("draft-{}", std::process::id())));
+        let call = format!("exec '{}' --exact obedient::function --ignored --nocapture", tests.display());
+        std::fs::write(&draft, format!("#!/bin/sh\n{call}\n")).unwrap();
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(draft, file).unwrap();
+        directory
+    };
+    MADE.get_or_init(make).clone()
+}
+
+#[tokio::test]
+#[ignore = "is the function, started by the stack"]
+async fn function() {
     if std::env::var_os("REFUSE_TO_START").is_some() {
         eprintln!("the policy is empty");
         std::process::exit(3);
     }
     let instance = uuid::Uuid::new_v4().to_string();
-    lambda_runtime::run(service_fn(|event| obey(&instance, event))).await
+    lambda_runtime::run(service_fn(|event| obey(&instance, event))).await.unwrap();
 }
 
 async fn obey(instance: &str, event: LambdaEvent<Value>) -> Result<Value, Error> {
