@@ -6,9 +6,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::Config;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{Builder, Config};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
@@ -49,19 +49,32 @@ impl Unavailable {
 pub struct Table {
     client: Client,
     table: String,
+    timeout: Duration,
 }
 
 impl Table {
     /// The table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { client, table: table.into() }
+        Self { client, table: table.into(), timeout: TIMEOUT }
+    }
+
+    /// The same, but waited for so long: 100 ms unless this says otherwise.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Few calls are worth waiting for their breaker for long, and none is worth sending twice.
+    fn once(&self) -> Builder {
+        let timeouts = TimeoutConfig::builder().operation_timeout(self.timeout).build();
+        Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts)
     }
 }
 
 impl Store for Table {
     async fn read(&self, name: &str, consistent: bool) -> Result<Item, Unavailable> {
         let get = self.client.get_item().table_name(&self.table).key("name", AttributeValue::S(name.to_owned()));
-        let get = get.consistent_read(consistent).customize().config_override(once());
+        let get = get.consistent_read(consistent).customize().config_override(self.once());
         let found = get.send().await.map_err(Unavailable::new)?;
         found.item.map(from_attributes).transpose().map(Option::unwrap_or_default)
     }
@@ -79,7 +92,7 @@ impl Store for Table {
             .set_expression_attribute_values(Some(values).filter(|values| !values.is_empty()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match update.customize().config_override(once()).send().await {
+        match update.customize().config_override(self.once()).send().await {
             Ok(made) => Ok(Changed::Made(from_attributes(made.attributes.unwrap_or_default())?)),
             Err(error) => match error.into_service_error() {
                 UpdateItemError::ConditionalCheckFailedException(refused) => {
@@ -89,11 +102,6 @@ impl Store for Table {
             },
         }
     }
-}
-
-fn once() -> aws_sdk_dynamodb::config::Builder {
-    let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
-    Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts)
 }
 
 /// The item's numbers and words; what else there is in it is not ours.

@@ -1,0 +1,185 @@
+//! The breaker on a real DynamoDB: its expressions mean what the evaluator in memory takes them to mean, they are
+//! atomic, and a table that fails or hangs costs a call no more than a moment.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use orders_core::breaker::{
+    Blame, Change, Changed, Circuit, CircuitBreaker, Fallible, Item, Outcome, State, Store, Table, Unavailable,
+};
+use orders_tests::database::TestTables;
+use orders_tests::faults::Fault;
+use orders_tests::proxy::Proxy;
+
+const TABLE: &str = "CircuitBreakers";
+/// Where time does not matter, a busy machine has time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+struct Failure;
+
+impl Fallible for Failure {
+    fn blame(&self) -> Blame {
+        Blame::Callee
+    }
+}
+
+/// The table, and beside it an item in memory that gets the same changes: the two must never differ.
+#[derive(Clone)]
+struct Both {
+    table: Table,
+    memory: Arc<Mutex<Item>>,
+    made: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
+}
+
+impl Both {
+    fn item(&self) -> MutexGuard<'_, Item> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Both {
+    async fn read(&self, name: &str, _: bool) -> Result<Item, Unavailable> {
+        let item = self.table.read(name, true).await?;
+        assert_eq!(item, *self.item());
+        Ok(item)
+    }
+
+    async fn change(&self, name: &str, change: &Change) -> Result<Changed, Unavailable> {
+        let at_table = self.table.change(name, change).await?;
+        let mut item = self.item();
+        let in_memory = change.apply(item.clone());
+        assert_eq!(at_table, in_memory, "{change:?}");
+        match &in_memory {
+            Changed::Made(after) => {
+                self.made.fetch_add(1, SeqCst);
+                *item = after.clone();
+            }
+            Changed::Refused(_) => _ = self.refused.fetch_add(1, SeqCst),
+        }
+        Ok(at_table)
+    }
+}
+
+#[tokio::test]
+async fn the_table_and_the_evaluator_in_memory_never_differ() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("SEED={seed}");
+    fastrand::seed(seed);
+    let tables = TestTables::create(&[TABLE]).await;
+    let table = Table::new(tables.client(), tables.name(TABLE)).with_timeout(PATIENCE);
+    let store = Both { table, memory: Arc::default(), made: Arc::default(), refused: Arc::default() };
+    let clock = Arc::new(AtomicU64::new(1_800_000_000_000_000));
+    let settings = "failures=3; calls=3; window=5s; open=1s; open-max=4s; probes=2; successes=2; lease=2s; ramp=0s";
+    let breakers: Vec<_> = (0..4)
+        .map(|_| {
+            let clock = clock.clone();
+            let clock = Arc::new(move || clock.load(SeqCst));
+            CircuitBreaker::with_clock("callee", settings.parse().unwrap(), store.clone(), clock)
+        })
+        .collect();
+    let (mut tickets, mut states) = (Vec::new(), [0_u32; 3]);
+    // Tickets are kept for a while, so that results come late, from containers that have not looked since.
+    for step in 0..1_500 {
+        clock.fetch_add(fastrand::u64(0..300_000), SeqCst);
+        let breaker = fastrand::usize(0..breakers.len());
+        if let Ok(ticket) = breakers[breaker].admit().await {
+            tickets.push((breaker, ticket));
+        }
+        while tickets.len() > 6 {
+            let (breaker, ticket) = tickets.swap_remove(fastrand::usize(0..tickets.len()));
+            let down = step % 300 < 150;
+            let outcome = match fastrand::u8(0..10) {
+                0 => Outcome::Ignored,
+                1..8 if down => Outcome::Failure,
+                _ => Outcome::Success,
+            };
+            breakers[breaker].record(ticket, outcome).await;
+        }
+        let state = Circuit::read(&store.item()).unwrap().state;
+        states[state as usize] += 1;
+    }
+    let (made, refused) = (store.made.load(SeqCst), store.refused.load(SeqCst));
+    println!("{made} changes made, {refused} refused; closed, open and half-open: {states:?}");
+    assert!(made > 100 && refused > 20 && states.iter().all(|steps| *steps > 20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_32_that_see_the_same_opens_it() {
+    let tables = TestTables::create(&[TABLE]).await;
+    let proxy = Proxy::start(tables.endpoint());
+    let table = Table::new(proxy.client(PATIENCE), tables.name(TABLE)).with_timeout(PATIENCE);
+    let settings = "failures=32; calls=32".parse().unwrap();
+    for round in 1..=5 {
+        // A window of failures in which only the last is missing, and 32 that add one more at the same time.
+        let name = format!("callee-{round}");
+        let breakers: Vec<_> = (0..32).map(|_| CircuitBreaker::new(&name, settings, table.clone())).collect();
+        for breaker in &breakers[..31] {
+            breaker.call(async { Err::<(), _>(Failure) }, |_| ()).await.unwrap();
+        }
+        let tickets = join_all(breakers.iter().map(CircuitBreaker::admit)).await;
+        let records =
+            breakers.iter().zip(tickets).map(|(breaker, ticket)| breaker.record(ticket.unwrap(), Outcome::Failure));
+        join_all(records).await;
+        let circuit = breakers[0].inspect().await.unwrap();
+        assert_eq!((circuit.generation, circuit.state, circuit.trips), (1, State::Open, 1));
+    }
+    let openings = proxy.faults.take_calls().filter(|call| call.body.to_string().contains("#open_until = :"));
+    let won = openings.filter(|call| call.status == Some(200)).count();
+    println!("{} tried to open it in five rounds", openings.count());
+    assert_eq!(won, 5);
+}
+
+#[tokio::test]
+async fn a_healthy_callee_costs_one_read_per_cache_time_and_an_open_circuit_nothing() {
+    let tables = TestTables::create(&[TABLE]).await;
+    let proxy = Proxy::start(tables.endpoint());
+    let table = Table::new(proxy.client(PATIENCE), tables.name(TABLE)).with_timeout(PATIENCE);
+    let breaker = CircuitBreaker::new("callee", "failures=5; window=1h; cache=10s".parse().unwrap(), table);
+    let call = async |well| {
+        let result = if well { Ok("yes") } else { Err(Failure) };
+        breaker.call(async { result }, |_| "fallback").await.unwrap().value
+    };
+    for _ in 0..200 {
+        assert_eq!(call(true).await, "yes");
+    }
+    assert_eq!(proxy.faults.take_calls().operations(), ["GetItem"]);
+    // Two hundred successes are in the window, so it takes more than five failures, each of which is one write.
+    for _ in 0..200 {
+        call(false).await;
+    }
+    assert_eq!(proxy.faults.take_calls().operations(), ["UpdateItem"; 201], "and one that opens it");
+    for _ in 0..200 {
+        assert_eq!(call(true).await, "fallback");
+    }
+    assert_eq!(proxy.faults.take_calls().count(), 0);
+}
+
+#[tokio::test]
+async fn a_table_that_hangs_or_fails_costs_a_call_no_more_than_a_moment() {
+    let tables = TestTables::create(&[TABLE]).await;
+    for fault in [Fault::Hang, Fault::HangAfter, Fault::LoseRequest, Fault::LoseAnswer, Fault::Throttle, Fault::Fail] {
+        let proxy = Proxy::start(tables.endpoint());
+        let table = Table::new(proxy.client(PATIENCE), tables.name(TABLE));
+        let settings = "failures=3; calls=3; cache=10s; open=10s".parse().unwrap();
+        let breaker = CircuitBreaker::new(format!("{fault:?}"), settings, table);
+        breaker.call(async { Ok::<_, Failure>(()) }, |_| ()).await.unwrap();
+        proxy.faults.take_calls();
+        proxy.faults.plan(move |_| Some(fault));
+        let begun = Instant::now();
+        for _ in 0..3 {
+            let answer = breaker.call(async { Err::<&str, _>(Failure) }, |_| "fallback").await.unwrap();
+            assert_eq!(answer.value, "fallback");
+        }
+        let refused = breaker.call(async { Ok::<_, Failure>("yes") }, |_| "fallback").await.unwrap();
+        assert_eq!(refused.value, "fallback", "it opened by itself");
+        let elapsed = begun.elapsed();
+        // The first failure asked the table, without a retry; from then on it was left alone. Unless the database was
+        // too slow for the call before, and is left alone already.
+        assert!(proxy.faults.take_calls().count() <= 1, "{fault:?}");
+        assert!(elapsed < Duration::from_secs(2), "{fault:?}: {elapsed:?}");
+    }
+}
