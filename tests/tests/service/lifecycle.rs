@@ -1,0 +1,129 @@
+//! An order from its creation to its delivery, and every way to look at it.
+
+use serde_json::{Value, json};
+
+use crate::shop::{PROJECTION, Shop, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_lives_from_creation_to_delivery_and_every_view_of_it_agrees() {
+    let shop = Shop::open().await;
+    let created = shop.post("storefront", "/orders", shop.basket()).await.expect(201);
+    let order_id = created.body["order_id"].as_str().unwrap().to_owned();
+    let path = format!("/orders/{order_id}");
+    assert_eq!(created.header("location"), Some(path.as_str()));
+    assert_eq!(created.header("etag"), Some("\"1\""));
+    assert_eq!(created.body, json!({ "order_id": order_id, "version": 1, "status": "pending", "total": 44.98 }));
+    assert_eq!(shop.get("customer", &path).await.expect(200).version(), 1, "a 201 is never followed by a 404");
+
+    let steps = [shop.pay(&order_id).await, shop.ship(&order_id).await, shop.deliver(&order_id).await];
+    for (step, (version, status)) in steps.into_iter().zip([(2, "paid"), (3, "shipped"), (4, "delivered")]) {
+        let step = step.expect(200);
+        assert_eq!(step.body, json!({ "order_id": order_id, "version": version, "status": status }));
+        assert_eq!(step.header("etag"), Some(format!("\"{version}\"").as_str()));
+    }
+    let at_once = shop.get("customer", &format!("{path}?min_version=4")).await.expect(200);
+    assert_eq!((at_once.version(), at_once.header("etag")), (4, Some("\"4\"")));
+
+    shop.projected(&order_id, 4).await;
+    let newest = shop.get("customer", &path).await.expect(200).body;
+    assert_eq!(newest, at_once.body, "the row and the fold of the events say the same");
+    assert_eq!((&newest["status"], &newest["total"]), (&json!("delivered"), &json!(44.98)));
+
+    let trail = shop.get("customer", &format!("{path}/events")).await.expect(200).body;
+    let events = trail["events"].as_array().unwrap();
+    let types: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["OrderCreated", "OrderPaid", "OrderShipped", "OrderDelivered"]);
+    assert_eq!(events[1]["data"]["amount"], json!(44.98));
+
+    for (version, status) in [(1, "pending"), (2, "paid"), (3, "shipped"), (4, "delivered")] {
+        let then = shop.get("customer", &format!("{path}?at_version={version}")).await.expect(200);
+        assert_eq!((then.version(), &then.body["status"]), (version, &json!(status)));
+        let time = then.body["updated_at"].as_str().unwrap();
+        let as_of = shop.get("customer", &format!("{path}?as_of={time}")).await.expect(200);
+        assert!(as_of.version() >= version, "{time}: {as_of:?}");
+    }
+    assert_eq!(shop.get("customer", &format!("{path}?at_version=4")).await.body, newest);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_read_model_follows_within_a_second() {
+    let shop = Shop::open().await;
+    shop.projected(&shop.create().await, 1).await; // The projector's first container has started.
+    for _ in 0..5 {
+        let took = shop.projected(&shop.create().await, 1).await;
+        assert!(took < PROJECTION, "{took:?}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_sees_all_own_orders_newest_first_page_by_page() {
+    let shop = Shop::open().await;
+    let mut created = Vec::new();
+    for _ in 0..7 {
+        created.push(shop.create().await);
+    }
+    for order_id in &created {
+        shop.projected(order_id, 1).await;
+    }
+    created.reverse();
+    let list = format!("/users/{}/orders", shop.sub("customer"));
+    assert_eq!(all_pages(&shop, "customer", &list, "limit=3").await, created);
+
+    shop.pay(&created[1]).await.expect(200);
+    shop.pay(&created[4]).await.expect(200);
+    shop.projected(&created[1], 2).await;
+    shop.projected(&created[4], 2).await;
+    let paid = [created[1].clone(), created[4].clone()];
+    assert_eq!(all_pages(&shop, "customer", &list, "limit=1&status=paid").await, paid);
+    assert!(all_pages(&shop, "fulfilment", &list, "limit=100").await == created, "staff see any user's orders");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_work_queue_shows_what_waits_oldest_first_and_nothing_that_is_done() {
+    let shop = Shop::open().await;
+    let (first, second, third) = (shop.create().await, shop.create().await, shop.create().await);
+    for order_id in [&first, &second, &third] {
+        shop.pay(order_id).await.expect(200);
+    }
+    shop.ship(&second).await.expect(200);
+    let waiting = [first.clone(), third.clone()];
+    until(async || all_pages(&shop, "fulfilment", "/orders", "status=paid&limit=1").await == waiting).await;
+    until(async || all_pages(&shop, "fulfilment", "/orders", "status=shipped").await == [second.clone()]).await;
+    shop.deliver(&second).await.expect(200);
+    until(async || all_pages(&shop, "fulfilment", "/orders", "status=shipped").await.is_empty()).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_a_paid_order_owes_the_money_back_in_the_same_commit() {
+    let shop = Shop::open().await;
+    let order_id = shop.create().await;
+    shop.pay(&order_id).await.expect(200);
+    let cancelled = shop.post("customer", &format!("/orders/{order_id}/cancel"), json!({ "reason": "too slow" })).await;
+    let cancelled = cancelled.expect(200);
+    assert_eq!(cancelled.body, json!({ "order_id": order_id, "version": 4, "status": "cancelled" }));
+    let order = shop.get("customer", &format!("/orders/{order_id}?min_version=4")).await.expect(200).body;
+    assert_eq!(order["refunds"][0]["amount"], json!(44.98));
+    shop.projected(&order_id, 4).await;
+    assert_eq!(shop.get("customer", &format!("/orders/{order_id}")).await.body, order);
+    shop.close().await;
+}
+
+/// The ids of all orders of a list.
+async fn all_pages(shop: &Shop, caller: &str, list: &str, query: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = shop.get(caller, &format!("{list}?{query}{cursor}")).await.expect(200).body;
+        let orders = page["orders"].as_array().unwrap();
+        ids.extend(orders.iter().map(|order| order["order_id"].as_str().unwrap().to_owned()));
+        match &page["next_cursor"] {
+            Value::String(next) => cursor = format!("&cursor={next}"),
+            _ => return ids,
+        }
+        assert!(ids.len() < 1_000, "the pages do not end");
+    }
+}

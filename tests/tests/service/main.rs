@@ -1,0 +1,8 @@
+//! The whole service as its clients see it: over HTTP, through the real function binaries, with the projector behind.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
+
+mod lifecycle;
+mod poison;
+mod refusals;
+mod repeats;
+mod shop;

@@ -1,0 +1,138 @@
+//! What is refused, and that it stores nothing.
+
+use serde_json::{Value, json};
+
+use crate::shop::{PRODUCT, Shop};
+
+/// How many commits there are, of all orders together.
+async fn commits(shop: &Shop) -> i32 {
+    let table = &shop.stack.template().table("OrderEvents").unwrap().name;
+    shop.stack.client().scan().table_name(table).consistent_read(true).send().await.unwrap().count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_order_is_refused_with_the_path_of_what_is_wrong() {
+    let shop = Shop::open().await;
+    let with = |change: fn(&mut Value)| {
+        let mut basket = shop.basket();
+        change(&mut basket);
+        basket.to_string()
+    };
+    let item = json!({ "product_id": PRODUCT, "quantity": 1, "price": 1 });
+    let too_many = json!({ "items": vec![item; 101] }).to_string();
+    let cases = [
+        ("{", ""),
+        (&with(|b| b["items"] = json!("all")), "items"),
+        (&with(|b| b["items"] = json!([])), "items"),
+        (&too_many, "items"),
+        (&with(|b| b["colour"] = json!("red")), "colour"),
+        (&with(|b| drop(b["items"][1].as_object_mut().unwrap().remove("price"))), "items[1]"),
+        (&with(|b| b["items"][1]["quantity"] = json!(0)), "items[1].quantity"),
+        (&with(|b| b["items"][1]["quantity"] = json!(-1)), "items[1].quantity"),
+        (&with(|b| b["items"][1]["quantity"] = json!(1_u64 << 40)), "items[1].quantity"),
+        (&with(|b| b["items"][0]["price"] = json!(-1)), "items[0].price"),
+        (&with(|b| b["items"][0]["price"] = json!(19.999)), "items[0].price"),
+        (&with(|b| b["items"][0]["price"] = json!(1e300)), "items[0].price"),
+        (&with(|b| b["items"][0]["price"] = json!("NaN")), "items[0].price"),
+        (&with(|b| b["items"][0]["product_id"] = json!("7")), "items[0].product_id"),
+        (&with(|b| b["user_id"] = json!("u".repeat(129))), "user_id"),
+        (&with(|b| b["user_id"] = json!("a\u{0}b")), "user_id"),
+    ];
+    for (body, path) in cases {
+        let headers = [("content-type", "application/json")];
+        let answer = shop.post_raw("storefront", "/orders", body.to_owned(), &headers).await;
+        assert_eq!((answer.status, answer.problem()), (400, "invalid-request"), "{body}: {answer:?}");
+        let named = answer.body["errors"][0]["path"].as_str().unwrap();
+        assert!(named.starts_with(path), "{body}: {named} is not {path}");
+    }
+    assert_eq!(commits(&shop).await, 0);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_no_json_or_too_large_is_refused_before_it_is_read() {
+    let shop = Shop::open().await;
+    let body = shop.basket().to_string();
+    let form = shop.post_raw("storefront", "/orders", body, &[("content-type", "text/plain")]).await;
+    assert_eq!((form.status, form.problem()), (415, "unsupported-media-type"));
+    let large = " ".repeat(65 * 1024);
+    let large = shop.post_raw("storefront", "/orders", large, &[("content-type", "application/json")]).await;
+    assert_eq!((large.status, large.problem()), (413, "body-too-large"));
+    assert_eq!(commits(&shop).await, 0);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_may_gets_in_and_only_to_their_own() {
+    let shop = Shop::open().await;
+    let order_id = shop.create().await;
+    let path = format!("/orders/{order_id}");
+    let anonymous = reqwest::get(format!("{}{path}", shop.stack.url())).await.unwrap();
+    assert_eq!(anonymous.status().as_u16(), 401);
+    assert_eq!(anonymous.json::<Value>().await.unwrap(), json!({ "message": "Unauthorized" }));
+    let scope = shop.post("customer", "/orders", shop.basket()).await;
+    assert_eq!((scope.status, scope.body), (403, json!({ "message": "Forbidden" })), "customers must not name prices");
+
+    let foreign = [
+        shop.get("other_customer", &path).await,
+        shop.get("other_customer", &format!("{path}/events")).await,
+        shop.get("other_customer", &format!("{path}?at_version=99")).await,
+        shop.post("other_customer", &format!("{path}/cancel"), json!({ "reason": "mine now" })).await,
+        shop.get("customer", "/orders/00000000-0000-4000-8000-000000000000").await,
+    ];
+    for answer in foreign {
+        assert_eq!((answer.status, answer.problem()), (404, "not-found"), "{answer:?}");
+    }
+    let list = shop.get("other_customer", &format!("/users/{}/orders", shop.sub("customer"))).await;
+    assert!(list.status == 404 || list.status == 403, "{list:?}");
+    let mangled = shop.get("customer", "/orders/not-a-uuid").await;
+    assert_eq!((mangled.status, mangled.problem()), (400, "invalid-request"));
+    assert_eq!(commits(&shop).await, 1);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_opens_no_list_but_the_one_it_was_given_for() {
+    let shop = Shop::open().await;
+    let (one, two) = (shop.create().await, shop.create().await);
+    shop.projected(&one, 1).await;
+    shop.projected(&two, 1).await;
+    let own = format!("/users/{}/orders", shop.sub("customer"));
+    let page = shop.get("customer", &format!("{own}?limit=1")).await.expect(200);
+    let cursor = page.body["next_cursor"].as_str().unwrap();
+    let other = format!("/users/{}/orders", shop.sub("other_customer"));
+    let garbled = format!("{}A", &cursor[1..]);
+    for (caller, list) in [
+        ("other_customer", format!("{other}?cursor={cursor}")),
+        ("customer", format!("{own}?status=paid&cursor={cursor}")),
+        ("fulfilment", format!("/orders?status=pending&cursor={cursor}")),
+        ("customer", format!("{own}?cursor={garbled}")),
+        ("customer", format!("{own}?cursor=e30")),
+        ("customer", format!("{own}?limit=0")),
+        ("customer", format!("{own}?limit=1000000000")),
+        ("customer", format!("{own}?status=lost")),
+    ] {
+        let answer = shop.get(caller, &list).await;
+        assert_eq!((answer.status, answer.problem()), (400, "invalid-request"), "{list}: {answer:?}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_goes_no_step_that_its_state_does_not_allow() {
+    let shop = Shop::open().await;
+    let order_id = shop.create().await;
+    for (answer, problem) in
+        [(shop.ship(&order_id).await, "order-not-paid"), (shop.deliver(&order_id).await, "order-not-shipped")]
+    {
+        assert_eq!((answer.status, answer.problem()), (409, problem));
+        assert_eq!(answer.body["order_status"], "pending");
+    }
+    let amount = json!({ "payment_id": "p1", "amount": 44.97 });
+    let amount = shop.post("customer", &format!("/orders/{order_id}/pay"), amount).await;
+    assert_eq!((amount.status, amount.problem()), (422, "amount-mismatch"));
+    let beyond = shop.get("customer", &format!("/orders/{order_id}?min_version=2")).await;
+    assert_eq!((beyond.status, beyond.problem()), (409, "version-not-reached"));
+    assert_eq!(commits(&shop).await, 1);
+    shop.close().await;
+}

@@ -1,0 +1,73 @@
+//! Requests that come again, and requests that meet.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use serde_json::json;
+
+use crate::shop::Shop;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_with_the_same_key_gets_the_same_answer_and_stores_nothing() {
+    let shop = Shop::open().await;
+    let key = [("idempotency-key", "\"first-order\"")];
+    let first = shop.post_with("storefront", "/orders", shop.basket(), &key).await.expect(201);
+    let order_id = first.body["order_id"].as_str().unwrap().to_owned();
+    shop.pay(&order_id).await.expect(200);
+    let again = shop.post_with("storefront", "/orders", shop.basket(), &[("idempotency-key", "first-order")]).await;
+    assert_eq!((again.status, &again.body), (201, &first.body), "the order has moved on, the answer has not");
+    assert_eq!((first.header("idempotency-replayed"), again.header("idempotency-replayed")), (None, Some("true")));
+    assert_eq!(again.header("location"), first.header("location"));
+
+    let mut other = shop.basket();
+    other["items"][0]["quantity"] = json!(3);
+    let reused = shop.post_with("storefront", "/orders", other, &key).await;
+    assert_eq!((reused.status, reused.problem()), (422, "idempotency-key-reused"));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_repeats_at_once_create_one_order() {
+    let shop = Shop::open().await;
+    let create = || shop.post_with("storefront", "/orders", shop.basket(), &[("idempotency-key", "k")]);
+    let answers = join_all((0..8).map(|_| create())).await;
+    let ids: BTreeSet<_> = answers.iter().map(|answer| answer.body["order_id"].to_string()).collect();
+    assert!(answers.iter().all(|answer| answer.status == 201) && ids.len() == 1, "{answers:?}");
+    assert_eq!(answers.iter().filter(|answer| answer.header("idempotency-replayed").is_none()).count(), 1);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_payments_at_once_one_pays_and_the_other_is_told() {
+    let shop = Shop::open().await;
+    let order_id = shop.create().await;
+    let path = format!("/orders/{order_id}/pay");
+    let pay = |payment_id: &str| shop.post("customer", &path, json!({ "payment_id": payment_id, "amount": 44.98 }));
+    let (one, two) = tokio::join!(pay("p1"), pay("p2"));
+    let (paid, refused) = if one.status == 200 { (one, two) } else { (two, one) };
+    assert_eq!(paid.expect(200).version(), 2);
+    assert_eq!((refused.status, refused.problem()), (409, "order-not-pending"));
+    assert_eq!(refused.body["order_status"], "paid");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_on_an_outdated_version_is_refused_and_on_the_current_one_made() {
+    let shop = Shop::open().await;
+    let order_id = shop.create().await;
+    shop.pay(&order_id).await.expect(200);
+    let path = format!("/orders/{order_id}/ship");
+    let ship = |etag: &'static str| {
+        let headers = [("if-match", etag)];
+        let path = &path;
+        let shop = &shop;
+        async move { shop.post_with("fulfilment", path, json!({ "tracking_number": "TRK-1" }), &headers).await }
+    };
+    let outdated = ship("\"1\"").await;
+    assert_eq!(
+        (outdated.status, outdated.problem(), outdated.header("etag")),
+        (412, "precondition-failed", Some("\"2\""))
+    );
+    assert_eq!(ship("\"2\"").await.expect(200).version(), 3);
+    shop.close().await;
+}

@@ -1,0 +1,155 @@
+//! A running stack, and its clients.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use orders_local::binaries;
+use orders_local::options::StackOptions;
+use orders_local::stack::Stack;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+/// How long the read model may take to follow a write.
+pub const PROJECTION: Duration = Duration::from_secs(1);
+/// How long a condition may take that is not timed itself.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const PRODUCT: &str = "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11";
+
+/// The stack, and a client of its API.
+pub struct Shop {
+    pub stack: Stack,
+    http: reqwest::Client,
+}
+
+/// What the API answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The problem's name, without what stands before it in the type.
+    pub fn problem(&self) -> &str {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        self.body["type"].as_str().unwrap().strip_prefix("urn:orders:problem:").unwrap()
+    }
+
+    pub fn version(&self) -> u64 {
+        self.body["version"].as_u64().unwrap_or_else(|| panic!("{self:?}"))
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+}
+
+impl Shop {
+    pub async fn open() -> Self {
+        static BINARIES: OnceCell<PathBuf> = OnceCell::const_new();
+        let binaries = BINARIES.get_or_init(async || binaries::build().await.unwrap()).await.clone();
+        let mut options = StackOptions::new(binaries);
+        options.dynamodb = std::env::var("DYNAMODB_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
+        options.reading.prefix = format!("test-{}-", uuid::Uuid::new_v4());
+        Self { stack: Stack::start(options).await.unwrap(), http: reqwest::Client::new() }
+    }
+
+    pub async fn close(self) {
+        self.stack.shutdown().await;
+    }
+
+    /// The subject of a ready token.
+    pub fn sub(&self, caller: &str) -> &'static str {
+        orders_local::tokens::CALLERS.iter().find(|known| known.name == caller).unwrap().sub
+    }
+
+    pub async fn get(&self, caller: &str, path: &str) -> Answer {
+        let request = self.http.get(format!("{}{path}", self.stack.url()));
+        Self::send(request.bearer_auth(&self.stack.tokens()[caller])).await
+    }
+
+    pub async fn post(&self, caller: &str, path: &str, body: Value) -> Answer {
+        self.post_with(caller, path, body, &[]).await
+    }
+
+    pub async fn post_with(&self, caller: &str, path: &str, body: Value, headers: &[(&str, &str)]) -> Answer {
+        self.post_raw(caller, path, body.to_string(), &[headers, &[("content-type", "application/json")]].concat())
+            .await
+    }
+
+    /// A body of any kind.
+    pub async fn post_raw(&self, caller: &str, path: &str, body: String, headers: &[(&str, &str)]) -> Answer {
+        let request = self.http.post(format!("{}{path}", self.stack.url())).bearer_auth(&self.stack.tokens()[caller]);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        Self::send(request.body(body)).await
+    }
+
+    async fn send(request: reqwest::RequestBuilder) -> Answer {
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let text = answer.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+        Answer { status, headers, body }
+    }
+
+    /// A new order of the customer's, of two lines that cost 44.98 together.
+    pub async fn create(&self) -> String {
+        let answer = self.post("storefront", "/orders", self.basket()).await.expect(201);
+        answer.body["order_id"].as_str().unwrap().to_owned()
+    }
+
+    pub fn basket(&self) -> Value {
+        json!({
+            "user_id": self.sub("customer"),
+            "items": [
+                { "product_id": PRODUCT, "quantity": 2, "price": 19.99 },
+                { "product_id": PRODUCT, "quantity": 1, "price": 5 },
+            ],
+        })
+    }
+
+    pub async fn pay(&self, order_id: &str) -> Answer {
+        let body = json!({ "payment_id": format!("pay-{order_id}"), "amount": 44.98 });
+        self.post("customer", &format!("/orders/{order_id}/pay"), body).await
+    }
+
+    pub async fn ship(&self, order_id: &str) -> Answer {
+        self.post("fulfilment", &format!("/orders/{order_id}/ship"), json!({ "tracking_number": "TRK-1" })).await
+    }
+
+    pub async fn deliver(&self, order_id: &str) -> Answer {
+        self.post("fulfilment", &format!("/orders/{order_id}/deliver"), json!({})).await
+    }
+
+    /// The order's row, past the functions: as the projector wrote it.
+    pub async fn row(&self, order_id: &str) -> Option<orders_core::read_model::OrderView> {
+        let table = &self.stack.template().table("Orders").unwrap().name;
+        let rows = orders_core::read_model::Orders::new(self.stack.client(), table);
+        rows.get(order_id.parse().unwrap()).await.unwrap()
+    }
+
+    /// Waits until the row is at a version; answers how long that took.
+    pub async fn projected(&self, order_id: &str, version: u64) -> Duration {
+        let start = Instant::now();
+        until(async || self.row(order_id).await.is_some_and(|row| row.version >= version)).await;
+        start.elapsed()
+    }
+}
+
+/// Waits for a condition.
+pub async fn until(condition: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < PATIENCE, "waited for {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
