@@ -6,5 +6,6 @@ mod lives;
 mod parking;
 mod projector;
 mod reader;
+mod rebuild;
 mod transient;
 mod world;
