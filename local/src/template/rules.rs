@@ -180,6 +180,6 @@ mod tests {
         let mut functions = fixture::template().functions;
         let rule = json!({"EventPattern": {"source": ["x"]}, "State": "DISABLED", "Targets": [{"Arn": HEALTH}]});
         add_rule("R", rule, &mut functions).unwrap();
-        assert!(functions.iter().all(|function| function.rules.is_empty()));
+        assert!(functions.iter().flat_map(|function| &function.rules).all(|rule| rule.name != "R"));
     }
 }
