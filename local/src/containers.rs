@@ -130,6 +130,11 @@ impl Containers {
         })
     }
 
+    /// The function's binary.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Runs the function once. It runs to its end even when nobody waits for the answer any more.
     ///
     /// # Errors

@@ -55,8 +55,15 @@ struct Demo<'a> {
     database: Client,
     paint: bool,
     number: u32,
-    /// How many events of each order were shown.
-    shown: BTreeMap<String, usize>,
+    /// What was shown of each order.
+    shown: BTreeMap<String, Shown>,
+}
+
+/// What the reader has seen of an order: only what is new is shown again.
+#[derive(Default)]
+struct Shown {
+    events: usize,
+    row: BTreeMap<String, Value>,
 }
 
 /// Drives the walk and prints it.
@@ -74,7 +81,7 @@ pub async fn run(stack: &Stack) -> Result<(), DemoError> {
         shown: BTreeMap::new(),
     };
     demo.walk().await?;
-    let events: usize = demo.shown.values().sum();
+    let events: usize = demo.shown.values().map(|shown| shown.events).sum();
     println!(
         "{} requests, {} orders, {events} events, {} ms, through the functions that are deployed to Lambda.",
         demo.number,
@@ -95,6 +102,9 @@ impl Demo<'_> {
                 {"product_id": "9a1d7e35-0c4b-4f6e-b7a2-6e0d3c58f7b4", "quantity": 1, "price": 5},
             ],
         });
+        // Where everything is kept, a key of an earlier demo would bring back its order.
+        let run = uuid::Uuid::new_v4().simple().to_string();
+        let (first_key, second_key) = (format!("demo-{}-1", &run[..8]), format!("demo-{}-2", &run[..8]));
         let create = |title, key| Step {
             title,
             caller: "storefront",
@@ -123,7 +133,7 @@ impl Demo<'_> {
             expected,
         };
 
-        let first = self.take(create("The storefront orders for a customer.", "demo-1")).await?;
+        let first = self.take(create("The storefront orders for a customer.", &first_key)).await?;
         self.take(create(
             "Its answer got lost, so it asks again with the same key: nothing is ordered twice.",
             "demo-1",
@@ -146,7 +156,7 @@ impl Demo<'_> {
         let title = "The customer reads its whole history.";
         self.take(query(title, "customer", format!("{order}/events"), 200)).await?;
 
-        let second = self.take(create("A second order,", "demo-2")).await?;
+        let second = self.take(create("A second order,", &second_key)).await?;
         let order = format!("/orders/{second}");
         let payment = json!({"payment_id": "pay_7c2e9f55", "amount": 44.98});
         self.take(command("paid,", "customer", format!("{order}/pay"), payment, 200)).await?;
@@ -182,7 +192,9 @@ impl Demo<'_> {
                 self.line("", &format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
             }
         }
-        self.line("", &body);
+        for line in lines(&body) {
+            self.line("", &line);
+        }
         if status.as_u16() != step.expected {
             return Err(DemoError::Unexpected { expected: step.expected, got: status.as_u16(), body });
         }
@@ -198,30 +210,34 @@ impl Demo<'_> {
     async fn show_stored(&mut self, order: &str) -> Result<(), DemoError> {
         let answered = Instant::now();
         let events = self.events(order).await?;
-        let shown = self.shown.entry(order.to_owned()).or_default();
-        let new = events.split_at_checked(*shown).map(|(_, new)| new.to_vec()).unwrap_or_default();
-        *shown = events.len();
-        if new.is_empty() {
-            self.line("stored", "nothing");
-            return Ok(());
-        }
-        for (index, (version, event)) in new.iter().enumerate() {
+        let mut shown = self.shown.remove(order).unwrap_or_default();
+        for (index, event) in events.iter().enumerate().skip(shown.events) {
+            let mut data = event["data"].clone();
+            // It is the stream's name, and shown above.
+            data.as_object_mut().and_then(|data| data.remove("order_id"));
             let kind = self.bold(event["type"].as_str().unwrap_or_default());
-            self.line(if index == 0 { "stored" } else { "" }, &format!("v{version} {kind} {}", event["data"]));
+            self.line(if index == shown.events { "stored" } else { "" }, &format!("v{} {kind} {data}", index + 1));
         }
-        let row = self.row(order, events.len(), answered).await?;
-        let fields: Vec<String> = row
-            .iter()
-            .filter(|(name, _)| !["order_id", "items", "user_id"].contains(&name.as_str()))
-            .map(|(name, value)| format!("{name}={}", value.to_string().trim_matches('"')))
-            .collect();
-        let after = self.dim(&format!("{} ms later", answered.elapsed().as_millis()));
-        self.line("row", &format!("{}   {after}", fields.join(" ")));
+        if events.len() == shown.events {
+            self.line("stored", "nothing");
+        } else {
+            let row = self.row(order, events.len(), answered).await?;
+            let news = row.iter().filter(|(name, value)| shown.row.get(*name) != Some(value));
+            let mut news: Vec<String> = news
+                .filter(|(name, _)| *name != "items")
+                .map(|(name, value)| format!("{name}={}", value.to_string().trim_matches('"')))
+                .collect();
+            news.extend(shown.row.keys().filter(|name| !row.contains_key(*name)).map(|name| format!("{name} removed")));
+            let after = self.dim(&format!("{} ms later", answered.elapsed().as_millis()));
+            self.line("row", &format!("{}   {after}", news.join("  ")));
+            shown = Shown { events: events.len(), row };
+        }
+        self.shown.insert(order.to_owned(), shown);
         Ok(())
     }
 
-    /// The order's events, each with its version. Amounts are in minor units in here.
-    async fn events(&self, order: &str) -> Result<Vec<(usize, Value)>, DemoError> {
+    /// The order's events. Amounts are in minor units in here.
+    async fn events(&self, order: &str) -> Result<Vec<Value>, DemoError> {
         let query = self
             .database
             .query()
@@ -232,9 +248,9 @@ impl Demo<'_> {
         let commits =
             query.send().await.map_err(|error| DemoError::Database(DisplayErrorContext(error).to_string()))?;
         let lists = commits.items().iter().filter_map(|commit| commit.get("events").cloned());
-        let events =
-            lists.flat_map(|list| serde_dynamo::from_attribute_value::<_, Vec<Value>>(list).unwrap_or_default());
-        Ok(events.enumerate().map(|(index, event)| (index + 1, event)).collect())
+        Ok(lists
+            .flat_map(|list| serde_dynamo::from_attribute_value::<_, Vec<Value>>(list).unwrap_or_default())
+            .collect())
     }
 
     /// The row, once it has come to that version.
@@ -271,5 +287,32 @@ impl Demo<'_> {
 
     fn dim(&self, text: &str) -> String {
         if self.paint { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// An answer, with the elements of its list on lines of their own.
+fn lines(body: &str) -> Vec<String> {
+    let parsed: Value = serde_json::from_str(body).unwrap_or_default();
+    let list = parsed.as_object().into_iter().flatten().find_map(|(name, value)| Some((name, value.as_array()?)));
+    match list {
+        Some((name, elements)) => {
+            std::iter::once(format!("{name}:")).chain(elements.iter().map(|element| format!("  {element}"))).collect()
+        }
+        None => vec![body.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_elements_of_a_list_are_shown_on_lines_of_their_own() {
+        assert_eq!(
+            lines(r#"{"next_cursor":null,"orders":[{"a":1},{"a":2}]}"#),
+            ["orders:", "  {\"a\":1}", "  {\"a\":2}"]
+        );
+        assert_eq!(lines(r#"{"a":1}"#), [r#"{"a":1}"#]);
+        assert_eq!(lines("plain"), ["plain"]);
     }
 }

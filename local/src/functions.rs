@@ -51,6 +51,10 @@ impl Functions {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StackError::Bus)?;
         let bus_url = format!("http://{}", listener.local_addr().map_err(StackError::Bus)?);
         let containers = containers(&template, options, &[("DYNAMODB", &dynamodb), ("EVENTBRIDGE", &bus_url)]);
+        if let Some((function, missing)) = containers.iter().find(|(_, containers)| !containers.program().is_file()) {
+            let program = missing.program().to_owned();
+            return Err(StackError::NoBinary { function: function.clone(), program });
+        }
 
         let queues = Queues::new(template.queues.iter().cloned(), options.data.as_deref());
         let background = Background::new(Journal::default(), queues, options.retry_wait);

@@ -97,6 +97,14 @@ pub enum StackError {
     /// The event bus has no port.
     #[error("the event bus cannot listen: {0}")]
     Bus(#[source] std::io::Error),
+    /// A function of the template has no binary. Build it, or mend its `Binary` in the template.
+    #[error("the function {function} has no binary: there is no {program}")]
+    NoBinary {
+        /// Its name in the template.
+        function: String,
+        /// Where the binary should be.
+        program: PathBuf,
+    },
     /// There is no such function.
     #[error("the template has no function {0}; it has {1}")]
     NoFunction(String, String),

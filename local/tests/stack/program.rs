@@ -34,7 +34,10 @@ impl Drop for Scratch {
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orders-local"));
-    command.arg("--binaries").arg(obedient::directory()).arg("--template").arg(template()).args(arguments);
+    if !arguments.contains(&"--binaries") {
+        command.arg("--binaries").arg(obedient::directory());
+    }
+    command.arg("--template").arg(template()).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -174,4 +177,13 @@ async fn a_port_that_is_taken_is_named() {
     let output = output(&["--port", &port]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains(&format!("cannot listen on port {port}")), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_function_without_a_binary_is_named_before_anything_runs() {
+    let scratch = Scratch::new();
+    let output = output(&["--port", "0", "--binaries", scratch.0.to_str().unwrap()]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("has no binary") && error.contains("obedient"), "{error}");
 }
