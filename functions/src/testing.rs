@@ -5,14 +5,16 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_dynamodb::Client;
 use lambda_runtime::Context;
 use orders_core::dynamodb;
 use orders_core::event_store::{self, CommitKey, Consistency, EventStore, Metadata, StreamId};
 use orders_core::order::{Decide, Order, PlacedOrder};
 use orders_core::read_model::{Change, Orders, Projected, Projector, StreamRecord};
-use orders_local::database::{self, Database, Storage};
-use orders_local::tables;
-use orders_local::template::{self, Template, TemplateOptions};
+use orders_local::database;
+use orders_tests::database::TestTables;
+use orders_tests::faults::Faults;
+use orders_tests::proxy::Proxy;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -86,9 +88,11 @@ pub fn problem(answer: &Answer) -> String {
     body(answer)["type"].as_str().unwrap().strip_prefix("urn:orders:problem:").unwrap().to_owned()
 }
 
-/// The service on an embedded database with the tables of the template.
+/// The service on a database with the tables of the template.
 pub struct Shop {
-    database: Database,
+    _tables: TestTables,
+    proxy: Option<Proxy>,
+    client: Client,
     config: Config,
     pub commands: Commands,
     pub queries: Queries,
@@ -96,24 +100,39 @@ pub struct Shop {
 
 impl Shop {
     pub async fn open() -> Self {
-        let database = Database::start(&Storage::Memory).unwrap();
-        let template = Template::load(&template::project_path(), &TemplateOptions::default()).unwrap();
-        tables::create_all(&database.client(), &template.tables).await.unwrap();
-        let name = |table: &str| template.table(table).unwrap().name.clone();
-        let config = config(name("OrderEvents"), name("Orders"));
-        let commands = Commands::new(&config, database.client());
-        let queries = Queries::new(&config, database.client());
-        Self { database, config, commands, queries }
+        let tables = TestTables::create(&["OrderEvents", "Orders"]).await;
+        let client = tables.client();
+        Self::new(tables, None, client)
+    }
+
+    /// With [`Shop::faults`] between the service and the database.
+    pub async fn open_with_faults() -> Self {
+        let tables = TestTables::create(&["OrderEvents", "Orders"]).await;
+        let proxy = Proxy::start(tables.endpoint());
+        let client = proxy.client(Duration::from_millis(250));
+        Self::new(tables, Some(proxy), client)
+    }
+
+    fn new(tables: TestTables, proxy: Option<Proxy>, client: Client) -> Self {
+        let config = config(tables.name("OrderEvents"), tables.name("Orders"));
+        let commands = Commands::new(&config, client.clone());
+        let queries = Queries::new(&config, client.clone());
+        Self { _tables: tables, proxy, client, config, commands, queries }
+    }
+
+    /// What happens to the calls of the database, and what they were.
+    pub fn faults(&self) -> &Faults {
+        &self.proxy.as_ref().unwrap().faults
     }
 
     /// What keeps the rows.
     pub fn projector(&self) -> Projector {
-        projection::projector(&self.config, self.database.client())
+        projection::projector(&self.config, self.client.clone())
     }
 
     /// The rows.
     pub fn orders(&self) -> Orders {
-        Orders::new(self.database.client(), &self.config.orders_table)
+        Orders::new(self.client.clone(), &self.config.orders_table)
     }
 
     /// A new order of [`OWNER`]'s that costs this much.
@@ -167,7 +186,7 @@ impl Shop {
 
     /// Lets the rows follow all events.
     pub async fn project(&self) {
-        let items = self.database.client().scan().table_name(&self.config.order_events_table).send().await.unwrap();
+        let items = self.client.scan().table_name(&self.config.order_events_table).send().await.unwrap();
         let records = items.items.unwrap().into_iter().map(|item| {
             let keys = ["stream_id", "version"].map(|key| (key.to_owned(), item[key].clone()));
             let keys = HashMap::from(keys).into();
@@ -177,12 +196,12 @@ impl Shop {
     }
 
     fn events(&self) -> EventStore<Order> {
-        EventStore::new(self.database.client(), &self.config.order_events_table, self.config.snapshot_every)
+        EventStore::new(self.client.clone(), &self.config.order_events_table, self.config.snapshot_every)
     }
 
     /// How many commits there are, of all orders together.
     pub async fn commits(&self) -> i32 {
-        let scan = self.database.client().scan().table_name(&self.config.order_events_table);
+        let scan = self.client.scan().table_name(&self.config.order_events_table);
         scan.consistent_read(true).send().await.unwrap().count()
     }
 }
@@ -202,10 +221,10 @@ fn unreachable_client() -> aws_sdk_dynamodb::Client {
     aws_sdk_dynamodb::Client::from_conf(dynamodb::for_requests(client.config().to_builder()).build())
 }
 
-fn config(order_events_table: String, orders_table: String) -> Config {
+fn config(order_events_table: &str, orders_table: &str) -> Config {
     Config {
-        order_events_table,
-        orders_table,
+        order_events_table: order_events_table.into(),
+        orders_table: orders_table.into(),
         currency: "EUR".parse().unwrap(),
         scope_prefix: "orders:".into(),
         snapshot_every: NonZeroU32::new(14).unwrap(),

@@ -138,9 +138,12 @@ mod tests {
         let mut ids = Vec::new();
         for (caller, key) in [("storefront", Some("k1")), ("other-storefront", Some("k1")), ("storefront", None)] {
             for _ in 0..2 {
-                let event = call(caller, "orders:checkout", "", &json!({"items": [item(1, 1.0)]}));
+                let order = json!({"user_id": OWNER, "items": [item(1, 1.0)]});
+                let event = call(caller, "orders:checkout", "", &order);
                 let event = key.map_or(event.clone(), |key| with_header(event, "idempotency-key", key));
-                ids.push(body(&create(&shop, event).await)["order_id"].to_string());
+                let answer = create(&shop, event).await;
+                assert_eq!(answer.status(), 201, "{}", answer.body());
+                ids.push(body(&answer)["order_id"].to_string());
             }
         }
         assert_eq!((&ids[0], &ids[2]), (&ids[1], &ids[3]));

@@ -215,8 +215,17 @@ fn sentence(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use orders_tests::faults::Fault;
+    use serde_json::json;
+
     use super::*;
-    use crate::testing::{self, problem};
+    use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
+
+    async fn pay(shop: &Shop, order_id: &str, key: &str) -> Answer {
+        let event = call(OWNER, "orders:write", order_id, &json!({"payment_id": "p1", "amount": 44.98}));
+        let pay = async |request: &Request| pay_order::handle(&shop.commands, request).await;
+        testing::answer(pay, with_header(event, "idempotency-key", key)).await
+    }
 
     #[tokio::test]
     async fn a_database_that_does_not_answer_is_told_without_a_word_about_it() {
@@ -232,5 +241,66 @@ mod tests {
                 assert!(!answer.body().contains(inside), "{}", answer.body());
             }
         }
+    }
+
+    #[tokio::test]
+    async fn creating_is_one_call_and_any_other_command_two() {
+        let shop = Shop::open_with_faults().await;
+        let order_id = shop.create_order(44.98).await;
+        assert_eq!(shop.faults().take_calls().operations(), ["PutItem"]);
+        assert_eq!(pay(&shop, &order_id, "k1").await.status(), 200);
+        let calls = shop.faults().take_calls();
+        assert_eq!((calls.operations(), calls.units()), (vec!["Query", "PutItem"], 1.5));
+        assert_eq!(pay(&shop, &order_id, "k1").await.header("idempotency-replayed"), Some("true"));
+        assert_eq!(shop.faults().take_calls().operations(), ["Query"]);
+    }
+
+    #[tokio::test]
+    async fn an_order_that_is_younger_than_the_replica_is_there() {
+        let shop = Shop::open_with_faults().await;
+        let order_id = shop.create_order(44.98).await;
+        shop.faults().plan(|_| Some(Fault::Stale(1)));
+        let answer = pay(&shop, &order_id, "k1").await;
+        assert_eq!(answer.status(), 200, "{}", answer.body());
+    }
+
+    #[tokio::test]
+    async fn a_stale_read_refuses_no_command_and_no_version() {
+        let shop = Shop::open_with_faults().await;
+        let order_id = shop.create_order(44.98).await;
+        pay(&shop, &order_id, "k1").await;
+        shop.faults().plan(|_| Some(Fault::Stale(1)));
+        let event = call("fulfilment", "orders:fulfil", &order_id, &json!({"tracking_number": "TRK-1"}));
+        let ship = async |request: &Request| ship_order::handle(&shop.commands, request).await;
+        let answer = testing::answer(ship, with_header(event, "if-match", "\"2\"")).await;
+        assert_eq!(answer.status(), 200, "{}", answer.body());
+    }
+
+    #[tokio::test]
+    async fn a_payment_that_was_stored_is_told_so_though_the_answer_was_lost() {
+        let shop = Shop::open_with_faults().await;
+        let order_id = shop.create_order(44.98).await;
+        shop.faults().plan(|call| (call.operation == "PutItem" && call.attempt == 1).then_some(Fault::LoseAnswer));
+        let answer = pay(&shop, &order_id, "k1").await;
+        assert_eq!((answer.status(), answer.header("idempotency-replayed")), (200, None), "{}", answer.body());
+        assert_eq!(shop.commits().await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_repeat_with_the_same_key_settles_an_unknown_outcome() {
+        let shop = Shop::open_with_faults().await;
+        let order_id = shop.create_order(44.98).await;
+        let mut stored = false;
+        shop.faults().plan(move |call| {
+            stored |= call.operation == "PutItem";
+            stored.then_some(Fault::LoseAnswer)
+        });
+        let unknown = pay(&shop, &order_id, "k1").await;
+        assert_eq!((unknown.status(), problem(&unknown).as_str()), (503, "outcome-unknown"));
+        assert!(body(&unknown)["detail"].as_str().unwrap().contains("same Idempotency-Key"));
+        shop.faults().none();
+        let repeat = pay(&shop, &order_id, "k1").await;
+        assert_eq!((repeat.status(), repeat.header("idempotency-replayed")), (200, Some("true")));
+        assert_eq!(shop.commits().await, 2);
     }
 }
