@@ -208,12 +208,12 @@ impl Shop {
 
 /// The commands on a database that refuses every connection, called as in service.
 pub fn unreachable() -> Commands {
-    Commands::new(&config("OrderEvents".into(), "Orders".into()), unreachable_client())
+    Commands::new(&config("OrderEvents", "Orders"), unreachable_client())
 }
 
 /// The projector on such a database.
 pub fn unreachable_projector() -> Projector {
-    projection::projector(&config("OrderEvents".into(), "Orders".into()), unreachable_client())
+    projection::projector(&config("OrderEvents", "Orders"), unreachable_client())
 }
 
 fn unreachable_client() -> aws_sdk_dynamodb::Client {
