@@ -27,6 +27,14 @@ pub enum DemoError {
         /// What came with it.
         body: String,
     },
+    /// The service stored something else than it should.
+    #[error("expected that {expected:?} is stored, got {got:?}")]
+    Stored {
+        /// The types of the events that belong here.
+        expected: Vec<String>,
+        /// Those that came.
+        got: Vec<String>,
+    },
     /// The service did not answer.
     #[error("no answer: {0}")]
     Http(#[from] reqwest::Error),
@@ -46,7 +54,8 @@ struct Step<'a> {
     path: String,
     key: Option<&'a str>,
     body: Option<Value>,
-    expected: u16,
+    /// The status, and the types of the events that are stored.
+    expected: (u16, &'a [&'a str]),
 }
 
 struct Demo<'a> {
@@ -105,14 +114,14 @@ impl Demo<'_> {
         // Where everything is kept, a key of an earlier demo would bring back its order.
         let run = uuid::Uuid::new_v4().simple().to_string();
         let (first_key, second_key) = (format!("demo-{}-1", &run[..8]), format!("demo-{}-2", &run[..8]));
-        let create = |title, key| Step {
+        let create = |title, key, expected| Step {
             title,
             caller: "storefront",
             method: "POST",
             path: "/orders".into(),
             key: Some(key),
             body: Some(basket.clone()),
-            expected: 201,
+            expected,
         };
         let command = |title, caller, path: String, body: Value, expected| Step {
             title,
@@ -133,36 +142,37 @@ impl Demo<'_> {
             expected,
         };
 
-        let first = self.take(create("The storefront orders for a customer.", &first_key)).await?;
-        self.take(create(
-            "Its answer got lost, so it asks again with the same key: nothing is ordered twice.",
-            "demo-1",
-        ))
-        .await?;
+        let first =
+            self.take(create("The storefront orders for a customer.", &first_key, (201, &["OrderCreated"]))).await?;
+        let title = "Its answer got lost, so it asks again with the same key: nothing is ordered twice.";
+        self.take(create(title, &first_key, (201, &[]))).await?;
         let order = format!("/orders/{first}");
         let tracking = json!({"tracking_number": "00340434161094042557"});
         let title = "The warehouse is too eager: an order that nobody paid is not shipped.";
-        self.take(command(title, "fulfilment", format!("{order}/ship"), tracking.clone(), 409)).await?;
+        self.take(command(title, "fulfilment", format!("{order}/ship"), tracking.clone(), (409, &[]))).await?;
         let title = "The customer pays.";
         let payment = json!({"payment_id": "pay_4d1f8b20", "amount": 44.98});
-        self.take(command(title, "customer", format!("{order}/pay"), payment, 200)).await?;
+        self.take(command(title, "customer", format!("{order}/pay"), payment, (200, &["OrderPaid"]))).await?;
         let title = "The warehouse finds it in its queue of paid orders,";
-        self.take(query(title, "fulfilment", "/orders?status=paid".into(), 200)).await?;
-        self.take(command("ships it,", "fulfilment", format!("{order}/ship"), tracking, 200)).await?;
-        self.take(command("and reports its delivery.", "fulfilment", format!("{order}/deliver"), json!({}), 200))
+        self.take(query(title, "fulfilment", "/orders?status=paid".into(), (200, &[]))).await?;
+        self.take(command("ships it,", "fulfilment", format!("{order}/ship"), tracking, (200, &["OrderShipped"])))
             .await?;
+        let title = "and reports its delivery.";
+        let expected = (200, &["OrderDelivered"][..]);
+        self.take(command(title, "fulfilment", format!("{order}/deliver"), json!({}), expected)).await?;
         let title = "Another customer sees nothing of it.";
-        self.take(query(title, "other_customer", order.clone(), 404)).await?;
+        self.take(query(title, "other_customer", order.clone(), (404, &[]))).await?;
         let title = "The customer reads its whole history.";
-        self.take(query(title, "customer", format!("{order}/events"), 200)).await?;
+        self.take(query(title, "customer", format!("{order}/events"), (200, &[]))).await?;
 
-        let second = self.take(create("A second order,", &second_key)).await?;
+        let second = self.take(create("A second order,", &second_key, (201, &["OrderCreated"]))).await?;
         let order = format!("/orders/{second}");
         let payment = json!({"payment_id": "pay_7c2e9f55", "amount": 44.98});
-        self.take(command("paid,", "customer", format!("{order}/pay"), payment, 200)).await?;
+        self.take(command("paid,", "customer", format!("{order}/pay"), payment, (200, &["OrderPaid"]))).await?;
         let title = "and cancelled: one commit says so and that the money is owed back, so it cannot be forgotten.";
         let reason = json!({"reason": "Ordered twice by mistake"});
-        self.take(command(title, "customer", format!("{order}/cancel"), reason, 200)).await?;
+        let expected = (200, &["OrderCancelled", "OrderRefundDue"][..]);
+        self.take(command(title, "customer", format!("{order}/cancel"), reason, expected)).await?;
         Ok(())
     }
 
@@ -195,23 +205,30 @@ impl Demo<'_> {
         for line in lines(&body) {
             self.line("", &line);
         }
-        if status.as_u16() != step.expected {
-            return Err(DemoError::Unexpected { expected: step.expected, got: status.as_u16(), body });
+        if status.as_u16() != step.expected.0 {
+            return Err(DemoError::Unexpected { expected: step.expected.0, got: status.as_u16(), body });
         }
         let body: Value = serde_json::from_str(&body).unwrap_or_default();
         let order = body["order_id"].as_str().or_else(|| step.path.split('/').nth(2)).unwrap_or_default().to_owned();
         if step.method == "POST" {
-            self.show_stored(&order).await?;
+            let got = self.show_stored(&order).await?;
+            let expected: Vec<String> = step.expected.1.iter().map(|kind| (*kind).to_owned()).collect();
+            if got != expected {
+                return Err(DemoError::Stored { expected, got });
+            }
         }
         println!();
         Ok(order)
     }
 
-    async fn show_stored(&mut self, order: &str) -> Result<(), DemoError> {
+    /// Shows the order's new events and what they changed in its row; answers the types of the events.
+    async fn show_stored(&mut self, order: &str) -> Result<Vec<String>, DemoError> {
         let answered = Instant::now();
         let events = self.events(order).await?;
         let mut shown = self.shown.remove(order).unwrap_or_default();
+        let mut kinds = Vec::new();
         for (index, event) in events.iter().enumerate().skip(shown.events) {
+            kinds.push(event["type"].as_str().unwrap_or_default().to_owned());
             let mut data = event["data"].clone();
             // It is the stream's name, and shown above.
             data.as_object_mut().and_then(|data| data.remove("order_id"));
@@ -233,7 +250,7 @@ impl Demo<'_> {
             shown = Shown { events: events.len(), row };
         }
         self.shown.insert(order.to_owned(), shown);
-        Ok(())
+        Ok(kinds)
     }
 
     /// The order's events. Amounts are in minor units in here.
