@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_json_line_is_made_readable_and_another_line_is_left_alone() {
-        let line = r#"{"timestamp":"t","level":"WARN","fields":{"message":"parked","order_id":"o-1","version":3},"target":"x"}"#;
+        let line = r#"{"timestamp":"t","level":"WARN","fields":{"message":"parked","order_id":"o-1"},"version":3,"target":"x"}"#;
         assert_eq!(readable(line), "WARN  parked order_id=o-1 version=3");
         assert_eq!(readable("Error: no table"), "Error: no table");
         assert_eq!(readable(r#"{"a":1}"#), r#"{"a":1}"#);

@@ -217,10 +217,16 @@ mod tests {
     async fn a_table_that_is_there_but_differs_is_refused_with_the_difference() {
         let database = Database::start(&Storage::Memory).unwrap();
         let client = database.client();
-        let mut table = fixture::template().table("Rows").unwrap().clone();
+        let table = fixture::template().table("Rows").unwrap().clone();
         create(&client, &table).await.unwrap();
-        table.indexes.clear();
-        let error = create(&client, &table).await.unwrap_err().to_string();
-        assert!(error.contains("Rows") && error.contains("by-owner"), "{error}");
+        let differs = async |named: &str, change: fn(&mut Table)| {
+            let mut other = table.clone();
+            change(&mut other);
+            let error = create(&client, &other).await.unwrap_err().to_string();
+            assert!(error.contains("Rows") && error.contains(named), "{error}");
+        };
+        differs("by-owner", |table| table.indexes.clear()).await;
+        differs("KEYS_ONLY", |table| table.stream = Some("KEYS_ONLY".into())).await;
+        differs("owner", |table| table.key.push(("owner".into(), KeyType::Range))).await;
     }
 }

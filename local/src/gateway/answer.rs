@@ -120,6 +120,7 @@ mod tests {
         for payload in [
             json!({"statusCode": "ok"}),
             json!({"statusCode": 99}),
+            json!({"statusCode": 101}),
             json!({"statusCode": 200, "headers": {"a b": "c"}}),
             json!({"statusCode": 200, "headers": {"a": {}}}),
             json!({"statusCode": 200, "body": {}}),

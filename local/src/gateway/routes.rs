@@ -93,8 +93,14 @@ pub(super) mod tests {
             .collect()
     }
 
+    /// What is found must not depend on the order of the routes.
     fn found(method: &str, path: &str) -> Option<(String, BTreeMap<String, String>)> {
-        find(&targets(), method, path).map(|(target, parameters)| (target.key(), parameters))
+        let mut targets = targets();
+        let one_way = find(&targets, method, path).map(|(target, parameters)| (target.key(), parameters));
+        targets.reverse();
+        let other_way = find(&targets, method, path).map(|(target, parameters)| (target.key(), parameters));
+        assert_eq!(one_way, other_way);
+        one_way
     }
 
     #[test]

@@ -90,6 +90,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Function {
         got: Arc<Mutex<Vec<String>>>,
+        calls: Arc<Mutex<usize>>,
         broken: Arc<Mutex<bool>>,
     }
 
@@ -103,6 +104,7 @@ mod tests {
             let names =
                 keys.map(|keys| format!("{}/{}", keys["stream_id"]["S"], keys["version"]["N"]).replace('"', ""));
             self.got.lock().unwrap().extend(names);
+            *self.calls.lock().unwrap() += 1;
             Ok(Bytes::from_static(b"{}"))
         }
     }
@@ -144,8 +146,13 @@ mod tests {
             data: Option<&Path>,
             start: StartingPosition,
         ) -> Streams {
+            let declared = &self.template.function("ProjectThings").unwrap().streams[0];
+            let settings = StreamMapping { name: name.into(), starting_position: start, ..declared.clone() };
+            self.start_with(function, settings, data).await
+        }
+
+        async fn start_with(&self, function: &Function, settings: StreamMapping, data: Option<&Path>) -> Streams {
             let declared = self.template.function("ProjectThings").unwrap();
-            let settings = StreamMapping { name: name.into(), starting_position: start, ..declared.streams[0].clone() };
             let mut streams = Streams::default();
             let table = self.template.table("Events").unwrap();
             let invoke = (declared, function.clone());
@@ -214,6 +221,22 @@ mod tests {
             .unwrap();
         world.put("a", 2).await;
         assert_eq!(function.gets(2).await, ["a/1", "a/2"], "the filter lets INSERT pass, not MODIFY");
+    }
+
+    #[tokio::test]
+    async fn records_of_one_batching_window_come_together() {
+        let world = World::new().await;
+        let function = Function::default();
+        let declared = world.template.function("ProjectThings").unwrap().streams[0].clone();
+        let window = Duration::from_secs(2);
+        let settings = StreamMapping { window, batch_size: 100, parallelization: 1, ..declared };
+        let _streams = world.start_with(&function, settings, None).await;
+        // Enough of them that a reader without a window finds them in more than one look.
+        for version in 1..=100 {
+            world.put("a", version).await;
+        }
+        assert_eq!(function.gets(100).await.len(), 100);
+        assert_eq!(*function.calls.lock().unwrap(), 1);
     }
 
     #[tokio::test]
