@@ -121,7 +121,7 @@ impl Projector {
                 Some(next) if next.first == seen.version + 1 => {
                     self.patch(order_id, commits, Expected::Seen(&seen)).await?
                 }
-                _ => self.refold(order_id, Expected::Seen(&seen)).await?,
+                _ => self.catch_up(order_id, &seen).await?,
             };
         }
         Err(ProjectionError::Unavailable("others wrote the row between all attempts".into()))
@@ -155,13 +155,14 @@ impl Projector {
         Err(ProjectionError::Unavailable("others wrote the row between all attempts".into()))
     }
 
-    /// Marks the row, or makes one that is only a mark: it stands still until it is repaired. False if the row is past
-    /// the event already, and nothing was marked.
+    /// Marks the row, or makes one that is only a mark: it stands still until it is repaired. False if the row has the
+    /// event of version `past` already, and nothing was marked.
     pub(super) async fn park(
         &self,
         order_id: OrderId,
         version: Version,
         reason: &'static str,
+        past: Version,
     ) -> Result<bool, ProjectionError> {
         let mark = Parked { version, reason: reason.into() };
         let mark = serde_dynamo::to_attribute_value(mark)
@@ -173,12 +174,12 @@ impl Projector {
             .set_key(Some([row::key(order_id)].into()))
             .update_expression("SET #parked = :mark")
             .condition_expression(
-                "attribute_not_exists(#parked) AND (attribute_not_exists(#version) OR #version < :version)",
+                "attribute_not_exists(#parked) AND (attribute_not_exists(#version) OR #version < :past)",
             )
             .expression_attribute_names("#parked", "parked")
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(":mark", mark)
-            .expression_attribute_values(":version", AttributeValue::N(version.to_string()))
+            .expression_attribute_values(":past", AttributeValue::N(past.to_string()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let found = settle_update(version, update.send().await)?;
         Ok(found.is_none_or(|seen| seen.parked))
@@ -217,6 +218,18 @@ impl Projector {
         let remove = if remove.is_empty() { String::new() } else { format!(" REMOVE {}", remove.join(",")) };
         let update = update.update_expression(format!("SET {}{remove}", set.join(",")));
         settle_update(commits.last().map_or(0, Commit::last), update.send().await)
+    }
+
+    /// Applies what the row lacks, from the event store; makes it anew where that does not follow what it has.
+    async fn catch_up(&self, order_id: OrderId, seen: &Standing) -> Written {
+        if seen.version > 0 {
+            match self.events.commits_after(&stream_of(order_id), seen.version).await {
+                Ok(tail) if !tail.is_empty() => return self.patch(order_id, &tail, Expected::Seen(seen)).await,
+                Ok(_) | Err(StoreError::Corrupt(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.refold(order_id, Expected::Seen(seen)).await
     }
 
     /// Replaces the row by one made of all events.

@@ -68,6 +68,15 @@ struct Received {
     commits: BTreeMap<Version, Result<Commit<OrderEvent>, CommitError>>,
 }
 
+impl Received {
+    /// How far a row has to be for an obstacle at `version` not to matter: past it if it was received, and past all
+    /// that was received if it lies before.
+    fn needed(&self, version: Version) -> Version {
+        let all = self.commits.last_key_value().map_or(version, |(last, _)| *last);
+        if self.commits.range(..=version).next().is_some() { version } else { all }
+    }
+}
+
 impl Projector {
     /// A projector from `events` to the order table `table`.
     pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>, events: EventStore<Order>) -> Self {
@@ -113,42 +122,45 @@ impl Projector {
         projected
     }
 
-    async fn project_order(&self, order_id: OrderId, received: Received) -> Result<End, Failed> {
-        let Err(error) = self.follow_all(order_id, received).await else { return Ok(End::Projected) };
-        let error = match error {
-            ProjectionError::Unprojectable { version, reason, source } => {
-                match self.park(order_id, version, reason).await {
-                    Ok(true) => {
-                        tracing::error!(stream_id = %order_id, version, reason, error = chain(&*source), "order parked");
-                        return Ok(End::Parked);
+    async fn project_order(&self, order_id: OrderId, mut received: Received) -> Result<End, Failed> {
+        loop {
+            let Err(error) = self.follow_all(order_id, &received).await else { return Ok(End::Projected) };
+            let error = match error {
+                ProjectionError::Unprojectable { version, reason, source } => {
+                    let past = received.needed(version);
+                    match self.park(order_id, version, reason, past).await {
+                        Ok(true) => {
+                            let error = chain(&*source);
+                            tracing::error!(stream_id = %order_id, version, reason, error, "order parked");
+                            return Ok(End::Parked);
+                        }
+                        // A program that can read it was here before: what comes after it may still be missing.
+                        Ok(false) => {
+                            received.commits.retain(|first, _| *first > past);
+                            continue;
+                        }
+                        Err(error) => error,
                     }
-                    Ok(false) => return Ok(End::Projected),
-                    Err(error) => error,
                 }
-            }
-            error @ ProjectionError::Unavailable(_) => error,
-        };
-        tracing::warn!(stream_id = %order_id, error = chain(&error), "order not projected for now");
-        Err(Failed)
+                error @ ProjectionError::Unavailable(_) => error,
+            };
+            tracing::warn!(stream_id = %order_id, error = chain(&error), "order not projected for now");
+            return Err(Failed);
+        }
     }
 
     /// Follows the commits in the order of their versions, as far as they can be read.
-    async fn follow_all(&self, order_id: OrderId, received: Received) -> Result<(), ProjectionError> {
-        let mut readable = Vec::new();
-        let mut obstacle = None;
-        for (version, commit) in received.commits {
-            match commit {
-                Ok(commit) => readable.push(commit),
-                Err(error) => {
-                    obstacle = Some(ProjectionError::unreadable(version.max(error.version()), error));
-                    break;
-                }
-            }
-        }
+    async fn follow_all(&self, order_id: OrderId, received: &Received) -> Result<(), ProjectionError> {
+        let readable: Vec<_> = received.commits.values().map_while(|commit| commit.as_ref().ok()).cloned().collect();
         for run in readable.chunk_by(|commit, next| commit.last() + 1 == next.first) {
             self.follow(order_id, run).await?;
         }
-        obstacle.map_or(Ok(()), Err)
+        let mut obstacles =
+            received.commits.iter().filter_map(|(version, commit)| Some((version, commit.as_ref().err()?)));
+        match obstacles.next() {
+            Some((version, error)) => Err(ProjectionError::unreadable(error.version().max(*version), chain(error))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use orders_core::event_store::Version;
+use orders_core::event_store::{Until, Version};
 use orders_core::order::{Money, OrderEvent, OrderId};
 use orders_core::read_model::{OpenStatus, Projected, ProjectionError, StreamRecord};
 use serde_dynamo::AttributeValue;
@@ -129,6 +129,45 @@ async fn a_second_reading_counts_the_order_again_and_a_row_that_is_past_the_even
     world.projector.repair(id).await.unwrap();
     assert_eq!(world.projector.project(batch).await, Projected::default());
     world.assert_up_to_date(id).await;
+}
+
+#[tokio::test]
+async fn what_follows_an_event_that_only_others_can_read_is_not_lost() {
+    let world = World::start().await;
+    let (id, _) = two_orders(&world).await;
+    let records = world.records_of(id).await;
+    // Another program could read the third event; the row has it.
+    world.projector.project(records[..3].to_vec()).await;
+    let batch = vec![records[1].clone(), poisoned(&records[2]), records[3].clone()];
+    assert_eq!(world.projector.project(batch).await, Projected::default());
+    world.assert_up_to_date(id).await;
+}
+
+#[tokio::test]
+async fn a_row_past_an_unreadable_event_catches_up_from_where_it_is() {
+    let world = World::start().await;
+    let (id, _) = two_orders(&world).await;
+    let mut records = world.records_of(id).await;
+    let expected = world.fold(id, Until::Head).await;
+    world.projector.project(records[..2].to_vec()).await;
+    poison(&world, &mut records, 1).await;
+    assert_eq!(world.projector.project(records[3..].to_vec()).await, Projected::default());
+    assert_eq!(world.orders.get(id).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_row_that_can_neither_go_on_nor_be_made_anew_is_stopped() {
+    let world = World::start().await;
+    let id = new_id(&mut seeded());
+    let [paid, shipped, delivered] = usual_course(id);
+    world.store_lives([(id, vec![created(id, "alice", start()), vec![paid, shipped], vec![delivered]])]).await;
+    let mut records = world.records_of(id).await;
+    world.projector.project(records[..2].to_vec()).await;
+    // In the middle of a commit, and the first event cannot be read any more.
+    world.damage(id, "version", aws_sdk_dynamodb::types::AttributeValue::N("2".into())).await;
+    poison(&world, &mut records, 0).await;
+    assert_eq!(world.projector.project(records[2..].to_vec()).await, PARKED);
+    assert_eq!(mark(&world, id).await, Some((1, UNREADABLE.into())));
 }
 
 #[tokio::test]

@@ -154,7 +154,8 @@ async fn what_is_missing_is_read_from_the_event_store() {
         world.proxy.faults.take_calls();
         let last = records[delivered[delivered.len() - 1]].clone();
         assert_eq!(world.projector.project(vec![last]).await, Projected::default());
-        assert_eq!(world.proxy.faults.take_calls().operations(), ["UpdateItem", "Query", "PutItem"], "{lost}");
+        let write = if delivered.len() > 1 { "UpdateItem" } else { "PutItem" };
+        assert_eq!(world.proxy.faults.take_calls().operations(), ["UpdateItem", "Query", write], "{lost}");
         world.assert_up_to_date(id).await;
     }
 }
@@ -170,21 +171,20 @@ async fn a_gap_within_a_batch_is_healed_too() {
 }
 
 #[tokio::test]
-async fn a_damaged_row_is_made_anew_when_its_order_goes_on() {
+async fn a_row_whose_version_cannot_be_is_made_anew_when_its_order_goes_on() {
     let world = World::start().await;
-    let id = hundred_events(&world).await[0];
+    let id = new_id(&mut seeded());
+    let [paid, shipped, delivered] = usual_course(id);
+    let life = vec![created(id, "alice", start()), vec![paid, shipped], vec![delivered]];
+    world.store_lives([(id, life)]).await;
     let records = world.records_of(id).await;
     let number = |version: &str| AttributeValue::N(version.into());
-    for version in [number("2"), number("0"), number("-7"), number("1e40"), AttributeValue::S("three".into())] {
-        world.projector.project(records[..3].to_vec()).await;
-        world.damage(id, "version", version.clone()).await;
+    // The second one is the middle of a commit.
+    for version in [number("0"), number("2"), number("-7"), number("1e40"), AttributeValue::S("three".into())] {
+        world.projector.project(records[..2].to_vec()).await;
+        world.damage(id, "version", version).await;
         world.damage(id, "user_id", AttributeValue::S("mallory".into())).await;
-        if version == number("2") {
-            // In the middle of nothing: the next event does not follow it.
-            world.projector.project(records[3..].to_vec()).await;
-        } else {
-            world.projector.project(records.clone()).await;
-        }
+        assert_eq!(world.projector.project(records[2..].to_vec()).await, Projected::default());
         world.assert_up_to_date(id).await;
         world.delete_row(id).await;
     }

@@ -29,10 +29,16 @@ pub struct World {
 }
 
 impl World {
+    /// Patient enough for a busy machine.
     pub async fn start() -> Self {
+        Self::with_patience(Duration::from_secs(10)).await
+    }
+
+    /// One that gives up an attempt of a call after a while.
+    pub async fn with_patience(attempt_timeout: Duration) -> Self {
         let tables = TestTables::create(&["OrderEvents", "Orders"]).await;
         let proxy = Proxy::start(tables.endpoint());
-        let client = proxy.client(Duration::from_millis(500));
+        let client = proxy.client(attempt_timeout);
         let every = NonZeroU32::new(4).unwrap();
         let through_proxy = EventStore::new(client.clone(), tables.name("OrderEvents"), every);
         let orders = Orders::new(client.clone(), tables.name("Orders"));
