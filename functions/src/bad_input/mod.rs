@@ -1,5 +1,7 @@
 //! Whatever is sent, every function answers it with a well-formed problem, and stores nothing.
 
+mod mangled;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
