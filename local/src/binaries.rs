@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 /// Why the function binaries are not there.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +29,17 @@ struct Layout {
     is_test: bool,
 }
 
-/// Builds all functions, with cargo's progress on the standard error stream; answers the directory of the binaries.
+/// Builds all functions, once in a process, with cargo's progress on the standard error stream; answers the directory of
+/// the binaries.
 ///
 /// # Errors
 /// When cargo cannot be run or the build fails.
 pub async fn build() -> Result<PathBuf, BuildError> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    BUILT.get_or_try_init(run_cargo).await.cloned()
+}
+
+async fn run_cargo() -> Result<PathBuf, BuildError> {
     let program = std::env::current_exe()?;
     let layout = Layout::of(&program).ok_or(BuildError::Layout(program))?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

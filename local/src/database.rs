@@ -1,5 +1,6 @@
 //! An embedded DynamoDB, and clients of it or of any other.
 
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::thread;
@@ -33,6 +34,9 @@ pub enum DatabaseError {
         /// Why.
         reason: String,
     },
+    /// Another process has the database open. Stop it, or use another directory.
+    #[error("the database in {0} is in use by another stack")]
+    InUse(PathBuf),
     /// The machine refuses a thread, a port or memory.
     #[error("the embedded database did not start: {0}")]
     Start(String),
@@ -47,6 +51,8 @@ pub struct Database {
     endpoint: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
+    /// Held as long as the files are open.
+    _lock: Option<File>,
 }
 
 /// How often expired items are removed.
@@ -58,6 +64,7 @@ impl Database {
     /// # Errors
     /// When the directory cannot be used or the machine has no port or thread to give.
     pub fn start(storage: &Storage) -> Result<Self, DatabaseError> {
+        let lock = lock(storage)?;
         let engine = open(storage)?;
         let failed = |error: std::io::Error| DatabaseError::Start(error.to_string());
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
@@ -73,7 +80,7 @@ impl Database {
                 runtime.shutdown_timeout(GRACE);
             })
             .map_err(failed)?;
-        Ok(Self { endpoint, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { endpoint, stop: Some(stop), thread: Some(thread), _lock: lock })
     }
 
     /// Its address, for `AWS_ENDPOINT_URL_DYNAMODB` or [`client`].
@@ -119,12 +126,24 @@ async fn serve(listener: std::net::TcpListener, engine: dynoxide::Database, stop
     sweeper.abort();
 }
 
+/// Two processes on one file would each believe that they alone write. The lock ends with the process, however it ends.
+fn lock(storage: &Storage) -> Result<Option<File>, DatabaseError> {
+    let Storage::Directory(path) = storage else { return Ok(None) };
+    let unusable = |error: std::io::Error| DatabaseError::Directory { path: path.clone(), reason: error.to_string() };
+    std::fs::create_dir_all(path).map_err(unusable)?;
+    let file = File::create(path.join("lock")).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(DatabaseError::InUse(path.clone())),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}
+
 fn open(storage: &Storage) -> Result<dynoxide::Database, DatabaseError> {
     match storage {
         Storage::Memory => dynoxide::Database::memory().map_err(|error| DatabaseError::Start(error.to_string())),
         Storage::Directory(path) => {
             let unusable = |reason: String| DatabaseError::Directory { path: path.clone(), reason };
-            std::fs::create_dir_all(path).map_err(|error| unusable(error.to_string()))?;
             let file = path.join("dynamodb.sqlite");
             let file = file.to_str().ok_or_else(|| unusable("its name is not Unicode".into()))?;
             dynoxide::Database::new(file).map_err(|error| unusable(error.to_string()))
@@ -182,6 +201,17 @@ mod tests {
             tables::create(&second.client(), &table).await.unwrap();
             assert_eq!(count(&second.client()).await, kept);
         }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_used_by_one_database_at_a_time() {
+        let directory = std::env::temp_dir().join(format!("orders-local-{}", uuid::Uuid::new_v4()));
+        let storage = Storage::Directory(directory.clone());
+        let first = Database::start(&storage).unwrap();
+        assert!(matches!(Database::start(&storage), Err(DatabaseError::InUse(path)) if path == directory));
+        drop(first);
+        drop(Database::start(&storage).unwrap());
         std::fs::remove_dir_all(directory).unwrap();
     }
 
