@@ -1,8 +1,17 @@
 //! The one place that writes to the event table.
 
-use aws_sdk_dynamodb::error::SdkError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aws_sdk_dynamodb::error::{BoxError, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
 use serde_dynamo::Item;
 
 use super::aggregate::Aggregate;
@@ -18,9 +27,9 @@ pub(super) enum Appended<E> {
     Stored,
     /// The version holds this commit: somebody else's, or our own from an attempt whose answer was lost.
     Taken(Box<Commit<E>>),
-    /// DynamoDB refused the last attempt for good (throttled, not allowed, …).
+    /// Not stored: DynamoDB refused every attempt in so many words (throttled, not allowed, …).
     Refused(StoreError),
-    /// Nobody said whether it was stored.
+    /// An attempt, not necessarily the last, was sent and never answered: it may be stored, even later.
     Unknown(StoreError),
 }
 
@@ -33,6 +42,45 @@ pub(super) enum Unsendable {
     Store(#[from] StoreError),
 }
 
+/// How many attempts of one operation were sent and not refused. The SDK reports the last attempt only, and a
+/// throttled one may follow one whose answer was lost.
+#[derive(Clone, Debug, Default)]
+struct Unanswered(Arc<AtomicUsize>);
+
+impl Unanswered {
+    fn is_none(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Intercept for Unanswered {
+    fn name(&self) -> &'static str {
+        "Unanswered"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_after_transmit(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().status().is_client_error() {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
 impl<A: Aggregate> EventStore<A> {
     /// Stores `commit`, which leads to `next`, if its version is still free.
     pub(super) async fn append(
@@ -41,6 +89,7 @@ impl<A: Aggregate> EventStore<A> {
         next: &Stream<A>,
     ) -> Result<Appended<A::Event>, Unsendable> {
         let item = self.item_of(commit, next)?;
+        let unanswered = Unanswered::default();
         let put = self
             .client
             .put_item()
@@ -48,9 +97,10 @@ impl<A: Aggregate> EventStore<A> {
             .set_item(Some(item.into()))
             .condition_expression("attribute_not_exists(stream_id)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .customize()
+            .interceptor(unanswered.clone())
             .send();
         let Err(error) = put.await else { return Ok(Appended::Stored) };
-        let refused = error.raw_response().is_some_and(|response| response.status().is_client_error());
         match error {
             SdkError::ServiceError(context) if context.err().is_conditional_check_failed_exception() => {
                 let PutItemError::ConditionalCheckFailedException(failed) = context.into_err() else {
@@ -59,7 +109,7 @@ impl<A: Aggregate> EventStore<A> {
                 let found = Commit::from_item::<A>(Item::from(failed.item.unwrap_or_default()));
                 Ok(Appended::Taken(Box::new(found.map_err(StoreError::Unreadable)?)))
             }
-            error if refused => Ok(Appended::Refused(StoreError::unavailable(error))),
+            error if unanswered.is_none() => Ok(Appended::Refused(StoreError::unavailable(error))),
             error => Ok(Appended::Unknown(StoreError::unavailable(error))),
         }
     }

@@ -15,8 +15,8 @@ use super::stream::Stream;
 
 /// How often another writer may come first before the caller is told so.
 const MAX_CONFLICTS: u32 = 40;
-/// How often a write may go unanswered, with nothing found, before the caller is told so.
-const MAX_UNKNOWN: u32 = 3;
+/// How often a write may fail, with nothing found of it, before the caller is told so.
+const MAX_FAILURES: u32 = 3;
 /// The wait before a tail is read is a random part of this, doubled for each further conflict …
 const BACKOFF_BASE: Duration = Duration::from_millis(10);
 /// … up to this ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter").
@@ -122,7 +122,9 @@ impl<A: Aggregate> EventStore<A> {
         decide: impl Fn(&A) -> Result<Vec<A::Event>, R>,
     ) -> Result<Executed<A>, ExecuteError<R>> {
         let Loaded { mut stream, mut consistency } = loaded;
-        let (mut conflicts, mut unknown) = (0, 0);
+        let (mut conflicts, mut failures) = (0, 0);
+        // Whether a write of ours may still be on its way to the version after the head.
+        let mut unanswered = false;
         loop {
             if let Some(replayed) = replay(&stream, request)? {
                 return Ok(replayed);
@@ -142,15 +144,20 @@ impl<A: Aggregate> EventStore<A> {
                 }
             };
             let (commit, next) = stream.advance(events, request).map_err(StoreError::from)?;
+            if Instant::now() >= request.deadline && !unanswered {
+                return Err(StoreError::unavailable(DeadlinePassed).into());
+            }
             let appended = timeout_at(request.deadline, self.append(&commit, &next))
                 .await
                 .unwrap_or_else(|_| Ok(Appended::Unknown(StoreError::unavailable(DeadlinePassed))))?;
-            let failure = match appended {
+            let mut failure = None;
+            match appended {
                 Appended::Stored => return Ok(stored(next, &commit)),
                 Appended::Taken(found) => {
                     if let Some(settled) = follow(&mut stream, [*found], request)? {
                         return Ok(settled);
                     }
+                    unanswered = false;
                     conflicts += 1;
                     // The commit that came first is in hand: the first retry needs neither a wait nor a read.
                     if conflicts == 1 {
@@ -159,33 +166,44 @@ impl<A: Aggregate> EventStore<A> {
                     if conflicts > MAX_CONFLICTS || !back_off(conflicts - 1, request.deadline).await {
                         return Err(ExecuteError::Contended);
                     }
-                    None
                 }
-                Appended::Refused(error) => Some(ExecuteError::Store(error)),
-                Appended::Unknown(error) => {
-                    unknown += 1;
-                    Some(ExecuteError::OutcomeUnknown(error)).filter(|_| unknown >= MAX_UNKNOWN)
+                Appended::Refused(error) if !unanswered => return Err(error.into()),
+                Appended::Refused(error) | Appended::Unknown(error) => {
+                    unanswered = true;
+                    failures += 1;
+                    failure = Some(error).filter(|_| failures >= MAX_FAILURES);
                 }
-            };
+            }
             // Whatever was not answered, or not by the newest commit, the tail of the stream knows.
-            let ambiguous = unknown > 0 || failure.is_some();
-            let tail = match timeout_at(request.deadline, self.commits_after(&stream.id, stream.head)).await {
-                Ok(Ok(tail)) => tail,
-                Ok(Err(error)) if ambiguous => return Err(ExecuteError::OutcomeUnknown(error)),
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) if ambiguous => {
+            let head = stream.head;
+            match timeout_at(request.deadline, self.catch_up(&mut stream, request)).await {
+                Ok(Ok(Some(settled))) => return Ok(settled),
+                Ok(Ok(None)) => consistency = Consistency::Strong,
+                Ok(Err(ExecuteError::Store(error))) if unanswered => return Err(ExecuteError::OutcomeUnknown(error)),
+                Ok(Err(error)) => return Err(error),
+                Err(_) if unanswered => {
                     return Err(ExecuteError::OutcomeUnknown(StoreError::unavailable(DeadlinePassed)));
                 }
                 Err(_) => return Err(ExecuteError::Contended),
-            };
-            if let Some(settled) = follow(&mut stream, tail, request)? {
-                return Ok(settled);
             }
-            consistency = Consistency::Strong;
-            if let Some(failure) = failure {
-                return Err(failure);
+            // The version went to somebody else: what is still on its way to it comes too late.
+            unanswered &= stream.head == head;
+            match failure {
+                Some(error) if unanswered => return Err(ExecuteError::OutcomeUnknown(error)),
+                Some(error) => return Err(error.into()),
+                None => {}
             }
         }
+    }
+
+    /// Moves the stream by all that was stored after its head.
+    async fn catch_up<R>(
+        &self,
+        stream: &mut Stream<A>,
+        request: &Request,
+    ) -> Result<Option<Executed<A>>, ExecuteError<R>> {
+        let tail = self.commits_after(&stream.id, stream.head).await?;
+        follow(stream, tail, request)
     }
 
     async fn load_strongly(&self, stream: &Stream<A>, deadline: Instant) -> Result<Loaded<A>, StoreError> {
@@ -252,4 +270,38 @@ async fn back_off(round: u32, deadline: Instant) -> bool {
     }
     sleep(wait).await;
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_is_a_random_part_of_a_ceiling_that_doubles_up_to_its_cap() {
+        for (round, ceiling) in [(1, 10), (2, 20), (3, 40), (7, 640), (8, 640), (40, 640)] {
+            let ceiling = Duration::from_millis(ceiling);
+            let mut longest = Duration::ZERO;
+            for _ in 0..200 {
+                let begun = Instant::now();
+                assert!(back_off(round, begun + Duration::from_secs(1)).await);
+                // The clock ticks in milliseconds.
+                assert!(begun.elapsed() <= ceiling + Duration::from_millis(1), "{:?}", begun.elapsed());
+                longest = longest.max(begun.elapsed());
+            }
+            assert!(longest > ceiling / 2, "{longest:?} of {ceiling:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_would_end_after_the_deadline_is_not_begun() {
+        let begun = Instant::now();
+        let mut refused = 0;
+        for _ in 0..200 {
+            let deadline = Instant::now() + Duration::from_millis(320);
+            refused += u32::from(!back_off(8, deadline).await);
+            assert!(Instant::now() <= deadline);
+        }
+        assert!((1..200).contains(&refused), "{refused}");
+        assert!(!back_off(1, begun).await);
+    }
 }
