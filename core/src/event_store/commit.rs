@@ -198,3 +198,110 @@ fn place_of(item: &Item) -> (String, Version) {
     };
     (text("stream_id").unwrap_or_else(|| "?".into()), text("version").and_then(|v| v.parse().ok()).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_dynamo::AttributeValue;
+    use serde_json::json;
+
+    use super::*;
+    use crate::event_store::testing::{Numbers, commit};
+
+    fn keyed() -> Commit<u64> {
+        let metadata = Metadata {
+            actor: "a".into(),
+            correlation_id: "b".into(),
+            causation_id: "c".into(),
+            request_hash: Some(RequestHash([1; 16])),
+        };
+        Commit { metadata, ..commit(3, 2) }
+    }
+
+    #[test]
+    fn the_stored_form_never_changes() {
+        let item: serde_json::Value = serde_dynamo::from_item(keyed().to_item::<Numbers>().unwrap()).unwrap();
+        let event = |value| json!({"type": "Number", "schema": 1, "data": {"value": value}});
+        let expected = json!({
+            "stream_id": "numbers",
+            "version": 3,
+            "events": [event(3), event(4)],
+            "commit_id": "00000000-0000-0000-0000-000000000003",
+            "recorded_at": "2026-01-02T03:00:03Z",
+            "metadata": {
+                "actor": "a",
+                "correlation_id": "b",
+                "causation_id": "c",
+                "request_hash": "01010101010101010101010101010101",
+            },
+        });
+        assert_eq!(item, expected);
+    }
+
+    #[test]
+    fn an_item_gives_the_commit_back_whatever_else_is_in_it() {
+        for commit in [keyed(), commit(1, 1)] {
+            let mut item = commit.to_item::<Numbers>().unwrap();
+            item.insert("snapshot".into(), AttributeValue::Null(true));
+            item.insert("later".into(), AttributeValue::S("?".into()));
+            assert_eq!(Commit::from_item::<Numbers>(item).unwrap(), commit);
+        }
+    }
+
+    #[test]
+    fn what_is_no_commit_is_named_by_stream_and_version() {
+        let with = |name: &str, value: Option<AttributeValue>| {
+            let mut item = keyed().to_item::<Numbers>().unwrap();
+            item.remove(name);
+            item.extend(value.map(|value| (name.to_owned(), value)));
+            Commit::from_item::<Numbers>(item).unwrap_err().to_string()
+        };
+        let number = |n: &str| Some(AttributeValue::N(n.into()));
+        let malformed = "the item of stream numbers at version 3 is not a commit";
+        assert_eq!(with("commit_id", None), malformed);
+        assert_eq!(with("events", Some(AttributeValue::L(Vec::new()))), malformed);
+        assert_eq!(with("version", number("0")), "the item of stream numbers at version 0 is not a commit");
+        assert!(with("version", number("18446744073709551615")).contains("is not a commit"), "no version follows it");
+        assert!(with("version", number("-1")).contains("is not a commit"));
+        assert!(with("stream_id", None).starts_with("the item of stream ? at version 3"));
+
+        let foreign = [("type", AttributeValue::S("Letter".into())), ("schema", AttributeValue::N("1".into()))];
+        let foreign = foreign.into_iter().chain([("data", AttributeValue::M([].into()))]);
+        let foreign = AttributeValue::M(foreign.map(|(name, value)| (name.to_owned(), value)).collect());
+        assert_eq!(
+            with("events", Some(AttributeValue::L(vec![foreign]))),
+            "the event at version 3 of stream numbers cannot be read"
+        );
+    }
+
+    fn any_value() -> impl Strategy<Value = AttributeValue> {
+        let leaf = prop_oneof![
+            ".{0,8}".prop_map(AttributeValue::S),
+            "-?[0-9]{1,40}(\\.[0-9]{1,3})?".prop_map(AttributeValue::N),
+            any::<bool>().prop_map(AttributeValue::Bool),
+            Just(AttributeValue::Null(true)),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(AttributeValue::B),
+        ];
+        let name = prop_oneof!["type", "schema", "data", "value", "actor", ".{0,4}"];
+        leaf.prop_recursive(4, 24, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(AttributeValue::L),
+                prop::collection::hash_map(name.clone(), inner, 0..4).prop_map(AttributeValue::M),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_item_at_all_is_a_commit_or_an_error(
+            name in prop_oneof!["stream_id", "version", "events", "commit_id", "recorded_at", "metadata"],
+            value in any_value(),
+        ) {
+            let mut item = keyed().to_item::<Numbers>().unwrap();
+            item.insert(name, value);
+            if let Ok(commit) = Commit::from_item::<Numbers>(item) {
+                prop_assert!(commit.first > 0 && commit.last() >= commit.first);
+            }
+        }
+    }
+}

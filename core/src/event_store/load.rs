@@ -231,3 +231,99 @@ impl Backwards {
         Ok(stream)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::event_store::testing::{Numbers, commit, time};
+
+    const NEVER: u32 = u32::MAX;
+
+    /// The items of commits of so many events, newest first, as a store writes them that snapshots every so often.
+    fn items(commits: &[u64], snapshot_every: u32) -> Vec<Item> {
+        let mut stream = Stream::<Numbers>::empty(StreamId::new("numbers"));
+        let store = |events: &u64| {
+            let commit = commit(stream.head + 1, *events);
+            stream.apply(&commit).unwrap();
+            let mut item = commit.to_item::<Numbers>().unwrap();
+            if snapshot::is_due(&commit, NonZeroU32::new(snapshot_every).unwrap()) {
+                snapshot::put(&stream, &mut item).unwrap();
+            }
+            item
+        };
+        let mut items: Vec<_> = commits.iter().map(store).collect();
+        items.reverse();
+        items
+    }
+
+    /// What the walk comes to, and how many items it took; a hole is named by what is missing.
+    fn walk(items: Vec<Item>, until: Until) -> Result<(Vec<u64>, usize), Version> {
+        let mut back = Backwards { until, newer: Vec::new(), expected_last: None };
+        for (taken, item) in (1..).zip(items) {
+            match back.take::<Numbers>(item).unwrap() {
+                Step::Older => {}
+                Step::Hole(Hole { missing }) => return Err(missing),
+                Step::Base(base) => {
+                    let stream = back.fold(base).unwrap();
+                    assert_eq!(stream.head, stream.state.0.len() as Version);
+                    return Ok((stream.state.0, taken));
+                }
+            }
+        }
+        Err(back.expected_last.unwrap())
+    }
+
+    fn numbers(last: u64) -> Vec<u64> {
+        (1..=last).collect()
+    }
+
+    #[test]
+    fn without_snapshots_the_walk_ends_at_the_first_commit() {
+        assert_eq!(walk(items(&[1, 3, 2], NEVER), Until::Head), Ok((numbers(6), 3)));
+    }
+
+    #[test]
+    fn the_walk_ends_at_the_newest_snapshot() {
+        assert_eq!(walk(items(&[1, 3, 2, 1], 3), Until::Head), Ok((numbers(7), 2)));
+        assert_eq!(walk(items(&[1, 3, 2], 3), Until::Head), Ok((numbers(6), 1)));
+    }
+
+    #[test]
+    fn a_walk_until_a_version_ends_within_a_commit_and_takes_no_snapshot_from_beyond_it() {
+        for (version, taken) in [(1, 2), (2, 2), (3, 2), (4, 1), (5, 1), (6, 1)] {
+            // The second commit holds versions 2 to 4 and a snapshot; what is newer than asked for is not read at all.
+            let mut items = items(&[1, 3, 2], 4);
+            items.retain(|item| Commit::from_item::<Numbers>(item.clone()).unwrap().first <= version);
+            let skipped = 3 - items.len();
+            let expected = if version == 1 { 1 } else { taken + usize::from(version > 4) };
+            assert_eq!(walk(items, Until::Version(version)), Ok((numbers(version), expected)), "{version}, {skipped}");
+        }
+    }
+
+    #[test]
+    fn a_walk_until_any_version_at_all_is_a_walk() {
+        assert_eq!(walk(items(&[1, 1], NEVER), Until::Version(Version::MAX)), Ok((numbers(2), 2)));
+    }
+
+    #[test]
+    fn a_walk_until_a_time_takes_whole_commits_up_to_it_and_that_time_itself() {
+        // The commits are recorded at 1, 2 and 5.
+        for (seconds, last) in [(0, 0), (1, 1), (2, 4), (4, 4), (5, 6), (9, 6)] {
+            for every in [1, 4, NEVER] {
+                let (found, _) = walk(items(&[1, 3, 2], every), Until::Time(time(seconds))).unwrap();
+                assert_eq!(found, numbers(last), "{seconds} with a snapshot every {every}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_commit_that_is_missing_is_a_hole_also_at_the_beginning() {
+        for (lost, missing) in [(1, 4), (2, 1)] {
+            let mut items = items(&[1, 3, 2], NEVER);
+            items.remove(lost);
+            assert_eq!(walk(items, Until::Head), Err(missing));
+        }
+    }
+}

@@ -21,6 +21,8 @@ mod scan;
 mod size;
 mod snapshot;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;

@@ -69,3 +69,72 @@ pub(super) fn read<A: Aggregate>(snapshot: Detached, commit: &StoredCommit) -> O
         .ok()?;
     Some(Stream { id, state, head, recorded_at: Some(commit.recorded_at), remembered })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_store::testing::{Numbers, commit};
+
+    fn every(versions: u32) -> NonZeroU32 {
+        NonZeroU32::new(versions).unwrap()
+    }
+
+    /// A stream of one commit of two events, and its item with a snapshot.
+    fn snapshot() -> (Stream<Numbers>, Item) {
+        let commit = commit(1, 2);
+        let mut stream = Stream::empty(commit.stream.clone());
+        stream.apply(&commit).unwrap();
+        let mut item = commit.to_item::<Numbers>().unwrap();
+        put(&stream, &mut item).unwrap();
+        (stream, item)
+    }
+
+    fn read_back(mut item: Item) -> Option<Stream<Numbers>> {
+        let snapshot = detach(&mut item)?;
+        read(snapshot, &StoredCommit::from_item(item).unwrap())
+    }
+
+    #[test]
+    fn a_snapshot_is_due_with_every_commit_that_crosses_a_multiple() {
+        let due = |first, events, versions| is_due(&commit(first, events), every(versions));
+        for (first, events, expected) in
+            [(1, 4, false), (1, 5, true), (5, 1, true), (6, 4, false), (6, 5, true), (4, 30, true)]
+        {
+            assert_eq!(due(first, events, 5), expected, "{events} from {first}");
+        }
+        assert!((1..50).all(|first| due(first, 1, 1)));
+        assert!(!due(1, 9, u32::MAX));
+    }
+
+    #[test]
+    fn a_snapshot_gives_the_stream_back() {
+        let (stream, item) = snapshot();
+        assert_eq!(read_back(item), Some(stream));
+    }
+
+    #[test]
+    fn a_snapshot_of_another_schema_or_one_that_cannot_be_read_is_none() {
+        let other = |name: &str, value| {
+            let mut item = snapshot().1;
+            item.insert(name.into(), value);
+            read_back(item)
+        };
+        for value in [AttributeValue::S("1.8".into()), AttributeValue::S("7".into()), AttributeValue::Null(true)] {
+            assert_eq!(other(SCHEMA, value), None);
+        }
+        for value in [AttributeValue::S("?".into()), AttributeValue::M([].into()), AttributeValue::Null(true)] {
+            assert_eq!(other(SNAPSHOT, value), None);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_out_whole_or_half() {
+        let (_, whole) = snapshot();
+        for missing in [None, Some(SNAPSHOT), Some(SCHEMA)] {
+            let mut item = whole.clone();
+            missing.map(|name| item.remove(name));
+            assert_eq!(detach(&mut item).is_some(), missing.is_none());
+            assert!(!item.contains_key(SNAPSHOT), "the events alone are left to read");
+        }
+    }
+}

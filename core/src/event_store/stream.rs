@@ -102,3 +102,49 @@ impl<A: Aggregate> Stream<A> {
         CorruptStream { stream: self.id.clone(), version, why }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::event_store::idempotency::CommitKey;
+    use crate::event_store::testing::{Numbers, commit, time};
+
+    fn stream(commits: &[u64]) -> Stream<Numbers> {
+        let mut stream = Stream::empty(StreamId::new("numbers"));
+        for events in commits {
+            stream.apply(&commit(stream.head + 1, *events)).unwrap();
+        }
+        stream
+    }
+
+    #[test]
+    fn a_commit_that_does_not_follow_the_head_is_refused() {
+        for first in [1, 3, 5, 9] {
+            let error = stream(&[1, 2]).apply(&commit(first, 1)).unwrap_err();
+            assert_eq!(error.version, 4, "{error}");
+        }
+        assert!(stream(&[1, 2]).apply(&commit(4, 1)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_next_commit_is_keyed_by_the_head_and_never_recorded_before_the_last() {
+        let stream = stream(&[1, 2]);
+        for (now, recorded_at) in [(0, 2), (2, 2), (7, 7)] {
+            let request = Request {
+                key: CommitKey::unkeyed(),
+                metadata: super::super::Metadata::default(),
+                if_match: None,
+                now: time(now),
+                deadline: Instant::now() + Duration::from_secs(1),
+            };
+            let (commit, next) = stream.advance(vec![8, 9], &request).unwrap();
+            assert_eq!((commit.first, commit.last(), commit.recorded_at), (4, 5, time(recorded_at)));
+            assert_eq!((next.head, next.recorded_at), (5, Some(time(recorded_at))));
+            assert_eq!(next.state, Numbers(vec![1, 2, 3, 8, 9]));
+        }
+    }
+}
