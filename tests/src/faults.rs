@@ -67,10 +67,11 @@ pub trait Upstream: Clone + Send + Sync + 'static {
 
 /// Decides about a call that has just arrived (so its `status`, `error` and `units` are empty).
 type Plan = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
+type Latency = Box<dyn FnMut() -> Duration + Send>;
 
 struct Inner {
     plan: Plan,
-    latency: Duration,
+    latency: Latency,
     calls: Vec<Call>,
     /// How many calls were there before those in `calls`.
     taken: usize,
@@ -85,7 +86,7 @@ impl Default for Faults {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(Inner {
             plan: Box::new(|_| None),
-            latency: Duration::ZERO,
+            latency: Box::new(|| Duration::ZERO),
             calls: Vec::new(),
             taken: 0,
             history: History::default(),
@@ -106,9 +107,9 @@ impl Faults {
         self.plan(|_| None);
     }
 
-    /// From now on, every call takes that much longer: half of it on the way there, half on the way back.
-    pub fn latency(&self, round_trip: Duration) {
-        self.lock().latency = round_trip;
+    /// From now on, each way takes that long: to the database, and back again.
+    pub fn latency(&self, one_way: impl FnMut() -> Duration + Send + 'static) {
+        self.lock().latency = Box::new(one_way);
     }
 
     /// The calls since the last time, in the order in which they came. What is still under way is in it too, without
@@ -125,8 +126,8 @@ impl Faults {
 
     /// Carries a request through; none if the connection is to close without an answer.
     pub async fn carry(&self, mut request: Request, upstream: &impl Upstream) -> Option<Answer> {
-        let (fault, index, latency) = self.arrived(&mut request);
-        tokio::time::sleep(latency / 2).await;
+        let (fault, index) = self.arrived(&mut request);
+        self.travel().await;
         let done = async |request: Request| {
             let answer = upstream.call(request.clone()).await;
             self.answered(index, &request, answer.as_ref());
@@ -175,12 +176,19 @@ impl Faults {
             }
             Some(Fault::Omit(index)) => done(request).await.map(|answer| omit(answer, index)),
         };
-        tokio::time::sleep(latency / 2).await;
+        self.travel().await;
         answer
     }
 
+    async fn travel(&self) {
+        let latency = (self.lock().latency)();
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+    }
+
     /// Writes the call down, asks for its cost, and decides about it.
-    fn arrived(&self, request: &mut Request) -> (Option<Fault>, usize, Duration) {
+    fn arrived(&self, request: &mut Request) -> (Option<Fault>, usize) {
         let operation = request.target.rsplit('.').next().unwrap_or_default().to_owned();
         let table = request.body["TableName"].as_str().unwrap_or_default().to_owned();
         let body = request.body.clone();
@@ -191,7 +199,7 @@ impl Faults {
         let mut inner = self.lock();
         let fault = (inner.plan)(&call);
         inner.calls.push(call);
-        (fault, inner.taken + inner.calls.len() - 1, inner.latency)
+        (fault, inner.taken + inner.calls.len() - 1)
     }
 
     fn answered(&self, index: usize, request: &Request, answer: Option<&Answer>) {

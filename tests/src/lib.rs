@@ -9,7 +9,10 @@
 )]
 
 pub mod call_log;
+pub mod counter_aggregate;
 pub mod database;
 pub mod faults;
+pub mod load;
 pub mod proxy;
+pub mod simulation;
 mod stale;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryPartition;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use bytes::Bytes;
@@ -65,7 +66,9 @@ impl Proxy {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("eu-central-1"))
             .credentials_provider(Credentials::new("local", "local", None, None, "local"))
-            .endpoint_url(&self.endpoint);
+            .endpoint_url(&self.endpoint)
+            // Clients share a budget of retries by default; a test must not depend on those beside it.
+            .retry_partition(RetryPartition::new(uuid::Uuid::new_v4().to_string()));
         let config = orders_core::dynamodb::for_requests(config);
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(attempt_timeout)

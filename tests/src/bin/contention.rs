@@ -1,0 +1,26 @@
+//! Measures 32 writers on one stream, with the event store and with the plain loop, in one run:
+//! `cargo run --release -p orders-tests --bin contention`.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use orders_tests::database::TestTables;
+use orders_tests::load::Load;
+use orders_tests::proxy::Proxy;
+
+const SNAPSHOT_EVERY: NonZeroU32 = NonZeroU32::new(14).unwrap();
+
+#[tokio::main]
+async fn main() {
+    let tables = TestTables::create(&["OrderEvents"]).await;
+    let proxy = Proxy::start(tables.endpoint());
+    for round_trip in [0, 5] {
+        let load = Load::new(&proxy, &tables, Duration::from_millis(round_trip));
+        let store = load.with_the_store(SNAPSHOT_EVERY).await;
+        let plain = load.with_the_plain_loop().await;
+        println!("A call takes {round_trip} ms more than the database on this machine.");
+        println!("  event store: {store}");
+        println!("  plain loop:  {plain}");
+        println!("  ratio:       {:.1}", store.throughput() / plain.throughput());
+    }
+}

@@ -1,0 +1,178 @@
+//! Many writers on one stream: the event store, and next to it the loop that most people write with the SDK.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::Utc;
+use orders_core::event_store::{Aggregate, CommitKey, Consistency, EventStore, Metadata, Request, StreamId};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::counter_aggregate::{Command, Counter, CounterEvent};
+use crate::database::TestTables;
+use crate::proxy::Proxy;
+
+/// How many write at once.
+pub const WRITERS: usize = 32;
+/// How many commands each of them runs, one after the other.
+pub const COMMANDS: usize = 20;
+
+/// A place to write to.
+pub struct Load<'a> {
+    proxy: &'a Proxy,
+    table: String,
+}
+
+/// What a load came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Commits in the stream, which has no gap.
+    pub stored: usize,
+    /// Calls of PutItem.
+    pub writes: usize,
+    /// Calls of Query.
+    pub reads: usize,
+    /// From the first command to the last.
+    pub elapsed: Duration,
+}
+
+impl Measured {
+    /// Calls of PutItem for each command that was stored.
+    pub fn writes_per_command(&self) -> f64 {
+        self.writes as f64 / self.stored as f64
+    }
+
+    /// Commands a second.
+    pub fn throughput(&self) -> f64 {
+        self.stored as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (stored, seconds) = (self.stored, self.elapsed.as_secs_f64());
+        let (writes, reads) = (self.writes_per_command(), self.reads as f64 / stored as f64);
+        let throughput = self.throughput();
+        write!(
+            f,
+            "{stored} stored in {seconds:.2} s, {throughput:.0} a second, {writes:.2} PutItem and {reads:.2} Query each"
+        )
+    }
+}
+
+impl<'a> Load<'a> {
+    /// On the event table behind the proxy, every call of which takes at least that long.
+    pub fn new(proxy: &'a Proxy, tables: &TestTables, round_trip: Duration) -> Self {
+        proxy.faults.latency(move || round_trip / 2);
+        Self { proxy, table: tables.name("OrderEvents").to_owned() }
+    }
+
+    /// With the event store.
+    pub async fn with_the_store(&self, snapshot_every: NonZeroU32) -> Measured {
+        self.measure(|client, stream| {
+            let store = EventStore::<Counter>::new(client, &self.table, snapshot_every);
+            async move {
+                for _ in 0..COMMANDS {
+                    let request = Request {
+                        key: CommitKey::unkeyed(),
+                        metadata: Metadata { causation_id: Uuid::new_v4().to_string(), ..Metadata::default() },
+                        if_match: None,
+                        now: Utc::now(),
+                        deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+                    };
+                    let loaded = store.load(&stream, Consistency::Eventual).await.expect("a load");
+                    let executed = store.execute(loaded, &request, |counter| Command::Add(1).decide(counter)).await;
+                    executed.expect("a command that is stored");
+                }
+            }
+        })
+        .await
+    }
+
+    /// With the plain loop: load the whole stream, decide, put if the next version is free, and again at once.
+    pub async fn with_the_plain_loop(&self) -> Measured {
+        self.measure(|client, stream| {
+            let table = self.table.clone();
+            async move {
+                for _ in 0..COMMANDS {
+                    while !plain_attempt(&client, &table, &stream).await {}
+                }
+            }
+        })
+        .await
+    }
+
+    /// Every writer has a client of its own, as if it were another Lambda.
+    async fn measure<W: Future<Output = ()> + Send + 'static>(
+        &self,
+        writer: impl Fn(Client, StreamId) -> W,
+    ) -> Measured {
+        let stream = StreamId::new(Uuid::new_v4());
+        let client = || self.proxy.client(Duration::from_secs(5));
+        self.proxy.faults.take_calls();
+        let begun = Instant::now();
+        let writers: JoinSet<()> = (0..WRITERS).map(|_| writer(client(), stream.clone())).collect();
+        writers.join_all().await;
+        let elapsed = begun.elapsed();
+        let calls = self.proxy.faults.take_calls();
+        let store = EventStore::<Counter>::new(client(), &self.table, NonZeroU32::MIN);
+        let commits = store.commits_after(&stream, 0).await.expect("a stream without a gap");
+        Measured {
+            stored: commits.len(),
+            writes: calls.of("PutItem").count(),
+            reads: calls.of("Query").count(),
+            elapsed,
+        }
+    }
+}
+
+/// Whether it was stored.
+async fn plain_attempt(client: &Client, table: &str, stream: &StreamId) -> bool {
+    let items = client
+        .query()
+        .table_name(table)
+        .key_condition_expression("stream_id = :stream")
+        .expression_attribute_values(":stream", AttributeValue::S(stream.to_string()))
+        .consistent_read(true)
+        .into_paginator()
+        .items()
+        .send();
+    let (mut counter, mut version) = (Counter::<1>::default(), 0_u64);
+    for item in items.try_collect().await.expect("a load") {
+        let data = item["events"].as_l().expect("a list")[0].as_m().expect("an event")["data"].as_m().expect("fields");
+        let amount = data["amount"].as_n().expect("a number").parse().expect("an amount");
+        counter.apply(&CounterEvent::Added(amount)).expect("an event that follows");
+        version += 1;
+    }
+    let events = Command::Add(1).decide(&counter).expect("an addition").into_iter().map(|event| {
+        let CounterEvent::Added(amount) = event else { unreachable!("an addition adds") };
+        let fields = [
+            ("type", AttributeValue::S("Added".into())),
+            ("schema", AttributeValue::N("2".into())),
+            ("data", AttributeValue::M(HashMap::from([("amount".into(), AttributeValue::N(amount.to_string()))]))),
+        ];
+        AttributeValue::M(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    });
+    let texts =
+        ["actor", "correlation_id", "causation_id"].map(|name| (name.to_owned(), AttributeValue::S(String::new())));
+    let put = client
+        .put_item()
+        .table_name(table)
+        .item("stream_id", AttributeValue::S(stream.to_string()))
+        .item("version", AttributeValue::N((version + 1).to_string()))
+        .item("events", AttributeValue::L(events.collect()))
+        .item("commit_id", AttributeValue::S(Uuid::new_v4().to_string()))
+        .item("recorded_at", AttributeValue::S(Utc::now().to_rfc3339()))
+        .item("metadata", AttributeValue::M(texts.into()))
+        .condition_expression("attribute_not_exists(stream_id)");
+    match put.send().await.map_err(|error| error.into_service_error()) {
+        Ok(_) => true,
+        Err(error) if error.is_conditional_check_failed_exception() => false,
+        Err(error) => panic!("{error:?}"),
+    }
+}

@@ -1,0 +1,123 @@
+//! Answers that are lost after the write was done, on real connections to a real engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orders_core::event_store::{EventStore, ExecuteError, Settled, StoreError, StreamId};
+use orders_tests::call_log::Call;
+use orders_tests::counter_aggregate::{Command, Counter};
+use orders_tests::database::TestTables;
+use orders_tests::faults::Fault;
+use orders_tests::proxy::Proxy;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::support::{Outcome, commits, keyed, run, store};
+
+const WRITERS: u64 = 6;
+const COMMANDS: u64 = 15;
+
+struct Fixture {
+    tables: TestTables,
+    proxy: Proxy,
+    store: EventStore<Counter>,
+    streams: Arc<Vec<StreamId>>,
+}
+
+impl Fixture {
+    /// With two streams to write to.
+    async fn start() -> Self {
+        let tables = TestTables::create(&["OrderEvents"]).await;
+        let proxy = Proxy::start(tables.endpoint());
+        let store = store(proxy.client(Duration::from_millis(300)), tables.name("OrderEvents"), 5);
+        let streams = Arc::new((0..2).map(|_| StreamId::new(Uuid::new_v4())).collect());
+        Self { tables, proxy, store, streams }
+    }
+
+    /// Every fifth write's answer is lost, in one way or another; and those of all retries, if so wanted.
+    fn lose_answers(&self, retries_too: bool, reads_after_too: bool) {
+        let (mut writes, mut lost) = (0, false);
+        self.proxy.faults.plan(move |call: &Call| {
+            if call.operation == "Query" {
+                // The read that would settle it.
+                return Some(Fault::LoseAnswer)
+                    .filter(|_| lost && reads_after_too && call.body["ConsistentRead"] == true);
+            }
+            if call.attempt == 1 {
+                writes += 1;
+                lost = writes % 5 == 0;
+            }
+            let lose = if call.attempt == 1 { lost } else { retries_too };
+            lose.then(|| [Fault::LoseAnswer, Fault::HangAfter, Fault::FailAfter][writes % 3])
+        });
+    }
+
+    /// All writers at once; each repeats a command of unknown outcome with the same key until it is settled. Answers how
+    /// often the outcome was unknown.
+    async fn write(&self, reads_fail: bool) -> usize {
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            let (store, streams) = (self.store.clone(), self.streams.clone());
+            writers.spawn(async move {
+                let mut unknown = 0;
+                for n in 0..COMMANDS {
+                    let (stream, key) = (&streams[(writer + n) as usize % 2], format!("{writer}-{n}"));
+                    let command = Command::Add(1 << (n % 8));
+                    while let Err(error) = settle(&store, stream, &key, &command).await {
+                        match error {
+                            ExecuteError::OutcomeUnknown(_) => unknown += 1,
+                            // The read after a conflict was lost: the store knows that it stored nothing.
+                            ExecuteError::Store(StoreError::Unavailable(_)) if reads_fail => {}
+                            error => panic!("{error:?}"),
+                        }
+                    }
+                }
+                unknown
+            });
+        }
+        writers.join_all().await.into_iter().sum()
+    }
+
+    async fn assert_all_stored_once(&self) {
+        let mut ids = Vec::new();
+        for stream in self.streams.iter() {
+            let commits = commits(&self.tables.client(), self.tables.name("OrderEvents"), stream).await;
+            ids.extend(commits.into_iter().map(|commit| commit.id));
+        }
+        assert_eq!(ids.len() as u64, WRITERS * COMMANDS);
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len() as u64, WRITERS * COMMANDS, "some command was stored twice");
+    }
+}
+
+async fn settle(store: &EventStore<Counter>, stream: &StreamId, key: &str, command: &Command) -> Outcome {
+    let executed = run(store, stream, command, &keyed(stream, key, command)).await?;
+    assert!(matches!(executed.settled, Settled::Stored | Settled::Replayed));
+    assert_eq!(executed.outcome.1, 1);
+    Ok(executed)
+}
+
+#[tokio::test]
+async fn when_every_fifth_answer_is_lost_no_command_fails_or_conflicts_or_is_stored_twice() {
+    let fixture = Fixture::start().await;
+    fixture.lose_answers(false, false);
+    assert_eq!(fixture.write(false).await, 0);
+    fixture.assert_all_stored_once().await;
+}
+
+#[tokio::test]
+async fn when_the_answers_of_all_retries_are_lost_too_the_tail_settles_it() {
+    let fixture = Fixture::start().await;
+    fixture.lose_answers(true, false);
+    assert_eq!(fixture.write(false).await, 0);
+    fixture.assert_all_stored_once().await;
+}
+
+#[tokio::test]
+async fn when_even_the_tail_cannot_be_read_the_outcome_is_unknown_and_a_repeat_settles_it() {
+    let fixture = Fixture::start().await;
+    fixture.lose_answers(true, true);
+    assert!(fixture.write(true).await > 0, "no outcome was unknown, so nothing was tried");
+    fixture.assert_all_stored_once().await;
+}

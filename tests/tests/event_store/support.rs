@@ -1,0 +1,96 @@
+//! What the tests of the store share: requests, and the stream as the table really has it.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
+use orders_core::event_store::{
+    Aggregate, Commit, CommitKey, Consistency, EventStore, ExecuteError, Executed, IdempotencyKey, Metadata, Request,
+    RequestHash, StreamId, Version,
+};
+use orders_tests::counter_aggregate::{Command, Counter, CounterEvent, TooLittle};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+pub type Outcome<const SCHEMA: u32 = 1> = Result<Executed<Counter<SCHEMA>>, ExecuteError<TooLittle>>;
+
+const ORIGIN: &str = "http|writer";
+
+pub fn time(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_750_000_000 + seconds, 0).unwrap()
+}
+
+pub fn store<const SCHEMA: u32>(client: Client, table: &str, snapshot_every: u32) -> EventStore<Counter<SCHEMA>> {
+    EventStore::new(client, table, NonZeroU32::new(snapshot_every).unwrap())
+}
+
+/// A request without a key, with a causation of its own and half a minute's patience.
+pub fn request() -> Request {
+    let metadata = Metadata { causation_id: Uuid::new_v4().to_string(), ..Metadata::default() };
+    Request {
+        key: CommitKey::unkeyed(),
+        metadata,
+        if_match: None,
+        now: time(0),
+        deadline: Instant::now() + Duration::from_secs(30),
+    }
+}
+
+/// The request of a client that names it by a key.
+pub fn keyed(stream: &StreamId, key: &str, command: &Command) -> Request {
+    let (key, hash) = (IdempotencyKey::parse(key).unwrap(), RequestHash::of("command", command).unwrap());
+    Request { key: CommitKey::keyed(stream, ORIGIN, &key, hash), ..request() }
+}
+
+/// The id of the commit that [`keyed`] asks for.
+pub fn commit_id(stream: &StreamId, key: &str) -> Uuid {
+    IdempotencyKey::parse(key).unwrap().derive(&[stream.as_str(), ORIGIN])
+}
+
+/// Loads as functions do, and runs the command.
+pub async fn run<const SCHEMA: u32>(
+    store: &EventStore<Counter<SCHEMA>>,
+    stream: &StreamId,
+    command: &Command,
+    request: &Request,
+) -> Outcome<SCHEMA> {
+    let loaded = store.load(stream, Consistency::Eventual).await?;
+    store.execute(loaded, request, |counter| command.decide(counter)).await
+}
+
+/// Every commit of the stream, as a plain read of the table finds them; panics when one does not follow the other.
+pub async fn commits(client: &Client, table: &str, stream: &StreamId) -> Vec<Commit<CounterEvent>> {
+    let items = client
+        .query()
+        .table_name(table)
+        .key_condition_expression("stream_id = :stream")
+        .expression_attribute_values(":stream", AttributeValue::S(stream.to_string()))
+        .consistent_read(true)
+        .into_paginator()
+        .items()
+        .send();
+    let mut head = 0;
+    let items = items.try_collect().await.unwrap();
+    let commits = items.into_iter().map(|item| {
+        let commit = Commit::from_item::<Counter>(item.into()).unwrap();
+        assert_eq!(commit.first, head + 1, "the commit after version {head} of {stream}");
+        head = commit.last();
+        commit
+    });
+    commits.collect()
+}
+
+/// The states that a stream went through from one commit to the next, with their versions; first the empty one.
+pub fn states<const SCHEMA: u32>(commits: &[Commit<CounterEvent>]) -> Vec<(Version, Counter<SCHEMA>)> {
+    let mut states = vec![(0, Counter::default())];
+    let mut state = Counter::default();
+    for commit in commits {
+        for event in &commit.events {
+            state.apply(event).unwrap();
+        }
+        states.push((commit.last(), state.clone()));
+    }
+    states
+}
