@@ -44,14 +44,25 @@ impl View {
     }
 }
 
-/// Where a request falls.
+/// Where a request falls, by what is known of the item.
 struct Place {
-    /// Its own sub-window. An item that is ahead of a slow clock lends it its time.
+    /// The sub-window. An item that is ahead of a slow clock lends it its time.
     index: i64,
-    /// The oldest sub-window that its window touches.
+    /// The oldest sub-window that the request's window touches.
     oldest: i64,
-    /// Whether nothing that the item knows is in the window, or all of it is from a clock that cannot be right.
-    begins_anew: bool,
+    entry: Entry,
+}
+
+/// How a request comes into its sub-window.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    /// As the first: it leaves a checkpoint, and clears away those that no window reaches any more.
+    Open,
+    /// After others. That holds when the item is in a later sub-window by now, too.
+    Join,
+    /// As the first in longer than a window, so that the item may expire at any time; or the item is from a clock that
+    /// cannot be right.
+    Anew,
 }
 
 impl SlidingWindow {
@@ -71,14 +82,16 @@ impl SlidingWindow {
     }
 
     fn place(&self, view: Option<&View>, now: Micros) -> Place {
-        let index = now.div_euclid(self.part);
-        let newest = view.map_or(index, |view| view.newest);
+        let (own, oldest) = (now.div_euclid(self.part), self.oldest(now));
         let far = now.saturating_add(MAX_SKEW).div_euclid(self.part);
-        if newest < self.oldest(now) || newest > far {
-            return Place { index, oldest: self.oldest(now), begins_anew: true };
+        match view.map(|view| view.newest) {
+            Some(newest) if newest < oldest || newest > far => Place { index: own, oldest, entry: Entry::Anew },
+            Some(newest) if newest >= own => {
+                let oldest = self.oldest(now.max(newest.saturating_mul(self.part)));
+                Place { index: newest, oldest, entry: Entry::Join }
+            }
+            _ => Place { index: own, oldest, entry: Entry::Open },
         }
-        let now = now.max(newest.saturating_mul(self.part));
-        Place { index: index.max(newest), oldest: self.oldest(now), begins_anew: false }
     }
 
     fn expiry(&self, now: Micros) -> i64 {
@@ -115,30 +128,40 @@ impl Algorithm for SlidingWindow {
 
     fn step(&self, seen: Option<&Item>, now: Micros, cost: u32) -> Step {
         let view = seen.and_then(View::of);
-        let Place { index, oldest, begins_anew } = self.place(view.as_ref(), now);
+        let Place { index, oldest, entry } = self.place(view.as_ref(), now);
         let room = i64::from(self.limit).saturating_sub(i64::from(cost));
-        let checkpoints = || view.iter().flat_map(|view| view.checkpoints.keys().copied());
-        let (condition, bounds, stale): (_, _, Vec<i64>) = match &view {
-            // Somebody may have used the item since it was seen, or it may have been deleted and made anew, and then
+        // An item that was never seen may pass what it has ever admitted for what is in the window.
+        let base = view.as_ref().map_or(0, |view| view.base(oldest));
+        if let Some(view) = view.as_ref().filter(|view| entry != Entry::Anew && view.count.saturating_sub(base) > room)
+        {
+            return Step::Refuse(self.decision(false, view, oldest, now, cost));
+        }
+        let cap = (":cap", base.saturating_add(room));
+        let (condition, bound) = match (&view, entry) {
+            // Somebody may have used the item since it was seen, or it may have expired and been made anew, and then
             // the old count must not be mistaken for the new one's.
-            Some(view) if begins_anew => {
-                let stale = checkpoints().filter(|known| *known != index).collect();
-                ("attribute_not_exists(c) OR hi = :seen", vec![(":seen", view.newest)], stale)
-            }
-            Some(view) if view.count.saturating_sub(view.base(oldest)) > room => {
-                return Step::Refuse(self.decision(false, view, oldest, now, cost));
-            }
-            // An item that was never seen may pass what it has ever admitted for what is in the window.
-            _ => {
-                let base = view.as_ref().map_or(0, |view| view.base(oldest));
-                let stale = checkpoints().filter(|known| *known < oldest || *known > index).collect();
-                let bounds = vec![(":cap", base.saturating_add(room))];
-                ("(attribute_not_exists(c) OR c <= :cap) AND (attribute_not_exists(hi) OR hi <= :idx)", bounds, stale)
-            }
+            (Some(view), Entry::Anew) => ("attribute_not_exists(c) OR hi = :seen", (":seen", view.newest)),
+            (_, Entry::Join) => ("c <= :cap AND hi >= :idx", cap),
+            _ => ("(attribute_not_exists(c) OR c <= :cap) AND (attribute_not_exists(hi) OR hi <= :idx)", cap),
         };
-        let mut values = vec![(":zero", 0), (":n", i64::from(cost)), (":idx", index), (":expires", self.expiry(now))];
-        values.extend(bounds);
-        Step::Try(admit(index, &stale, condition, values))
+        let condition = condition.to_owned();
+        let mut values = vec![(":n", i64::from(cost)), (":idx", index), (":expires", self.expiry(now)), bound];
+        if entry == Entry::Join {
+            let update = "SET c = c + :n, expires_at = :expires".to_owned();
+            return Step::Try(Update { update, condition, names: vec![], values });
+        }
+        values.push((":zero", 0));
+        let mut update = "SET #s = if_not_exists(#s, if_not_exists(c, :zero)), c = if_not_exists(c, :zero) + :n, \
+                          hi = :idx, expires_at = :expires"
+            .to_owned();
+        let mut names = vec![("#s".to_owned(), format!("s{index}"))];
+        let stale = view.iter().flat_map(|view| view.checkpoints.keys()).filter(|known| !keeps(**known, index, oldest));
+        for (place, known) in stale.enumerate() {
+            update.push_str(if place == 0 { " REMOVE " } else { ", " });
+            update.push_str(&format!("#r{place}"));
+            names.push((format!("#r{place}"), format!("s{known}")));
+        }
+        Step::Try(Update { update, condition, names, values })
     }
 
     fn accepted(&self, item: &Item, now: Micros) -> Decision {
@@ -150,11 +173,13 @@ impl Algorithm for SlidingWindow {
 
     fn charge(&self, item: Option<&Item>, now: Micros, cost: u32) -> Item {
         let view = item.and_then(View::of);
-        let Place { index, oldest, begins_anew } = self.place(view.as_ref(), now);
+        let Place { index, oldest, entry } = self.place(view.as_ref(), now);
         let View { count, mut checkpoints, .. } =
             view.unwrap_or(View { count: 0, newest: index, checkpoints: BTreeMap::new() });
-        checkpoints.retain(|known, _| *known == index || (!begins_anew && *known >= oldest && *known < index));
-        checkpoints.entry(index).or_insert(count);
+        if entry != Entry::Join {
+            checkpoints.retain(|known, _| keeps(*known, index, oldest));
+            checkpoints.entry(index).or_insert(count);
+        }
         let mut item: Item = checkpoints.into_iter().map(|(index, count)| (format!("s{index}"), count)).collect();
         item.extend([
             (COUNT.to_owned(), count.saturating_add(i64::from(cost))),
@@ -165,19 +190,9 @@ impl Algorithm for SlidingWindow {
     }
 }
 
-/// The update that admits into sub-window `index` and forgets the `stale` ones.
-fn admit(index: i64, stale: &[i64], condition: &str, values: Vec<(&'static str, i64)>) -> Update {
-    let mut update =
-        "SET #s = if_not_exists(#s, if_not_exists(c, :zero)), c = if_not_exists(c, :zero) + :n, hi = :idx, \
-                      expires_at = :expires"
-            .to_owned();
-    let mut names = vec![("#s".to_owned(), format!("s{index}"))];
-    for (place, known) in stale.iter().enumerate() {
-        update.push_str(if place == 0 { " REMOVE " } else { ", " });
-        update.push_str(&format!("#r{place}"));
-        names.push((format!("#r{place}"), format!("s{known}")));
-    }
-    Update { update, condition: condition.to_owned(), names, values }
+/// Whether a window that ends in sub-window `index` reaches this checkpoint.
+fn keeps(known: i64, index: i64, oldest: i64) -> bool {
+    (oldest..=index).contains(&known)
 }
 
 #[cfg(test)]
