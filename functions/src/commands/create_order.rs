@@ -44,6 +44,10 @@ pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Pr
     let caller = commands.authorise(request, NEEDS)?;
     let body: Body = body::parse(request)?;
     let conditions = Conditions::of(request)?;
+    if conditions.if_match.is_some() {
+        let detail = "An order that is yet to be created has no version. Leave If-Match out.";
+        return Err(Problem::new(412, "precondition-failed", "There is no order yet", detail));
+    }
     let items = items(&body.items, commands)?;
     let user_id = body.user_id.unwrap_or_else(|| caller.user().clone());
     let order_id = OrderId(match &conditions.key {

@@ -125,11 +125,12 @@ impl Commands {
             now: request.now,
             deadline: request.deadline,
         };
+        let order_id = stream.to_string();
         let executed = self.store.execute(loaded, &work, |order| command.decide(order, request.now)).await;
-        executed.map_err(|error| self.problem(error, key.is_some()))
+        executed.map_err(|error| self.problem(error, &order_id, key.is_some()))
     }
 
-    fn problem(&self, error: ExecuteError<DecisionError>, keyed: bool) -> Problem {
+    fn problem(&self, error: ExecuteError<DecisionError>, order_id: &str, keyed: bool) -> Problem {
         match error {
             ExecuteError::Refused(refusal) => self.refusal(&refusal),
             ExecuteError::PreconditionFailed { current } => Problem::precondition_failed(current),
@@ -148,9 +149,10 @@ impl Commands {
                 let detail = if keyed {
                     "It is not known whether this was stored. Repeat it with the same Idempotency-Key to find out."
                 } else {
-                    "It is not known whether this was stored. Read the order before you repeat it."
+                    "It is not known whether this was stored. Read the order at order_id before you repeat it."
                 };
-                Problem::try_again("outcome-unknown", "The outcome is not known", detail).caused_by(source)
+                let problem = Problem::try_again("outcome-unknown", "The outcome is not known", detail);
+                problem.with_member("order_id", order_id).caused_by(source)
             }
             ExecuteError::TooLarge { bytes } => {
                 Problem::internal(format!("the commit would take {bytes} bytes, which the limits should not allow"))
@@ -298,6 +300,7 @@ mod tests {
         let unknown = pay(&shop, &order_id, "k1").await;
         assert_eq!((unknown.status(), problem(&unknown).as_str()), (503, "outcome-unknown"));
         assert!(body(&unknown)["detail"].as_str().unwrap().contains("same Idempotency-Key"));
+        assert_eq!(body(&unknown)["order_id"], order_id);
         shop.faults().none();
         let repeat = pay(&shop, &order_id, "k1").await;
         assert_eq!((repeat.status(), repeat.header("idempotency-replayed")), (200, Some("true")));
