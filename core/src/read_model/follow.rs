@@ -136,23 +136,22 @@ impl Projector {
     /// See [`ProjectionError`]; the row stays as it was.
     pub async fn repair(&self, order_id: OrderId) -> Result<Option<Version>, ProjectionError> {
         for _ in 0..MAX_ROUNDS {
-            let row = self
-                .client
-                .get_item()
-                .table_name(&self.table)
-                .set_key(Some([row::key(order_id)].into()))
-                .consistent_read(true)
-                .send()
-                .await
-                .map_err(|error| ProjectionError::Unavailable(error.into()))?;
+            let row = self.read_row(order_id).await?;
             // Read after the row, so the events cannot be older than it.
             let Some((version, refolded)) = self.fold(order_id).await? else { return Ok(None) };
-            let seen = Standing::of(row.item);
+            let seen = Standing::of(row);
             if self.put(version, refolded, Expected::Unpark(&seen)).await?.is_none() {
                 return Ok(Some(version));
             }
         }
         Err(ProjectionError::Unavailable("others wrote the row between all attempts".into()))
+    }
+
+    /// The row as it is, read strongly.
+    pub(super) async fn read_row(&self, order_id: OrderId) -> Result<Option<RowItem>, ProjectionError> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some([row::key(order_id)].into()));
+        let answer = get.consistent_read(true).send().await;
+        Ok(answer.map_err(|error| ProjectionError::Unavailable(error.into()))?.item)
     }
 
     /// Marks the row, or makes one that is only a mark: it stands still until it is repaired. False if the row has the

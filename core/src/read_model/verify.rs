@@ -221,16 +221,7 @@ impl Projector {
     /// The difference between one order's row and its events, both read strongly.
     async fn difference(&self, order_id: OrderId) -> Result<Option<Difference>, VerifyError> {
         // The row first: the events read after it are not older, and a row that is behind by then was behind before.
-        let row = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some([row::key(order_id)].into()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| VerifyError::Rows(error.into()))?
-            .item;
+        let row = self.read_row(order_id).await?;
         let (events, expected) = match self.fold(order_id).await {
             Ok(folded) => folded.unzip(),
             Err(ProjectionError::Unprojectable { version, .. }) => {
