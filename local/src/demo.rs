@@ -11,6 +11,8 @@ use orders_local::stack::Stack;
 use orders_local::tokens::CALLERS;
 use serde_json::{Value, json};
 
+use crate::output::say;
+
 /// How long a row may take to follow its events.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -91,13 +93,13 @@ pub async fn run(stack: &Stack) -> Result<(), DemoError> {
     };
     demo.walk().await?;
     let events: usize = demo.shown.values().map(|shown| shown.events).sum();
-    println!(
+    say(&format!(
         "{} requests, {} orders, {events} events, {} ms, through the functions that are deployed to Lambda.",
         demo.number,
         demo.shown.len(),
         begun.elapsed().as_millis()
-    );
-    println!("`cargo run` keeps the service running for your own requests.");
+    ));
+    say("`cargo run` keeps the service running for your own requests.");
     Ok(())
 }
 
@@ -179,8 +181,8 @@ impl Demo<'_> {
     /// Sends the request and shows it, its answer, what it stored and the row that followed; answers the order's id.
     async fn take(&mut self, step: Step<'_>) -> Result<String, DemoError> {
         self.number += 1;
-        println!("{}", self.bold(&format!("{:>2}. {}", self.number, step.title)));
-        println!("    {:<9}{} {}   ({})", "request", step.method, step.path, step.caller);
+        say(&self.bold(&format!("{:>2}. {}", self.number, step.title)));
+        self.line("request", &format!("{} {}   ({})", step.method, step.path, step.caller));
         let method = reqwest::Method::from_bytes(step.method.as_bytes()).unwrap_or_default();
         let mut request = self.http.request(method, format!("{}{}", self.stack.url(), step.path));
         request = request.bearer_auth(self.stack.tokens().get(step.caller).map_or("", String::as_str));
@@ -217,7 +219,7 @@ impl Demo<'_> {
                 return Err(DemoError::Stored { expected, got });
             }
         }
-        println!();
+        say("");
         Ok(order)
     }
 
@@ -295,7 +297,7 @@ impl Demo<'_> {
     }
 
     fn line(&self, label: &str, text: &str) {
-        println!("    {}{text}", self.dim(&format!("{label:<9}")));
+        say(&format!("    {}{text}", self.dim(&format!("{label:<9}"))));
     }
 
     fn bold(&self, text: &str) -> String {

@@ -12,6 +12,8 @@ use orders_local::functions::Functions;
 use orders_local::options::StackOptions;
 use serde_json::Value;
 
+use crate::output::say;
+
 /// Runs it and prints the answer on the standard output; everything else goes to the standard error stream.
 ///
 /// # Errors
@@ -38,7 +40,7 @@ pub async fn run(mut options: StackOptions, function: &str, event: &Path) -> Res
         Err(InvokeError::Function(error)) => (error, ExitCode::FAILURE),
         Err(error) => return Err(error.into()),
     };
-    println!("{}", String::from_utf8_lossy(&answer));
+    say(&String::from_utf8_lossy(&answer));
     Ok(code)
 }
 

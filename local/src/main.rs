@@ -3,10 +3,12 @@
 mod cli;
 mod demo;
 mod invoke;
+mod output;
 mod welcome;
 
 use std::error::Error;
 use std::io::{ErrorKind, IsTerminal};
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -38,14 +40,16 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
+    let mut stop = pin!(interrupted());
+    let mut stop: Stop<'_> = stop.as_mut();
     if matches!(cli.command, Some(Command::Events)) {
-        return watch(cli.port).await;
+        return watch(cli.port, stop).await;
     }
     let binaries = match cli.binaries {
         Some(directory) => directory,
         None => tokio::select! {
             built = binaries::build() => built?,
-            () = interrupted() => return Ok(ExitCode::from(INTERRUPTED)),
+            () = stop.as_mut() => return Ok(ExitCode::from(INTERRUPTED)),
         },
     };
     let mut options = StackOptions::new(binaries);
@@ -54,43 +58,46 @@ async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     options.dynamodb = cli.dynamodb;
     options.template = cli.template.unwrap_or(options.template);
     match cli.command {
-        None | Some(Command::Events) => serve(options).await,
+        None | Some(Command::Events) => serve(options, stop).await,
         Some(Command::Invoke { function, event }) => tokio::select! {
             code = invoke::run(options, &function, &event) => code,
-            () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
+            () = stop => Ok(ExitCode::from(INTERRUPTED)),
         },
-        Some(Command::Demo) => show(options).await,
+        Some(Command::Demo) => show(options, stop).await,
     }
 }
+
+/// Ends when the program is to end. There is one, from the start: so no signal comes while nobody listens.
+type Stop<'a> = Pin<&'a mut (dyn Future<Output = ()> + 'a)>;
 
 /// What a shell expects of a program that Ctrl-C ended before its work was done.
 const INTERRUPTED: u8 = 130;
 
-async fn serve(options: StackOptions) -> Result<ExitCode, Box<dyn Error>> {
+async fn serve(options: StackOptions, stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
     let kept = options.data.clone();
     let events = options.template.with_file_name("events");
     let stack = Stack::start(options).await?;
-    welcome::print(&stack, kept.as_deref(), &events, begun.elapsed());
-    interrupted().await;
+    output::say(&welcome::text(&stack, kept.as_deref(), &events, begun.elapsed()));
+    stop.await;
     eprintln!("stopping");
     stack.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Follows the bus until Ctrl-C, or until whoever reads has seen enough.
-async fn watch(port: u16) -> Result<ExitCode, Box<dyn Error>> {
+async fn watch(port: u16, stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
     let url = format!("http://127.0.0.1:{port}");
     tokio::select! {
         followed = follow(&url, std::io::stdout()) => match followed {
             Err(TailError::Output(closed)) if closed.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
             followed => Ok(followed.map(|()| ExitCode::SUCCESS)?),
         },
-        () = interrupted() => Ok(ExitCode::SUCCESS),
+        () = stop => Ok(ExitCode::SUCCESS),
     }
 }
 
-async fn show(mut options: StackOptions) -> Result<ExitCode, Box<dyn Error>> {
+async fn show(mut options: StackOptions, stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
     // What functions write would only come between; it is shown when something goes wrong.
     let lines = Arc::new(Mutex::new(Vec::new()));
     let keep = lines.clone();
@@ -101,7 +108,7 @@ async fn show(mut options: StackOptions) -> Result<ExitCode, Box<dyn Error>> {
     let stack = Stack::start(options).await?;
     let result = tokio::select! {
         result = demo::run(&stack) => result.map(|()| ExitCode::SUCCESS),
-        () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
+        () = stop => Ok(ExitCode::from(INTERRUPTED)),
     };
     stack.shutdown().await;
     if result.is_err() {

@@ -21,31 +21,38 @@ const WALK: [&str; 9] = [
     "cancel-order",
 ];
 
-/// Prints it. The lines are made of the functions' events, which are in the directory `events`.
-pub fn print(stack: &Stack, kept: Option<&Path>, events: &Path, took: Duration) {
+/// All of it. The lines are made of the functions' events, which are in the directory `events`.
+pub fn text(stack: &Stack, kept: Option<&Path>, events: &Path, took: Duration) -> String {
     let (url, template) = (stack.url(), stack.template());
     let kept = match kept {
         Some(directory) => format!("kept in {}", directory.display()),
         None => "gone when this stops; --data DIR keeps it".into(),
     };
-    println!("The order service runs on this machine, after {} ms.\n", took.as_millis());
-    println!("  API       {url}");
-    println!("  DynamoDB  {}  ({kept})", stack.dynamodb());
-    println!("  Tables    {}", join(template.tables.iter().map(|table| table.name.as_str())));
+    let mut text = format!(
+        "The order service runs on this machine, after {} ms.\n\n  API       {url}\n  DynamoDB  {}  ({kept})\n  Tables    {}\n",
+        took.as_millis(),
+        stack.dynamodb(),
+        join(template.tables.iter().map(|table| table.name.as_str()))
+    );
     for function in &template.functions {
         for stream in &function.streams {
-            println!("  Stream    {} -> {}", stream.table, function.binary);
+            text += &format!("  Stream    {} -> {}\n", stream.table, function.binary);
         }
     }
-    println!("  Tokens    {}  (GET {url}/dev/tokens/NAME)", join(CALLERS.iter().map(|caller| caller.name)));
-    println!("  About     GET {url}/dev/stack\n");
-    println!("An order's life, line by line, in a second terminal:\n");
+    text += &format!("  About     {url}/dev/stack\n\nTokens, also at {url}/dev/tokens/NAME:\n\n");
+    for caller in &CALLERS {
+        let token = stack.tokens().get(caller.name).map_or("", String::as_str);
+        let may = join(caller.scopes.iter().copied());
+        text += &format!("  {}: {}, may {may}\n    {token}\n", caller.name, caller.sub);
+    }
+    text += "\nAn order's life, line by line, in a second terminal:\n\n";
     for (function, route) in walk(template) {
         let event = event(&events.join(format!("{}.json", function.binary)));
-        println!("# {}", function.description.as_deref().unwrap_or(&function.logical_id));
-        println!("{}\n", curl(url, template, route, &event));
+        let what = function.description.as_deref().unwrap_or(&function.logical_id);
+        text += &format!("# {what}\n{}\n\n", curl(url, template, route, &event));
     }
-    println!("Ctrl-C stops everything.");
+    text += "Ctrl-C stops everything.";
+    text
 }
 
 fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {

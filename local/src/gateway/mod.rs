@@ -107,10 +107,10 @@ async fn respond(api: &Api, head: &Parts, body: Body, source: SocketAddr, reques
     let Some((target, path_parameters)) = routes::find(&api.targets, head.method.as_str(), head.uri.path()) else {
         return message(StatusCode::NOT_FOUND, "Not Found");
     };
-    let authorizer = target.route.authorizer.as_ref().and_then(|name| api.settings.authorizers.get(name));
-    let identity = match authorizer {
+    let identity = match &target.route.authorizer {
         None => None,
-        Some(authorizer) => {
+        Some(name) => {
+            let Some(authorizer) = api.settings.authorizers.get(name) else { return internal_error() };
             let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
             match authorize(&api.issuer, authorizer, &target.route, header) {
                 Ok(identity) => Some(identity),

@@ -187,3 +187,25 @@ async fn a_function_without_a_binary_is_named_before_anything_runs() {
     let error = text(&output.stderr);
     assert!(error.contains("has no binary") && error.contains("obedient"), "{error}");
 }
+
+#[tokio::test]
+async fn it_prints_a_token_for_each_caller_and_a_line_for_each_route() {
+    let scratch = Scratch::new();
+    let mut child = program(&["--port", "0"]).env("TMPDIR", &scratch.0).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut printed = Vec::new();
+    while !printed.last().is_some_and(|line: &String| line.contains("Ctrl-C")) {
+        printed.push(lines.next_line().await.unwrap().expect("it says how to stop it"));
+    }
+    let url = printed.iter().find_map(|line| line.trim().strip_prefix("API ")).unwrap().trim().to_owned();
+    let about: Value = reqwest::get(format!("{url}/dev/stack")).await.unwrap().json().await.unwrap();
+    for token in about["tokens"].as_object().unwrap().values() {
+        assert!(printed.iter().any(|line| line.trim() == token), "{token}");
+    }
+    for route in about["routes"].as_array().unwrap() {
+        let path = route["path"].as_str().unwrap().replace("{id}", "$order");
+        let line = format!("curl -sS -X {} \"{url}{path}\"", route["method"].as_str().unwrap());
+        assert!(printed.iter().any(|printed| printed.contains(&line)), "{line} is not in {printed:#?}");
+    }
+    child.kill().await.unwrap();
+}
