@@ -5,6 +5,7 @@
 
 pub mod breaker;
 pub mod dynamodb;
+pub mod error;
 pub mod event_store;
 pub mod order;
 pub mod payments;

@@ -178,7 +178,7 @@ impl<E> Commit<E> {
     }
 
     /// The commit's item, without a snapshot.
-    pub(super) fn to_item<A: Aggregate<Event = E>>(&self) -> Result<Item, serde_dynamo::Error> {
+    pub(crate) fn to_item<A: Aggregate<Event = E>>(&self) -> Result<Item, serde_dynamo::Error> {
         serde_dynamo::to_item(StoredCommit {
             stream_id: self.stream.clone(),
             version: self.first,

@@ -2,7 +2,14 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::time::Duration;
 
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::config::Builder;
+use aws_sdk_eventbridge::config::retry::RetryConfig;
+use aws_sdk_eventbridge::config::timeout::TimeoutConfig;
+use aws_sdk_eventbridge::error::{DisplayErrorContext, SdkError};
+use aws_sdk_eventbridge::operation::describe_event_bus::DescribeEventBusError;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 
@@ -21,18 +28,38 @@ pub trait EventBus: Send + Sync {
 /// An entry, or a whole request, that the bus did not take.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
-    /// It may be taken the next time: throttling, a fault inside the bus, no answer.
+    /// It may be taken another time: throttling, a fault inside the bus, no answer, a permission that is missing.
     #[error("the event bus did not take the entry: {0}")]
-    Transient(#[source] Box<dyn Error + Send + Sync>),
-    /// It will not be taken however often it is sent: no permission, no such bus, a malformed entry.
+    ForNow(#[source] Box<dyn Error + Send + Sync>),
+    /// It will not be taken as it is, however often it is sent.
     #[error("the event bus refuses the entry: {0}")]
-    Refused(#[source] Box<dyn Error + Send + Sync>),
+    ForGood(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// The bus cannot be used: there is none of that name, it may not be used, or it does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the event bus {bus} cannot be used: {}", DisplayErrorContext(&**source))]
+pub struct UnusableBus {
+    bus: String,
+    source: Box<SdkError<DescribeEventBusError>>,
+}
+
+/// Sets time-outs and retries: what takes three seconds was lost, so an attempt ends then and the SDK makes another,
+/// three in all and seven seconds at most.
+pub fn for_requests(config: Builder) -> Builder {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_millis(500))
+        .operation_attempt_timeout(Duration::from_secs(3))
+        .operation_timeout(Duration::from_secs(7))
+        .build();
+    let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50));
+    config.timeout_config(timeouts).retry_config(retries)
 }
 
 /// A bus on Amazon EventBridge.
 #[derive(Clone, Debug)]
 pub struct EventBridge {
-    client: aws_sdk_eventbridge::Client,
+    client: Client,
     bus: String,
 }
 
@@ -42,13 +69,11 @@ impl EventBridge {
     /// # Errors
     /// There is no such bus, or it could not be asked. PutEvents itself says nothing of a bus that is missing, so a
     /// publisher asks once, before it begins.
-    pub async fn open(client: aws_sdk_eventbridge::Client, bus: impl Into<String>) -> Result<Self, PutError> {
+    pub async fn open(client: Client, bus: impl Into<String>) -> Result<Self, UnusableBus> {
         let bus = bus.into();
-        let described = client.describe_event_bus().name(&bus).send().await;
-        match described {
+        match client.describe_event_bus().name(&bus).send().await {
             Ok(_) => Ok(Self { client, bus }),
-            Err(error) if error.as_service_error().is_some() => Err(PutError::Refused(Box::new(error))),
-            Err(error) => Err(PutError::Transient(Box::new(error))),
+            Err(error) => Err(UnusableBus { bus, source: Box::new(error) }),
         }
     }
 
@@ -66,23 +91,23 @@ impl EventBridge {
 impl EventBus for EventBridge {
     async fn put(&self, entries: &[Envelope]) -> Result<Vec<Option<PutError>>, PutError> {
         let request = self.client.put_events().set_entries(Some(entries.iter().map(|e| self.entry(e)).collect()));
-        let answer = request.send().await.map_err(|error| PutError::Transient(Box::new(error)))?;
+        let no_answer = |error| PutError::ForNow(format!("{}", DisplayErrorContext(error)).into());
+        let answer = request.send().await.map_err(no_answer)?;
         let results = answer.entries.unwrap_or_default();
         if results.len() != entries.len() {
             let error = format!("{} results for {} entries", results.len(), entries.len());
-            return Err(PutError::Transient(error.into()));
+            return Err(PutError::ForNow(error.into()));
         }
         Ok(results.iter().map(|result| result.error_code().map(|code| refusal(code, result.error_message()))).collect())
     }
 }
 
-/// The codes that are worth another try, after the API reference of `PutEventsResultEntry`.
+/// What an error code means, after the API reference of `PutEventsResultEntry`. A permission that is missing comes back,
+/// so it is waited for.
 fn refusal(code: &str, message: Option<&str>) -> PutError {
     let error = format!("{code}: {}", message.unwrap_or_default()).into();
     match code {
-        "InternalFailure" | "InternalException" | "ThrottlingException" | "ServiceUnavailable" => {
-            PutError::Transient(error)
-        }
-        _ => PutError::Refused(error),
+        "InvalidArgument" | "MalformedDetail" | "RedactionFailure" => PutError::ForGood(error),
+        _ => PutError::ForNow(error),
     }
 }

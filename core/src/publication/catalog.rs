@@ -12,6 +12,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use super::envelope::DetailMetadata;
+use super::rejection;
 use crate::order::OrderEvent;
 use crate::order::newest_schema;
 
@@ -49,13 +50,17 @@ fn catalog() -> BTreeMap<String, Value> {
         });
         (format!("{name}.v{schema}.json"), detail)
     };
-    variants.into_iter().map(entry).collect()
+    let mut rejected = settings().into_generator().into_root_schema_for::<rejection::Detail<'_>>().to_value();
+    rejected["title"] = rejection::DETAIL_TYPE.into();
+    rejected["properties"]["metadata"]["properties"]["schema"]["const"] = rejection::SCHEMA.into();
+    let rejected = (format!("{}.v{}.json", rejection::DETAIL_TYPE, rejection::SCHEMA), rejected);
+    variants.into_iter().map(entry).chain([rejected]).collect()
 }
 
 #[test]
 fn the_catalog_holds_every_event_as_it_is_published_today() {
     let catalog = catalog();
-    assert_eq!(catalog.len(), 9, "{:?}", catalog.keys());
+    assert_eq!(catalog.len(), 10, "{:?}", catalog.keys());
     for (file, schema) in catalog {
         let path = folder().join(&file);
         if env::var_os("UPDATE_CATALOG").is_some() {

@@ -7,8 +7,10 @@ mod catalog;
 mod envelope;
 mod publisher;
 mod rejection;
+mod relay;
 
-pub use bus::{EventBridge, EventBus, PutError};
+pub use bus::{EventBridge, EventBus, PutError, UnusableBus, for_requests};
 pub use envelope::{Envelope, Envelopes, event_id};
 pub use publisher::{Publisher, Unpublished};
 pub use rejection::Rejection;
+pub use relay::{Relay, Relayed};

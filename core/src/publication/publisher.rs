@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use futures::StreamExt;
+use tokio::time::{Instant, sleep};
 
 use super::batch::requests;
 use super::bus::{EventBus, PutError};
@@ -11,6 +12,8 @@ use super::envelope::{Envelope, MAX_BYTES};
 
 /// How often an entry is sent before it is reported as failed.
 const MAX_ROUNDS: u32 = 4;
+/// How many requests are under way at once.
+const IN_FLIGHT: usize = 4;
 /// The wait before another round is a random part of this, doubled each time.
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 
@@ -30,48 +33,47 @@ impl<B: EventBus> Publisher<B> {
         Self { bus }
     }
 
-    /// Sends the entries in order, and those that failed inside an accepted request again.
+    /// Sends the entries, and those that failed inside an accepted request again. From `deadline` on nothing more is sent;
+    /// a request under way is waited for.
     ///
     /// An entry may be taken twice when an answer is lost; its event id is the same both times.
-    pub async fn publish(&self, entries: &[Envelope]) -> Unpublished {
-        let mut refused = BTreeMap::new();
+    pub async fn publish(&self, entries: &[Envelope], deadline: Instant) -> Unpublished {
+        let mut unpublished = BTreeMap::new();
         let mut waiting: Vec<usize> = (0..entries.len()).collect();
         for round in 1..=MAX_ROUNDS {
-            let mut failed = self.send(entries, &waiting).await;
-            refused.extend(failed.extract_if(.., |_, error| matches!(error, PutError::Refused(_))));
-            if failed.is_empty() || round == MAX_ROUNDS {
-                refused.extend(failed);
+            let mut failed = self.send(entries, &waiting, deadline).await;
+            unpublished.extend(failed.extract_if(.., |_, error| matches!(error, PutError::ForGood(_))));
+            let pause = (BACKOFF_BASE * 2_u32.pow(round - 1)).mul_f64(fastrand::f64());
+            if failed.is_empty() || round == MAX_ROUNDS || Instant::now() + pause >= deadline {
+                unpublished.extend(failed);
                 break;
             }
             waiting = failed.into_keys().collect();
-            sleep((BACKOFF_BASE * 2_u32.pow(round - 1)).mul_f64(fastrand::f64())).await;
+            sleep(pause).await;
         }
-        Unpublished(refused)
+        Unpublished(unpublished)
     }
 
     /// One round: each waiting entry is sent once. Answers those that were not taken.
-    async fn send(&self, entries: &[Envelope], waiting: &[usize]) -> BTreeMap<usize, PutError> {
-        let mut failed = BTreeMap::new();
+    async fn send(&self, entries: &[Envelope], waiting: &[usize], deadline: Instant) -> BTreeMap<usize, PutError> {
         let sizes: Vec<usize> = waiting.iter().map(|index| entries[*index].bytes()).collect();
-        for range in requests(&sizes, MAX_BYTES) {
-            let indices = &waiting[range];
-            let request: Vec<Envelope> = indices.iter().map(|index| entries[*index].clone()).collect();
-            match self.bus.put(&request).await {
-                Ok(results) => {
-                    failed.extend(indices.iter().zip(results).filter_map(|(index, error)| Some((*index, error?))));
-                }
-                // Nothing of the request is known to have arrived; each entry needs an error of its own.
-                Err(error) => {
-                    let reason = error.to_string();
-                    let again = || match error {
-                        PutError::Transient(_) => PutError::Transient(reason.clone().into()),
-                        PutError::Refused(_) => PutError::Refused(reason.clone().into()),
-                    };
-                    failed.extend(indices.iter().map(|index| (*index, again())));
-                }
-            }
+        let requests = requests(&sizes, MAX_BYTES).into_iter().map(|range| &waiting[range]);
+        let answers = futures::stream::iter(requests).map(|indices| self.put(entries, indices, deadline));
+        answers.buffer_unordered(IN_FLIGHT).collect::<Vec<_>>().await.into_iter().flatten().collect()
+    }
+
+    /// One request. Answers those of its entries that were not taken.
+    async fn put(&self, entries: &[Envelope], indices: &[usize], deadline: Instant) -> Vec<(usize, PutError)> {
+        // Nothing of the request is known to have arrived; each entry needs an error of its own.
+        let all = |reason: &str| indices.iter().map(|index| (*index, PutError::ForNow(reason.into()))).collect();
+        if Instant::now() >= deadline {
+            return all("there was no time left to send it");
         }
-        failed
+        let request: Vec<Envelope> = indices.iter().map(|index| entries[*index].clone()).collect();
+        match self.bus.put(&request).await {
+            Ok(results) => indices.iter().zip(results).filter_map(|(index, error)| Some((*index, error?))).collect(),
+            Err(PutError::ForNow(error) | PutError::ForGood(error)) => all(&error.to_string()),
+        }
     }
 }
 
@@ -102,10 +104,10 @@ mod tests {
             let names: Vec<String> = entries.iter().map(|entry| entry.detail.clone()).collect();
             self.requests.lock().unwrap().push(names.clone());
             let (places, error): (Vec<usize>, fn() -> PutError) = match self.script.lock().unwrap().pop_front() {
-                Some(Answer::Silence) => return Err(PutError::Transient("no answer".into())),
-                Some(Answer::Throttled(places)) => (places, || PutError::Transient("throttled".into())),
-                Some(Answer::Refused(places)) => (places, || PutError::Refused("refused".into())),
-                None => (vec![], || PutError::Refused("never".into())),
+                Some(Answer::Silence) => return Err(PutError::ForNow("no answer".into())),
+                Some(Answer::Throttled(places)) => (places, || PutError::ForNow("throttled".into())),
+                Some(Answer::Refused(places)) => (places, || PutError::ForGood("refused".into())),
+                None => (vec![], || PutError::ForGood("never".into())),
             };
             let untaken = |place: &usize| places.contains(place).then(error);
             let results: Vec<_> = (0..entries.len()).map(|place| untaken(&place)).collect();
@@ -120,13 +122,18 @@ mod tests {
     }
 
     fn entries(count: usize) -> Vec<Envelope> {
-        let entry =
-            |n| Envelope { detail_type: "Tested".into(), time: chrono::DateTime::UNIX_EPOCH, detail: format!("{n}") };
+        let entry = |n| Envelope {
+            event_id: uuid::Uuid::nil(),
+            detail_type: "Tested".into(),
+            time: chrono::DateTime::UNIX_EPOCH,
+            detail: format!("{n}"),
+        };
         (0..count).map(entry).collect()
     }
 
     async fn publish(bus: &Scripted, count: usize) -> Vec<usize> {
-        Publisher::new(bus).publish(&entries(count)).await.0.into_keys().collect()
+        let deadline = Instant::now() + Duration::from_secs(60);
+        Publisher::new(bus).publish(&entries(count), deadline).await.0.into_keys().collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -158,6 +165,18 @@ mod tests {
         let bus = scripted([Answer::Refused(vec![2])]);
         assert_eq!(publish(&bus, 4).await, [2]);
         assert_eq!(bus.requests.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_once_the_time_is_over() {
+        let bus = scripted((0..4).map(|_| Answer::Throttled(vec![0, 1])));
+        let publisher = Publisher::new(&bus);
+        let unpublished = publisher.publish(&entries(2), Instant::now()).await;
+        assert_eq!(unpublished.0.into_keys().collect::<Vec<_>>(), [0, 1]);
+        assert!(bus.requests.lock().unwrap().is_empty());
+        let soon = Instant::now() + Duration::from_nanos(1);
+        assert_eq!(publisher.publish(&entries(2), soon).await.0.len(), 2);
+        assert_eq!(bus.requests.lock().unwrap().len(), 1, "another round would begin too late");
     }
 
     #[tokio::test(start_paused = true)]

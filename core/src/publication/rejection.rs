@@ -2,13 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::json;
+use uuid::Uuid;
 
-use super::envelope::Envelope;
+use super::envelope::{Envelope, json};
 use crate::event_store::derived_id;
 
 /// The detail type of a refused command.
-const DETAIL_TYPE: &str = "OrderCommandRejected";
+pub(super) const DETAIL_TYPE: &str = "OrderCommandRejected";
+/// The schema of its data.
+pub(super) const SCHEMA: u32 = 1;
 
 /// The most characters of a text from outside that are repeated to everybody on the bus.
 const MAX_ECHO: usize = 200;
@@ -32,37 +34,69 @@ pub struct Rejection<'a> {
     pub reason: &'a str,
 }
 
+/// A command that came as an event was refused; it will not be tried again.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Detail<'a> {
+    metadata: Metadata<'a>,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Metadata<'a> {
+    /// The same for every refusal of the same event: drop repeats by it.
+    event_id: Uuid,
+    /// The schema of `data`.
+    schema: u32,
+    /// When it was refused.
+    occurred_at: DateTime<Utc>,
+    /// What the refused event belongs to.
+    correlation_id: &'a str,
+    /// The id of the refused event.
+    causation_id: &'a str,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Data<'a> {
+    /// The source of the refused event.
+    source: &'a str,
+    /// Its detail type.
+    detail_type: &'a str,
+    /// Its producer's id of it.
+    event_id: &'a str,
+    /// The order that it names, as it names it; null if it names none.
+    order_id: Option<&'a str>,
+    /// The refusal's stable name.
+    code: &'a str,
+    /// The refusal in words.
+    reason: &'a str,
+}
+
 impl Rejection<'_> {
     /// The entry for the bus. Its event id follows from the refused event's, so that it is the same however often the
     /// refused event comes.
     pub fn envelope(&self, now: DateTime<Utc>) -> Envelope {
-        #[derive(Serialize)]
-        struct Data<'a> {
-            source: &'a str,
-            detail_type: &'a str,
-            event_id: &'a str,
-            order_id: Option<&'a str>,
-            code: &'a str,
-            reason: &'a str,
-        }
-        let data = Data {
-            source: short(self.source),
-            detail_type: short(self.detail_type),
-            event_id: short(self.event_id),
-            order_id: self.order_id.map(short),
-            code: self.code,
-            reason: self.reason,
-        };
-        let detail = json!({
-            "metadata": {
-                "event_id": derived_id(&["rejected", self.source, self.event_id]),
-                "occurred_at": now,
-                "correlation_id": short(self.correlation_id),
-                "causation_id": short(self.event_id),
+        let event_id = derived_id(&["rejected", self.source, self.event_id]);
+        let detail = Detail {
+            metadata: Metadata {
+                event_id,
+                schema: SCHEMA,
+                occurred_at: now,
+                correlation_id: short(self.correlation_id),
+                causation_id: short(self.event_id),
             },
-            "data": data,
-        });
-        Envelope { detail_type: DETAIL_TYPE.to_owned(), time: now, detail: detail.to_string() }
+            data: Data {
+                source: short(self.source),
+                detail_type: short(self.detail_type),
+                event_id: short(self.event_id),
+                order_id: self.order_id.map(short),
+                code: self.code,
+                reason: self.reason,
+            },
+        };
+        Envelope { event_id, detail_type: DETAIL_TYPE.to_owned(), time: now, detail: json(&detail) }
     }
 }
 

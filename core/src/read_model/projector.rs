@@ -1,12 +1,12 @@
 //! The event table's stream, batch by batch, into the rows of the order table.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 
 use futures::StreamExt;
 use serde_dynamo::{AttributeValue, Item};
 
 use super::follow::ProjectionError;
+use crate::error::chain;
 use crate::event_store::{Commit, CommitError, EventStore, Version};
 use crate::order::event::OrderEvent;
 use crate::order::ids::OrderId;
@@ -182,10 +182,4 @@ fn place_of(keys: &Item) -> Option<(OrderId, Version)> {
     // Streams have one spelling; any other one is another stream.
     (order_id.to_string() == *stream).then_some(())?;
     Some((order_id, version.parse().ok().filter(|version| *version > 0)?))
-}
-
-/// An error with all that led to it, for a log line.
-fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
