@@ -48,10 +48,7 @@ impl Config {
     }
 
     fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let text = |variable| match lookup(variable) {
-            Some(text) if !text.is_empty() => Ok(text),
-            _ => Err(ConfigError { variable, why: "is not set".into() }),
-        };
+        let text = |variable| text(&lookup, variable);
         Ok(Self {
             order_events_table: text("ORDER_EVENTS_TABLE")?,
             orders_table: text("ORDERS_TABLE")?,
@@ -59,6 +56,21 @@ impl Config {
             scope_prefix: scope_prefix(text("SCOPE_PREFIX")?)?,
             snapshot_every: parsed("SNAPSHOT_EVERY", &text("SNAPSHOT_EVERY")?)?,
         })
+    }
+}
+
+/// A setting that some functions have beside those of [`Config`].
+///
+/// # Errors
+/// The variable is missing or wrong, with the reason.
+pub fn setting<T: std::str::FromStr<Err: fmt::Display>>(variable: &'static str) -> Result<T, ConfigError> {
+    parsed(variable, &text(|variable| env::var(variable).ok(), variable)?)
+}
+
+fn text(lookup: impl Fn(&str) -> Option<String>, variable: &'static str) -> Result<String, ConfigError> {
+    match lookup(variable) {
+        Some(text) if !text.is_empty() => Ok(text),
+        _ => Err(ConfigError { variable, why: "is not set".into() }),
     }
 }
 

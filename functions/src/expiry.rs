@@ -1,10 +1,11 @@
 //! Giving up the orders that nobody paid in time.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 use lambda_runtime::Context;
+use orders_core::error::chain;
 use orders_core::event_store::{
     CommitKey, Consistency, EventStore, ExecuteError, Metadata, Request, Settled, StreamId,
 };
@@ -12,6 +13,9 @@ use orders_core::order::{Decide, DecisionError, ExpireOrder, Order, OrderId};
 use orders_core::read_model::{OpenStatus, Orders, RowsError};
 use serde::Serialize;
 use tokio::time::Instant;
+
+use crate::config::{self, Config, ConfigError};
+use crate::deadline::deadline;
 
 /// How many orders are looked up at once.
 const PAGE: usize = 100;
@@ -27,8 +31,8 @@ pub struct Expiry {
     pub rows: Orders,
     /// The orders.
     pub store: EventStore<Order>,
-    /// How long an order may wait for its payment.
-    pub after: TimeDelta,
+    /// How long an order may wait for its payment; `None` for ever.
+    pub after: Option<TimeDelta>,
 }
 
 /// What one run came to.
@@ -43,16 +47,29 @@ pub struct Expired {
 }
 
 impl Expiry {
+    /// That of this deployment.
+    ///
+    /// # Errors
+    /// `EXPIRE_UNPAID_AFTER_HOURS`, which is 0 for never, is missing or wrong.
+    pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        let hours: u32 = config::setting("EXPIRE_UNPAID_AFTER_HOURS")?;
+        let rows = Orders::new(client.clone(), &config.orders_table);
+        let store = EventStore::new(client, &config.order_events_table, config.snapshot_every);
+        Ok(Self { rows, store, after: (hours > 0).then(|| TimeDelta::hours(hours.into())) })
+    }
+
     /// Goes through the pending orders, oldest first, as far as they are too old and the time suffices.
     ///
     /// # Errors
     /// The list could not be read; whatever was cancelled before stays cancelled.
     pub async fn run(&self, context: &Context) -> Result<Expired, RowsError> {
         let now = Utc::now().trunc_subsecs(3);
-        let remaining = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let deadline = Instant::now() + remaining;
-        let command = ExpireOrder { created_before: now - self.after };
         let mut expired = Expired::default();
+        let Some(created_before) = self.after.and_then(|after| now.checked_sub_signed(after)) else {
+            return Ok(expired);
+        };
+        let deadline = deadline(context, Duration::ZERO);
+        let command = ExpireOrder { created_before };
         let mut cursor = None;
         loop {
             let page = self.rows.by_status(OpenStatus::Pending, PAGE, cursor.as_deref()).await?;
@@ -94,8 +111,7 @@ impl Expiry {
         match executed {
             Ok(executed) => Ok(executed.settled),
             Err(error) => {
-                let source = std::error::Error::source(&error);
-                tracing::error!(%order_id, %error, source, "order not expired");
+                tracing::error!(%order_id, error = chain(&error), "order not expired");
                 Err(())
             }
         }

@@ -1,11 +1,12 @@
 //! Following the event table's stream.
 
-use aws_lambda_events::dynamodb::{Event, EventRecord};
-use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
+use aws_lambda_events::dynamodb::Event;
+use aws_lambda_events::streams::DynamoDbEventResponse;
 use orders_core::event_store::EventStore;
-use orders_core::read_model::{Change, Projector, StreamRecord};
+use orders_core::read_model::Projector;
 
 use crate::config::Config;
+use crate::stream_batch;
 
 /// The projector of this deployment.
 pub fn projector(config: &Config, client: aws_sdk_dynamodb::Client) -> Projector {
@@ -15,27 +16,10 @@ pub fn projector(config: &Config, client: aws_sdk_dynamodb::Client) -> Projector
 
 /// Projects a batch. The answer names the record that Lambda is to go on from, if some of it has to come again.
 pub async fn handle(projector: &Projector, batch: Event) -> DynamoDbEventResponse {
-    let projected = projector.project(batch.records.into_iter().map(record).collect()).await;
+    let projected = projector.project(stream_batch::records(batch)).await;
     metrics::counter!("OrdersParked").increment(projected.parked);
     metrics::counter!("IntegrityViolations").increment(projected.violations);
-    let mut answer = DynamoDbEventResponse::default();
-    answer.batch_item_failures.extend(projected.retry_from.map(|sequence_number| {
-        let mut failure = DynamoDbBatchItemFailure::default();
-        failure.item_identifier = Some(sequence_number);
-        failure
-    }));
-    answer
-}
-
-fn record(record: EventRecord) -> StreamRecord {
-    let change = match record.event_name.as_str() {
-        "INSERT" => Change::Inserted(record.change.new_image),
-        "REMOVE" => Change::Removed,
-        _ => Change::Modified,
-    };
-    // Without a sequence number, which no record lacks, a failure is one of the whole batch.
-    let sequence_number = record.change.sequence_number.unwrap_or_default();
-    StreamRecord { sequence_number, keys: record.change.keys, change }
+    stream_batch::answer(projected.retry_from)
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! `rebuild-orders`: makes rows anew, of one order or of a segment of all.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use lambda_runtime::Context;
 use orders_core::event_store::{EventStore, Segment, Version};
 use orders_core::order::{Order, OrderId};
 use orders_core::read_model::{Progress, ProjectionError, Projector, RebuildError, Verification, VerifyError};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::deadline::deadline;
 
 /// What is kept of the function's time to answer.
 const RESERVE: Duration = Duration::from_secs(2);
@@ -112,7 +112,7 @@ impl Maintenance {
                 Ok(Rebuilt::Order { order_id, version })
             }
             Rebuild::Segment(mut run) => {
-                let (segment, deadline) = (run.check()?, deadline(context));
+                let (segment, deadline) = (run.check()?, deadline(context, RESERVE));
                 let progress = run.progress.take().unwrap_or_default();
                 let progress = self.projector(run.table.as_deref()).rebuild(segment, progress, deadline).await?;
                 tracing::info!(?segment, ?progress, "segment rebuilt so far");
@@ -130,7 +130,7 @@ impl Maintenance {
         mut run: OneSegment<Verification>,
         context: &Context,
     ) -> Result<OneSegment<Verification>, RunError> {
-        let (segment, deadline) = (run.check()?, deadline(context));
+        let (segment, deadline) = (run.check()?, deadline(context, RESERVE));
         let verification = run.progress.take().unwrap_or_default();
         let verification = self.projector(run.table.as_deref()).verify(segment, verification, deadline).await?;
         tracing::info!(?segment, orders = verification.orders, different = verification.different, "segment verified");
@@ -150,11 +150,6 @@ impl<P> OneSegment<P> {
             false => Err(RunError::NoSuchSegment { segment, total_segments }),
         }
     }
-}
-
-fn deadline(context: &Context) -> Instant {
-    let remaining = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-    Instant::now() + remaining.saturating_sub(RESERVE)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A request as API Gateway's HTTP APIs hand it over (payload format 2.0), reduced to what this service reads.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use lambda_runtime::Context;
@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use uuid::Uuid;
+
+use crate::deadline::deadline;
 
 /// What is kept of the function's time to put an answer together and send it.
 const RESERVE: Duration = Duration::from_millis(500);
@@ -67,12 +69,11 @@ impl Request {
         let gateway = event.request_context.unwrap_or_default();
         let ids = [headers.get("x-correlation-id"), gateway.request_id.as_ref(), Some(&context.request_id)];
         let correlation_id = ids.into_iter().flatten().find(|id| is_sane(id)).cloned();
-        let remaining = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         Self {
             correlation_id: correlation_id.unwrap_or_else(|| Uuid::new_v4().to_string()),
             causation_id: context.request_id.clone(),
             now: Utc::now().trunc_subsecs(3),
-            deadline: Instant::now() + remaining.saturating_sub(RESERVE),
+            deadline: deadline(context, RESERVE),
             headers,
             path_parameters: event.path_parameters.unwrap_or_default(),
             query: event.raw_query_string.unwrap_or_default(),
@@ -116,6 +117,8 @@ fn is_sane(id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use serde_json::json;
 
     use super::*;

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
@@ -10,6 +12,7 @@ use lambda_runtime::Context;
 use orders_core::dynamodb;
 use orders_core::event_store::{self, CommitKey, Consistency, EventStore, Metadata, StreamId};
 use orders_core::order::{Decide, Order, PlacedOrder};
+use orders_core::publication::{Envelope, Envelopes, EventBus, Publisher, PutError, Relay};
 use orders_core::read_model::{Change, Orders, Projected, Projector, StreamRecord};
 use orders_local::database;
 use orders_tests::database::TestTables;
@@ -29,9 +32,9 @@ use crate::request::Request;
 /// The owner of the orders in `events/`.
 pub const OWNER: &str = "3f0c1a52-7d0e-4a7e-9c49-2b8f7a5d1e60";
 
-/// The context of an invocation that may take ten seconds.
+/// The context of an invocation that may take a minute.
 pub fn context() -> Context {
-    let deadline = SystemTime::now() + Duration::from_secs(10);
+    let deadline = SystemTime::now() + Duration::from_secs(60);
     let mut context = Context::default();
     context.request_id = uuid::Uuid::new_v4().to_string();
     context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
@@ -86,6 +89,37 @@ pub fn body(answer: &Answer) -> Value {
 /// The name of an answer's problem.
 pub fn problem(answer: &Answer) -> String {
     body(answer)["type"].as_str().unwrap().strip_prefix("urn:orders:problem:").unwrap().to_owned()
+}
+
+/// A bus that keeps what it takes, or takes nothing while it is down. Clones are the same bus.
+#[derive(Clone, Default)]
+pub struct Bus {
+    pub taken: Arc<Mutex<Vec<Envelope>>>,
+    pub down: Arc<AtomicBool>,
+}
+
+impl Bus {
+    /// The names and details of what it took.
+    pub fn taken(&self) -> Vec<(String, Value)> {
+        let taken = self.taken.lock().unwrap();
+        taken.iter().map(|entry| (entry.detail_type.clone(), serde_json::from_str(&entry.detail).unwrap())).collect()
+    }
+
+    /// What sends to it.
+    pub fn relay(&self) -> Relay<Self> {
+        let envelopes = Envelopes { currency: "EUR".parse().unwrap(), api_url: "https://api.example.com".into() };
+        Relay { envelopes, publisher: Publisher::new(self.clone()) }
+    }
+}
+
+impl EventBus for Bus {
+    async fn put(&self, entries: &[Envelope]) -> Result<Vec<Option<PutError>>, PutError> {
+        if self.down.load(Ordering::Relaxed) {
+            return Err(PutError::ForNow("the bus is down".into()));
+        }
+        self.taken.lock().unwrap().extend_from_slice(entries);
+        Ok(entries.iter().map(|_| None).collect())
+    }
 }
 
 /// The service on a database with the tables of the template.
@@ -195,7 +229,8 @@ impl Shop {
         assert_eq!(self.projector().project(records.collect()).await, Projected::default());
     }
 
-    fn events(&self) -> EventStore<Order> {
+    /// The store.
+    pub fn events(&self) -> EventStore<Order> {
         EventStore::new(self.client.clone(), &self.config.order_events_table, self.config.snapshot_every)
     }
 
@@ -214,6 +249,11 @@ pub fn unreachable() -> Commands {
 /// The projector on such a database.
 pub fn unreachable_projector() -> Projector {
     projection::projector(&config("OrderEvents", "Orders"), unreachable_client())
+}
+
+/// The events of such a database.
+pub fn unreachable_events() -> EventStore<Order> {
+    EventStore::new(unreachable_client(), "OrderEvents", NonZeroU32::new(14).unwrap())
 }
 
 fn unreachable_client() -> aws_sdk_dynamodb::Client {

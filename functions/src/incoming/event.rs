@@ -23,7 +23,7 @@ pub struct Event {
 }
 
 /// What makes an event unusable, however often it comes.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEvent {
     /// A field is missing or is not what it should be.
     #[error("{path}: {why}")]

@@ -1,10 +1,12 @@
 //! The payment provider's events.
 
 use orders_core::order::{ConfirmPayment, ConfirmRefund, Currency, Money, PaymentId, Reason, RefundId, RejectPayment};
+use orders_core::publication::EventBus;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::event::{Detail, InvalidEvent};
+use super::run::{NotDone, Received, Runner};
 
 /// A command that a payment event stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,19 @@ struct Refunded {
     payment_id: String,
     refund_id: String,
     amount: Box<RawValue>,
+}
+
+/// Runs a payment event's command.
+///
+/// # Errors
+/// [`NotDone`]; an event that makes no sense, or that the rules say no to, is none, but is published.
+pub async fn handle(runner: &Runner<impl EventBus>, currency: &Currency, received: &Received) -> Result<(), NotDone> {
+    match received.detail().and_then(|detail| command(received.detail_type(), detail, currency)) {
+        Ok(PaymentCommand::Confirm(command)) => runner.run(received, &command).await,
+        Ok(PaymentCommand::Reject(command)) => runner.run(received, &command).await,
+        Ok(PaymentCommand::Refund(command)) => runner.run(received, &command).await,
+        Err(error) => runner.reject(received, error.code(), &error.to_string()).await,
+    }
 }
 
 /// Reads a payment event's command.

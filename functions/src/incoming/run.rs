@@ -1,9 +1,10 @@
 //! Running the command that an event stands for.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
-use lambda_runtime::Context;
+use lambda_runtime::{Context, Diagnostic};
+use orders_core::error::chain;
 use orders_core::event_store::{
     CommitKey, Consistency, EventStore, ExecuteError, IdempotencyKey, Metadata, Request, RequestHash, Settled,
     StoreError, StreamId,
@@ -14,9 +15,14 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::event::{Detail, Event, InvalidEvent};
+use crate::deadline::deadline;
+use crate::telemetry;
 
 /// What is kept of the function's time to publish a refusal.
-const RESERVE: Duration = Duration::from_secs(1);
+const RESERVE: Duration = Duration::from_secs(3);
+
+/// How long of that a refusal is sent again; a request that is under way then needs the rest.
+const PUBLISHING: Duration = Duration::from_secs(1);
 
 /// Runs commands that come as events, and publishes what is refused.
 #[derive(Clone, Debug)]
@@ -31,7 +37,7 @@ pub struct Runner<B> {
 #[derive(Debug, thiserror::Error)]
 pub enum NotDone {
     /// The command could not be run, or its fate is not known.
-    #[error("the command of event {event_id} could not be run")]
+    #[error("the command of event {event_id} could not be run: {}", chain(source))]
     Command {
         /// The event.
         event_id: String,
@@ -40,10 +46,10 @@ pub enum NotDone {
         source: ExecuteError<DecisionError>,
     },
     /// The stream could not be read.
-    #[error(transparent)]
+    #[error("{}", chain(.0))]
     Store(#[from] StoreError),
     /// The refusal could not be published.
-    #[error("the refusal of event {event_id} could not be published")]
+    #[error("the refusal of event {event_id} could not be published: {}", chain(source))]
     Rejection {
         /// The event.
         event_id: String,
@@ -56,41 +62,53 @@ pub enum NotDone {
     Fingerprint(#[from] serde_json::Error),
 }
 
+/// As the record in the queue for redrive shows it.
+impl From<NotDone> for Diagnostic {
+    fn from(error: NotDone) -> Self {
+        Self { error_type: "NotDone".into(), error_message: error.to_string() }
+    }
+}
+
 /// An event on its way to becoming a command.
 #[derive(Debug)]
-pub struct Received<'a> {
-    event: &'a Event,
+pub struct Received {
+    event: Event,
     detail: Detail,
+    unreadable: Option<InvalidEvent>,
     now: DateTime<Utc>,
     deadline: Instant,
 }
 
-impl<'a> Received<'a> {
+impl Received {
     /// The event, as it arrives now.
-    ///
-    /// # Errors
-    /// [`InvalidEvent`], with as much of the event as there is.
-    pub fn new(event: &'a Event, context: &Context) -> (Self, Result<(), InvalidEvent>) {
-        let (detail, read) = match event.detail() {
-            Ok(detail) => (detail, Ok(())),
-            Err(error) => (Detail::default(), Err(error)),
+    pub fn new(event: Event, context: &Context) -> Self {
+        let (detail, unreadable) = match event.detail() {
+            Ok(detail) => (detail, None),
+            Err(error) => (Detail::default(), Some(error)),
         };
-        let remaining = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let deadline = Instant::now() + remaining.saturating_sub(RESERVE);
-        (Self { event, detail, now: Utc::now().trunc_subsecs(3), deadline }, read)
+        Self { event, detail, unreadable, now: Utc::now().trunc_subsecs(3), deadline: deadline(context, RESERVE) }
     }
 
-    /// What the producer says.
-    pub fn detail(&self) -> &Detail {
-        &self.detail
+    /// What happened.
+    pub fn detail_type(&self) -> &str {
+        &self.event.detail_type
+    }
+
+    /// What the producer says of it.
+    ///
+    /// # Errors
+    /// [`InvalidEvent`].
+    pub fn detail(&self) -> Result<&Detail, InvalidEvent> {
+        self.unreadable.clone().map_or(Ok(&self.detail), Err)
+    }
+
+    /// What the event belongs to.
+    pub fn correlation_id(&self) -> &str {
+        self.detail.correlation_id().unwrap_or_else(|| self.id())
     }
 
     fn id(&self) -> &str {
         self.event.id(&self.detail)
-    }
-
-    fn correlation_id(&self) -> &str {
-        self.detail.correlation_id().unwrap_or_else(|| self.id())
     }
 
     fn request(&self, order_id: OrderId, kind: &str, body: &impl Serialize) -> Result<Request, serde_json::Error> {
@@ -113,18 +131,19 @@ impl<B: EventBus> Runner<B> {
     ///
     /// # Errors
     /// [`NotDone`]; a refusal by the rules is none, but is published.
-    pub async fn run<C: Decide + Serialize>(&self, received: &Received<'_>, command: &C) -> Result<(), NotDone> {
+    pub async fn run<C: Decide + Serialize>(&self, received: &Received, command: &C) -> Result<(), NotDone> {
         let order_id = match received.detail.order_id() {
             Ok(order_id) => order_id,
             Err(error) => return self.reject(received, error.code(), &error.to_string()).await,
         };
+        telemetry::concerns(order_id);
         let request = received.request(order_id, C::NAME, command)?;
         let loaded = self.store.load(&StreamId::new(order_id.to_string()), Consistency::Eventual).await?;
         let executed = self.store.execute(loaded, &request, |order| command.decide(order, request.now)).await;
         match executed {
             Ok(executed) => {
                 let replayed = executed.settled == Settled::Replayed;
-                tracing::info!(%order_id, version = executed.version, replayed, command = C::NAME, "command run");
+                tracing::info!(version = executed.version, replayed, command = C::NAME, "command run");
                 Ok(())
             }
             Err(ExecuteError::Refused(error)) => self.reject(received, error.code(), &error.to_string()).await,
@@ -139,7 +158,7 @@ impl<B: EventBus> Runner<B> {
     ///
     /// # Errors
     /// [`NotDone::Rejection`].
-    pub async fn reject(&self, received: &Received<'_>, code: &str, reason: &str) -> Result<(), NotDone> {
+    pub async fn reject(&self, received: &Received, code: &str, reason: &str) -> Result<(), NotDone> {
         let event_id = received.id();
         let order_id = received.detail.named_order();
         let (source, detail_type) = (&received.event.source, &received.event.detail_type);
@@ -153,7 +172,8 @@ impl<B: EventBus> Runner<B> {
             code,
             reason,
         };
-        let mut unpublished = self.publisher.publish(&[rejection.envelope(received.now)]).await;
+        let deadline = received.deadline + PUBLISHING;
+        let mut unpublished = self.publisher.publish(&[rejection.envelope(received.now)], deadline).await;
         match unpublished.0.pop_first() {
             None => Ok(()),
             Some((_, source)) => Err(NotDone::Rejection { event_id: event_id.to_owned(), source }),

@@ -1,9 +1,11 @@
 //! The carrier's events.
 
 use orders_core::order::{DeliverOrder, ShipOrder};
+use orders_core::publication::EventBus;
 use serde::Deserialize;
 
 use super::event::{Detail, InvalidEvent};
+use super::run::{NotDone, Received, Runner};
 
 /// A command that a shipment event stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,18 @@ pub enum ShipmentCommand {
 #[derive(Deserialize)]
 struct Dispatched {
     tracking_number: String,
+}
+
+/// Runs a shipment event's command.
+///
+/// # Errors
+/// [`NotDone`]; an event that makes no sense, or that the rules say no to, is none, but is published.
+pub async fn handle(runner: &Runner<impl EventBus>, received: &Received) -> Result<(), NotDone> {
+    match received.detail().and_then(|detail| command(received.detail_type(), detail)) {
+        Ok(ShipmentCommand::Ship(command)) => runner.run(received, &command).await,
+        Ok(ShipmentCommand::Deliver(command)) => runner.run(received, &command).await,
+        Err(error) => runner.reject(received, error.code(), &error.to_string()).await,
+    }
 }
 
 /// Reads a shipment event's command.

@@ -1,0 +1,13 @@
+//! The function `on-payment-event`: see [`orders_functions::incoming::payments`].
+
+use orders_functions::config::Config;
+use orders_functions::incoming::{self, payments};
+use orders_functions::telemetry;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init()?;
+    let config = Config::from_env()?;
+    let runner = incoming::runner(&config).await?;
+    incoming::serve(async |received| payments::handle(&runner, &config.currency, received).await).await
+}

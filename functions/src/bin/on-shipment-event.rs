@@ -1,0 +1,12 @@
+//! The function `on-shipment-event`: see [`orders_functions::incoming::shipping`].
+
+use orders_functions::config::Config;
+use orders_functions::incoming::{self, shipping};
+use orders_functions::telemetry;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init()?;
+    let runner = incoming::runner(&Config::from_env()?).await?;
+    incoming::serve(async |received| shipping::handle(&runner, received).await).await
+}

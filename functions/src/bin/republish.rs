@@ -1,0 +1,20 @@
+//! The function `republish`: see [`orders_functions::republish`].
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use orders_core::event_store::EventStore;
+use orders_functions::config::{self, Config};
+use orders_functions::republish::{Asked, Republisher};
+use orders_functions::{publishing, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init()?;
+    let config = Config::from_env()?;
+    let events = config::dynamodb_client().await;
+    let store = EventStore::new(events, &config.order_events_table, config.snapshot_every);
+    let republisher = &Republisher { store, relay: publishing::relay(&config).await? };
+    let republish = async |event: LambdaEvent<Asked>| -> Result<_, Error> {
+        Ok(republisher.run(event.payload, &event.context).await?)
+    };
+    lambda_runtime::run(service_fn(republish)).await
+}
