@@ -62,7 +62,11 @@ impl fmt::Display for Status {
 ///
 /// A payment is in at most one of `payment`, `deferred` and `rejected`. One whose money has to go back is in `refunds`,
 /// once; if it had paid the order, it stays in `payment` as well.
+///
+/// A snapshot with a field that is not known here was written by a newer program, about events that this one may not
+/// know either: it is refused, and the events are read instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PlacedOrder {
     /// The order.
     pub order_id: OrderId,

@@ -131,7 +131,7 @@ impl Projector {
                     match self.park(order_id, version, reason, past).await {
                         Ok(true) => {
                             let error = chain(&*source);
-                            tracing::error!(stream_id = %order_id, version, reason, error, "order parked");
+                            tracing::error!(%order_id, version, reason, error, "order parked");
                             return Ok(End::Parked);
                         }
                         // A program that can read it was here before: what comes after it may still be missing.
@@ -144,7 +144,7 @@ impl Projector {
                 }
                 error @ ProjectionError::Unavailable(_) => error,
             };
-            tracing::warn!(stream_id = %order_id, error = chain(&error), "order not projected for now");
+            tracing::warn!(%order_id, error = chain(&error), "order not projected for now");
             return Err(Failed);
         }
     }

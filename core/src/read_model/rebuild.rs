@@ -92,7 +92,7 @@ impl Projector {
             // A scan sees no moment of the table: what looks wrong in it is read once more, strongly.
             Err(_) => match self.fold(order_id).await {
                 Err(error @ ProjectionError::Unprojectable { .. }) => {
-                    tracing::error!(stream_id = %order_id, %error, "order not rebuilt");
+                    tracing::error!(%order_id, %error, "order not rebuilt");
                     return Ok(End::Unprojectable);
                 }
                 row => row?,

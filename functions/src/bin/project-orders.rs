@@ -14,7 +14,8 @@ async fn main() -> Result<(), Error> {
     let projector = &projection::projector(&Config::from_env()?, config::dynamodb_client().await);
     let project = service_fn(|event: LambdaEvent<Event>| async move {
         let answer = projection::handle(projector, event.payload).await;
-        metrics.flush(io::stdout())?;
+        // The batch is done, counted or not.
+        metrics.flush(io::stdout()).unwrap_or_else(|error| tracing::error!(%error, "metrics lost"));
         Ok::<_, Error>(answer)
     });
     lambda_runtime::run(project).await

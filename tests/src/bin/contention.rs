@@ -1,11 +1,11 @@
 //! Measures 32 writers on one stream, with the event store and with the plain loop, in one run:
-//! `cargo run --release -p orders-tests --bin contention`.
+//! `cargo run --release -p orders-tests --bin contention`. Fails below what the store promises.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use orders_tests::database::TestTables;
-use orders_tests::load::Load;
+use orders_tests::load::{COMMANDS, Load, WRITERS};
 use orders_tests::proxy::Proxy;
 
 const SNAPSHOT_EVERY: NonZeroU32 = NonZeroU32::new(14).unwrap();
@@ -21,6 +21,10 @@ async fn main() {
         println!("A call takes {round_trip} ms more than the database on this machine.");
         println!("  event store: {store}");
         println!("  plain loop:  {plain}");
-        println!("  ratio:       {:.1}", store.throughput() / plain.throughput());
+        let ratio = store.throughput() / plain.throughput();
+        println!("  ratio:       {ratio:.1}");
+        assert_eq!(store.stored, WRITERS * COMMANDS, "commands were lost or doubled");
+        assert!(store.writes_per_command() <= 2.5, "more than 2.5 PutItem for a command that was stored");
+        assert!(ratio >= 12.0, "less than 12 times the throughput of the plain loop");
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
 
 mod budgets;
+mod contention;
 mod lost_answers;
 mod model;
 mod reads;
