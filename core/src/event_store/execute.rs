@@ -1,5 +1,6 @@
 //! Running a command on a stream: decide, append, settle.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -17,10 +18,14 @@ use super::stream::Stream;
 const MAX_CONFLICTS: u32 = 40;
 /// How often a write may fail, with nothing found of it, before the caller is told so.
 const MAX_FAILURES: u32 = 3;
-/// The wait before a tail is read is a random part of this, doubled for each further conflict …
-const BACKOFF_BASE: Duration = Duration::from_millis(10);
-/// … up to this ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter").
-const BACKOFF_CAP: Duration = Duration::from_millis(640);
+/// The wait before a tail is read is a random part of this many times what a write takes just now, doubled for each
+/// further conflict up to [`BACKOFF_CAP`] ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter"). Two
+/// writers get in each other's way while their writes last, so it is by that time that waits must be measured.
+const BACKOFF_WRITES: u32 = 8;
+/// What a write is taken to last at least, and at most.
+const WRITE_TIME: RangeInclusive<Duration> = Duration::from_micros(1_250)..=Duration::from_millis(40);
+/// The longest wait, in first waits.
+const BACKOFF_CAP: u32 = 64;
 
 /// What a command brings along, whatever it decides.
 #[derive(Clone, Debug)]
@@ -147,6 +152,7 @@ impl<A: Aggregate> EventStore<A> {
             if Instant::now() >= request.deadline && !unanswered {
                 return Err(StoreError::unavailable(DeadlinePassed).into());
             }
+            let begun = Instant::now();
             let appended = timeout_at(request.deadline, self.append(&commit, &next))
                 .await
                 .unwrap_or_else(|_| Ok(Appended::Unknown(StoreError::unavailable(DeadlinePassed))))?;
@@ -163,7 +169,7 @@ impl<A: Aggregate> EventStore<A> {
                     if conflicts == 1 {
                         continue;
                     }
-                    if conflicts > MAX_CONFLICTS || !back_off(conflicts - 1, request.deadline).await {
+                    if conflicts > MAX_CONFLICTS || !back_off(conflicts - 1, begun.elapsed(), request.deadline).await {
                         return Err(ExecuteError::Contended);
                     }
                 }
@@ -261,9 +267,11 @@ fn unchanged<A: Aggregate>(stream: Stream<A>) -> Executed<A> {
     Executed { version: stream.head, outcome, settled: Settled::Unchanged, stream }
 }
 
-/// Waits a random part of the next interval; false when the deadline comes before its end.
-async fn back_off(round: u32, deadline: Instant) -> bool {
-    let ceiling = BACKOFF_BASE.saturating_mul(2_u32.saturating_pow(round - 1)).min(BACKOFF_CAP);
+/// Waits a random part of the next interval; false when the deadline comes before its end. `write` is how long the
+/// last write took.
+async fn back_off(round: u32, write: Duration, deadline: Instant) -> bool {
+    let first = write.clamp(*WRITE_TIME.start(), *WRITE_TIME.end()) * BACKOFF_WRITES;
+    let ceiling = first * 2_u32.saturating_pow(round - 1).min(BACKOFF_CAP);
     let wait = ceiling.mul_f64(fastrand::f64());
     if Instant::now() + wait >= deadline {
         return false;
@@ -278,12 +286,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_is_a_random_part_of_a_ceiling_that_doubles_up_to_its_cap() {
-        for (round, ceiling) in [(1, 10), (2, 20), (3, 40), (7, 640), (8, 640), (40, 640)] {
-            let ceiling = Duration::from_millis(ceiling);
+        for (write, round, ceiling) in [
+            (0, 1, 10),
+            (1, 2, 20),
+            (5, 1, 40),
+            (5, 3, 160),
+            (1, 7, 640),
+            (1, 40, 640),
+            (900, 1, 320),
+            (900, 9, 20_480),
+        ] {
+            let (write, ceiling) = (Duration::from_millis(write), Duration::from_millis(ceiling));
             let mut longest = Duration::ZERO;
             for _ in 0..200 {
                 let begun = Instant::now();
-                assert!(back_off(round, begun + Duration::from_secs(1)).await);
+                assert!(back_off(round, write, begun + Duration::from_secs(60)).await);
                 // The clock ticks in milliseconds.
                 assert!(begun.elapsed() <= ceiling + Duration::from_millis(1), "{:?}", begun.elapsed());
                 longest = longest.max(begun.elapsed());
@@ -298,10 +315,10 @@ mod tests {
         let mut refused = 0;
         for _ in 0..200 {
             let deadline = Instant::now() + Duration::from_millis(320);
-            refused += u32::from(!back_off(8, deadline).await);
+            refused += u32::from(!back_off(8, Duration::ZERO, deadline).await);
             assert!(Instant::now() <= deadline);
         }
         assert!((1..200).contains(&refused), "{refused}");
-        assert!(!back_off(1, begun).await);
+        assert!(!back_off(1, Duration::ZERO, begun).await);
     }
 }
