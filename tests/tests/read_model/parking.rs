@@ -50,6 +50,8 @@ async fn an_event_that_cannot_be_read_stops_its_own_row_and_no_other() {
     let mut batch = records.clone();
     batch.extend(world.records_of(well).await);
     assert_eq!(world.projector.project(batch).await, PARKED);
+    // One write for each order, and one for the mark.
+    assert_eq!(world.proxy.faults.take_calls().operations(), ["UpdateItem"; 3]);
     world.assert_up_to_date(well).await;
     assert_eq!(mark(&world, ill).await, Some((3, UNREADABLE.into())));
     let row = world.orders.get(ill).await.unwrap().unwrap();
@@ -96,8 +98,21 @@ async fn an_order_of_which_nothing_is_known_gets_a_row_that_is_only_a_mark() {
     assert_eq!(mark(&world, id).await, Some((1, UNREADABLE.into())));
     assert_eq!(world.orders.get(id).await.unwrap(), None);
     assert!(world.orders.by_user(&"alice".parse().unwrap(), None, 10, None).await.unwrap().orders.is_empty());
+    let before = world.row(id).await;
     assert_eq!(world.projector.project(records[1..].to_vec()).await, Projected::default());
-    assert_eq!(world.orders.get(id).await.unwrap(), None);
+    assert_eq!(world.row(id).await, before);
+}
+
+#[tokio::test]
+async fn a_row_that_is_only_a_mark_stays_so_when_what_was_before_comes_late() {
+    let world = World::start().await;
+    let (id, _) = two_orders(&world).await;
+    let mut records = world.records_of(id).await;
+    poison(&world, &mut records, 2).await;
+    assert_eq!(world.projector.project(vec![records[2].clone()]).await, PARKED);
+    let before = world.row(id).await;
+    assert_eq!(world.projector.project(records[..2].to_vec()).await, Projected::default());
+    assert_eq!(world.row(id).await, before);
 }
 
 #[tokio::test]
@@ -180,9 +195,10 @@ async fn what_cannot_be_read_while_healing_stops_the_row_too() {
     assert_eq!(mark(&world, id).await, Some((2, UNREADABLE.into())));
 
     let records = world.records_of(other).await;
-    let mut twice = image(&records[0]);
-    twice.extend(records[1].keys.clone().into_inner());
-    world.put_event(twice).await;
+    // Delivered before it was sent: each event is of this order, and in a place where it might be.
+    let mut early = image(&records[3]);
+    early.extend(records[1].keys.clone().into_inner());
+    world.put_event(early).await;
     assert_eq!(world.projector.project(records[3..].to_vec()).await, PARKED);
     assert_eq!(mark(&world, other).await, Some((2, CONTRADICTION.into())));
 }

@@ -219,11 +219,11 @@ async fn more_changes_than_an_expression_may_hold_are_one_write_still() {
             reason: "not the total".parse().unwrap(),
             due_at: start(),
         };
-        world.store(id, (0..16).map(refund_due).collect(), start()).await;
+        world.store(id, (0..48).map(refund_due).collect(), start()).await;
     }
     let records = world.records_of(id).await;
     world.projector.project(records[..1].to_vec()).await;
     assert_eq!(world.projector.project(records[1..].to_vec()).await, Projected::default());
-    assert_eq!(world.fold(id, Until::Head).await.unwrap().refunds.len(), 160);
+    assert_eq!(world.fold(id, Until::Head).await.unwrap().refunds.len(), 480);
     world.assert_up_to_date(id).await;
 }

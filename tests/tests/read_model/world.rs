@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use crate::lives::start;
 
-/// Everything, on tables of its own. What is under test goes through the proxy; what prepares and checks does not.
+/// Everything, on tables of its own. What is under test goes through the proxy, and what checks does not. What prepares
+/// does, so that the proxy can tell how the past was, but leaves no call behind.
 pub struct World {
     pub tables: TestTables,
     pub proxy: Proxy,
@@ -26,6 +27,7 @@ pub struct World {
     pub projector: Projector,
     pub orders: Orders,
     pub reader: OrderReader,
+    through_proxy: EventStore<Order>,
 }
 
 impl World {
@@ -45,7 +47,8 @@ impl World {
         Self {
             events: EventStore::new(tables.client(), tables.name("OrderEvents"), every),
             projector: Projector::new(client, tables.name("Orders"), through_proxy.clone()),
-            reader: OrderReader::new(orders.clone(), through_proxy),
+            reader: OrderReader::new(orders.clone(), through_proxy.clone()),
+            through_proxy,
             orders,
             proxy,
             tables,
@@ -57,7 +60,7 @@ impl World {
         let id = StreamId::new(order_id.to_string());
         let loaded = match events.first() {
             Some(OrderEvent::OrderCreated { .. }) => Loaded::new_stream(id),
-            _ => self.events.load(&id, Consistency::Strong).await.unwrap(),
+            _ => self.through_proxy.load(&id, Consistency::Strong).await.unwrap(),
         };
         let request = Request {
             key: CommitKey::unkeyed(),
@@ -67,7 +70,9 @@ impl World {
             deadline: Instant::now() + Duration::from_secs(10),
         };
         let decide = |_: &Order| Ok::<_, Infallible>(events.clone());
-        self.events.execute(loaded, &request, decide).await.unwrap().version
+        let version = self.through_proxy.execute(loaded, &request, decide).await.unwrap().version;
+        self.proxy.faults.take_calls();
+        version
     }
 
     /// Stores the lives of orders, a second between the commits of each.
