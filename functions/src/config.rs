@@ -94,6 +94,8 @@ pub async fn dynamodb_client() -> aws_sdk_dynamodb::Client {
 
 #[cfg(test)]
 mod tests {
+    use orders_core::rate_limit::Policy;
+
     use super::*;
 
     fn config(variable: &str, value: Option<&str>) -> Result<Config, String> {
@@ -134,5 +136,15 @@ mod tests {
             let error = config(variable, Some(value)).unwrap_err();
             assert!(error.starts_with(&format!("the environment variable {variable} is wrong: ")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_rate_limit_that_makes_no_sense_is_named_with_the_place_of_the_mistake() {
+        let error = parsed::<Policy>("RATE_LIMIT", "token-bucket; rate=0/s; burst=20; by=user").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the environment variable RATE_LIMIT is wrong: \"token-bucket; rate=0/s; burst=20; by=user\", character 20, \
+             at \"0/s\": expected a whole number from 1 in a time, such as 5/s, 100/m or 1/10s"
+        );
     }
 }

@@ -7,36 +7,48 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use tracing::Instrument as _;
 
 use crate::answer::Answer;
+use crate::limits::{Admission, Limits};
 use crate::problem::Problem;
 use crate::request::{Event, Request};
 use crate::telemetry;
 
-/// Takes requests from the Lambda runtime, one after the other, and answers them.
+/// Takes requests from the Lambda runtime, one after the other, and answers those that the limits let pass.
 ///
 /// # Errors
 /// The runtime's API is gone; the container ends.
-pub async fn serve(handle: impl AsyncFn(&Request) -> Result<Answer, Problem>) -> Result<(), lambda_runtime::Error> {
+pub async fn serve(
+    limits: &Limits,
+    handle: impl AsyncFn(&Request) -> Result<Answer, Problem>,
+) -> Result<(), lambda_runtime::Error> {
     let (handle, cold_start) = (&handle, &AtomicBool::new(true));
     let service = service_fn(|LambdaEvent { payload, context }| async move {
         let cold_start = cold_start.swap(false, Ordering::Relaxed);
-        Ok::<_, Infallible>(respond(handle, payload, &context, cold_start).await)
+        Ok::<_, Infallible>(respond(Some(limits), handle, payload, &context, cold_start).await)
     });
     lambda_runtime::run(service).await
 }
 
 /// The answer to one event, and the log line about it.
 pub(crate) async fn respond(
+    limits: Option<&Limits>,
     handle: impl AsyncFn(&Request) -> Result<Answer, Problem>,
     event: Event,
     context: &Context,
     cold_start: bool,
 ) -> Answer {
-    let request = Request::new(event, context);
+    let mut request = Request::new(event, context);
+    request.admission = limits.map(|_| Admission::pending()).unwrap_or_default();
+    let request = request;
     let correlation_id = &request.correlation_id;
     let span = telemetry::request(correlation_id, cold_start);
     let answer = async {
         // Boxed, since the compiler gives up on a future as deep as the SDK's within the runtime's.
-        let answer = match Box::pin(handle(&request)).await {
+        let handled = Box::pin(handle(&request));
+        let outcome = match limits {
+            Some(limits) => Box::pin(limits.admit(&request, handled)).await,
+            None => handled.await,
+        };
+        let answer = match outcome {
             Ok(answer) => {
                 tracing::info!(status = answer.status(), "answered");
                 answer

@@ -16,6 +16,7 @@ pub mod expiry;
 pub mod http;
 pub mod idempotency;
 pub mod incoming;
+pub mod limits;
 pub mod parameters;
 pub mod preconditions;
 pub mod problem;

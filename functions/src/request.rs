@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::deadline::deadline;
+use crate::limits::Admission;
 
 /// What is kept of the function's time to put an answer together and send it.
 const RESERVE: Duration = Duration::from_millis(500);
@@ -36,6 +37,13 @@ pub struct Event {
 struct RequestContext {
     request_id: Option<String>,
     authorizer: Value,
+    http: Option<Http>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Http {
+    source_ip: Option<String>,
 }
 
 /// A request.
@@ -47,6 +55,9 @@ pub struct Request {
     authorizer: Value,
     body: String,
     body_is_base64: bool,
+    source_address: String,
+    /// Whether it may have effects.
+    pub(crate) admission: Admission,
     /// Shared by everything that follows from this request: the caller's `X-Correlation-Id`, or the gateway's id of it.
     pub correlation_id: String,
     /// This run of the request, and no other.
@@ -80,6 +91,8 @@ impl Request {
             authorizer: gateway.authorizer,
             body: event.body.unwrap_or_default(),
             body_is_base64: event.is_base64_encoded.unwrap_or_default(),
+            source_address: gateway.http.and_then(|http| http.source_ip).unwrap_or_default(),
+            admission: Admission::default(),
         }
     }
 
@@ -96,6 +109,12 @@ impl Request {
     /// The query string, still percent-encoded.
     pub fn query(&self) -> &str {
         &self.query
+    }
+
+    /// The address that the gateway was called from, by its own word; empty if it does not say. No header of the request
+    /// has a say in it.
+    pub fn source_address(&self) -> &str {
+        &self.source_address
     }
 
     /// The claims of the token that the gateway's JWT authorizer has checked; none if no authorizer ran.

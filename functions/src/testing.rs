@@ -24,6 +24,7 @@ use crate::answer::Answer;
 use crate::commands::{Commands, cancel_order, create_order, pay_order, ship_order};
 use crate::config::Config;
 use crate::http;
+use crate::limits::Limits;
 use crate::problem::Problem;
 use crate::projection;
 use crate::queries::Queries;
@@ -78,7 +79,16 @@ pub fn with_header(mut event: Value, name: &str, value: &str) -> Value {
 
 /// What a handler makes of an event, as the gateway gets it.
 pub async fn answer(handle: impl AsyncFn(&Request) -> Result<Answer, Problem>, event: Value) -> Answer {
-    http::respond(handle, serde_json::from_value(event).unwrap(), &context(), true).await
+    http::respond(None, handle, serde_json::from_value(event).unwrap(), &context(), true).await
+}
+
+/// The same behind limits.
+pub async fn limited(
+    limits: &Limits,
+    handle: impl AsyncFn(&Request) -> Result<Answer, Problem>,
+    event: Value,
+) -> Answer {
+    http::respond(Some(limits), handle, serde_json::from_value(event).unwrap(), &context(), true).await
 }
 
 /// The body of an answer.

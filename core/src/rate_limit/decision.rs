@@ -22,6 +22,13 @@ pub struct Decision {
     pub retry_after: Duration,
 }
 
+impl Decision {
+    /// The whole seconds after which the same request would pass, as `Retry-After` has them: never too few.
+    pub fn retry_after_seconds(&self) -> u64 {
+        u64::try_from(self.retry_after.as_micros().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1)
+    }
+}
+
 /// A span as a [`Duration`]; nothing if it is over.
 pub(super) fn span(micros: Micros) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::algorithm::Algorithm;
-use super::decision::Micros;
+use super::decision::{Decision, Micros};
 use super::sliding_window::SlidingWindow;
 use super::token_bucket::TokenBucket;
 use crate::settings::{self, Setting, SettingsError};
@@ -50,7 +50,8 @@ pub enum OnError {
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(super) algorithm: Arc<dyn Algorithm>,
-    pub(super) on_error: OnError,
+    /// What a request gets when the table does not answer.
+    pub on_error: OnError,
     /// Whose requests are counted together.
     pub by: By,
     /// The name callers see.
@@ -87,12 +88,23 @@ impl Policy {
         if (1..=limit).contains(&cost) { Ok(()) } else { Err(CostError { cost, limit }) }
     }
 
-    /// The policy as the `RateLimit-Policy` field has it (draft-ietf-httpapi-ratelimit-headers-11): its quota, and the
-    /// seconds in which an untouched one is whole again.
-    pub fn field(&self) -> String {
-        let seconds = self.algorithm.window().as_millis().div_ceil(1000).max(1);
-        format!("\"{}\";q={};w={seconds}", self.name, self.limit())
+    /// The field `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11: the quota, in requests, and the seconds
+    /// in which an untouched one is whole again.
+    pub fn policy_field(&self) -> String {
+        format!("\"{}\";q={};w={}", self.name, self.limit() / self.cost, seconds(self.algorithm.window()).max(1))
     }
+
+    /// The field `RateLimit` of the same draft: the requests that may still come at once, and the seconds until the
+    /// quota is whole; in a refusal, until there is room.
+    pub fn limit_field(&self, decision: &Decision) -> String {
+        let wait = if decision.allowed { decision.reset_after } else { decision.retry_after };
+        format!("\"{}\";r={};t={}", self.name, decision.remaining / self.cost, seconds(wait))
+    }
+}
+
+/// Whole seconds, rounded up.
+fn seconds(duration: Duration) -> u128 {
+    duration.as_micros().div_ceil(1_000_000)
 }
 
 impl fmt::Display for Policy {
@@ -203,7 +215,7 @@ mod tests {
         let policy = policy("token-bucket; rate=5/s; burst=20; by=user");
         assert_eq!((policy.limit(), policy.by, policy.on_error, policy.cost), (20, By::User, OnError::Local, 1));
         assert_eq!(policy.key, "default/tb/200000/20/user");
-        assert_eq!(policy.field(), "\"default\";q=20;w=4");
+        assert_eq!(policy.policy_field(), "\"default\";q=20;w=4");
     }
 
     #[test]
@@ -211,7 +223,18 @@ mod tests {
         let policy = policy("sliding-window;limit=100;window=1m;parts=30;by=ip;name=search;cost=5;on_error=deny");
         assert_eq!((policy.limit(), policy.by, policy.on_error, policy.cost), (100, By::Address, OnError::Deny, 5));
         assert_eq!(policy.key, "search/sw/100/60000000/30/ip");
-        assert_eq!(policy.field(), "\"search\";q=100;w=60");
+        assert_eq!(policy.policy_field(), "\"search\";q=20;w=60");
+    }
+
+    #[test]
+    fn the_fields_tell_of_requests_and_of_seconds_rounded_up() {
+        let policy = policy("sliding-window; limit=100; window=1500ms; by=ip; cost=5");
+        assert_eq!(policy.policy_field(), "\"default\";q=20;w=2");
+        let (reset_after, retry_after) = (Duration::from_millis(1400), Duration::from_micros(1));
+        let mut decision = Decision { allowed: true, limit: 100, remaining: 99, reset_after, retry_after };
+        assert_eq!(policy.limit_field(&decision), "\"default\";r=19;t=2");
+        decision.allowed = false;
+        assert_eq!(policy.limit_field(&decision), "\"default\";r=19;t=1");
     }
 
     #[test]

@@ -12,6 +12,10 @@ use super::decision::{Decision, Micros, quota, span};
 const COUNT: &str = "c";
 const NEWEST: &str = "hi";
 
+/// How much an item that was never seen may have admitted for a request to pass without a look at it. Such a request
+/// leaves stale checkpoints behind; this bounds them.
+const UNSEEN: i64 = 30;
+
 /// At most `limit` units in any `window`, which is counted in sub-windows.
 ///
 /// It refuses only what an exact log over the window and one sub-window more would refuse. With clocks that are off by
@@ -130,13 +134,13 @@ impl Algorithm for SlidingWindow {
         let view = seen.and_then(View::of);
         let Place { index, oldest, entry } = self.place(view.as_ref(), now);
         let room = i64::from(self.limit).saturating_sub(i64::from(cost));
-        // An item that was never seen may pass what it has ever admitted for what is in the window.
         let base = view.as_ref().map_or(0, |view| view.base(oldest));
         if let Some(view) = view.as_ref().filter(|view| entry != Entry::Anew && view.count.saturating_sub(base) > room)
         {
             return Step::Refuse(self.decision(false, view, oldest, now, cost));
         }
-        let cap = (":cap", base.saturating_add(room));
+        // What an item that was never seen has ever admitted is no less than what is in the window.
+        let cap = (":cap", if view.is_some() { base.saturating_add(room) } else { room.min(UNSEEN) });
         let (condition, bound) = match (&view, entry) {
             // Somebody may have used the item since it was seen, or it may have expired and been made anew, and then
             // the old count must not be mistaken for the new one's.
@@ -260,6 +264,18 @@ mod tests {
         for step in 0..10_000 {
             assert!(ask(window, &mut item, NOW + step * 700_000, 1).allowed);
             assert!(item.as_ref().is_some_and(|item| item.len() <= 3 + 12), "{item:?}");
+        }
+    }
+
+    #[test]
+    fn the_item_stays_small_however_many_containers_see_it_for_the_first_time() {
+        let (window, mut item) = (SlidingWindow::new(1_000, 10 * SECOND, 10), None);
+        for step in 0..1_000 {
+            let now = NOW + step * 7 * SECOND;
+            let Step::Try(first) = window.step(None, now, 1) else { panic!("refused unseen") };
+            let stored = expression::apply(&first, item.as_ref()).map(|stored| item.insert(stored)).is_some();
+            assert!(stored || ask(window, &mut item, now, 1).allowed);
+            assert!(item.as_ref().is_some_and(|item| item.len() <= 3 + 12 + 31), "{item:?}");
         }
     }
 

@@ -35,6 +35,22 @@ impl DynamoTable {
         let config = client.config().to_builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
         Self { client: Client::from_conf(config.build()), name: name.into() }
     }
+
+    /// Opens a connection, so that the first request need not wait for one. Writes nothing, and whether it worked the
+    /// first request will show.
+    pub async fn connect(&self) {
+        let patience = TimeoutConfig::builder().operation_timeout(PATIENCE * 10).build();
+        let never = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("id", AttributeValue::S("connect".to_owned()))
+            .update_expression("REMOVE nothing")
+            .condition_expression("attribute_exists(id) AND attribute_not_exists(id)")
+            .customize()
+            .config_override(aws_sdk_dynamodb::config::Builder::new().timeout_config(patience));
+        drop(never.send().await);
+    }
 }
 
 impl Table for DynamoTable {

@@ -1,12 +1,15 @@
 //! The function `order-history`: see [`orders_functions::queries::order_history`].
 
 use orders_functions::config::{self, Config};
+use orders_functions::limits::Limits;
 use orders_functions::queries::{Queries, order_history};
 use orders_functions::{http, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init()?;
-    let queries = Queries::new(&Config::from_env()?, config::dynamodb_client().await);
-    http::serve(async |request| order_history::handle(&queries, request).await).await
+    let (config, client) = (Config::from_env()?, config::dynamodb_client().await);
+    let limits = Limits::from_env(&client).await?;
+    let queries = Queries::new(&config, client);
+    http::serve(&limits, async |request| order_history::handle(&queries, request).await).await
 }

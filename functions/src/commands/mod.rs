@@ -82,6 +82,7 @@ impl Commands {
     async fn find(&self, request: &Request, caller: &Caller) -> Result<Loaded<Order>, Problem> {
         let stream = StreamId::new(parameters::order_id(request)?.to_string());
         let loaded = self.load(request, &stream).await?;
+        request.admission.granted().await;
         match loaded.stream().state().placed() {
             Some(order) if caller.may_touch(&order.user_id) => Ok(loaded),
             _ => Err(Problem::not_found("order")),
@@ -126,6 +127,7 @@ impl Commands {
             deadline: request.deadline,
         };
         let order_id = stream.to_string();
+        request.admission.granted().await;
         let executed = self.store.execute(loaded, &work, |order| command.decide(order, request.now)).await;
         executed.map_err(|error| self.problem(error, &order_id, key.is_some()))
     }

@@ -1,0 +1,296 @@
+//! Rate limits: each request is counted while it is being worked on, and has no effect before it is known to pass.
+
+use std::pin::pin;
+
+use aws_sdk_dynamodb::Client;
+use futures::future::{Either, select};
+use orders_core::rate_limit::{By, Checked, DynamoTable, Limiter, OnError, Subject};
+use serde_json::{Value, json};
+use tokio::sync::SetOnce;
+
+use crate::answer::Answer;
+use crate::config::{self, ConfigError};
+use crate::problem::Problem;
+use crate::request::Request;
+
+/// Whether a request may have effects. By default it may.
+#[derive(Debug, Default)]
+pub(crate) struct Admission(Option<SetOnce<()>>);
+
+impl Admission {
+    /// Not before the limits have let it pass.
+    pub(crate) fn pending() -> Self {
+        Self(Some(SetOnce::new()))
+    }
+
+    /// Waits until it may. The handler of a request that never may is dropped at this place, or before it.
+    pub(crate) async fn granted(&self) {
+        if let Some(granted) = &self.0 {
+            granted.wait().await;
+        }
+    }
+
+    fn grant(&self) {
+        if let Some(granted) = &self.0 {
+            // Granting twice is granting.
+            drop(granted.set(()));
+        }
+    }
+}
+
+/// What a function lets pass.
+#[derive(Debug)]
+pub struct Limits {
+    limiter: Limiter<DynamoTable>,
+}
+
+/// Fields of an answer, by their names.
+type Fields = Vec<(&'static str, String)>;
+
+impl Limits {
+    /// As the environment says. Connects to the table, while nobody waits for an answer yet.
+    ///
+    /// # Errors
+    /// The policy or the table's name is missing or wrong.
+    pub async fn from_env(client: &Client) -> Result<Self, ConfigError> {
+        let policy = config::setting("RATE_LIMIT")?;
+        let table = DynamoTable::new(client, config::setting::<String>("RATE_LIMITS_TABLE")?);
+        table.connect().await;
+        Ok(Self { limiter: Limiter::new(table, policy) })
+    }
+
+    /// Counts a request while it is `handled`; answers what the handler does, or that it does not pass.
+    ///
+    /// # Errors
+    /// The handler's; 429, or 503 where the policy lets nothing pass that cannot be counted.
+    pub(crate) async fn admit(
+        &self,
+        request: &Request,
+        handled: impl Future<Output = Result<Answer, Problem>>,
+    ) -> Result<Answer, Problem> {
+        let checked = async {
+            let fields = Box::pin(self.check(request)).await;
+            if fields.is_ok() {
+                request.admission.grant();
+            }
+            fields
+        };
+        let (outcome, fields) = match select(pin!(checked), pin!(handled)).await {
+            Either::Left((fields, handled)) => {
+                let fields = fields?;
+                (handled.await, fields)
+            }
+            Either::Right((outcome, checked)) => (outcome, checked.await?),
+        };
+        let with = |outcome: Result<Answer, Problem>, (name, value): (&'static str, String)| match outcome {
+            Ok(answer) => Ok(answer.with_header(name, value)),
+            Err(problem) => Err(problem.with_header(name, value)),
+        };
+        fields.into_iter().fold(outcome, with)
+    }
+
+    async fn check(&self, request: &Request) -> Result<Fields, Problem> {
+        // Whoever does not say who they are gets no further than that.
+        let Some(subject) = self.subject(request) else { return Ok(Fields::new()) };
+        let policy = self.limiter.policy();
+        let mut fields = vec![("ratelimit-policy", policy.policy_field())];
+        let decision = match self.limiter.check(&subject, request.now.timestamp_micros()).await {
+            Checked::Decided(decision) => decision,
+            Checked::Degraded(decision, error) => {
+                tracing::warn!(%error, on_error = ?policy.on_error, "not counted");
+                match policy.on_error {
+                    OnError::Allow => return Ok(fields),
+                    OnError::Deny => return Err(Problem::unavailable(error)),
+                    OnError::Local => decision,
+                }
+            }
+        };
+        fields.push(("ratelimit", policy.limit_field(&decision)));
+        if decision.allowed {
+            return Ok(fields);
+        }
+        let seconds = decision.retry_after_seconds();
+        let detail = format!("Nothing was stored. Try again in {seconds} s, and spread requests over time.");
+        let problem = Problem::new(429, "rate-limited", "Too many requests", detail)
+            .with_member("violated-policies", json!([policy.name]))
+            .with_header("retry-after", seconds.to_string());
+        Err(fields.into_iter().fold(problem, |problem, (name, value)| problem.with_header(name, value)))
+    }
+
+    fn subject(&self, request: &Request) -> Option<Subject> {
+        match self.limiter.policy().by {
+            By::User => request.claims()?.get("sub").and_then(Value::as_str).map(Subject::user),
+            By::Address => Some(Subject::address(request.source_address())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use orders_core::rate_limit::Policy;
+    use orders_tests::database::TestTables;
+    use orders_tests::faults::Fault;
+    use orders_tests::proxy::Proxy;
+
+    use super::*;
+    use crate::commands::{cancel_order, create_order};
+    use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
+
+    /// A service with limits, and faults between them and their table.
+    struct Bench {
+        shop: Shop,
+        tables: TestTables,
+        proxy: Proxy,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let tables = TestTables::create(&["RateLimits"]).await;
+            let proxy = Proxy::start(tables.endpoint());
+            Self { shop: Shop::open_with_faults().await, tables, proxy }
+        }
+
+        fn limits(&self, policy: &str, patience: Duration) -> Limits {
+            let client = self.proxy.client(patience);
+            let table = DynamoTable::with_patience(&client, self.tables.name("RateLimits"), patience);
+            let policy: Policy = policy.parse().unwrap();
+            Limits { limiter: Limiter::new(table, policy) }
+        }
+
+        /// With patience for a busy machine.
+        fn patient(&self, policy: &str) -> Limits {
+            self.limits(policy, Duration::from_secs(30))
+        }
+
+        async fn cancel(&self, limits: &Limits, event: Value) -> Answer {
+            let handle = async |request: &Request| cancel_order::handle(&self.shop.commands, request).await;
+            testing::limited(limits, handle, event).await
+        }
+    }
+
+    const ONCE: &str = "token-bucket; rate=1/h; burst=1; by=user";
+    const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
+
+    fn cancel(order_id: &str) -> Value {
+        call(OWNER, "orders:write", order_id, &json!({"reason": "changed my mind"}))
+    }
+
+    #[tokio::test]
+    async fn every_answer_says_what_may_still_be_asked() {
+        let bench = Bench::new().await;
+        let limits = bench.patient("token-bucket; rate=1/m; burst=3; by=user; name=change");
+        let order_id = bench.shop.create_order(10.0).await;
+        for (order_id, status, left) in [(order_id.as_str(), 200, 2), (order_id.as_str(), 409, 1), (UNKNOWN, 404, 0)] {
+            let answer = bench.cancel(&limits, cancel(order_id)).await;
+            assert_eq!(answer.status(), status, "{}", answer.body());
+            assert_eq!(answer.header("ratelimit-policy"), Some("\"change\";q=3;w=180"));
+            let field = answer.header("ratelimit").unwrap();
+            assert!(field.starts_with(&format!("\"change\";r={left};t=")), "{field}");
+        }
+        let refused = bench.cancel(&limits, cancel(UNKNOWN)).await;
+        assert_eq!((refused.status(), problem(&refused).as_str()), (429, "rate-limited"), "{}", refused.body());
+        assert_eq!(body(&refused)["violated-policies"], json!(["change"]));
+        assert_eq!(refused.header("ratelimit-policy"), Some("\"change\";q=3;w=180"));
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+        assert_eq!(refused.header("ratelimit"), Some(format!("\"change\";r=0;t={wait}").as_str()));
+    }
+
+    #[tokio::test]
+    async fn a_refused_command_stores_nothing_however_late_the_refusal_comes() {
+        let bench = Bench::new().await;
+        let orders = [bench.shop.create_order(10.0).await, bench.shop.create_order(10.0).await];
+        assert_eq!(bench.cancel(&bench.patient(ONCE), cancel(&orders[0])).await.status(), 200);
+        bench.proxy.faults.plan(|_| Some(Fault::Delay(Duration::from_millis(300))));
+        bench.shop.faults().take_calls();
+        // A container that knows nothing of the refusal before its table has said so.
+        assert_eq!(bench.cancel(&bench.patient(ONCE), cancel(&orders[1])).await.status(), 429);
+        assert_eq!(bench.shop.faults().take_calls().of("PutItem").count(), 0);
+        assert!(bench.shop.order(&orders[1]).await.cancellation.is_none());
+        assert!(bench.shop.order(&orders[0]).await.cancellation.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_order_is_loaded_while_its_request_is_counted() {
+        let bench = Bench::new().await;
+        let order_id = bench.shop.create_order(10.0).await;
+        bench.shop.faults().take_calls();
+        bench.proxy.faults.plan(|_| Some(Fault::Hang));
+        let limits = bench.limits(&format!("{ONCE}; on_error=deny"), Duration::from_secs(2));
+        assert_eq!(bench.cancel(&limits, cancel(&order_id)).await.status(), 503);
+        assert_eq!(bench.shop.faults().take_calls().operations(), ["Query"]);
+    }
+
+    #[tokio::test]
+    async fn a_new_order_waits_for_the_limit_too() {
+        let bench = Bench::new().await;
+        let create = async |request: &Request| create_order::handle(&bench.shop.commands, request).await;
+        let event = testing::event("create-order");
+        assert_eq!(testing::limited(&bench.patient(ONCE), create, event.clone()).await.status(), 201);
+        bench.proxy.faults.plan(|_| Some(Fault::Delay(Duration::from_millis(300))));
+        bench.shop.faults().take_calls();
+        assert_eq!(testing::limited(&bench.patient(ONCE), create, event).await.status(), 429);
+        assert_eq!(bench.shop.faults().take_calls().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn users_have_a_quota_each_and_who_is_nobody_has_none() {
+        let bench = Bench::new().await;
+        let limits = bench.patient(ONCE);
+        let by = |sub: &str| call(sub, "orders:write", UNKNOWN, &json!({"reason": "changed my mind"}));
+        for sub in ["u1", "u2"] {
+            let statuses =
+                [bench.cancel(&limits, by(sub)).await.status(), bench.cancel(&limits, by(sub)).await.status()];
+            assert_eq!(statuses, [404, 429], "{sub}");
+        }
+        let mut nobody = by("u3");
+        nobody["requestContext"]["authorizer"] = Value::Null;
+        bench.proxy.faults.take_calls();
+        let answer = bench.cancel(&limits, nobody).await;
+        assert_eq!((answer.status(), answer.header("ratelimit")), (401, None));
+        assert_eq!(bench.proxy.faults.take_calls().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_address_is_the_gateways_word_and_no_headers() {
+        let bench = Bench::new().await;
+        let limits = bench.patient("token-bucket; rate=1/h; burst=1; by=ip");
+        let from = |address: &str, forged: &str| {
+            let mut event = with_header(cancel(UNKNOWN), "x-forwarded-for", forged);
+            event["requestContext"]["http"] = json!({"sourceIp": address});
+            event["headers"]["forwarded"] = format!("for={forged}").into();
+            event
+        };
+        let mut statuses = Vec::new();
+        for (address, forged) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1", "198.51.100.7"),
+            ("192.0.2.2", "192.0.2.1"),
+            ("", ""),
+            ("\0x", ""),
+        ] {
+            statuses.push(bench.cancel(&limits, from(address, forged)).await.status());
+        }
+        assert_eq!(statuses, [404, 429, 404, 404, 404]);
+    }
+
+    #[tokio::test]
+    async fn a_table_that_does_not_help_never_makes_a_good_command_fail_unless_the_policy_says_so() {
+        let bench = Bench::new().await;
+        let order_id = bench.shop.create_order(10.0).await;
+        bench.cancel(&bench.patient(ONCE), cancel(&order_id)).await;
+        for fault in [Fault::Hang, Fault::Throttle, Fault::Fail, Fault::LoseAnswer] {
+            bench.proxy.faults.plan(move |_| Some(fault));
+            for (on_error, expected) in [("allow", [404, 404]), ("local", [404, 429]), ("deny", [503, 503])] {
+                let limits = bench.limits(&format!("{ONCE}; on_error={on_error}"), Duration::from_millis(100));
+                for expected in expected {
+                    let answer = bench.cancel(&limits, cancel(UNKNOWN)).await;
+                    assert_eq!(answer.status(), expected, "{fault:?} {on_error}: {}", answer.body());
+                    assert_eq!(answer.header("retry-after").is_some(), expected != 404);
+                }
+            }
+        }
+    }
+}
