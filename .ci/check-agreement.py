@@ -1,4 +1,4 @@
-"""Checks that template.yaml, functions/src/bin, events/ and docs/api/openapi.yaml speak of the same things.
+"""Checks that template.yaml, functions/src/bin, events/ and docs/ speak of the same things.
 
 Prints each disagreement, and exits with 1 when there is one.
 """
@@ -80,6 +80,11 @@ def problems():
         for path in sorted(own):
             yield from event_problems(path, binary, routes, streams)
     yield from (f"{path} belongs to no function" for path in sorted(unclaimed))
+
+    operations = pathlib.Path("docs/operations.md").read_text(encoding="utf-8")
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::CloudWatch::Alarm" and f"`{name}`" not in operations:
+            yield f"docs/operations.md does not say what to do at the alarm {name}"
 
     api = yaml.safe_load(pathlib.Path("docs/api/openapi.yaml").read_text(encoding="utf-8"))
     there = {(method, path): scopes for _, _, routes, _ in found for method, path, scopes in routes}
