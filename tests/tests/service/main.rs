@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
 
 mod lifecycle;
+mod limits;
 mod poison;
 mod refusals;
 mod repeats;

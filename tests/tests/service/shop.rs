@@ -53,11 +53,22 @@ impl Answer {
     }
 }
 
+/// Where the functions' binaries are.
+pub async fn binaries() -> PathBuf {
+    static BINARIES: OnceCell<PathBuf> = OnceCell::const_new();
+    BINARIES.get_or_init(async || binaries::build().await.unwrap()).await.clone()
+}
+
 impl Shop {
     pub async fn open() -> Self {
-        static BINARIES: OnceCell<PathBuf> = OnceCell::const_new();
-        let binaries = BINARIES.get_or_init(async || binaries::build().await.unwrap()).await.clone();
-        let mut options = StackOptions::new(binaries);
+        Self::open_with(&[]).await
+    }
+
+    /// With other values for parameters of the template.
+    pub async fn open_with(parameters: &[(&str, &str)]) -> Self {
+        let mut options = StackOptions::new(binaries().await);
+        let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        options.reading.parameters.extend(parameters);
         options.dynamodb = std::env::var("DYNAMODB_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
         options.reading.prefix = format!("test-{}-", uuid::Uuid::new_v4());
         Self { stack: Stack::start(options).await.unwrap(), http: reqwest::Client::new() }
