@@ -14,5 +14,6 @@ pub mod database;
 pub mod faults;
 pub mod load;
 pub mod proxy;
+pub mod shop;
 pub mod simulation;
 mod stale;

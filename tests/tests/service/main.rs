@@ -6,4 +6,5 @@ mod limits;
 mod poison;
 mod refusals;
 mod repeats;
-mod shop;
+
+use orders_tests::shop;

@@ -15,10 +15,12 @@ pub const PROJECTION: Duration = Duration::from_secs(1);
 /// How long a condition may take that is not timed itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A product.
 pub const PRODUCT: &str = "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11";
 
 /// The stack, and a client of its API.
 pub struct Shop {
+    /// The stack.
     pub stack: Stack,
     http: reqwest::Client,
 }
@@ -26,12 +28,16 @@ pub struct Shop {
 /// What the API answered.
 #[derive(Debug)]
 pub struct Answer {
+    /// The HTTP status.
     pub status: u16,
+    /// The headers.
     pub headers: HeaderMap,
+    /// The body.
     pub body: Value,
 }
 
 impl Answer {
+    /// A header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -42,10 +48,12 @@ impl Answer {
         self.body["type"].as_str().unwrap().strip_prefix("urn:orders:problem:").unwrap()
     }
 
+    /// The order's version.
     pub fn version(&self) -> u64 {
         self.body["version"].as_u64().unwrap_or_else(|| panic!("{self:?}"))
     }
 
+    /// The same, once it has that status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
@@ -60,20 +68,27 @@ pub async fn binaries() -> PathBuf {
 }
 
 impl Shop {
+    /// Opens one.
     pub async fn open() -> Self {
         Self::open_with(&[]).await
     }
 
-    /// With other values for parameters of the template.
+    /// Opens one with other values for parameters of the template.
     pub async fn open_with(parameters: &[(&str, &str)]) -> Self {
-        let mut options = StackOptions::new(binaries().await);
         let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        options.reading.parameters.extend(parameters);
+        Self::open_as(|options| options.reading.parameters.extend(parameters)).await
+    }
+
+    /// Opens one whose options are changed so.
+    pub async fn open_as(change: impl FnOnce(&mut StackOptions)) -> Self {
+        let mut options = StackOptions::new(binaries().await);
         options.dynamodb = std::env::var("DYNAMODB_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
         options.reading.prefix = format!("test-{}-", uuid::Uuid::new_v4());
+        change(&mut options);
         Self { stack: Stack::start(options).await.unwrap(), http: reqwest::Client::new() }
     }
 
+    /// Closes it.
     pub async fn close(self) {
         self.stack.shutdown().await;
     }
@@ -83,15 +98,18 @@ impl Shop {
         orders_local::tokens::CALLERS.iter().find(|known| known.name == caller).unwrap().sub
     }
 
+    /// Asks for something.
     pub async fn get(&self, caller: &str, path: &str) -> Answer {
         let request = self.http.get(format!("{}{path}", self.stack.url()));
         Self::send(request.bearer_auth(&self.stack.tokens()[caller])).await
     }
 
+    /// Sends JSON.
     pub async fn post(&self, caller: &str, path: &str, body: Value) -> Answer {
         self.post_with(caller, path, body, &[]).await
     }
 
+    /// Sends JSON with these headers.
     pub async fn post_with(&self, caller: &str, path: &str, body: Value, headers: &[(&str, &str)]) -> Answer {
         self.post_raw(caller, path, body.to_string(), &[headers, &[("content-type", "application/json")]].concat())
             .await
@@ -118,6 +136,7 @@ impl Shop {
         answer.body["order_id"].as_str().unwrap().to_owned()
     }
 
+    /// What is sent to create such an order.
     pub fn basket(&self) -> Value {
         json!({
             "user_id": self.sub("customer"),
@@ -128,15 +147,18 @@ impl Shop {
         })
     }
 
+    /// Pays an order, as its owner does.
     pub async fn pay(&self, order_id: &str) -> Answer {
         let body = json!({ "payment_id": format!("pay-{order_id}"), "amount": 44.98 });
         self.post("customer", &format!("/orders/{order_id}/pay"), body).await
     }
 
+    /// Ships an order.
     pub async fn ship(&self, order_id: &str) -> Answer {
         self.post("fulfilment", &format!("/orders/{order_id}/ship"), json!({ "tracking_number": "TRK-1" })).await
     }
 
+    /// Delivers an order.
     pub async fn deliver(&self, order_id: &str) -> Answer {
         self.post("fulfilment", &format!("/orders/{order_id}/deliver"), json!({})).await
     }
@@ -158,9 +180,14 @@ impl Shop {
 
 /// Waits for a condition.
 pub async fn until(condition: impl AsyncFn() -> bool) {
+    until_within(PATIENCE, condition).await;
+}
+
+/// Waits that long for a condition that takes its time.
+pub async fn until_within(patience: Duration, condition: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !condition().await {
-        assert!(start.elapsed() < PATIENCE, "waited for {PATIENCE:?}");
+        assert!(start.elapsed() < patience, "waited for {patience:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
