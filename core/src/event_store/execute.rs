@@ -21,9 +21,9 @@ const MAX_FAILURES: u32 = 3;
 /// The wait before a tail is read is a random part of this many times what a write takes just now, doubled for each
 /// further conflict up to [`BACKOFF_CAP`] ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter"). Two
 /// writers get in each other's way while their writes last, so it is by that time that waits must be measured.
-const BACKOFF_WRITES: u32 = 2;
+const BACKOFF_WRITES: u32 = 8;
 /// What a write is taken to last at least, and at most.
-const WRITE_TIME: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(160);
+const WRITE_TIME: RangeInclusive<Duration> = Duration::from_micros(1_250)..=Duration::from_millis(40);
 /// The longest wait, in first waits.
 const BACKOFF_CAP: u32 = 64;
 
@@ -288,9 +288,9 @@ mod tests {
     async fn a_wait_is_a_random_part_of_a_ceiling_that_doubles_up_to_its_cap() {
         for (write, round, ceiling) in [
             (0, 1, 10),
-            (5, 2, 20),
-            (20, 1, 40),
-            (20, 3, 160),
+            (1, 2, 20),
+            (5, 1, 40),
+            (5, 3, 160),
             (1, 7, 640),
             (1, 40, 640),
             (900, 1, 320),

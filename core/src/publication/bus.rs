@@ -1,6 +1,7 @@
 //! The event bus: what the publisher asks of it, and EventBridge.
 
 use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -37,11 +38,18 @@ pub enum PutError {
 }
 
 /// The bus cannot be used: there is none of that name, it may not be used, or it does not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("the event bus {bus} cannot be used: {}", DisplayErrorContext(&**source))]
 pub struct UnusableBus {
     bus: String,
     source: Box<SdkError<DescribeEventBusError>>,
+}
+
+/// As `main` prints it when it returns one.
+impl fmt::Debug for UnusableBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Sets time-outs and retries: what takes three seconds was lost, so an attempt ends then and the SDK makes another,

@@ -238,6 +238,6 @@ mod tests {
         incoming.bus.down.store(true, Ordering::Relaxed);
         let error = incoming.take("ShipmentDelivered", "e1", json!({})).await.unwrap_err();
         assert!(matches!(error, NotDone::Rejection { .. }), "{error:?}");
-        assert!(error.to_string().contains("the bus is down"), "{error}");
+        assert!(chain(&error).contains("the bus is down"), "{error:?}");
     }
 }

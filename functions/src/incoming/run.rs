@@ -37,7 +37,7 @@ pub struct Runner<B> {
 #[derive(Debug, thiserror::Error)]
 pub enum NotDone {
     /// The command could not be run, or its fate is not known.
-    #[error("the command of event {event_id} could not be run: {}", chain(source))]
+    #[error("the command of event {event_id} could not be run")]
     Command {
         /// The event.
         event_id: String,
@@ -46,10 +46,10 @@ pub enum NotDone {
         source: ExecuteError<DecisionError>,
     },
     /// The stream could not be read.
-    #[error("{}", chain(.0))]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The refusal could not be published.
-    #[error("the refusal of event {event_id} could not be published: {}", chain(source))]
+    #[error("the refusal of event {event_id} could not be published")]
     Rejection {
         /// The event.
         event_id: String,
@@ -65,7 +65,7 @@ pub enum NotDone {
 /// As the record in the queue for redrive shows it.
 impl From<NotDone> for Diagnostic {
     fn from(error: NotDone) -> Self {
-        Self { error_type: "NotDone".into(), error_message: error.to_string() }
+        Self { error_type: "NotDone".into(), error_message: chain(&error) }
     }
 }
 

@@ -108,7 +108,7 @@ fn put_events(bus: &Bus, body: &[u8], fault: Option<Fault>) -> Result<Value, Ref
         .enumerate()
         .map(|(place, entry)| {
             let result = match fault {
-                Some(Fault::FailEntries(every)) if place % every.max(1) == 0 => {
+                Some(Fault::FailEntries(every)) if (place + 1).is_multiple_of(every) => {
                     Err(("ThrottlingException", "Rate exceeded".to_owned()))
                 }
                 _ => bus.put(entry).map_err(|error| (error.code, error.message)),
@@ -213,10 +213,10 @@ mod tests {
         assert!(put().await.unwrap_err().into_service_error().is_internal_exception());
         assert_eq!(taken(&bus), 0);
         bus.faults().plan(|_| Some(Fault::FailEntries(2)));
-        assert_eq!(put().await.unwrap().failed_entry_count(), 2);
-        assert_eq!(taken(&bus), 1);
+        assert_eq!(put().await.unwrap().failed_entry_count(), 1);
+        assert_eq!(taken(&bus), 2);
         bus.faults().plan(|_| Some(Fault::LoseAnswer));
         assert!(put().await.unwrap_err().as_service_error().is_none());
-        assert_eq!(taken(&bus), 4);
+        assert_eq!(taken(&bus), 5);
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum Fault {
     /// Status 500; nothing is done.
     Fail,
-    /// Every entry of the request whose place is a multiple of this, from the first on, is answered with
-    /// `ThrottlingException` and not taken; the status is 200.
+    /// Every entry of the request whose number, from 1, is a multiple of this is answered with `ThrottlingException` and
+    /// not taken; the status is 200.
     FailEntries(usize),
     /// It is done, and the connection closes without an answer.
     LoseAnswer,

@@ -1,0 +1,106 @@
+//! A consumer on the bus, and what it should have in the end.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use orders_core::event_store::{EventStore, Segment};
+use orders_core::order::Order;
+use orders_local::bus::What;
+use orders_tests::shop::{Shop, until, until_within};
+use serde_json::{Value, json};
+
+/// Which order, which version of it, and what happened.
+pub type Fact = (String, u64, String);
+
+/// The events that the bus took so far, of any source, as a rule's target gets them.
+pub fn taken(shop: &Shop) -> Vec<Value> {
+    let entries = shop.stack.bus().journal().since(0);
+    let event = |what| match what {
+        What::Event { event, .. } => Some(serde_json::from_str(event.get()).unwrap()),
+        _ => None,
+    };
+    entries.into_iter().filter_map(|entry| event(entry.what)).collect()
+}
+
+/// The events of orders, by their id: what a consumer has that drops repeats.
+pub fn consumed(shop: &Shop) -> BTreeMap<String, Fact> {
+    let own = taken(shop)
+        .into_iter()
+        .filter(|event| event["source"] == "orders" && event["detail-type"] != "OrderCommandRejected");
+    let mut consumed = BTreeMap::new();
+    for event in own {
+        let metadata = &event["detail"]["metadata"];
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let fact = (text(&metadata["order_id"]), metadata["version"].as_u64().unwrap(), text(&event["detail-type"]));
+        let known = consumed.insert(text(&metadata["event_id"]), fact.clone());
+        assert!(known.is_none_or(|known| known == fact), "one id for two events: {fact:?}");
+    }
+    consumed
+}
+
+/// What is stored, in order.
+pub async fn stored(shop: &Shop) -> Vec<Fact> {
+    let table = &shop.stack.template().table("OrderEvents").unwrap().name;
+    let store: EventStore<Order> = EventStore::new(shop.stack.client(), table, NonZeroU32::new(14).unwrap());
+    let (mut facts, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.scan(Segment { segment: 0, total_segments: 1 }, after.as_ref()).await.unwrap();
+        for commit in page.commits.into_iter().map(|(_, commit)| commit.unwrap()) {
+            let stream = commit.stream.to_string();
+            facts.extend(commit.versioned().map(|(version, event)| (stream.clone(), version, event.name().to_owned())));
+        }
+        after = page.next;
+        if after.is_none() {
+            facts.sort();
+            return facts;
+        }
+    }
+}
+
+/// How long it may take until everything has arrived: a publisher that is killed over and over starts over and over.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until a consumer has every stored event, each exactly once.
+pub async fn everything_arrives(shop: &Shop) {
+    let stored = stored(shop).await;
+    let arrived = || {
+        let mut facts: Vec<Fact> = consumed(shop).into_values().collect();
+        facts.sort();
+        facts
+    };
+    until_within(PATIENCE, async || arrived().len() >= stored.len()).await;
+    assert_eq!(arrived(), stored);
+}
+
+/// Puts an event on the bus, as its producer would; answers the bus's id of it.
+pub async fn put(shop: &Shop, detail_type: &str, event_id: &str, data: Value) -> String {
+    let source = if detail_type.starts_with("Shipment") { "shipping" } else { "payments" };
+    let detail = json!({ "metadata": { "event_id": event_id }, "data": data });
+    let event = json!({ "source": source, "detail-type": detail_type, "detail": detail });
+    let answer = shop.post("admin", "/dev/events", event).await.expect(200);
+    answer.body["id"].as_str().unwrap().to_owned()
+}
+
+/// Waits until an event was given to its function for good; answers how often that took, and how it ended.
+pub async fn ended(shop: &Shop, id: &str) -> (u32, Value) {
+    let end = || {
+        shop.stack.bus().journal().since(0).into_iter().find_map(|entry| match entry.what {
+            What::Delivery(delivery) if delivery.event_id == id => {
+                let outcome = serde_json::to_value(&delivery.outcome).unwrap();
+                (outcome != "failed").then_some((delivery.attempt, outcome))
+            }
+            _ => None,
+        })
+    };
+    until(async || end().is_some()).await;
+    end().unwrap()
+}
+
+/// The refusals on the bus so far: the refused event's id, the code and the reason.
+pub fn refusals(shop: &Shop) -> Vec<(String, String, String)> {
+    let refused = taken(shop).into_iter().filter(|event| event["detail-type"] == "OrderCommandRejected");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let refusal = |data: &Value| (text(&data["event_id"]), text(&data["code"]), text(&data["reason"]));
+    refused.map(|event| refusal(&event["detail"]["data"])).collect()
+}

@@ -1,0 +1,10 @@
+//! Events out and in, as others see them: through the bus, the real function binaries, and HTTP.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
+
+mod bad_input;
+mod consumer;
+mod expiry;
+mod incoming;
+mod publication;
+mod republish;
+mod trouble;
