@@ -39,6 +39,13 @@ pub fn text(stack: &Stack, kept: Option<&Path>, events: &Path, took: Duration) -
             text += &format!("  Stream    {} -> {}\n", stream.table, function.binary);
         }
     }
+    for function in template.functions.iter().filter(|function| !function.rules.is_empty()) {
+        text += &format!("  Bus       {} -> {}\n", join(template.buses.iter().map(String::as_str)), function.binary);
+    }
+    for function in template.functions.iter().filter(|function| !function.schedules.is_empty()) {
+        text += &format!("  Clock     -> {}\n", function.binary);
+    }
+    text += "  Events    cargo run -- events, in a second terminal, shows them as they come\n";
     text += &format!("  About     {url}/dev/stack\n\nTokens, also at {url}/dev/tokens/NAME:\n\n");
     for caller in &CALLERS {
         let token = stack.tokens().get(caller.name).map_or("", String::as_str);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -90,9 +90,14 @@ async fn put(State(bus): State<Bus>, body: Body) -> Response {
     }
 }
 
-async fn health(State(bus): State<Bus>, Json(health): Json<Health>) -> Json<Value> {
-    bus.faults().mode(health.mode);
-    Json(json!({ "mode": health.mode }))
+async fn health(State(bus): State<Bus>, body: Bytes) -> Response {
+    match serde_json::from_slice(&body) {
+        Ok(Health { mode }) => {
+            bus.faults().mode(mode);
+            Json(json!({ "mode": mode })).into_response()
+        }
+        Err(error) => refusal(StatusCode::BAD_REQUEST, &format!("say {{\"mode\": \"ok\"}}: {error}")),
+    }
 }
 
 async fn queues(State(bus): State<Bus>) -> Response {

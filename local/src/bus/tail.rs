@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Seconds that the stack may take to answer when nothing happens.
 const WAIT: u32 = 20;
 /// Most characters of an event's data, or of a reason, that are shown.
-const WIDTH: usize = 110;
+const WIDTH: usize = 160;
 
 /// Why the bus cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +160,7 @@ mod tests {
         let event =
             json!({"source": "x", "detail-type": "T", "detail": {"a": format!("\u{1b}[2J{}", "y".repeat(1_000_000))}});
         let line = line(&json!({"kind": "event", "event": event}));
-        assert!(line.chars().count() < 200 && line.ends_with('…') && !line.contains('\u{1b}'), "{line}");
+        assert!(line.chars().count() < 250 && line.ends_with('…') && !line.contains('\u{1b}'), "{line}");
         assert_eq!(
             shown(json!({"kind": "refused", "at": "", "message": "m"})),
             "-          -                     refused by the bus: m"
