@@ -68,18 +68,26 @@ async fn run_cargo() -> Result<PathBuf, BuildError> {
 }
 
 impl Layout {
-    /// `<target>/[<triple>/]<profile>/[deps/]<program>`.
+    /// `<target>/[<triple>/]<profile>/[deps/]<program>`. Told from the names alone: cargo marks a target directory only
+    /// when it made the directory itself.
     fn of(program: &Path) -> Option<Self> {
-        let target = program.ancestors().skip(1).find(|directory| directory.join("CACHEDIR.TAG").is_file())?;
-        let below: Vec<&str> = program.strip_prefix(target).ok()?.iter().filter_map(|part| part.to_str()).collect();
-        let (triple, profile) = match below.as_slice() {
-            [profile, _] | [profile, "deps", _] => (None, *profile),
-            [triple, profile, _] | [triple, profile, "deps", _] => (Some((*triple).to_owned()), *profile),
-            _ => return None,
-        };
+        let parent = program.parent()?;
+        let is_test = parent.ends_with("deps");
+        let directory = if is_test { parent.parent()? } else { parent };
+        if !directory.join("deps").is_dir() {
+            return None;
+        }
+        let profile = directory.file_name()?.to_str()?;
         let profile = if profile == "debug" { "dev" } else { profile };
-        let is_test = below.contains(&"deps");
-        Some(Self { target: target.to_owned(), triple, profile: profile.to_owned(), is_test })
+        let above = directory.parent()?;
+        let triple = above.file_name().and_then(|name| name.to_str()).filter(|name| is_triple(name));
+        let target = if triple.is_some() { above.parent()? } else { above };
+        Some(Self {
+            target: target.to_owned(),
+            triple: triple.map(str::to_owned),
+            profile: profile.to_owned(),
+            is_test,
+        })
     }
 
     fn directory(&self) -> PathBuf {
@@ -90,32 +98,38 @@ impl Layout {
     }
 }
 
+/// Whether `name` is that of a platform on which this program runs, as `x86_64-unknown-linux-musl`.
+fn is_triple(name: &str) -> bool {
+    name.strip_prefix(std::env::consts::ARCH).is_some_and(|rest| rest.starts_with('-'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_profile_and_the_target_directory_are_told_from_the_program_path() {
+        let arch = std::env::consts::ARCH;
+        let musl = format!("{arch}-unknown-linux-musl");
         let target = std::env::temp_dir().join(format!("orders-local-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(&target).unwrap();
-        std::fs::write(target.join("CACHEDIR.TAG"), "").unwrap();
         for (program, triple, profile, directory) in [
             ("debug/orders-local", None, "dev", "debug"),
             ("debug/deps/e2e-123", None, "dev", "debug"),
             ("release/orders-local", None, "release", "release"),
-            (
-                "x86_64-unknown-linux-musl/release/deps/e2e",
-                Some("x86_64-unknown-linux-musl"),
-                "release",
-                "x86_64-unknown-linux-musl/release",
-            ),
+            (&format!("{musl}/release/deps/e2e"), Some(musl.as_str()), "release", &format!("{musl}/release")),
         ] {
+            std::fs::create_dir_all(target.join(directory).join("deps")).unwrap();
             let layout = Layout::of(&target.join(program)).unwrap();
             assert_eq!((layout.triple.as_deref(), layout.profile.as_str()), (triple, profile), "{program}");
+            assert_eq!(layout.target, target, "{program}");
             assert_eq!(layout.directory(), target.join(directory));
             assert_eq!(layout.is_test, program.contains("deps"));
         }
         std::fs::remove_dir_all(target).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_cargo_did_not_put_there_is_told_apart() {
         assert_eq!(Layout::of(Path::new("/usr/bin/orders-local")), None);
     }
 }
