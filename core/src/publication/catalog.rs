@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::envelope::DetailMetadata;
+use super::envelope::{DetailMetadata, Envelopes};
 use super::rejection;
+use crate::event_store::{Commit, Metadata, StreamId};
 use crate::order::OrderEvent;
+use crate::order::harness::*;
 use crate::order::newest_schema;
 
 fn folder() -> PathBuf {
@@ -81,5 +83,113 @@ fn the_catalog_keeps_every_schema_that_was_ever_published() {
             let path = folder().join(format!("{name}.v{schema}.json"));
             assert!(path.exists(), "{} is missing", path.display());
         }
+    }
+}
+
+/// Where a value is not as its schema says, in the part of the language that the catalog uses.
+fn violations(value: &Value, schema: &Value, path: &str) -> Vec<String> {
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let fits = choices.iter().any(|choice| violations(value, choice, path).is_empty());
+        return if fits { vec![] } else { vec![format!("{path}: none of the choices fits {value}")] };
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_u64() || number.is_i64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let is = |wanted: &Value| wanted == kind || (wanted == "number" && kind == "integer");
+    let mut found = Vec::new();
+    match &schema["type"] {
+        Value::Null => {}
+        Value::Array(kinds) if kinds.iter().any(is) => {}
+        wanted if is(wanted) => {}
+        wanted => found.push(format!("{path}: {value} is no {wanted}")),
+    }
+    if let Some(constant) = schema.get("const").filter(|constant| *constant != value) {
+        found.push(format!("{path}: {value} is not {constant}"));
+    }
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if value.get(name).is_none() {
+            found.push(format!("{path}.{name} is missing"));
+        }
+    }
+    for (name, field) in value.as_object().into_iter().flatten() {
+        match schema["properties"].get(name) {
+            Some(schema) => found.extend(violations(field, schema, &format!("{path}.{name}"))),
+            None => found.push(format!("{path}.{name} is not in the catalog")),
+        }
+    }
+    for item in value.as_array().into_iter().flatten() {
+        found.extend(violations(item, &schema["items"], &format!("{path}[]")));
+    }
+    found
+}
+
+#[test]
+fn what_is_published_is_as_the_catalog_says() {
+    let catalog = catalog();
+    let envelopes = Envelopes { currency: "EUR".parse().unwrap(), api_url: "https://api.example.com".into() };
+    let detail = |event: OrderEvent| {
+        let commit = Commit {
+            stream: StreamId::new("0190a1b2-0000-7000-8000-000000000001"),
+            first: 1,
+            events: vec![event],
+            id: uuid::Uuid::nil(),
+            recorded_at: chrono::DateTime::UNIX_EPOCH,
+            metadata: Metadata::default(),
+        };
+        envelopes.of(&commit).remove(0)
+    };
+    let all = [
+        created(),
+        paid("p"),
+        shipped(),
+        delivered(),
+        cancelled(),
+        deferred("p"),
+        rejected("p"),
+        refund_due("p", TOTAL, "late"),
+        refunded("p", "r", TOTAL),
+    ];
+    let rejection = rejection::Rejection {
+        source: "shipping",
+        event_id: "e",
+        detail_type: "T",
+        order_id: None,
+        correlation_id: "c",
+        code: "c",
+        reason: "r",
+    };
+    let envelopes = all.into_iter().map(detail).chain([rejection.envelope(chrono::DateTime::UNIX_EPOCH)]);
+    let mut seen = 0;
+    for envelope in envelopes {
+        let schema = &catalog[&format!("{}.v1.json", envelope.detail_type)];
+        let detail: Value = serde_json::from_str(&envelope.detail).unwrap();
+        assert_eq!(violations(&detail, schema, &envelope.detail_type), Vec::<String>::new());
+        seen += 1;
+    }
+    assert_eq!(seen, catalog.len());
+}
+
+#[test]
+fn what_is_not_as_the_catalog_says_is_found() {
+    let schema = json!({
+        "type": "object", "required": ["a"],
+        "properties": { "a": { "type": ["number", "null"] }, "b": { "const": 1 }, "c": { "type": "array", "items": { "type": "string" } } },
+    });
+    let found = |value: Value| violations(&value, &schema, "v").len();
+    assert_eq!([found(json!({ "a": 1 })), found(json!({ "a": null, "b": 1, "c": ["x"] }))], [0, 0]);
+    for wrong in [
+        json!({}),
+        json!({ "a": "1" }),
+        json!({ "a": 1, "b": 2 }),
+        json!({ "a": 1, "c": [2] }),
+        json!({ "a": 1, "d": 1 }),
+    ] {
+        assert_eq!(found(wrong.clone()), 1, "{wrong}");
     }
 }
