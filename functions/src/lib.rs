@@ -13,6 +13,7 @@ pub mod config;
 pub mod deadline;
 pub mod emf;
 pub mod expiry;
+pub mod failure;
 pub mod http;
 pub mod idempotency;
 pub mod incoming;

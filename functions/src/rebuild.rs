@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lambda_runtime::Context;
+use lambda_runtime::{Context, Diagnostic};
 use orders_core::event_store::{EventStore, Segment, Version};
 use orders_core::order::{Order, OrderId};
 use orders_core::read_model::{Progress, ProjectionError, Projector, RebuildError, Verification, VerifyError};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::deadline::deadline;
+use crate::failure;
 
 /// What is kept of the function's time to answer.
 const RESERVE: Duration = Duration::from_secs(2);
@@ -83,6 +84,12 @@ pub enum RunError {
     /// The segment could not be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+}
+
+impl From<RunError> for Diagnostic {
+    fn from(error: RunError) -> Self {
+        failure::diagnostic("RunError", &error)
+    }
 }
 
 /// Rebuilds and verifies rows.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lambda_runtime::Context;
+use lambda_runtime::{Context, Diagnostic};
 use orders_core::error::chain;
 use orders_core::event_store::{Commit, EventStore, Place, Segment, StoreError, StreamId};
 use orders_core::order::event::OrderEvent;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::deadline::deadline;
+use crate::failure;
 
 /// What is kept of the function's time: a request that is under way at the deadline, and the answer.
 const RESERVE: Duration = Duration::from_secs(10);
@@ -63,8 +64,14 @@ pub enum NotRepublished {
     #[error("there is no order {0}")]
     NoSuchOrder(OrderId),
     /// The event table could not be read.
-    #[error("the events cannot be read: {}", chain(.0))]
+    #[error("the events cannot be read")]
     Store(#[from] StoreError),
+}
+
+impl From<NotRepublished> for Diagnostic {
+    fn from(error: NotRepublished) -> Self {
+        failure::diagnostic("NotRepublished", &error)
+    }
 }
 
 /// Publishes from the event table.

@@ -1,6 +1,5 @@
 //! The event bus: what the publisher asks of it, and EventBridge.
 
-use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -9,12 +8,13 @@ use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::config::Builder;
 use aws_sdk_eventbridge::config::retry::RetryConfig;
 use aws_sdk_eventbridge::config::timeout::TimeoutConfig;
-use aws_sdk_eventbridge::error::{DisplayErrorContext, SdkError};
+use aws_sdk_eventbridge::error::SdkError;
 use aws_sdk_eventbridge::operation::describe_event_bus::DescribeEventBusError;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 
 use super::envelope::{Envelope, SOURCE};
+use crate::error::chain;
 
 /// A bus that takes entries.
 pub trait EventBus: Send + Sync {
@@ -31,15 +31,15 @@ pub trait EventBus: Send + Sync {
 pub enum PutError {
     /// It may be taken another time: throttling, a fault inside the bus, no answer, a permission that is missing.
     #[error("the event bus did not take the entry: {0}")]
-    ForNow(#[source] Box<dyn Error + Send + Sync>),
+    ForNow(String),
     /// It will not be taken as it is, however often it is sent.
     #[error("the event bus refuses the entry: {0}")]
-    ForGood(#[source] Box<dyn Error + Send + Sync>),
+    ForGood(String),
 }
 
 /// The bus cannot be used: there is none of that name, it may not be used, or it does not answer.
 #[derive(thiserror::Error)]
-#[error("the event bus {bus} cannot be used: {}", DisplayErrorContext(&**source))]
+#[error("the event bus {bus} cannot be used: {}", chain(source))]
 pub struct UnusableBus {
     bus: String,
     source: Box<SdkError<DescribeEventBusError>>,
@@ -99,12 +99,11 @@ impl EventBridge {
 impl EventBus for EventBridge {
     async fn put(&self, entries: &[Envelope]) -> Result<Vec<Option<PutError>>, PutError> {
         let request = self.client.put_events().set_entries(Some(entries.iter().map(|e| self.entry(e)).collect()));
-        let no_answer = |error| PutError::ForNow(format!("{}", DisplayErrorContext(error)).into());
-        let answer = request.send().await.map_err(no_answer)?;
+        let answer = request.send().await.map_err(|error| PutError::ForNow(chain(&error)))?;
         let results = answer.entries.unwrap_or_default();
         if results.len() != entries.len() {
             let error = format!("{} results for {} entries", results.len(), entries.len());
-            return Err(PutError::ForNow(error.into()));
+            return Err(PutError::ForNow(error));
         }
         Ok(results.iter().map(|result| result.error_code().map(|code| refusal(code, result.error_message()))).collect())
     }
@@ -113,7 +112,7 @@ impl EventBus for EventBridge {
 /// What an error code means, after the API reference of `PutEventsResultEntry`. A permission that is missing comes back,
 /// so it is waited for.
 fn refusal(code: &str, message: Option<&str>) -> PutError {
-    let error = format!("{code}: {}", message.unwrap_or_default()).into();
+    let error = format!("{code}: {}", message.unwrap_or_default());
     match code {
         "InvalidArgument" | "MalformedDetail" | "RedactionFailure" => PutError::ForGood(error),
         _ => PutError::ForNow(error),

@@ -72,7 +72,7 @@ impl<B: EventBus> Publisher<B> {
         let request: Vec<Envelope> = indices.iter().map(|index| entries[*index].clone()).collect();
         match self.bus.put(&request).await {
             Ok(results) => indices.iter().zip(results).filter_map(|(index, error)| Some((*index, error?))).collect(),
-            Err(PutError::ForNow(error) | PutError::ForGood(error)) => all(&error.to_string()),
+            Err(PutError::ForNow(error) | PutError::ForGood(error)) => all(&error),
         }
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::algorithm::{Item, Update};
 use super::limiter::{Table, TableError, Updated};
+use crate::error::chain;
 
 /// A request does not wait longer for its limiter.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -77,7 +77,7 @@ impl Table for DynamoTable {
         if let Some(UpdateItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
             return Ok(Updated::Failed(failed.item.clone().map(|found| item(key, found)).transpose()?));
         }
-        Err(TableError::Unavailable(DisplayErrorContext(error).to_string()))
+        Err(TableError::Unavailable(chain(&error)))
     }
 }
 

@@ -9,8 +9,6 @@ use orders_functions::telemetry;
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init()?;
     let maintenance = &Maintenance::new(&Config::from_env()?, config::dynamodb_client().await);
-    let rebuild = async |event: LambdaEvent<Rebuild>| -> Result<_, lambda_runtime::Error> {
-        Ok(maintenance.rebuild(event.payload, &event.context).await?)
-    };
+    let rebuild = async |event: LambdaEvent<Rebuild>| maintenance.rebuild(event.payload, &event.context).await;
     lambda_runtime::run(service_fn(rebuild)).await
 }

@@ -13,8 +13,6 @@ async fn main() -> Result<(), Error> {
     let events = config::dynamodb_client().await;
     let store = EventStore::new(events, &config.order_events_table, config.snapshot_every);
     let republisher = &Republisher { store, relay: publishing::relay(&config).await? };
-    let republish = async |event: LambdaEvent<Asked>| -> Result<_, Error> {
-        Ok(republisher.run(event.payload, &event.context).await?)
-    };
+    let republish = async |event: LambdaEvent<Asked>| republisher.run(event.payload, &event.context).await;
     lambda_runtime::run(service_fn(republish)).await
 }

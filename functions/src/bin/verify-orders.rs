@@ -10,8 +10,7 @@ use orders_functions::telemetry;
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init()?;
     let maintenance = &Maintenance::new(&Config::from_env()?, config::dynamodb_client().await);
-    let verify = async |event: LambdaEvent<OneSegment<Verification>>| -> Result<_, lambda_runtime::Error> {
-        Ok(maintenance.verify(event.payload, &event.context).await?)
-    };
+    let verify =
+        async |event: LambdaEvent<OneSegment<Verification>>| maintenance.verify(event.payload, &event.context).await;
     lambda_runtime::run(service_fn(verify)).await
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use lambda_runtime::{Context, Diagnostic};
-use orders_core::error::chain;
 use orders_core::event_store::{
     CommitKey, Consistency, EventStore, ExecuteError, IdempotencyKey, Metadata, Request, RequestHash, Settled,
     StoreError, StreamId,
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 
 use super::event::{Detail, Event, InvalidEvent};
 use crate::deadline::deadline;
-use crate::telemetry;
+use crate::{failure, telemetry};
 
 /// What is kept of the function's time to publish a refusal.
 const RESERVE: Duration = Duration::from_secs(3);
@@ -62,10 +61,9 @@ pub enum NotDone {
     Fingerprint(#[from] serde_json::Error),
 }
 
-/// As the record in the queue for redrive shows it.
 impl From<NotDone> for Diagnostic {
     fn from(error: NotDone) -> Self {
-        Self { error_type: "NotDone".into(), error_message: chain(&error) }
+        failure::diagnostic("NotDone", &error)
     }
 }
 

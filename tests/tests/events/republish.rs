@@ -37,8 +37,8 @@ async fn events_are_published_again_under_their_ids_by_order_and_by_time() {
 async fn what_is_asked_for_wrongly_is_told() {
     let shop = Shop::open().await;
     for (asked, said) in [
-        (json!({}), "give either `order_id`, or `from` and `until`"),
-        (json!({ "order_id": uuid::Uuid::new_v4() }), "there is no order"),
+        (json!({}), "NotRepublished\",\"errorMessage\":\"give either `order_id`, or `from` and `until`"),
+        (json!({ "order_id": uuid::Uuid::new_v4() }), "NotRepublished\",\"errorMessage\":\"there is no order"),
         (json!({ "order_id": "seven" }), "UUID"),
         (json!({ "since": "yesterday" }), "unknown field `since`"),
     ] {
