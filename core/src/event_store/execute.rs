@@ -16,8 +16,8 @@ use super::stream::Stream;
 
 /// How often another writer may come first before the caller is told so.
 const MAX_CONFLICTS: u32 = 40;
-/// How often a write may fail, with nothing found of it, before the caller is told so.
-const MAX_FAILURES: u32 = 3;
+/// How often a write to one version may go unanswered, with nothing found of it, before the caller is told so.
+const MAX_UNANSWERED: u32 = 3;
 /// The wait before a tail is read is a random part of this many times what a write takes just now, doubled for each
 /// further conflict up to [`BACKOFF_CAP`] ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter"). Two
 /// writers get in each other's way while their writes last, so it is by that time that waits must be measured.
@@ -127,9 +127,9 @@ impl<A: Aggregate> EventStore<A> {
         decide: impl Fn(&A) -> Result<Vec<A::Event>, R>,
     ) -> Result<Executed<A>, ExecuteError<R>> {
         let Loaded { mut stream, mut consistency } = loaded;
-        let (mut conflicts, mut failures) = (0, 0);
-        // Whether a write of ours may still be on its way to the version after the head.
-        let mut unanswered = false;
+        let mut conflicts = 0;
+        // Writes of ours that may still be on their way to the version after the head.
+        let mut unanswered = 0;
         loop {
             if let Some(replayed) = replay(&stream, request)? {
                 return Ok(replayed);
@@ -149,7 +149,7 @@ impl<A: Aggregate> EventStore<A> {
                 }
             };
             let (commit, next) = stream.advance(events, request).map_err(StoreError::from)?;
-            if Instant::now() >= request.deadline && !unanswered {
+            if Instant::now() >= request.deadline && unanswered == 0 {
                 return Err(StoreError::unavailable(DeadlinePassed).into());
             }
             let begun = Instant::now();
@@ -163,7 +163,7 @@ impl<A: Aggregate> EventStore<A> {
                     if let Some(settled) = follow(&mut stream, [*found], request)? {
                         return Ok(settled);
                     }
-                    unanswered = false;
+                    unanswered = 0;
                     conflicts += 1;
                     // The commit that came first is in hand: the first retry needs neither a wait nor a read.
                     if conflicts == 1 {
@@ -173,11 +173,10 @@ impl<A: Aggregate> EventStore<A> {
                         return Err(ExecuteError::Contended);
                     }
                 }
-                Appended::Refused(error) if !unanswered => return Err(error.into()),
+                Appended::Refused(error) if unanswered == 0 => return Err(error.into()),
                 Appended::Refused(error) | Appended::Unknown(error) => {
-                    unanswered = true;
-                    failures += 1;
-                    failure = Some(error).filter(|_| failures >= MAX_FAILURES);
+                    unanswered += 1;
+                    failure = Some(error);
                 }
             }
             // Whatever was not answered, or not by the newest commit, the tail of the stream knows.
@@ -185,19 +184,25 @@ impl<A: Aggregate> EventStore<A> {
             match timeout_at(request.deadline, self.catch_up(&mut stream, request)).await {
                 Ok(Ok(Some(settled))) => return Ok(settled),
                 Ok(Ok(None)) => consistency = Consistency::Strong,
-                Ok(Err(ExecuteError::Store(error))) if unanswered => return Err(ExecuteError::OutcomeUnknown(error)),
+                Ok(Err(ExecuteError::Store(error))) if unanswered > 0 => return Err(ExecuteError::OutcomeUnknown(error)),
                 Ok(Err(error)) => return Err(error),
-                Err(_) if unanswered => {
+                Err(_) if unanswered > 0 => {
                     return Err(ExecuteError::OutcomeUnknown(StoreError::unavailable(DeadlinePassed)));
                 }
                 Err(_) => return Err(ExecuteError::Contended),
             }
-            // The version went to somebody else: what is still on its way to it comes too late.
-            unanswered &= stream.head == head;
             match failure {
-                Some(error) if unanswered => return Err(ExecuteError::OutcomeUnknown(error)),
-                Some(error) => return Err(error.into()),
-                None => {}
+                // The version went to somebody else: what is still on its way to it comes too late. That is a conflict
+                // like any other, whether an answer said so or not.
+                Some(_) if stream.head > head => {
+                    unanswered = 0;
+                    conflicts += 1;
+                    if conflicts > MAX_CONFLICTS {
+                        return Err(ExecuteError::Contended);
+                    }
+                }
+                Some(error) if unanswered >= MAX_UNANSWERED => return Err(ExecuteError::OutcomeUnknown(error)),
+                _ => {}
             }
         }
     }

@@ -308,3 +308,49 @@ async fn who_is_always_overtaken_is_told_so_by_the_deadline_and_nothing_is_store
     }
     assert!(contended > 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_races_without_being_told_goes_on_like_everybody_else() {
+    let fixture = Fixture::at(1).await;
+    let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
+    let quicker = self::store::<1>(fixture.simulation.plain_client(), Simulation::TABLE, 4);
+    // The first five writes come too late, and the answers that say so are lost.
+    let mut operations = 0;
+    fixture.simulation.faults.plan(move |call| {
+        operations += u32::from(call.operation == "PutItem" && call.attempt == 1);
+        Some(Fault::LoseAnswer).filter(|_| call.operation == "PutItem" && operations <= 5)
+    });
+    fixture.simulation.faults.latency(|| Duration::from_millis(30));
+    let request = request();
+    let execute = fixture.store.execute(loaded, &request, |counter| Command::Add(1).decide(counter));
+    let overtake = async {
+        for _ in 0..60 {
+            run(&quicker, &fixture.stream, &Command::Add(1), &self::request()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (done, ()) = tokio::join!(execute, overtake);
+    assert_eq!(done.unwrap().settled, Settled::Stored);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_every_race_unheard_is_told_so_in_the_end() {
+    let fixture = Fixture::at(1).await;
+    let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
+    let quicker = self::store::<1>(fixture.simulation.plain_client(), Simulation::TABLE, 4);
+    fixture.simulation.faults.plan(|call| Some(Fault::LoseAnswer).filter(|_| call.operation == "PutItem"));
+    fixture.simulation.faults.latency(|| Duration::from_millis(30));
+    fixture.simulation.faults.take_calls();
+    let request = request();
+    let execute = fixture.store.execute(loaded, &request, |counter| Command::Add(1).decide(counter));
+    let overtake = async {
+        loop {
+            run(&quicker, &fixture.stream, &Command::Add(1), &self::request()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let result = tokio::select! { () = overtake => unreachable!(), result = execute => result };
+    assert!(matches!(result, Err(ExecuteError::Contended)), "{result:?}");
+    let calls = fixture.simulation.faults.take_calls();
+    assert_eq!(calls.of("PutItem").0.iter().filter(|call| call.attempt == 1).count(), 41);
+}
