@@ -165,7 +165,8 @@ mod tests {
     use crate::database::TestTables;
     use crate::faults::Fault;
 
-    const SHORT: Duration = Duration::from_millis(150);
+    const SHORT: Duration = Duration::from_millis(400);
+    const LONG: Duration = Duration::from_secs(10);
 
     fn item(version: u64) -> HashMap<String, AttributeValue> {
         HashMap::from([
@@ -181,10 +182,10 @@ mod tests {
     }
 
     impl Fixture {
-        async fn start() -> Self {
+        async fn start(attempt_timeout: Duration) -> Self {
             let tables = TestTables::create(&["OrderEvents"]).await;
             let proxy = Proxy::start(tables.endpoint());
-            let client = proxy.client(SHORT);
+            let client = proxy.client(attempt_timeout);
             Self { tables, proxy, client }
         }
 
@@ -220,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_are_counted_with_their_cost() {
-        let fixture = Fixture::start().await;
+        let fixture = Fixture::start(LONG).await;
         fixture.put(1).await.unwrap();
         fixture.put(1).await.unwrap_err();
         assert_eq!(fixture.read(false, true, 10).await, [1]);
@@ -233,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_answer_comes_after_the_write_and_a_lost_request_instead_of_it() {
-        let fixture = Fixture::start().await;
+        let fixture = Fixture::start(SHORT).await;
         for (version, fault, stored) in [
             (1, Fault::LoseAnswer, true),
             (2, Fault::HangAfter, true),
@@ -254,7 +255,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_write_is_done_when_nobody_waits_for_it_any_more() {
-        let fixture = Fixture::start().await;
+        let fixture = Fixture::start(SHORT).await;
         fixture.proxy.faults.plan(|call| Some(Fault::Late(SHORT)).filter(|_| call.operation == "PutItem"));
         fixture.put(1).await.unwrap_err();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
@@ -265,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stale_read_is_the_stream_less_its_newest_commits_on_every_page() {
-        let fixture = Fixture::start().await;
+        let fixture = Fixture::start(LONG).await;
         for version in [1, 2, 5, 6, 9] {
             fixture.put(version).await.unwrap();
         }
@@ -288,7 +289,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_omitted_item_is_missing_from_a_strong_read_too() {
-        let fixture = Fixture::start().await;
+        let fixture = Fixture::start(LONG).await;
         for version in 1..=3 {
             fixture.put(version).await.unwrap();
         }

@@ -29,7 +29,7 @@ impl Fixture {
     async fn start() -> Self {
         let tables = TestTables::create(&["OrderEvents"]).await;
         let proxy = Proxy::start(tables.endpoint());
-        let store = store(proxy.client(Duration::from_millis(300)), tables.name("OrderEvents"), 5);
+        let store = store(proxy.client(Duration::from_secs(1)), tables.name("OrderEvents"), 5);
         let streams = Arc::new((0..2).map(|_| StreamId::new(Uuid::new_v4())).collect());
         Self { tables, proxy, store, streams }
     }
@@ -48,7 +48,7 @@ impl Fixture {
                 lost = writes % 5 == 0;
             }
             let lose = if call.attempt == 1 { lost } else { retries_too };
-            lose.then(|| [Fault::LoseAnswer, Fault::HangAfter, Fault::FailAfter][writes % 3])
+            lose.then(|| [Fault::LoseAnswer, Fault::FailAfter, Fault::LoseAnswer, Fault::HangAfter][writes % 4])
         });
     }
 
