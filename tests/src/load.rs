@@ -4,18 +4,21 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::Utc;
 use orders_core::event_store::{Aggregate, CommitKey, Consistency, EventStore, Metadata, Request, StreamId};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::counter_aggregate::{Command, Counter, CounterEvent};
 use crate::database::TestTables;
+use crate::faults::Faults;
 use crate::proxy::Proxy;
+use crate::simulation::Simulation;
 
 /// How many write at once.
 pub const WRITERS: usize = 32;
@@ -24,7 +27,9 @@ pub const COMMANDS: usize = 20;
 
 /// A place to write to.
 pub struct Load<'a> {
-    proxy: &'a Proxy,
+    /// Every writer has a client of its own, as if it were another Lambda.
+    client: Box<dyn Fn() -> Client + 'a>,
+    faults: &'a Faults,
     table: String,
 }
 
@@ -66,10 +71,16 @@ impl fmt::Display for Measured {
 }
 
 impl<'a> Load<'a> {
-    /// On the event table behind the proxy, every call of which takes at least that long.
-    pub fn new(proxy: &'a Proxy, tables: &TestTables, round_trip: Duration) -> Self {
-        proxy.faults.latency(move || round_trip / 2);
-        Self { proxy, table: tables.name("OrderEvents").to_owned() }
+    /// On the event table behind the proxy.
+    pub fn on(proxy: &'a Proxy, tables: &TestTables) -> Self {
+        let client = || proxy.client(Duration::from_secs(5));
+        Self { client: Box::new(client), faults: &proxy.faults, table: tables.name("OrderEvents").to_owned() }
+    }
+
+    /// On the simulation, where a call takes as long as the faults' latency and nothing else.
+    pub fn simulated(simulation: &'a Simulation) -> Self {
+        let client = || simulation.client();
+        Self { client: Box::new(client), faults: &simulation.faults, table: Simulation::TABLE.to_owned() }
     }
 
     /// With the event store.
@@ -83,7 +94,7 @@ impl<'a> Load<'a> {
                         metadata: Metadata { causation_id: Uuid::new_v4().to_string(), ..Metadata::default() },
                         if_match: None,
                         now: Utc::now(),
-                        deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+                        deadline: Instant::now() + Duration::from_secs(60),
                     };
                     let loaded = store.load(&stream, Consistency::Eventual).await.expect("a load");
                     let executed = store.execute(loaded, &request, |counter| Command::Add(1).decide(counter)).await;
@@ -107,20 +118,18 @@ impl<'a> Load<'a> {
         .await
     }
 
-    /// Every writer has a client of its own, as if it were another Lambda.
     async fn measure<W: Future<Output = ()> + Send + 'static>(
         &self,
         writer: impl Fn(Client, StreamId) -> W,
     ) -> Measured {
         let stream = StreamId::new(Uuid::new_v4());
-        let client = || self.proxy.client(Duration::from_secs(5));
-        self.proxy.faults.take_calls();
+        self.faults.take_calls();
         let begun = Instant::now();
-        let writers: JoinSet<()> = (0..WRITERS).map(|_| writer(client(), stream.clone())).collect();
+        let writers: JoinSet<()> = (0..WRITERS).map(|_| writer((self.client)(), stream.clone())).collect();
         writers.join_all().await;
         let elapsed = begun.elapsed();
-        let calls = self.proxy.faults.take_calls();
-        let store = EventStore::<Counter>::new(client(), &self.table, NonZeroU32::MIN);
+        let calls = self.faults.take_calls();
+        let store = EventStore::<Counter>::new((self.client)(), &self.table, NonZeroU32::MIN);
         let commits = store.commits_after(&stream, 0).await.expect("a stream without a gap");
         Measured {
             stored: commits.len(),

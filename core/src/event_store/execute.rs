@@ -18,14 +18,16 @@ use super::stream::Stream;
 const MAX_CONFLICTS: u32 = 40;
 /// How often a write to one version may go unanswered, with nothing found of it, before the caller is told so.
 const MAX_UNANSWERED: u32 = 3;
-/// The wait before a tail is read is a random part of this many times what a write takes just now, doubled for each
+/// The wait before a tail is read is a random part of this many times what a write takes just now, tripled for each
 /// further conflict up to [`BACKOFF_CAP`] ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter"). Two
 /// writers get in each other's way while their writes last, so it is by that time that waits must be measured.
-const BACKOFF_WRITES: u32 = 8;
+const BACKOFF_WRITES: u32 = 10;
 /// What a write is taken to last at least, and at most.
-const WRITE_TIME: RangeInclusive<Duration> = Duration::from_micros(1_250)..=Duration::from_millis(40);
+const WRITE_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(20);
+/// By what the wait grows. Doubled, it finds its length so slowly that every third write more is in vain.
+const BACKOFF_GROWTH: u32 = 3;
 /// The longest wait, in first waits.
-const BACKOFF_CAP: u32 = 64;
+const BACKOFF_CAP: u32 = 27;
 
 /// What a command brings along, whatever it decides.
 #[derive(Clone, Debug)]
@@ -184,7 +186,9 @@ impl<A: Aggregate> EventStore<A> {
             match timeout_at(request.deadline, self.catch_up(&mut stream, request)).await {
                 Ok(Ok(Some(settled))) => return Ok(settled),
                 Ok(Ok(None)) => consistency = Consistency::Strong,
-                Ok(Err(ExecuteError::Store(error))) if unanswered > 0 => return Err(ExecuteError::OutcomeUnknown(error)),
+                Ok(Err(ExecuteError::Store(error))) if unanswered > 0 => {
+                    return Err(ExecuteError::OutcomeUnknown(error));
+                }
                 Ok(Err(error)) => return Err(error),
                 Err(_) if unanswered > 0 => {
                     return Err(ExecuteError::OutcomeUnknown(StoreError::unavailable(DeadlinePassed)));
@@ -276,7 +280,7 @@ fn unchanged<A: Aggregate>(stream: Stream<A>) -> Executed<A> {
 /// last write took.
 async fn back_off(round: u32, write: Duration, deadline: Instant) -> bool {
     let first = write.clamp(*WRITE_TIME.start(), *WRITE_TIME.end()) * BACKOFF_WRITES;
-    let ceiling = first * 2_u32.saturating_pow(round - 1).min(BACKOFF_CAP);
+    let ceiling = first * BACKOFF_GROWTH.saturating_pow(round - 1).min(BACKOFF_CAP);
     let wait = ceiling.mul_f64(fastrand::f64());
     if Instant::now() + wait >= deadline {
         return false;
@@ -290,17 +294,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_is_a_random_part_of_a_ceiling_that_doubles_up_to_its_cap() {
-        for (write, round, ceiling) in [
-            (0, 1, 10),
-            (1, 2, 20),
-            (5, 1, 40),
-            (5, 3, 160),
-            (1, 7, 640),
-            (1, 40, 640),
-            (900, 1, 320),
-            (900, 9, 20_480),
-        ] {
+    async fn a_wait_is_a_random_part_of_a_ceiling_that_grows_up_to_its_cap() {
+        for (write, round, ceiling) in
+            [(0, 1, 10), (1, 2, 30), (5, 1, 50), (5, 3, 450), (1, 4, 270), (1, 40, 270), (900, 1, 200), (900, 9, 5_400)]
+        {
             let (write, ceiling) = (Duration::from_millis(write), Duration::from_millis(ceiling));
             let mut longest = Duration::ZERO;
             for _ in 0..200 {
@@ -319,7 +316,7 @@ mod tests {
         let begun = Instant::now();
         let mut refused = 0;
         for _ in 0..200 {
-            let deadline = Instant::now() + Duration::from_millis(320);
+            let deadline = Instant::now() + Duration::from_millis(135);
             refused += u32::from(!back_off(8, Duration::ZERO, deadline).await);
             assert!(Instant::now() <= deadline);
         }
