@@ -16,6 +16,7 @@ use serde_dynamo::Item;
 
 use super::aggregate::Aggregate;
 use super::commit::{Commit, CommitError};
+use super::execute::ExecuteError;
 use super::load::StoreError;
 use super::size::{MAX_ITEM_BYTES, item_bytes};
 use super::stream::Stream;
@@ -31,15 +32,6 @@ pub(super) enum Appended<E> {
     Refused(StoreError),
     /// An attempt, not necessarily the last, was sent and never answered: it may be stored, even later.
     Unknown(StoreError),
-}
-
-/// A commit that is never sent.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unsendable {
-    #[error("the commit would take {bytes} bytes, and an item may take {MAX_ITEM_BYTES}")]
-    TooLarge { bytes: usize },
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// How many attempts of one operation were sent and not refused. The SDK reports the last attempt only, and a
@@ -83,11 +75,15 @@ impl Intercept for Unanswered {
 
 impl<A: Aggregate> EventStore<A> {
     /// Stores `commit`, which leads to `next`, if its version is still free.
-    pub(super) async fn append(
+    ///
+    /// # Errors
+    /// [`ExecuteError::TooLarge`], and [`ExecuteError::Store`] when the version holds what cannot be read: this commit
+    /// is not stored.
+    pub(super) async fn append<R>(
         &self,
         commit: &Commit<A::Event>,
         next: &Stream<A>,
-    ) -> Result<Appended<A::Event>, Unsendable> {
+    ) -> Result<Appended<A::Event>, ExecuteError<R>> {
         let item = self.item_of(commit, next)?;
         let unanswered = Unanswered::default();
         let put = self
@@ -115,7 +111,7 @@ impl<A: Aggregate> EventStore<A> {
     }
 
     /// The commit's item, with a snapshot when one is due and has room.
-    fn item_of(&self, commit: &Commit<A::Event>, next: &Stream<A>) -> Result<Item, Unsendable> {
+    fn item_of<R>(&self, commit: &Commit<A::Event>, next: &Stream<A>) -> Result<Item, ExecuteError<R>> {
         let malformed = |source| {
             let (stream, version) = (commit.stream.to_string(), commit.first);
             StoreError::Unreadable(CommitError::Malformed { stream, version, source })
@@ -123,7 +119,7 @@ impl<A: Aggregate> EventStore<A> {
         let mut item = commit.to_item::<A>().map_err(malformed)?;
         let bytes = item_bytes(&item);
         if bytes > MAX_ITEM_BYTES {
-            return Err(Unsendable::TooLarge { bytes });
+            return Err(ExecuteError::TooLarge { bytes });
         }
         if snapshot::is_due(commit, self.snapshot_every) {
             snapshot::put(next, &mut item).map_err(malformed)?;

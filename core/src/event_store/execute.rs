@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::EventStore;
 use super::aggregate::Aggregate;
-use super::append::{Appended, Unsendable};
+use super::append::Appended;
 use super::commit::{Commit, Metadata, Version};
 use super::idempotency::CommitKey;
 use super::load::{Consistency, Loaded, StoreError};
@@ -24,7 +24,7 @@ const MAX_UNANSWERED: u32 = 3;
 const BACKOFF_WRITES: u32 = 10;
 /// What a write is taken to last at least, and at most.
 const WRITE_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(20);
-/// By what the wait grows. Doubled, it finds its length so slowly that every third write more is in vain.
+/// By what the wait grows. Doubled, it gets to what many writers need so late that half as many writes more are in vain.
 const BACKOFF_GROWTH: u32 = 3;
 /// The longest wait, in first waits.
 const BACKOFF_CAP: u32 = 27;
@@ -100,15 +100,6 @@ pub enum ExecuteError<R> {
     Store(#[from] StoreError),
 }
 
-impl<R> From<Unsendable> for ExecuteError<R> {
-    fn from(unsendable: Unsendable) -> Self {
-        match unsendable {
-            Unsendable::TooLarge { bytes } => Self::TooLarge { bytes },
-            Unsendable::Store(error) => Self::Store(error),
-        }
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 #[error("the caller's deadline has passed")]
 struct DeadlinePassed;
@@ -155,7 +146,7 @@ impl<A: Aggregate> EventStore<A> {
                 return Err(StoreError::unavailable(DeadlinePassed).into());
             }
             let begun = Instant::now();
-            let appended = timeout_at(request.deadline, self.append(&commit, &next))
+            let appended = timeout_at(request.deadline, self.append::<R>(&commit, &next))
                 .await
                 .unwrap_or_else(|_| Ok(Appended::Unknown(StoreError::unavailable(DeadlinePassed))))?;
             let mut failure = None;
