@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
 use super::order_reader::stream_of;
-use super::patch::{Misplaced, Patch};
+use super::patch::{Misplaced, Patch, Waiting};
 use super::projector::Projector;
 use super::row::{self, Parked, RowItem, Standing};
 use crate::event_store::{Commit, StoreError, Version};
@@ -82,6 +82,15 @@ enum Expected<'a> {
 }
 
 impl Expected<'_> {
+    /// The payment that waits, as far as it was seen.
+    fn waiting(self) -> Waiting {
+        match self {
+            Self::At(0) => Waiting::For(None),
+            Self::At(_) => Waiting::Unknown,
+            Self::Seen(seen) | Self::Unpark(seen) => Waiting::For(seen.waiting.clone()),
+        }
+    }
+
     /// The condition on `#version` and `#parked`, and its `:expected`.
     fn condition(self) -> (&'static str, Option<AttributeValue>) {
         let version = match self {
@@ -186,11 +195,16 @@ impl Projector {
 
     /// Applies commits to the row as it is.
     async fn patch(&self, order_id: OrderId, commits: &[Commit<OrderEvent>], expected: Expected<'_>) -> Written {
-        let patch = Patch::of(order_id, commits)?;
+        let patch = Patch::of(order_id, commits, expected.waiting())?;
         if patch.len() > MAX_CHANGES {
             return self.refold(order_id, expected).await;
         }
         let (condition, version) = expected.condition();
+        // Where a payment waits after all, the row that comes back says which one.
+        let condition = match patch.assumes_none_waits {
+            true => format!("{condition} AND attribute_not_exists(deferred_shard)"),
+            false => condition.to_owned(),
+        };
         let mut update = self
             .client
             .update_item()
@@ -275,7 +289,7 @@ pub(super) fn row_of(
     for (version, event) in commits.iter().flat_map(Commit::versioned) {
         order.apply(event).map_err(|error| ProjectionError::corrupt(version, error))?;
     }
-    Ok(Some((last.last(), Patch::of(order_id, commits)?.into_row(order_id))))
+    Ok(Some((last.last(), Patch::of(order_id, commits, Waiting::For(None))?.into_row(order_id))))
 }
 
 fn settle_update<T>(version: Version, sent: Result<T, SdkError<UpdateItemError>>) -> Written {

@@ -4,6 +4,7 @@
 //! Answers: [`OrderReader`] has one order, as it is or as it was; [`Orders`] has the rows, and the lists of them.
 
 mod cursor;
+mod deferred;
 mod follow;
 mod order_reader;
 mod orders;
@@ -16,6 +17,7 @@ mod verify;
 mod view;
 
 pub use cursor::InvalidCursor;
+pub use deferred::{Deferred, DeferredCount, DeferredPage, DeferredPlace};
 pub use follow::ProjectionError;
 pub use order_reader::{OrderReader, ReadError};
 pub use orders::{OrderPage, Orders, RowsError};

@@ -22,8 +22,8 @@ const MAX_PAGE: i32 = 1_000;
 /// version asks [`super::OrderReader`].
 #[derive(Clone, Debug)]
 pub struct Orders {
-    client: aws_sdk_dynamodb::Client,
-    table: String,
+    pub(super) client: aws_sdk_dynamodb::Client,
+    pub(super) table: String,
 }
 
 /// Some orders of a list.

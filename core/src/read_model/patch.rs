@@ -6,17 +6,32 @@ use std::collections::btree_map::IntoIter;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 
-use super::row::{self, DEFERRED, OpenStatus, REFUND, REFUNDED, RefundRow, RowItem, shard_of, sortable, status_shard};
+use super::row::{
+    self, DEFERRED, OpenStatus, REFUND, REFUNDED, RefundRow, RowItem, deferred_shard, shard_of, sortable, status_shard,
+};
 use crate::event_store::{Commit, Version};
 use crate::order::event::OrderEvent;
-use crate::order::ids::OrderId;
+use crate::order::ids::{OrderId, PaymentId};
 use crate::order::state::{Cancellation, Payment, RefundDone, RejectedPayment, Shipment, Status};
 
 /// The attributes that a run of events sets, or, where there is no value, removes: whatever the row held before.
 ///
 /// The patch of a run that begins with the first event is the whole row.
 #[derive(Debug, PartialEq)]
-pub(super) struct Patch(BTreeMap<String, Option<AttributeValue>>);
+pub(super) struct Patch {
+    changes: BTreeMap<String, Option<AttributeValue>>,
+    /// The payment that waits to be settled, as far as the run tells.
+    waiting: Waiting,
+    /// Whether the patch is right only for a row without a payment that waits.
+    pub assumes_none_waits: bool,
+}
+
+/// The payment that waits to be settled, as far as it is known.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Waiting {
+    Unknown,
+    For(Option<PaymentId>),
+}
 
 /// An event that this order cannot have at this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,9 +42,9 @@ pub(super) struct Misplaced {
 }
 
 impl Patch {
-    /// The patch of commits that follow each other.
-    pub fn of(order_id: OrderId, commits: &[Commit<OrderEvent>]) -> Result<Self, Misplaced> {
-        let mut patch = Self(BTreeMap::new());
+    /// The patch of commits that follow each other, for a row with this payment waiting.
+    pub fn of(order_id: OrderId, commits: &[Commit<OrderEvent>], waiting: Waiting) -> Result<Self, Misplaced> {
+        let mut patch = Self { changes: BTreeMap::new(), waiting, assumes_none_waits: false };
         for commit in commits {
             for (version, event) in commit.versioned() {
                 patch.add(order_id, event).map_err(|why| Misplaced { version, why })?;
@@ -60,6 +75,8 @@ impl Patch {
                 self.remove(format!("{DEFERRED}{payment_id}"));
                 self.set("payment", &Payment { payment_id, paid_at });
                 self.set_status(order_id, Status::Paid);
+                // Nothing else can be waiting when an order is paid.
+                self.nothing_waits();
             }
             OrderEvent::OrderShipped { tracking_number, shipped_at, .. } => {
                 self.set("shipment", &Shipment { tracking_number, shipped_at });
@@ -75,13 +92,18 @@ impl Patch {
             }
             OrderEvent::OrderPaymentDeferred { payment_id, deferred_at, .. } => {
                 self.set(format!("{DEFERRED}{payment_id}"), &deferred_at);
+                self.set("deferred_shard", &deferred_shard(shard_of(order_id)));
+                self.set("deferred_at", &sortable(deferred_at));
+                self.waiting = Waiting::For(Some(payment_id));
             }
             OrderEvent::OrderPaymentRejected { payment_id, reason, rejected_at, .. } => {
                 self.remove(format!("{DEFERRED}{payment_id}"));
+                self.settle(&payment_id);
                 self.set("rejected_payment", &RejectedPayment { payment_id, reason, rejected_at });
             }
             OrderEvent::OrderRefundDue { payment_id, amount, reason, due_at, .. } => {
                 self.remove(format!("{DEFERRED}{payment_id}"));
+                self.settle(&payment_id);
                 self.set(format!("{REFUND}{payment_id}"), &RefundRow { amount, reason, due_at });
             }
             OrderEvent::OrderRefunded { payment_id, refund_id, refunded_at, .. } => {
@@ -89,6 +111,24 @@ impl Patch {
             }
         }
         Ok(())
+    }
+
+    /// A payment is settled. If it is the one that waited, nothing waits any more.
+    fn settle(&mut self, payment_id: &PaymentId) {
+        match &self.waiting {
+            Waiting::Unknown => {
+                self.assumes_none_waits = true;
+                self.waiting = Waiting::For(None);
+            }
+            Waiting::For(waiting) if waiting.as_ref() == Some(payment_id) => self.nothing_waits(),
+            Waiting::For(_) => {}
+        }
+    }
+
+    fn nothing_waits(&mut self) {
+        self.remove("deferred_shard".into());
+        self.remove("deferred_at".into());
+        self.waiting = Waiting::For(None);
     }
 
     fn set_status(&mut self, order_id: OrderId, status: Status) {
@@ -102,21 +142,21 @@ impl Patch {
     fn set(&mut self, attribute: impl Into<String>, value: &impl Serialize) {
         #[expect(clippy::expect_used, reason = "texts, integers and times, in lists and structs: always an attribute")]
         let value = serde_dynamo::to_attribute_value(value).expect("a value of ours is an attribute value");
-        self.0.insert(attribute.into(), Some(value));
+        self.changes.insert(attribute.into(), Some(value));
     }
 
     fn remove(&mut self, attribute: String) {
-        self.0.insert(attribute, None);
+        self.changes.insert(attribute, None);
     }
 
     /// How many attributes it changes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.changes.len()
     }
 
     /// The row that this patch makes of nothing.
     pub fn into_row(self, order_id: OrderId) -> RowItem {
-        let set = self.0.into_iter().filter_map(|(attribute, value)| Some((attribute, value?)));
+        let set = self.changes.into_iter().filter_map(|(attribute, value)| Some((attribute, value?)));
         set.chain([row::key(order_id)]).collect()
     }
 }
@@ -126,7 +166,7 @@ impl IntoIterator for Patch {
     type IntoIter = IntoIter<String, Option<AttributeValue>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.changes.into_iter()
     }
 }
 
@@ -143,6 +183,7 @@ mod tests {
     use crate::order::ids::ProductId;
     use crate::order::lifetimes::{commands, live};
     use crate::order::money::Money;
+    use crate::read_model::row::Standing;
     use crate::read_model::view::OrderView;
 
     fn id() -> OrderId {
@@ -181,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_first_event_makes_the_whole_row_with_amounts_in_minor_units() {
-        let row = Patch::of(id(), &[commit(1, vec![created(id())])]).unwrap().into_row(id());
+        let row = Patch::of(id(), &[commit(1, vec![created(id())])], Waiting::Unknown).unwrap().into_row(id());
         let text = |name: &str| row[name].as_s().unwrap().as_str();
         let number = |name: &str| row[name].as_n().unwrap().as_str();
         assert_eq!(text("order_id"), "00000000-0000-0000-0000-000000000006");
@@ -193,7 +234,7 @@ mod tests {
     #[test]
     fn an_order_that_is_done_leaves_the_work_queue() {
         let changes: BTreeMap<_, _> =
-            Patch::of(id(), &[commit(4, vec![delivered(id())])]).unwrap().into_iter().collect();
+            Patch::of(id(), &[commit(4, vec![delivered(id())])], Waiting::Unknown).unwrap().into_iter().collect();
         assert_eq!(changes["status_shard"], None);
         assert_eq!(changes["version"], Some(AttributeValue::N("4".into())));
     }
@@ -211,7 +252,13 @@ mod tests {
                 }
                 let commit = commit(first, std::mem::take(&mut run));
                 first = commit.last() + 1;
-                for (attribute, value) in Patch::of(placed.order_id, &[commit]).unwrap() {
+                let commits = [commit];
+                let mut patch = Patch::of(placed.order_id, &commits, Waiting::Unknown).unwrap();
+                if patch.assumes_none_waits && row.contains_key("deferred_shard") {
+                    let waiting = Standing::of(Some(row.clone())).waiting;
+                    patch = Patch::of(placed.order_id, &commits, Waiting::For(waiting)).unwrap();
+                }
+                for (attribute, value) in patch {
                     match value {
                         Some(value) => row.insert(attribute, value),
                         None => row.remove(&attribute),
@@ -220,7 +267,7 @@ mod tests {
             }
             let expected = OrderView::new(placed, first - 1, time());
             prop_assert_eq!(row::view(row.clone()).unwrap(), Some(expected));
-            let whole = Patch::of(placed.order_id, &[commit(1, history)]).unwrap();
+            let whole = Patch::of(placed.order_id, &[commit(1, history)], Waiting::For(None)).unwrap();
             prop_assert_eq!(whole.into_row(placed.order_id), row);
             Ok(())
         });
@@ -235,7 +282,7 @@ mod tests {
             (1, vec![delivered(id())], 1),
             (2, vec![delivered(id()), created(id())], 3),
         ] {
-            assert_eq!(Patch::of(id(), &[commit(first, events)]).unwrap_err().version, misplaced);
+            assert_eq!(Patch::of(id(), &[commit(first, events)], Waiting::Unknown).unwrap_err().version, misplaced);
         }
     }
 }

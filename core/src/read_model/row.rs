@@ -26,12 +26,17 @@ pub(super) const REFUND: &str = "refund:";
 /// `refunded:<payment_id>`: how it went back, [`RefundDone`].
 pub(super) const REFUNDED: &str = "refunded:";
 
-/// The shards of each status in the index `by-status`. A changed number needs a rebuild of the rows.
+/// The shards of each status in the index `by-status`, and of the index `by-deferred`. A changed number needs a rebuild of the rows.
 pub(super) const SHARDS: u8 = 4;
 
 /// The key of an order in the index `by-status`.
 pub(super) fn status_shard(status: OpenStatus, shard: u8) -> String {
     format!("{}#{shard}", Status::from(status))
+}
+
+/// The key of an order in the index `by-deferred`.
+pub(super) fn deferred_shard(shard: u8) -> String {
+    format!("deferred#{shard}")
 }
 
 /// The shard of an order: its id's low bits, which are random in every kind of UUID that is made of random bits or of
@@ -197,6 +202,8 @@ pub(super) struct Standing {
     pub stored_version: Option<AttributeValue>,
     /// It stays as it is until it is repaired.
     pub parked: bool,
+    /// The payment that waits to be settled.
+    pub waiting: Option<PaymentId>,
 }
 
 impl Standing {
@@ -205,7 +212,8 @@ impl Standing {
         let mut item = item.unwrap_or_default();
         let stored_version = item.remove("version");
         let version = stored_version.as_ref().and_then(|version| version.as_n().ok()?.parse().ok());
-        Self { version: version.unwrap_or(0), stored_version, parked: item.contains_key("parked") }
+        let waiting = item.keys().find_map(|name| name.strip_prefix(DEFERRED)?.parse().ok());
+        Self { version: version.unwrap_or(0), stored_version, parked: item.contains_key("parked"), waiting }
     }
 }
 
@@ -283,7 +291,7 @@ mod tests {
         assert_eq!(Standing::of(None), Standing::default());
         assert_eq!(standing(&[("version", number.clone())]).version, 5);
         assert!(!standing(&[("version", number.clone())]).parked);
-        let damaged = Standing { version: 0, stored_version: Some(text.clone()), parked: false };
+        let damaged = Standing { version: 0, stored_version: Some(text.clone()), parked: false, waiting: None };
         assert_eq!(standing(&[("version", text)]), damaged);
         assert!(standing(&[("parked", AttributeValue::M(HashMap::new())), ("version", number)]).parked);
     }

@@ -1,6 +1,7 @@
 //! The read model against a real DynamoDB: rows, lists, and one order read back.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
 
+mod deferred;
 mod lists;
 mod lives;
 mod parking;
