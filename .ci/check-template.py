@@ -20,7 +20,11 @@ from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 # Parameters without a default, as an operator would fill them.
-PARAMETERS = {"JwtIssuer": "https://issuer.example.com", "JwtAudience": "orders"}
+PARAMETERS = {
+    "JwtIssuer": "https://issuer.example.com",
+    "JwtAudience": "orders",
+    "PaymentProviderUrl": "https://payments.example.com",
+}
 
 
 def translate(path):

@@ -31,6 +31,12 @@ pub struct ConfigError {
     why: String,
 }
 
+impl ConfigError {
+    pub(crate) fn new(variable: &'static str, why: impl Into<String>) -> Self {
+        Self { variable, why: why.into() }
+    }
+}
+
 /// As `main` prints it when it returns one.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +80,10 @@ fn text(lookup: impl Fn(&str) -> Option<String>, variable: &'static str) -> Resu
     }
 }
 
-fn parsed<T: std::str::FromStr<Err: fmt::Display>>(variable: &'static str, text: &str) -> Result<T, ConfigError> {
+pub(crate) fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
+    variable: &'static str,
+    text: &str,
+) -> Result<T, ConfigError> {
     text.parse().map_err(|error| ConfigError { variable, why: format!("is wrong: {error}") })
 }
 

@@ -18,7 +18,9 @@ pub mod http;
 pub mod idempotency;
 pub mod incoming;
 pub mod limits;
+pub mod ops_status;
 pub mod parameters;
+pub mod payments;
 pub mod preconditions;
 pub mod problem;
 pub mod projection;
@@ -27,6 +29,7 @@ pub mod queries;
 pub mod rebuild;
 pub mod republish;
 pub mod request;
+pub mod settlement;
 pub mod stream_batch;
 pub mod telemetry;
 #[cfg(test)]

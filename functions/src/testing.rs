@@ -9,12 +9,15 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
 use lambda_runtime::Context;
+use orders_core::breaker::{self, CircuitBreaker};
 use orders_core::dynamodb;
 use orders_core::event_store::{self, CommitKey, Consistency, EventStore, Metadata, StreamId};
 use orders_core::order::{Decide, Order, PlacedOrder};
+use orders_core::payments::{GuardedProvider, HttpProvider, Timeouts};
 use orders_core::publication::{Envelope, Envelopes, EventBus, Publisher, PutError, Relay};
 use orders_core::read_model::{Change, Orders, Projected, Projector, StreamRecord};
 use orders_local::database;
+use orders_local::payments::{PaymentProvider, Served};
 use orders_tests::database::TestTables;
 use orders_tests::faults::Faults;
 use orders_tests::proxy::Proxy;
@@ -25,13 +28,18 @@ use crate::commands::{Commands, cancel_order, create_order, pay_order, ship_orde
 use crate::config::Config;
 use crate::http;
 use crate::limits::Limits;
+use crate::ops_status::Operations;
+use crate::payments::{self, Payments};
 use crate::problem::Problem;
 use crate::projection;
 use crate::queries::Queries;
 use crate::request::Request;
+use crate::settlement::Settlement;
 
 /// The owner of the orders in `events/`.
 pub const OWNER: &str = "3f0c1a52-7d0e-4a7e-9c49-2b8f7a5d1e60";
+
+const TABLES: [&str; 3] = ["OrderEvents", "Orders", "CircuitBreakers"];
 
 /// The context of an invocation that may take a minute.
 pub fn context() -> Context {
@@ -134,24 +142,26 @@ impl EventBus for Bus {
 
 /// The service on a database with the tables of the template.
 pub struct Shop {
-    _tables: TestTables,
+    tables: TestTables,
     proxy: Option<Proxy>,
     client: Client,
     config: Config,
     pub commands: Commands,
+    /// The caller's word is taken, unless a test says otherwise.
+    pub payments: Payments,
     pub queries: Queries,
 }
 
 impl Shop {
     pub async fn open() -> Self {
-        let tables = TestTables::create(&["OrderEvents", "Orders"]).await;
+        let tables = TestTables::create(&TABLES).await;
         let client = tables.client();
         Self::new(tables, None, client)
     }
 
     /// With [`Shop::faults`] between the service and the database.
     pub async fn open_with_faults() -> Self {
-        let tables = TestTables::create(&["OrderEvents", "Orders"]).await;
+        let tables = TestTables::create(&TABLES).await;
         let proxy = Proxy::start(tables.endpoint());
         let client = proxy.client(Duration::from_millis(250));
         Self::new(tables, Some(proxy), client)
@@ -161,12 +171,52 @@ impl Shop {
         let config = config(tables.name("OrderEvents"), tables.name("Orders"));
         let commands = Commands::new(&config, client.clone());
         let queries = Queries::new(&config, client.clone());
-        Self { _tables: tables, proxy, client, config, commands, queries }
+        Self { tables, proxy, client, config, commands, payments: Payments::Trusted, queries }
     }
 
     /// What happens to the calls of the database, and what they were.
     pub fn faults(&self) -> &Faults {
         &self.proxy.as_ref().unwrap().faults
+    }
+
+    /// With a payment provider that is asked behind a breaker. It is there as long as what comes with the shop.
+    pub async fn with_provider(breaker: &str) -> (Self, PaymentProvider, Served) {
+        let (mut shop, provider) = (Self::open().await, PaymentProvider::default());
+        let served = provider.serve().await.unwrap();
+        shop.payments = shop.verified(&served.url, breaker);
+        (shop, provider, served)
+    }
+
+    /// The provider at that address behind a breaker with these settings, as a container makes it.
+    pub fn verified(&self, url: &str, breaker: &str) -> Payments {
+        let patience = Duration::from_secs(10);
+        let timeouts = Timeouts { connect: patience, total: Duration::from_secs(1) };
+        let provider = HttpProvider::new(url, None, timeouts).unwrap();
+        let table =
+            breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers")).with_timeout(patience);
+        let breaker = CircuitBreaker::new(payments::BREAKER, breaker.parse().unwrap(), table);
+        Payments::Verified(Arc::new(GuardedProvider::new(provider, breaker)))
+    }
+
+    /// What settles deferred payments, as a container makes it.
+    pub fn settlement(&self) -> Settlement {
+        Settlement {
+            rows: self.orders(),
+            store: self.events(),
+            payments: self.payments.clone(),
+            currency: self.config.currency,
+        }
+    }
+
+    /// What `ops-status` looks at.
+    pub fn operations(&self) -> Operations {
+        let table = breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers"));
+        Operations {
+            rows: self.orders(),
+            breakers: vec![CircuitBreaker::new(payments::BREAKER, "".parse().unwrap(), table)],
+            limits: [("read", "sliding-window; limit=3000; window=60s; by=user; name=read".parse().unwrap())].into(),
+            scope_prefix: self.config.scope_prefix.clone(),
+        }
     }
 
     /// What keeps the rows.
@@ -190,7 +240,8 @@ impl Shop {
     /// Has its owner pay an order.
     pub async fn pay(&self, order_id: &str, price: f64) {
         let event = call(OWNER, "orders:write", order_id, &json!({"payment_id": "p1", "amount": price}));
-        let paid = answer(async |request| pay_order::handle(&self.commands, request).await, event).await;
+        let paid =
+            answer(async |request| pay_order::handle(&self.commands, &self.payments, request).await, event).await;
         assert_eq!(paid.status(), 200, "{}", paid.body());
     }
 
@@ -266,7 +317,8 @@ pub fn unreachable_events() -> EventStore<Order> {
     EventStore::new(unreachable_client(), "OrderEvents", NonZeroU32::new(14).unwrap())
 }
 
-fn unreachable_client() -> aws_sdk_dynamodb::Client {
+/// A client of such a database.
+pub fn unreachable_client() -> aws_sdk_dynamodb::Client {
     let client = database::client("http://127.0.0.1:9");
     aws_sdk_dynamodb::Client::from_conf(dynamodb::for_requests(client.config().to_builder()).build())
 }

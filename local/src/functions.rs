@@ -1,4 +1,5 @@
-//! The tables, the functions and the event bus of a template, without routes, streams and schedules.
+//! The tables, the functions, the event bus and the payment provider of a template, without routes, streams and
+//! schedules.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +12,11 @@ use crate::bus::{Bus, Endpoint, Journal, Target};
 use crate::containers::{Containers, InvokeError};
 use crate::database::{self, Database};
 use crate::options::{StackError, StackOptions};
+use crate::payments::{PaymentProvider, Served};
 use crate::queues::Queues;
 use crate::schedules::Schedules;
 use crate::tables;
-use crate::template::Template;
+use crate::template::{Template, TemplateOptions};
 
 /// Functions that can be invoked, and the database that they use.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Functions {
     bus: Bus,
     bus_url: String,
     _bus_endpoint: Endpoint,
+    payments: PaymentProvider,
+    payments_served: Served,
     database: Option<Database>,
 }
 
@@ -37,7 +41,9 @@ impl Functions {
     /// # Errors
     /// When the template cannot be run or the database does not answer.
     pub async fn prepare(options: &StackOptions) -> Result<Self, StackError> {
-        let template = Template::load(&options.template, &options.reading)
+        let payments = PaymentProvider::default();
+        let payments_served = payments.serve().await.map_err(StackError::Payments)?;
+        let template = Template::load(&options.template, &with_provider(&options.reading, &payments_served.url))
             .map_err(|source| StackError::Template { path: options.template.clone(), source })?;
         let (database, dynamodb) = match &options.dynamodb {
             Some(endpoint) => (None, endpoint.clone()),
@@ -65,7 +71,19 @@ impl Functions {
         });
         let bus = Bus::new(&template.buses, targets.flatten().collect(), background.clone());
         let _bus_endpoint = bus.serve(listener);
-        Ok(Self { template, dynamodb, containers, streams, background, bus, bus_url, _bus_endpoint, database })
+        Ok(Self {
+            template,
+            dynamodb,
+            containers,
+            streams,
+            background,
+            bus,
+            bus_url,
+            _bus_endpoint,
+            payments,
+            payments_served,
+            database,
+        })
     }
 
     /// Starts to call functions by the clock.
@@ -85,6 +103,16 @@ impl Functions {
     /// Address of the event buses, for AWS SDKs.
     pub fn bus_url(&self) -> &str {
         &self.bus_url
+    }
+
+    /// The payment provider.
+    pub fn payments(&self) -> &PaymentProvider {
+        &self.payments
+    }
+
+    /// Address of the payment provider.
+    pub fn payments_url(&self) -> &str {
+        &self.payments_served.url
     }
 
     /// What runs.
@@ -133,6 +161,16 @@ impl Functions {
         // It waits for a thread.
         drop(tokio::task::spawn_blocking(move || drop(self.database)).await);
     }
+}
+
+/// The template's provider is this one, unless whoever starts the stack has decided otherwise.
+fn with_provider(reading: &TemplateOptions, url: &str) -> TemplateOptions {
+    let mut reading = reading.clone();
+    let decided = ["PaymentProviderUrl", "TrustCallerPayments"];
+    if !decided.iter().any(|name| reading.parameters.contains_key(*name)) {
+        reading.parameters.insert("PaymentProviderUrl".into(), url.into());
+    }
+    reading
 }
 
 fn containers(

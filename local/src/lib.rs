@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod logs;
 pub mod options;
 pub mod patterns;
+pub mod payments;
 pub mod queues;
 mod runtime_api;
 pub mod schedule_expression;

@@ -94,6 +94,9 @@ pub enum StackError {
         /// Why.
         source: std::io::Error,
     },
+    /// The payment provider has no port.
+    #[error("the payment provider cannot listen: {0}")]
+    Payments(#[source] std::io::Error),
     /// The event bus has no port.
     #[error("the event bus cannot listen: {0}")]
     Bus(#[source] std::io::Error),

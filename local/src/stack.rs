@@ -16,6 +16,7 @@ use crate::dev;
 use crate::functions::Functions;
 use crate::gateway::{Api, Gateway, Target};
 use crate::options::{StackError, StackOptions};
+use crate::payments::{self, PaymentProvider};
 use crate::streams::{Failures, Streams};
 use crate::template::{JwtConfiguration, Template};
 use crate::tokens::{CALLERS, Issuer, TokenError};
@@ -66,6 +67,7 @@ impl Stack {
         let description = describe(&url, &functions, &tokens);
         let dev = dev::router(description, tokens.clone());
         let dev = dev.merge(bus::router(functions.bus().clone(), functions.keep_time()));
+        let dev = dev.merge(payments::router(functions.payments().clone()));
         let gateway = Gateway::start(listener, api, dev);
         Ok(Self { url, issuer, audience, tokens, functions, streams, failures, gateway })
     }
@@ -93,6 +95,11 @@ impl Stack {
     /// Address of the event buses, for AWS SDKs.
     pub fn bus_url(&self) -> &str {
         self.functions.bus_url()
+    }
+
+    /// The payment provider.
+    pub fn payments(&self) -> &PaymentProvider {
+        self.functions.payments()
     }
 
     /// The processes of a function, by logical id or binary.
@@ -195,6 +202,7 @@ fn describe(url: &str, functions: &Functions, tokens: &BTreeMap<&'static str, St
         "url": url,
         "dynamodb": functions.dynamodb(),
         "eventbridge": functions.bus_url(),
+        "payments": functions.payments_url(),
         "event_buses": template.buses,
         "queues": template.queues,
         "functions": template.functions.iter().map(|function| &function.binary).collect::<Vec<_>>(),

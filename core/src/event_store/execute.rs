@@ -68,6 +68,15 @@ pub enum Settled {
     Unchanged,
 }
 
+/// A command that was looked at.
+#[derive(Debug)]
+pub enum Examined<A: Aggregate, T> {
+    /// An earlier run of the same request has answered it.
+    Replayed(Box<Executed<A>>),
+    /// It can be run on this stream; and what the check found.
+    Open(Box<Loaded<A>>, T),
+}
+
 /// A command that was not run, or of which nobody knows.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError<R> {
@@ -127,12 +136,7 @@ impl<A: Aggregate> EventStore<A> {
             if let Some(replayed) = replay(&stream, request)? {
                 return Ok(replayed);
             }
-            let verdict = match &request.if_match {
-                Some(accepted) if !accepted.contains(&stream.head) => {
-                    Err(ExecuteError::PreconditionFailed { current: stream.head })
-                }
-                _ => decide(&stream.state).map_err(ExecuteError::Refused),
-            };
+            let verdict = judge(&stream, request, &decide);
             let events = match verdict {
                 Ok(events) if !events.is_empty() => events,
                 told if consistency == Consistency::Strong => return told.map(|_| unchanged(stream)),
@@ -212,10 +216,48 @@ impl<A: Aggregate> EventStore<A> {
         follow(stream, tail, request)
     }
 
+    /// Looks at a command as [`EventStore::execute`] would, with the same checks and as strictly, but stores nothing:
+    /// for a command that has to ask somebody else before it can be decided.
+    ///
+    /// # Errors
+    /// As those of [`EventStore::execute`] that come before anything is stored.
+    pub async fn examine<R, T>(
+        &self,
+        loaded: Loaded<A>,
+        request: &Request,
+        check: impl Fn(&A) -> Result<T, R>,
+    ) -> Result<Examined<A, T>, ExecuteError<R>> {
+        let mut loaded = loaded;
+        loop {
+            if let Some(replayed) = replay(&loaded.stream, request)? {
+                return Ok(Examined::Replayed(Box::new(replayed)));
+            }
+            match judge(&loaded.stream, request, &check) {
+                Ok(found) => return Ok(Examined::Open(Box::new(loaded), found)),
+                Err(told) if loaded.consistency == Consistency::Strong => return Err(told),
+                Err(_) => loaded = self.load_strongly(&loaded.stream, request.deadline).await?,
+            }
+        }
+    }
+
     async fn load_strongly(&self, stream: &Stream<A>, deadline: Instant) -> Result<Loaded<A>, StoreError> {
         timeout_at(deadline, self.load(&stream.id, Consistency::Strong))
             .await
             .unwrap_or_else(|_| Err(StoreError::unavailable(DeadlinePassed)))
+    }
+}
+
+/// What `decide` says of the stream, if it is at a version that the caller accepts.
+fn judge<A: Aggregate, R, T>(
+    stream: &Stream<A>,
+    request: &Request,
+    decide: impl Fn(&A) -> Result<T, R>,
+) -> Result<T, ExecuteError<R>> {
+    match &request.if_match {
+        Some(accepted) if !accepted.contains(&stream.head) => {
+            Err(ExecuteError::PreconditionFailed { current: stream.head })
+        }
+        _ => decide(&stream.state).map_err(ExecuteError::Refused),
     }
 }
 

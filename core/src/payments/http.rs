@@ -36,8 +36,8 @@ impl Default for Timeouts {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidProvider {
     /// The address is no address.
-    #[error("{0:?} is not the http or https address of a payment provider, without user, query and fragment")]
-    Url(String),
+    #[error("it must be the provider's http or https address, without user, query and fragment")]
+    Url,
     /// The token cannot stand in a header.
     #[error("the payment provider's token has characters that no token has")]
     Token,
@@ -52,12 +52,11 @@ impl HttpProvider {
     /// # Errors
     /// [`InvalidProvider`].
     pub fn new(url: &str, token: Option<&str>, timeouts: Timeouts) -> Result<Self, InvalidProvider> {
-        let invalid = || InvalidProvider::Url(url.to_owned());
-        let url = Url::parse(url).map_err(|_| invalid())?;
+        let url = Url::parse(url).map_err(|_| InvalidProvider::Url)?;
         let bare = url.username().is_empty() && url.password().is_none();
         let plain = bare && url.query().is_none() && url.fragment().is_none();
         if !matches!(url.scheme(), "http" | "https") || !plain {
-            return Err(invalid());
+            return Err(InvalidProvider::Url);
         }
         let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         if let Some(token) = token {
@@ -300,7 +299,7 @@ mod tests {
             "mailto:pay@example.com",
         ] {
             let invalid = HttpProvider::new(url, None, Timeouts::default()).err().unwrap();
-            assert!(matches!(invalid, InvalidProvider::Url(_)), "{url}");
+            assert!(matches!(invalid, InvalidProvider::Url), "{url}");
         }
         for token in ["", "a b", "a\nb", "ä"] {
             let invalid = HttpProvider::new("https://pay.example.com", Some(token), Timeouts::default()).err().unwrap();

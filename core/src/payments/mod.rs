@@ -4,10 +4,12 @@
 //! say is settled later. [`HttpProvider`] asks over HTTP as `docs/payments.md` describes.
 
 mod answer;
+mod guarded;
 mod http;
 
 use std::error::Error;
 
+pub use guarded::GuardedProvider;
 pub use http::{HttpProvider, InvalidProvider, Timeouts};
 
 use crate::breaker::{Blame, Fallible};

@@ -20,7 +20,7 @@ async fn send(shop: &Shop, function: &str, event: Value) -> Answer {
     let (commands, queries) = (&shop.commands, &shop.queries);
     match function {
         "create-order" => testing::answer(async |r| create_order::handle(commands, r).await, event).await,
-        "pay-order" => testing::answer(async |r| pay_order::handle(commands, r).await, event).await,
+        "pay-order" => testing::answer(async |r| pay_order::handle(commands, &shop.payments, r).await, event).await,
         "ship-order" => testing::answer(async |r| ship_order::handle(commands, r).await, event).await,
         "deliver-order" => testing::answer(async |r| deliver_order::handle(commands, r).await, event).await,
         "cancel-order" => testing::answer(async |r| cancel_order::handle(commands, r).await, event).await,

@@ -5,9 +5,12 @@ pub mod create_order;
 pub mod deliver_order;
 pub mod pay_order;
 pub mod ship_order;
+#[cfg(test)]
+mod verified_payments;
 
 use orders_core::event_store::{
-    self, Consistency, EventStore, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled, StreamId, Version,
+    self, Consistency, EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled,
+    StreamId, Version,
 };
 use orders_core::order::{Currency, Decide, DecisionError, Order};
 use serde::Serialize;
@@ -70,7 +73,7 @@ impl Commands {
     ) -> Result<Executed<Order>, Problem> {
         let conditions = Conditions::of(request)?;
         let loaded = self.find(request, caller).await?;
-        self.execute(request, caller, conditions, loaded, command).await
+        self.execute(request, caller, &conditions, loaded, command).await
     }
 
     /// The order that the path names, if the caller may touch it.
@@ -109,27 +112,34 @@ impl Commands {
         &self,
         request: &Request,
         caller: &Caller,
-        Conditions { key, if_match }: Conditions,
+        conditions: &Conditions,
         loaded: Loaded<Order>,
         command: &C,
     ) -> Result<Executed<Order>, Problem> {
-        let stream = loaded.stream().id();
-        let work = event_store::Request {
-            key: idempotency::commit_key(key.as_ref(), stream, caller, command)?,
-            metadata: Metadata {
-                actor: caller.user().to_string(),
-                correlation_id: request.correlation_id.clone(),
-                causation_id: request.causation_id.clone(),
-                request_hash: None,
-            },
-            if_match,
-            now: request.now,
-            deadline: request.deadline,
-        };
-        let order_id = stream.to_string();
+        let order_id = loaded.stream().id().to_string();
+        let work = work(request, caller, conditions, loaded.stream().id(), command)?;
         request.admission.granted().await;
         let executed = self.store.execute(loaded, &work, |order| command.decide(order, request.now)).await;
-        executed.map_err(|error| self.problem(error, &order_id, key.is_some()))
+        executed.map_err(|error| self.problem(error, &order_id, conditions.key.is_some()))
+    }
+
+    /// The same checks, and with them `check` instead of the command's decision; nothing is stored.
+    ///
+    /// # Errors
+    /// Those with which [`Commands::execute`] would not run the command.
+    async fn examine<C: Decide + Serialize, T>(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        conditions: &Conditions,
+        loaded: Loaded<Order>,
+        command: &C,
+        check: impl Fn(&Order) -> Result<T, DecisionError>,
+    ) -> Result<Examined<Order, T>, Problem> {
+        let order_id = loaded.stream().id().to_string();
+        let work = work(request, caller, conditions, loaded.stream().id(), command)?;
+        let examined = self.store.examine(loaded, &work, check).await;
+        examined.map_err(|error| self.problem(error, &order_id, conditions.key.is_some()))
     }
 
     fn problem(&self, error: ExecuteError<DecisionError>, order_id: &str, keyed: bool) -> Problem {
@@ -191,6 +201,28 @@ impl Commands {
     }
 }
 
+/// What the event store has to know of a request and its command.
+fn work<C: Decide + Serialize>(
+    request: &Request,
+    caller: &Caller,
+    conditions: &Conditions,
+    stream: &StreamId,
+    command: &C,
+) -> Result<event_store::Request, Problem> {
+    Ok(event_store::Request {
+        key: idempotency::commit_key(conditions.key.as_ref(), stream, caller, command)?,
+        metadata: Metadata {
+            actor: caller.user().to_string(),
+            correlation_id: request.correlation_id.clone(),
+            causation_id: request.causation_id.clone(),
+            request_hash: None,
+        },
+        if_match: conditions.if_match.clone(),
+        now: request.now,
+        deadline: request.deadline,
+    })
+}
+
 /// The answer that every command gives: order, version and status, and what a command adds to it. A repeat gives the
 /// first answer again and says so.
 fn answer<const N: usize>(
@@ -223,11 +255,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::payments::Payments;
     use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
 
     async fn pay(shop: &Shop, order_id: &str, key: &str) -> Answer {
         let event = call(OWNER, "orders:write", order_id, &json!({"payment_id": "p1", "amount": 44.98}));
-        let pay = async |request: &Request| pay_order::handle(&shop.commands, request).await;
+        let pay = async |request: &Request| pay_order::handle(&shop.commands, &shop.payments, request).await;
         testing::answer(pay, with_header(event, "idempotency-key", key)).await
     }
 
@@ -235,7 +268,7 @@ mod tests {
     async fn a_database_that_does_not_answer_is_told_without_a_word_about_it() {
         let commands = testing::unreachable();
         let create = async |request: &Request| create_order::handle(&commands, request).await;
-        let pay = async |request: &Request| pay_order::handle(&commands, request).await;
+        let pay = async |request: &Request| pay_order::handle(&commands, &Payments::Trusted, request).await;
         let created = testing::answer(create, testing::event("create-order")).await;
         let paid = testing::answer(pay, testing::event("pay-order")).await;
         for (answer, name) in [(created, "outcome-unknown"), (paid, "unavailable")] {

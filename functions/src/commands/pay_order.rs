@@ -1,14 +1,17 @@
 //! `pay-order`: a customer, or the shop's backend, pays an order.
 
-use orders_core::event_store::{Executed, Settled};
-use orders_core::order::{Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification};
+use orders_core::event_store::{Examined, Executed, Settled};
+use orders_core::order::{Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification, pay};
+use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Commands, answer};
+use super::{Commands, Conditions, answer};
 use crate::answer::Answer;
 use crate::body;
 use crate::caller::{Needs, Scope};
+use crate::parameters;
+use crate::payments::{self, Payments};
 use crate::problem::Problem;
 use crate::request::Request;
 
@@ -21,20 +24,61 @@ struct Body {
     amount: Box<RawValue>,
 }
 
-/// Answers 200 for a payment that is on record, 202 for one that the provider has yet to settle.
+/// Answers 200 for a payment that is on record, 202 for one on which there is no word yet: it is settled later, and the
+/// answer says so.
+///
+/// The provider is asked once at most, however often other writers make the command be decided again, and only about a
+/// payment that the order can take.
 ///
 /// # Errors
 /// Every reason not to take the payment, or not to know whether it was taken.
-pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
+pub async fn handle(commands: &Commands, payments: &Payments, request: &Request) -> Result<Answer, Problem> {
     let caller = commands.authorise(request, NEEDS)?;
     let body: Body = body::parse(request)?;
     let amount = body::amount("amount", &body.amount, &commands.currency)?;
-    let command = PayOrder { payment_id: body.payment_id, amount, verification: Verification::Trusted };
-    let executed = commands.run(request, &caller, &command).await?;
-    match payment_status(&executed, &command.payment_id) {
-        Some(PaymentStatus::Rejected(reason)) => Err(rejected(&reason, executed.settled)),
-        Some(PaymentStatus::Deferred) => answer(202, &executed, []),
-        _ => answer(200, &executed, []),
+    let mut command = PayOrder { payment_id: body.payment_id, amount, verification: Verification::Trusted };
+    let conditions = Conditions::of(request)?;
+    let mut loaded = commands.find(request, &caller).await?;
+    if let Payments::Verified(provider) = payments {
+        let check = |order: &Order| pay::needs_verification(order, &command.payment_id, amount);
+        let needed = match commands.examine(request, &caller, &conditions, loaded, &command, check).await? {
+            Examined::Replayed(executed) => return tell(&executed, &command.payment_id),
+            Examined::Open(open, needed) => {
+                loaded = *open;
+                needed
+            }
+        };
+        let order_id = parameters::order_id(request)?;
+        let claim = Claim { payment_id: command.payment_id.clone(), order_id, amount, currency: commands.currency };
+        command.verification = if needed { verify(provider, &claim).await } else { Verification::Deferred };
+    }
+    let executed = commands.execute(request, &caller, &conditions, loaded, &command).await?;
+    tell(&executed, &command.payment_id)
+}
+
+/// The provider's word, as far as there is one.
+async fn verify(provider: &GuardedProvider<HttpProvider>, claim: &Claim) -> Verification {
+    match provider.verify(claim).await {
+        Ok(Verdict::Captured) => Verification::Verified,
+        Ok(Verdict::Declined(reason)) => Verification::Declined(reason),
+        Ok(Verdict::Pending) => Verification::Deferred,
+        Err(cause) => {
+            payments::log(claim, &cause);
+            Verification::Deferred
+        }
+    }
+}
+
+fn tell(executed: &Executed<Order>, payment_id: &PaymentId) -> Result<Answer, Problem> {
+    match payment_status(executed, payment_id) {
+        Some(PaymentStatus::Rejected(reason)) => Err(declined(&reason, executed.settled)),
+        Some(PaymentStatus::Deferred) => {
+            let fallback = [("payment", "deferred".into()), ("fallback", true.into())];
+            Ok(answer(202, executed, fallback)?.with_header("fallback", "payment-deferred"))
+        }
+        Some(PaymentStatus::RefundDue(_)) => answer(200, executed, [("payment", "refund-due".into())]),
+        Some(PaymentStatus::Refunded) => answer(200, executed, [("payment", "refunded".into())]),
+        Some(PaymentStatus::Paid) | None => answer(200, executed, []),
     }
 }
 
@@ -44,9 +88,9 @@ fn payment_status(executed: &Executed<Order>, payment_id: &PaymentId) -> Option<
     executed.outcome.payment.clone().or_else(recorded)
 }
 
-fn rejected(reason: &Reason, settled: Settled) -> Problem {
+fn declined(reason: &Reason, settled: Settled) -> Problem {
     let detail = format!("The provider refused this payment: {reason}. Pay in another way.");
-    let problem = Problem::new(422, "payment-rejected", "The payment was refused", detail);
+    let problem = Problem::new(422, "payment-declined", "The payment was declined", detail);
     if settled == Settled::Replayed { problem.with_header("idempotency-replayed", "true") } else { problem }
 }
 
@@ -58,7 +102,7 @@ mod tests {
     use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
 
     async fn pay(shop: &Shop, event: Value) -> Answer {
-        testing::answer(async |request| handle(&shop.commands, request).await, event).await
+        testing::answer(async |request| handle(&shop.commands, &shop.payments, request).await, event).await
     }
 
     fn payment(order_id: &str, payment_id: &str, amount: f64) -> Value {

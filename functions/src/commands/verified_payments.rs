@@ -1,0 +1,164 @@
+//! Paying where the provider is asked.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::routing::get;
+use orders_core::order::{CancelOrder, ConfirmPayment, Money, PaymentStatus, Status};
+use orders_local::payments::Mode;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::pay_order;
+use crate::answer::Answer;
+use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
+
+async fn pay(shop: &Shop, event: Value) -> Answer {
+    testing::answer(async |request| pay_order::handle(&shop.commands, &shop.payments, request).await, event).await
+}
+
+fn payment(order_id: &str, payment_id: &str) -> Value {
+    call(OWNER, "orders:write", order_id, &json!({"payment_id": payment_id, "amount": 44.98}))
+}
+
+async fn status_of(shop: &Shop, order_id: &str, payment_id: &str) -> Option<PaymentStatus> {
+    shop.order(order_id).await.payment_status(&payment_id.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_payment_that_the_provider_has_captured_pays_the_order() {
+    let (shop, provider, _served) = Shop::with_provider("").await;
+    let order_id = shop.create_order(44.98).await;
+    let answer = pay(&shop, payment(&order_id, "p1")).await;
+    assert_eq!((answer.status(), answer.header("fallback")), (200, None), "{}", answer.body());
+    assert_eq!(body(&answer), json!({"order_id": order_id, "version": 2, "status": "paid"}));
+    assert_eq!(provider.asked_about("p1"), 1);
+}
+
+#[tokio::test]
+async fn a_payment_that_the_provider_declines_is_refused_and_that_is_recorded() {
+    let (shop, provider, _served) = Shop::with_provider("").await;
+    provider.behave(Mode::Declines);
+    let order_id = shop.create_order(44.98).await;
+    let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
+    let answer = pay(&shop, event.clone()).await;
+    assert_eq!((answer.status(), problem(&answer).as_str()), (422, "payment-declined"), "{}", answer.body());
+    assert!(body(&answer)["detail"].as_str().unwrap().contains("the card was declined"));
+    assert!(matches!(status_of(&shop, &order_id, "p1").await, Some(PaymentStatus::Rejected(_))));
+    assert_eq!(shop.order(&order_id).await.status, Status::Pending);
+    let repeat = pay(&shop, event).await;
+    assert_eq!((repeat.status(), repeat.header("idempotency-replayed")), (422, Some("true")));
+    assert_eq!(provider.asked(), 1, "a repeat is answered without the provider");
+}
+
+#[tokio::test]
+async fn without_the_providers_word_a_payment_is_taken_on_and_the_answer_says_so() {
+    for mode in [Mode::Down, Mode::Slow] {
+        let (shop, provider, _served) = Shop::with_provider("").await;
+        provider.behave(mode);
+        let order_id = shop.create_order(44.98).await;
+        let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
+        let begun = Instant::now();
+        let answer = pay(&shop, event.clone()).await;
+        assert!(begun.elapsed().as_secs() < 8);
+        assert_eq!((answer.status(), answer.header("fallback")), (202, Some("payment-deferred")), "{mode:?}");
+        let deferred = json!({
+            "order_id": order_id, "version": 2, "status": "pending", "payment": "deferred", "fallback": true,
+        });
+        assert_eq!(body(&answer), deferred);
+        assert_eq!(status_of(&shop, &order_id, "p1").await, Some(PaymentStatus::Deferred));
+        let repeat = pay(&shop, event).await;
+        assert_eq!((repeat.status(), repeat.body()), (202, answer.body()));
+        assert_eq!(repeat.header("fallback"), Some("payment-deferred"));
+        assert_eq!((repeat.header("idempotency-replayed"), provider.asked()), (Some("true"), 1));
+    }
+}
+
+#[tokio::test]
+async fn once_the_breaker_is_open_payments_are_taken_on_without_asking() {
+    let (shop, provider, _served) = Shop::with_provider("failures=3; calls=3; open=1h; open-max=1h").await;
+    provider.behave(Mode::Down);
+    for n in 0..6 {
+        let order_id = shop.create_order(44.98).await;
+        assert_eq!(pay(&shop, payment(&order_id, &format!("p{n}"))).await.status(), 202);
+    }
+    assert_eq!(provider.asked(), 3);
+}
+
+#[tokio::test]
+async fn the_provider_is_not_asked_about_what_cannot_be_paid() {
+    let (shop, provider, _served) = Shop::with_provider("").await;
+    let order_id = shop.create_order(44.98).await;
+    let amount = json!({"payment_id": "p1", "amount": 1});
+    let mut foreign = payment(&order_id, "p1");
+    foreign["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] = "somebody-else".into();
+    for (event, status, name) in [
+        (call(OWNER, "orders:write", &order_id, &amount), 422, "amount-mismatch"),
+        (foreign, 404, "not-found"),
+        (with_header(payment(&order_id, "p1"), "if-match", "\"7\""), 412, "precondition-failed"),
+        (payment("00000000-0000-4000-8000-000000000000", "p1"), 404, "not-found"),
+    ] {
+        let answer = pay(&shop, event).await;
+        assert_eq!((answer.status(), problem(&answer).as_str()), (status, name));
+    }
+    shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
+    let answer = pay(&shop, payment(&order_id, "p1")).await;
+    assert_eq!((answer.status(), problem(&answer).as_str()), (409, "order-not-pending"));
+    assert_eq!(provider.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_payment_on_record_needs_no_word_any_more() {
+    let (shop, provider, _served) = Shop::with_provider("").await;
+    let order_id = shop.create_order(44.98).await;
+    shop.run(&order_id, &ConfirmPayment { payment_id: "p1".parse().unwrap(), amount: Money(4_498) }).await;
+    let answer = pay(&shop, payment(&order_id, "p1")).await;
+    assert_eq!((answer.status(), &body(&answer)["status"]), (200, &json!("paid")));
+    assert_eq!(provider.asked(), 0);
+}
+
+#[tokio::test]
+async fn whoever_tries_a_deferred_payment_again_is_told_what_the_provider_says_now() {
+    let (shop, provider, _served) = Shop::with_provider("failures=100").await;
+    provider.behave(Mode::Down);
+    let order_id = shop.create_order(44.98).await;
+    for _ in 0..2 {
+        let answer = pay(&shop, payment(&order_id, "p1")).await;
+        assert_eq!((answer.status(), &body(&answer)["version"]), (202, &json!(2)));
+    }
+    let other = pay(&shop, payment(&order_id, "p2")).await;
+    assert_eq!((other.status(), problem(&other).as_str()), (409, "payment-in-progress"));
+    provider.behave(Mode::Ok);
+    let answer = pay(&shop, payment(&order_id, "p1")).await;
+    assert_eq!((answer.status(), &body(&answer)["status"]), (200, &json!("paid")));
+    assert_eq!((provider.asked_about("p1"), provider.asked_about("p2")), (3, 0));
+}
+
+#[tokio::test]
+async fn the_provider_is_asked_once_even_if_others_change_the_order_meanwhile() {
+    let shop = Arc::new(Shop::open().await);
+    let order_id = shop.create_order(44.98).await;
+    // A provider that takes its time: long enough for the order to be cancelled before its answer.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let (cancelling, cancelled, counted) = (shop.clone(), order_id.clone(), asked.clone());
+    let verify = get(async move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        cancelling.run(&cancelled, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
+        axum::Json(json!({
+            "payment_id": "p1", "order_id": cancelled, "status": "captured", "amount": 44.98, "currency": "EUR",
+        }))
+    });
+    let router = Router::new().route("/payments/{id}", verify);
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let payments = shop.verified(&url, "");
+    let handle = async |request: &_| pay_order::handle(&shop.commands, &payments, request).await;
+    let answer = testing::answer(handle, payment(&order_id, "p1")).await;
+    serving.abort();
+    assert_eq!((answer.status(), &body(&answer)["payment"]), (200, &json!("refund-due")), "{}", answer.body());
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+    let order = shop.order(&order_id).await;
+    assert_eq!((order.status, order.refunds.len()), (Status::Cancelled, 1), "the money is not lost");
+}

@@ -1,0 +1,185 @@
+//! `ops-status`: how the parts that protect the service are doing.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use orders_core::breaker::{Circuit, CircuitBreaker, Settings, State};
+use orders_core::rate_limit::Policy;
+use orders_core::read_model::{DeferredCount, Orders};
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::caller::{Caller, Needs};
+use crate::config::{self, Config, ConfigError};
+use crate::payments;
+use crate::problem::Problem;
+use crate::request::Request;
+
+const NEEDS: Needs = Needs { own: None, any: &[] };
+
+/// What is looked at. Made once for each container.
+pub struct Operations {
+    /// The rows, which list the payments that wait.
+    pub rows: Orders,
+    /// The breakers.
+    pub breakers: Vec<CircuitBreaker>,
+    /// The policies of the limiters, by what they limit.
+    pub limits: BTreeMap<&'static str, Policy>,
+    /// What stands before `admin` in a scope.
+    pub scope_prefix: String,
+}
+
+impl Operations {
+    /// As the environment says.
+    ///
+    /// # Errors
+    /// A variable that is missing or wrong.
+    pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        Ok(Self {
+            breakers: vec![payments::breaker(|variable| std::env::var(variable).ok(), &client)?],
+            rows: Orders::new(client, &config.orders_table),
+            limits: BTreeMap::from([
+                ("create", config::setting("CREATE_RATE_LIMIT")?),
+                ("change", config::setting("CHANGE_RATE_LIMIT")?),
+                ("read", config::setting("READ_RATE_LIMIT")?),
+            ]),
+            scope_prefix: config.scope_prefix.clone(),
+        })
+    }
+}
+
+/// Answers the breakers, the limits and the payments that wait. A breaker whose table does not answer is shown as such.
+///
+/// # Errors
+/// 401, 403; 503 when the rows cannot be counted.
+pub async fn handle(operations: &Operations, request: &Request) -> Result<Answer, Problem> {
+    Caller::authorise(request, &operations.scope_prefix, NEEDS)?;
+    let breakers = operations.breakers.iter().map(|breaker| async {
+        match breaker.inspect().await {
+            Ok(circuit) => show(breaker.name(), &circuit, breaker.settings(), request.now),
+            Err(error) => {
+                tracing::warn!(breaker = breaker.name(), error = &error as &dyn std::error::Error, "not shown");
+                json!({"name": breaker.name(), "state": "unknown"})
+            }
+        }
+    });
+    let (breakers, waiting) = tokio::join!(futures::future::join_all(breakers), operations.rows.deferred_count());
+    let DeferredCount { waiting, and_more, oldest } = waiting?;
+    let age = oldest.map(|oldest| (request.now - oldest).num_seconds().max(0));
+    Ok(Answer::json(
+        200,
+        &json!({
+            "breakers": breakers,
+            "limits": operations.limits.iter().map(|(what, policy)| (*what, policy.to_string())).collect::<BTreeMap<_, _>>(),
+            "deferred_payments": {
+                "waiting": waiting, "and_more": and_more, "oldest": oldest, "oldest_age_seconds": age,
+            },
+        }),
+    ))
+}
+
+fn show(name: &str, circuit: &Circuit, settings: &Settings, now: DateTime<Utc>) -> Value {
+    let micros = u64::try_from(now.timestamp_micros()).unwrap_or_default();
+    let window = circuit.window(settings, micros);
+    let mut shown = json!({
+        "name": name,
+        "state": circuit.state.to_string(),
+        "generation": circuit.generation,
+        "since": time(circuit.since),
+        "opened_in_a_row": circuit.trips,
+        "window": {
+            "seconds": settings.window.as_secs(), "failures": window.failures, "successes": window.successes,
+        },
+    });
+    match circuit.state {
+        State::Closed => {}
+        State::Open => shown["open_until"] = json!(time(circuit.open_until)),
+        State::HalfOpen => shown["probes"] = json!({"succeeded": circuit.wins, "needed": settings.successes}),
+    }
+    shown
+}
+
+/// `None` for what never happened.
+fn time(micros: u64) -> Option<DateTime<Utc>> {
+    Some(micros)
+        .filter(|micros| *micros > 0)
+        .map(|micros| (SystemTime::UNIX_EPOCH + Duration::from_micros(micros)).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use orders_core::order::{Money, PayOrder, Verification};
+    use orders_local::payments::Mode;
+
+    use super::*;
+    use crate::commands::pay_order;
+    use crate::testing::{self, OWNER, Shop, ask, body, call, problem};
+
+    async fn status(shop: &Shop, scopes: &str) -> Answer {
+        let operations = shop.operations();
+        testing::answer(async |request| handle(&operations, request).await, ask("admin", scopes, "", "")).await
+    }
+
+    #[tokio::test]
+    async fn a_service_at_rest_has_a_closed_breaker_and_nothing_that_waits() {
+        let answer = status(&Shop::open().await, "orders:admin").await;
+        assert_eq!(answer.status(), 200, "{}", answer.body());
+        let expected = json!({
+            "breakers": [{
+                "name": "payments", "state": "closed", "generation": 0, "since": null, "opened_in_a_row": 0,
+                "window": {"seconds": 20, "failures": 0, "successes": 0},
+            }],
+            "limits": {"read": "sliding-window; limit=3000; window=60s; by=user; name=read"},
+            "deferred_payments": {"waiting": 0, "and_more": false, "oldest": null, "oldest_age_seconds": null},
+        });
+        assert_eq!(body(&answer), expected);
+    }
+
+    #[tokio::test]
+    async fn an_outage_shows_as_an_open_breaker_and_payments_that_wait() {
+        let (shop, provider, _served) = Shop::with_provider("failures=3; calls=3; open=1h; open-max=1h").await;
+        provider.behave(Mode::Down);
+        for n in 0..4 {
+            let order_id = shop.create_order(1.0).await;
+            let payment = json!({"payment_id": format!("p{n}"), "amount": 1});
+            let pay = async |request: &_| pay_order::handle(&shop.commands, &shop.payments, request).await;
+            testing::answer(pay, call(OWNER, "orders:write", &order_id, &payment)).await;
+        }
+        shop.project().await;
+        let shown = body(&status(&shop, "orders:admin").await);
+        let breaker = &shown["breakers"][0];
+        assert_eq!(
+            (&breaker["state"], &breaker["generation"], &breaker["window"]["failures"]),
+            (&json!("open"), &json!(1), &json!(3))
+        );
+        for time in [&breaker["since"], &breaker["open_until"], &shown["deferred_payments"]["oldest"]] {
+            time.as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+        }
+        assert_eq!(shown["deferred_payments"]["waiting"], 4);
+        assert!(shown["deferred_payments"]["oldest_age_seconds"].as_i64().unwrap() < 60);
+    }
+
+    #[tokio::test]
+    async fn only_administrators_are_told() {
+        let shop = Shop::open().await;
+        for scopes in ["orders:read orders:write", "orders:fulfil", "orders:checkout", ""] {
+            let answer = status(&shop, scopes).await;
+            assert_eq!((answer.status(), problem(&answer).as_str()), (403, "forbidden"), "{scopes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_breaker_whose_table_does_not_answer_is_shown_as_unknown() {
+        let shop = Shop::open_with_faults().await;
+        let order_id = shop.create_order(1.0).await;
+        let deferred =
+            PayOrder { payment_id: "p1".parse().unwrap(), amount: Money(100), verification: Verification::Deferred };
+        shop.run(&order_id, &deferred).await;
+        shop.project().await;
+        shop.faults().plan(|call| call.table.contains("CircuitBreakers").then_some(orders_tests::faults::Fault::Fail));
+        let shown = body(&status(&shop, "orders:admin").await);
+        assert_eq!(shown["breakers"], json!([{"name": "payments", "state": "unknown"}]));
+        assert_eq!(shown["deferred_payments"]["waiting"], 1);
+    }
+}

@@ -1,0 +1,148 @@
+//! Whose word is taken on payments: the provider's, or the caller's.
+
+use std::env;
+use std::sync::Arc;
+
+use orders_core::breaker::{Cause, CircuitBreaker, Settings, Table};
+use orders_core::payments::{Claim, GuardedProvider, HttpProvider, InvalidProvider, Timeouts, VerifyError};
+
+use crate::config::{ConfigError, parsed};
+
+/// The breaker's name, and so the key of its item.
+pub const BREAKER: &str = "payments";
+
+const URL: &str = "PAYMENT_PROVIDER_URL";
+const TOKEN: &str = "PAYMENT_PROVIDER_TOKEN";
+const TRUST: &str = "TRUST_CALLER_PAYMENTS";
+const SETTINGS: &str = "PAYMENT_BREAKER";
+const TABLE: &str = "CIRCUIT_BREAKERS_TABLE";
+
+/// Whose word is taken. Made once for each container; clones are the same one.
+#[derive(Clone)]
+pub enum Payments {
+    /// The caller's: there is nobody to ask.
+    Trusted,
+    /// The provider's.
+    Verified(Arc<GuardedProvider<HttpProvider>>),
+}
+
+impl Payments {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable that is missing or wrong. Nobody's word is taken by accident: without a provider the environment has
+    /// to say that the caller is trusted, and with one it must not.
+    pub fn from_env(client: &aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        Self::read(|variable| env::var(variable).ok(), client)
+    }
+
+    fn read(lookup: impl Fn(&str) -> Option<String>, client: &aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        let text = |variable| lookup(variable).filter(|text| !text.is_empty());
+        let trusted = match text(TRUST) {
+            None => false,
+            Some(trusted) => parsed(TRUST, &trusted)?,
+        };
+        let url = match (text(URL), trusted) {
+            (None, true) => return Ok(Self::Trusted),
+            (Some(url), false) => url,
+            (None, false) => {
+                let why = "is not set: name the payment provider, or set TRUST_CALLER_PAYMENTS to true to take the \
+                           caller's word";
+                return Err(ConfigError::new(URL, why));
+            }
+            (Some(_), true) => {
+                let why = "is true, but PAYMENT_PROVIDER_URL names a provider that could be asked: choose one";
+                return Err(ConfigError::new(TRUST, why));
+            }
+        };
+        let provider = HttpProvider::new(&url, text(TOKEN).as_deref(), Timeouts::default());
+        let provider = provider.map_err(|error| {
+            let variable = if matches!(error, InvalidProvider::Token) { TOKEN } else { URL };
+            ConfigError::new(variable, format!("is wrong: {error}"))
+        })?;
+        let breaker = breaker(&lookup, client)?;
+        Ok(Self::Verified(Arc::new(GuardedProvider::new(provider, breaker))))
+    }
+}
+
+/// The breaker of the payment provider, as the environment sets it.
+///
+/// # Errors
+/// A variable that is missing or wrong.
+pub(crate) fn breaker(
+    lookup: impl Fn(&str) -> Option<String>,
+    client: &aws_sdk_dynamodb::Client,
+) -> Result<CircuitBreaker, ConfigError> {
+    let settings: Settings = parsed(SETTINGS, &lookup(SETTINGS).unwrap_or_default())?;
+    let table = lookup(TABLE).filter(|table| !table.is_empty());
+    let table = table.ok_or_else(|| ConfigError::new(TABLE, "is not set"))?;
+    Ok(CircuitBreaker::new(BREAKER, settings, Table::new(client.clone(), table)))
+}
+
+/// Writes down why there is no word on a claim: what somebody has to look at louder than what passes by itself.
+pub(crate) fn log(claim: &Claim, cause: &Cause<VerifyError>) {
+    let (order_id, payment_id) = (claim.order_id, &claim.payment_id);
+    let why = chain(cause);
+    match cause {
+        Cause::Failed(VerifyError::OtherOrder | VerifyError::OtherCurrency | VerifyError::OtherAmount { .. }) => {
+            tracing::error!(%order_id, %payment_id, why, "payment not verified: somebody has to look at it");
+        }
+        _ => tracing::warn!(%order_id, %payment_id, why, "payment not verified"),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn read(given: &[(&str, &str)]) -> Result<bool, String> {
+        let lookup = |name: &str| given.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned());
+        let payments = Payments::read(lookup, &testing::unreachable_client()).map_err(|error| format!("{error:?}"))?;
+        Ok(matches!(payments, Payments::Verified(_)))
+    }
+
+    const PROVIDER: (&str, &str) = (URL, "https://pay.example.com");
+    const BREAKERS: (&str, &str) = (TABLE, "breakers");
+
+    #[test]
+    fn the_providers_word_is_taken_where_there_is_one() {
+        assert_eq!(read(&[PROVIDER, BREAKERS]), Ok(true));
+        assert_eq!(read(&[PROVIDER, BREAKERS, (TRUST, "false"), (SETTINGS, "failures=3"), (TOKEN, "t")]), Ok(true));
+    }
+
+    #[test]
+    fn the_callers_word_is_taken_only_where_the_environment_says_so() {
+        assert_eq!(read(&[(TRUST, "true")]), Ok(false));
+        for undecided in [&[][..], &[(URL, "")], &[(TRUST, "false")], &[(TRUST, "")]] {
+            let error = read(undecided).unwrap_err();
+            assert!(error.starts_with("the environment variable PAYMENT_PROVIDER_URL is not set: "), "{error}");
+        }
+        let error = read(&[PROVIDER, BREAKERS, (TRUST, "true")]).unwrap_err();
+        assert!(error.starts_with("the environment variable TRUST_CALLER_PAYMENTS is true, but "), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_the_reason() {
+        for (variable, value) in [
+            (URL, "pay.example.com"),
+            (TOKEN, "a b"),
+            (TRUST, "yes"),
+            (SETTINGS, "failures=0"),
+            (SETTINGS, "window=1s; window=2s"),
+        ] {
+            let mut given = vec![BREAKERS, (variable, value)];
+            given.extend(Some(PROVIDER).filter(|_| variable != URL));
+            let error = read(&given).unwrap_err();
+            assert!(error.starts_with(&format!("the environment variable {variable} is wrong: ")), "{error}");
+        }
+        assert_eq!(read(&[PROVIDER]), Err("the environment variable CIRCUIT_BREAKERS_TABLE is not set".into()));
+        let error = read(&[PROVIDER, BREAKERS, (SETTINGS, "open=0s")]).unwrap_err();
+        assert!(error.contains(r#"character 6, at "0s": expected a time from 100ms"#), "{error}");
+    }
+}

@@ -1,0 +1,229 @@
+//! Settling the payments that were taken on without the provider's word.
+
+mod outcome;
+
+use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use futures::future::try_join_all;
+use lambda_runtime::Context;
+use orders_core::breaker::{Cause, Rejected, State};
+use orders_core::event_store::{
+    CommitKey, Consistency, EventStore, ExecuteError, IdempotencyKey, Loaded, Metadata, Request, RequestHash, Settled,
+    StreamId,
+};
+use orders_core::order::{ConfirmPayment, Currency, Decide, Order, OrderId, PaymentStatus, RejectPayment};
+use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict, VerifyError};
+use orders_core::read_model::{Deferred, DeferredPlace, Orders, RowsError};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use outcome::Fate;
+pub use outcome::Run;
+
+use crate::config::{Config, ConfigError};
+use crate::payments::{self, Payments};
+
+/// How many orders are looked up at once.
+const PAGE: i32 = 100;
+/// What is left of the function's time when it stops taking on more: the next run goes on.
+const RESERVE: Duration = Duration::from_secs(8);
+/// How long to wait where the breaker lets some calls through, but not this one.
+const PAUSE: Duration = Duration::from_millis(250);
+/// A payment is asked about in every run until it has waited this long, and then less and less often: on average once
+/// in a twentieth of its age. So payments that nobody will ever settle do not keep the function busy.
+const OFTEN: f64 = 20.0 * 60.0;
+
+/// Settles deferred payments.
+pub struct Settlement {
+    /// The rows, which list them.
+    pub rows: Orders,
+    /// The orders.
+    pub store: EventStore<Order>,
+    /// Whom to ask.
+    pub payments: Payments,
+    /// The currency of the orders.
+    pub currency: Currency,
+}
+
+impl Settlement {
+    /// On the tables and with the provider that the environment names.
+    ///
+    /// # Errors
+    /// A variable that is missing or wrong.
+    pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        let payments = Payments::from_env(&client)?;
+        let store = EventStore::new(client.clone(), &config.order_events_table, config.snapshot_every);
+        Ok(Self { rows: Orders::new(client, &config.orders_table), store, payments, currency: config.currency })
+    }
+
+    /// Goes through the deferred payments as far as the time suffices and the breaker allows. Two runs at once, or
+    /// beside the provider's own events, settle each payment once.
+    ///
+    /// # Errors
+    /// The list could not be read; whatever was settled before stays settled.
+    pub async fn run(&self, context: &Context) -> Result<Run, RowsError> {
+        // Without a provider nobody can be asked: what was deferred before waits for the provider's events.
+        let Payments::Verified(provider) = &self.payments else { return Ok(Run::default()) };
+        let remaining = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let work = Work {
+            settlement: self,
+            provider,
+            context,
+            now: Utc::now().trunc_subsecs(3),
+            deadline: Instant::now() + remaining,
+            stopped: AtomicBool::new(false),
+        };
+        let runs = try_join_all(DeferredPlace::beginnings().map(|place| work.settle_list(place))).await?;
+        Ok(runs.into_iter().fold(Run::default(), Run::add))
+    }
+
+    /// Counts what waits and says whether the circuit is open, for the alarms.
+    ///
+    /// # Errors
+    /// The list could not be read.
+    pub async fn measure(&self) -> Result<(), RowsError> {
+        let count = self.rows.deferred_count().await?;
+        let age = count.oldest.map_or(0, |oldest| (Utc::now() - oldest).num_seconds());
+        metrics::gauge!("PaymentsWaiting").set(count.waiting as f64);
+        metrics::gauge!("OldestPaymentWaiting").set(age as f64);
+        if let Payments::Verified(provider) = &self.payments {
+            match provider.breaker().inspect().await {
+                Ok(circuit) => {
+                    let closed = circuit.state == State::Closed;
+                    metrics::gauge!("PaymentCircuitOpen").set(if closed { 0 } else { 1 });
+                }
+                Err(error) => tracing::warn!(error = &error as &dyn Error, "the state of the circuit is not known"),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Work<'a> {
+    settlement: &'a Settlement,
+    provider: &'a GuardedProvider<HttpProvider>,
+    context: &'a Context,
+    now: DateTime<Utc>,
+    deadline: Instant,
+    stopped: AtomicBool,
+}
+
+impl Work<'_> {
+    async fn settle_list(&self, beginning: DeferredPlace) -> Result<Run, RowsError> {
+        let (mut run, mut place) = (Run::default(), Some(beginning));
+        while let Some(from) = place {
+            let page = self.settlement.rows.deferred(from, PAGE).await?;
+            for entry in page.entries {
+                if self.stopped.load(Relaxed) {
+                    return Ok(run);
+                }
+                if !is_due(&entry, self.now) {
+                    continue;
+                }
+                let fate = self.settle(entry.order_id).await;
+                run.count(fate);
+                if matches!(fate, Fate::CircuitOpen | Fate::OutOfTime) {
+                    self.stopped.store(true, Relaxed);
+                }
+            }
+            place = page.next;
+        }
+        Ok(run)
+    }
+
+    async fn settle(&self, order_id: OrderId) -> Fate {
+        let stream = StreamId::new(order_id.to_string());
+        let loaded = match self.settlement.store.load(&stream, Consistency::Eventual).await {
+            Ok(loaded) => loaded,
+            Err(error) => return not_settled(order_id, &error),
+        };
+        let order = loaded.stream().state().placed();
+        // The list is behind the events for a moment.
+        let Some((order, deferred)) = order.and_then(|order| Some((order, order.deferred.as_ref()?))) else {
+            return Fate::Gone;
+        };
+        let claim = Claim {
+            payment_id: deferred.payment_id.clone(),
+            order_id,
+            amount: order.total,
+            currency: self.settlement.currency,
+        };
+        loop {
+            if Instant::now() + RESERVE >= self.deadline {
+                return Fate::OutOfTime;
+            }
+            let payment_id = claim.payment_id.clone();
+            return match self.provider.verify(&claim).await {
+                Ok(Verdict::Captured) => {
+                    self.run(loaded, &claim, &ConfirmPayment { payment_id, amount: claim.amount }).await
+                }
+                Ok(Verdict::Declined(reason)) => self.run(loaded, &claim, &RejectPayment { payment_id, reason }).await,
+                Ok(Verdict::Pending) => Fate::Waiting,
+                Err(Cause::Rejected(Rejected::Open { .. })) => Fate::CircuitOpen,
+                Err(Cause::Rejected(_)) => {
+                    sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+                    continue;
+                }
+                Err(cause) => {
+                    payments::log(&claim, &cause);
+                    match cause {
+                        // Money was captured all the same, and must not be lost.
+                        Cause::Failed(VerifyError::OtherAmount { captured: amount }) => {
+                            self.run(loaded, &claim, &ConfirmPayment { payment_id, amount }).await
+                        }
+                        _ => Fate::Waiting,
+                    }
+                }
+            };
+        }
+    }
+
+    /// Runs what the provider's word means for the order, once for each payment.
+    async fn run<C: Decide + Serialize>(&self, loaded: Loaded<Order>, claim: &Claim, command: &C) -> Fate {
+        let order_id = claim.order_id;
+        let hash = match RequestHash::of(C::NAME, command) {
+            Ok(hash) => hash,
+            Err(error) => return not_settled(order_id, &error),
+        };
+        let key = IdempotencyKey::of_event(claim.payment_id.as_str());
+        let request = Request {
+            key: CommitKey::keyed(loaded.stream().id(), "settle", &key, hash),
+            metadata: Metadata {
+                actor: "schedule|settle-payments".into(),
+                correlation_id: self.context.request_id.clone(),
+                causation_id: format!("{}/{order_id}", self.context.request_id),
+                request_hash: None,
+            },
+            if_match: None,
+            now: self.now,
+            deadline: self.deadline,
+        };
+        let executed = self.settlement.store.execute(loaded, &request, |order| command.decide(order, self.now)).await;
+        match executed {
+            Ok(executed) if executed.settled == Settled::Stored => match executed.outcome.payment {
+                Some(PaymentStatus::Paid) => Fate::Paid,
+                Some(PaymentStatus::RefundDue(_)) => Fate::RefundDue,
+                _ => Fate::Rejected,
+            },
+            // Another run, or the provider's event, came first.
+            Ok(_) | Err(ExecuteError::KeyReused) => Fate::Gone,
+            Err(error) => not_settled(order_id, &error),
+        }
+    }
+}
+
+fn not_settled(order_id: OrderId, error: &(dyn Error + 'static)) -> Fate {
+    tracing::error!(%order_id, error, "payment not settled");
+    Fate::Failed
+}
+
+fn is_due(entry: &Deferred, now: DateTime<Utc>) -> bool {
+    let age = (now - entry.deferred_at).to_std().unwrap_or_default().as_secs_f64();
+    fastrand::f64() * age < OFTEN
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! Deferred payments, a provider that behaves in all its ways, and what becomes of them.
+
+use orders_core::order::{CancelOrder, Money, PayOrder, PaymentId, PlacedOrder, Status, Verification};
+use orders_local::payments::Mode;
+
+use super::*;
+use crate::testing::{Shop, context};
+
+const TOTAL: Money = Money(4_498);
+
+fn payment(name: &str) -> PaymentId {
+    name.parse().unwrap()
+}
+
+/// An order with a payment that was taken on, and, if it is asked for, was cancelled after.
+async fn deferred(shop: &Shop, name: &str, cancelled: bool) -> String {
+    let order_id = shop.create_order(44.98).await;
+    let pay = PayOrder { payment_id: payment(name), amount: TOTAL, verification: Verification::Deferred };
+    shop.run(&order_id, &pay).await;
+    if cancelled {
+        shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
+    }
+    order_id
+}
+
+async fn payment_status(shop: &Shop, order_id: &str, name: &str) -> (Status, PaymentStatus) {
+    let order: PlacedOrder = shop.order(order_id).await;
+    (order.status, order.payment_status(&payment(name)).unwrap())
+}
+
+async fn settle(shop: &Shop) -> Run {
+    shop.settlement().run(&context()).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_the_provider_has_captured_pays_the_order_or_is_owed_back() {
+    let (shop, provider, _served) = Shop::with_provider("").await;
+    let (waits, cancelled) = (deferred(&shop, "p1", false).await, deferred(&shop, "p2", true).await);
+    shop.project().await;
+    assert_eq!(settle(&shop).await, Run { paid: 1, refund_due: 1, ..Run::default() });
+    assert_eq!(payment_status(&shop, &waits, "p1").await, (Status::Paid, PaymentStatus::Paid));
+    let (status, owed) = payment_status(&shop, &cancelled, "p2").await;
+    assert!(status == Status::Cancelled && matches!(owed, PaymentStatus::RefundDue(_)), "{owed:?}");
+    assert_eq!(provider.asked(), 2);
+    shop.project().await;
+    assert_eq!(settle(&shop).await, Run::default(), "nothing is left");
+    assert_eq!(provider.asked(), 2);
+}
+
+#[tokio::test]
+async fn what_the_provider_declines_is_recorded_and_the_order_can_be_paid_in_another_way() {
+    let (shop, provider, _served) = Shop::with_provider("").await;
+    provider.behave(Mode::Declines);
+    let (waits, cancelled) = (deferred(&shop, "p1", false).await, deferred(&shop, "p2", true).await);
+    shop.project().await;
+    assert_eq!(settle(&shop).await, Run { rejected: 2, ..Run::default() });
+    assert!(matches!(payment_status(&shop, &waits, "p1").await, (Status::Pending, PaymentStatus::Rejected(_))));
+    let (status, rejected) = payment_status(&shop, &cancelled, "p2").await;
+    assert!(status == Status::Cancelled && matches!(rejected, PaymentStatus::Rejected(_)), "{rejected:?}");
+    shop.project().await;
+    assert_eq!(settle(&shop).await, Run::default());
+}
+
+#[tokio::test]
+async fn two_runs_at_once_and_the_providers_own_event_settle_each_payment_once() {
+    let (shop, _provider, _served) = Shop::with_provider("").await;
+    let mut orders = Vec::new();
+    for n in 0..8 {
+        orders.push(deferred(&shop, &format!("p{n}"), false).await);
+    }
+    shop.project().await;
+    let event = async {
+        for (n, order_id) in orders.iter().enumerate().rev() {
+            shop.run(order_id, &ConfirmPayment { payment_id: payment(&format!("p{n}")), amount: TOTAL }).await;
+        }
+    };
+    let (first, second, ()) = tokio::join!(settle(&shop), settle(&shop), event);
+    assert_eq!((first.failed, second.failed), (0, 0));
+    let commits = shop.commits().await;
+    assert_eq!(commits, 3 * 8, "created, deferred and paid, each once");
+    for (n, order_id) in orders.iter().enumerate() {
+        let paid = payment_status(&shop, order_id, &format!("p{n}")).await;
+        assert_eq!(paid, (Status::Paid, PaymentStatus::Paid));
+    }
+    let after_all = settle(&shop).await;
+    assert_eq!(after_all, Run { gone: 8, ..Run::default() }, "the list is behind, and nothing is settled twice");
+    assert_eq!(shop.commits().await, commits);
+}
+
+#[tokio::test]
+async fn while_the_provider_is_down_it_is_asked_until_the_breaker_opens_and_then_not_any_more() {
+    let (shop, provider, _served) = Shop::with_provider("failures=3; calls=3; open=1h; open-max=1h").await;
+    for n in 0..20 {
+        deferred(&shop, &format!("p{n}"), false).await;
+    }
+    shop.project().await;
+    provider.behave(Mode::Down);
+    let run = settle(&shop).await;
+    assert!(run.circuit_open && run.paid == 0 && run.failed == 0, "{run:?}");
+    let asked = provider.asked();
+    // Calls that had begun before it opened, one of each list.
+    assert!((3..=6).contains(&asked), "{asked}");
+    provider.behave(Mode::Ok);
+    let run = settle(&shop).await;
+    assert!(run.circuit_open && run.paid == 0);
+    assert_eq!(provider.asked(), asked);
+}
+
+#[tokio::test]
+async fn when_the_provider_is_back_probes_close_the_breaker_and_one_run_settles_all() {
+    let breaker = "failures=3; calls=3; open=100ms; open-max=100ms; ramp=200ms";
+    let (shop, provider, _served) = Shop::with_provider(breaker).await;
+    for n in 0..20 {
+        deferred(&shop, &format!("p{n}"), n % 4 == 0).await;
+    }
+    shop.project().await;
+    provider.behave(Mode::Down);
+    settle(&shop).await;
+    provider.behave(Mode::Ok);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let mut sum = Run::default();
+    while sum.paid + sum.refund_due < 20 {
+        assert!(std::time::Instant::now() < deadline, "{sum:?}");
+        sum = sum.add(settle(&shop).await);
+        shop.project().await;
+    }
+    assert_eq!((sum.paid, sum.refund_due, sum.failed), (15, 5, 0));
+}
+
+#[tokio::test]
+async fn what_the_provider_does_not_know_waits_on() {
+    let shop = Shop::open().await;
+    let unknown = axum::Router::new().fallback(async || axum::http::StatusCode::NOT_FOUND);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, unknown).await.unwrap() });
+    for n in 0..12 {
+        deferred(&shop, &format!("p{n}"), false).await;
+    }
+    shop.project().await;
+    let settlement = Settlement { payments: shop.verified(&url, "failures=1; calls=1"), ..shop.settlement() };
+    let run = settlement.run(&context()).await.unwrap();
+    serving.abort();
+    assert_eq!(run, Run { waiting: 12, ..Run::default() }, "and says nothing about the provider");
+}
+
+#[tokio::test]
+async fn money_captured_with_another_amount_is_owed_back() {
+    let shop = Shop::open().await;
+    let order_id = deferred(&shop, "p1", false).await;
+    let body = serde_json::json!({
+        "payment_id": "p1", "order_id": order_id, "status": "captured", "amount": 40, "currency": "EUR",
+    });
+    let provider = axum::Router::new().fallback(async move || axum::Json(body));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, provider).await.unwrap() });
+    shop.project().await;
+    let settlement = Settlement { payments: shop.verified(&url, ""), ..shop.settlement() };
+    let run = settlement.run(&context()).await.unwrap();
+    serving.abort();
+    assert_eq!(run, Run { refund_due: 1, ..Run::default() });
+    let order = shop.order(&order_id).await;
+    assert_eq!((order.status, order.refunds[0].amount, order.deferred), (Status::Pending, Money(4_000), None));
+}
+
+#[tokio::test]
+async fn without_a_provider_nobody_is_asked() {
+    let shop = Shop::open().await;
+    deferred(&shop, "p1", false).await;
+    shop.project().await;
+    assert_eq!(settle(&shop).await, Run::default());
+}
+
+#[test]
+fn the_older_a_payment_the_less_often_it_is_asked_about() {
+    let now = Utc::now();
+    let share = |minutes| {
+        let entry =
+            Deferred { order_id: OrderId(uuid::Uuid::nil()), deferred_at: now - chrono::TimeDelta::minutes(minutes) };
+        (0..4_000).filter(|_| is_due(&entry, now)).count()
+    };
+    assert_eq!((share(-1), share(0), share(19)), (4_000, 4_000, 4_000));
+    let (hours, day) = (share(200), share(24 * 60));
+    assert!((300..500).contains(&hours) && (20..110).contains(&day), "{hours} {day}");
+}
