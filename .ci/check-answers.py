@@ -155,6 +155,13 @@ def exercise(api):
     api.call(200, "POST", f"/orders/{delivered}/deliver", "fulfilment", {})
     api.call(200, "GET", f"/orders/{delivered}?min_version=4", "customer")
 
+    for mode, status in [("declines", 422), ("down", 202), ("ok", 200)]:
+        api.send("POST", "/dev/payments", None, {"mode": mode})
+        waits = api.call(201, "POST", "/orders", "storefront", ORDER)["order_id"]
+        api.call(status, "POST", f"/orders/{waits}/pay", "customer", PAYMENT)
+        api.call(200, "GET", "/ops/status", "admin")
+    api.call(403, "GET", "/ops/status", "customer")
+
 
 def main():
     """Runs the stack for as long as it takes."""

@@ -130,12 +130,13 @@ mod tests {
     use std::time::Duration;
 
     use orders_core::rate_limit::Policy;
+    use orders_local::payments::PaymentProvider;
     use orders_tests::database::TestTables;
     use orders_tests::faults::Fault;
     use orders_tests::proxy::Proxy;
 
     use super::*;
-    use crate::commands::{cancel_order, create_order};
+    use crate::commands::{cancel_order, create_order, pay_order};
     use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
 
     /// A service with limits, and faults between them and their table.
@@ -233,6 +234,24 @@ mod tests {
         bench.shop.faults().take_calls();
         assert_eq!(testing::limited(&bench.patient(ONCE), create, event).await.status(), 429);
         assert_eq!(bench.shop.faults().take_calls().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_provider_is_asked_about_no_payment_that_the_limit_refuses() {
+        let bench = Bench::new().await;
+        let provider = PaymentProvider::default();
+        let served = provider.serve().await.unwrap();
+        let payments = bench.shop.verified(&served.url, "");
+        let pay = async |request: &Request| pay_order::handle(&bench.shop.commands, &payments, request).await;
+        bench.proxy.faults.plan(|_| Some(Fault::Delay(Duration::from_millis(300))));
+        let mut statuses = Vec::new();
+        for _ in 0..2 {
+            let order_id = bench.shop.create_order(10.0).await;
+            let event = call(OWNER, "orders:write", &order_id, &json!({"payment_id": "p1", "amount": 10}));
+            // A container that knows nothing of the refusal before its table has said so.
+            statuses.push(testing::limited(&bench.patient(ONCE), pay, event).await.status());
+        }
+        assert_eq!((statuses, provider.asked()), (vec![200, 429], 1));
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use orders_core::breaker::{Circuit, CircuitBreaker, Settings, State};
+use orders_core::error::chain;
 use orders_core::rate_limit::Policy;
 use orders_core::read_model::{DeferredCount, Orders};
 use serde_json::{Value, json};
@@ -59,7 +60,7 @@ pub async fn handle(operations: &Operations, request: &Request) -> Result<Answer
         match breaker.inspect().await {
             Ok(circuit) => show(breaker.name(), &circuit, breaker.settings(), request.now),
             Err(error) => {
-                tracing::warn!(breaker = breaker.name(), error = &error as &dyn std::error::Error, "not shown");
+                tracing::warn!(breaker = breaker.name(), error = chain(&error), "not shown");
                 json!({"name": breaker.name(), "state": "unknown"})
             }
         }

@@ -4,6 +4,7 @@ use std::env;
 use std::sync::Arc;
 
 use orders_core::breaker::{Cause, CircuitBreaker, Settings, Table};
+use orders_core::error::chain;
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, InvalidProvider, Timeouts, VerifyError};
 
 use crate::config::{ConfigError, parsed};
@@ -85,15 +86,10 @@ pub(crate) fn log(claim: &Claim, cause: &Cause<VerifyError>) {
     let why = chain(cause);
     match cause {
         Cause::Failed(VerifyError::OtherOrder | VerifyError::OtherCurrency | VerifyError::OtherAmount { .. }) => {
-            tracing::error!(%order_id, %payment_id, why, "payment not verified: somebody has to look at it");
+            tracing::error!(%order_id, %payment_id, error = why, "payment not verified: somebody has to look at it");
         }
-        _ => tracing::warn!(%order_id, %payment_id, why, "payment not verified"),
+        _ => tracing::warn!(%order_id, %payment_id, error = why, "payment not verified"),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -102,6 +102,11 @@ impl Stack {
         self.functions.payments()
     }
 
+    /// Address of the payment provider.
+    pub fn payments_url(&self) -> &str {
+        self.functions.payments_url()
+    }
+
     /// The processes of a function, by logical id or binary.
     pub fn containers(&self, function: &str) -> Option<&Arc<Containers>> {
         self.functions.find(function)

@@ -9,7 +9,7 @@ use orders_local::tokens::CALLERS;
 use serde_json::Value;
 
 /// The functions in the order of an order's life; others come after them.
-const WALK: [&str; 9] = [
+const WALK: [&str; 10] = [
     "create-order",
     "get-order",
     "pay-order",
@@ -19,6 +19,7 @@ const WALK: [&str; 9] = [
     "deliver-order",
     "order-history",
     "cancel-order",
+    "ops-status",
 ];
 
 /// All of it. The lines are made of the functions' events, which are in the directory `events`.
@@ -45,6 +46,7 @@ pub fn text(stack: &Stack, kept: Option<&Path>, events: &Path, took: Duration) -
     for function in template.functions.iter().filter(|function| !function.schedules.is_empty()) {
         text += &format!("  Clock     -> {}\n", function.binary);
     }
+    text += &format!("  Payments  {}, behaves as {url}/dev/payments is told\n", stack.payments_url());
     text += "  Events    cargo run -- events, in a second terminal, shows them as they come\n";
     text += &format!("  About     {url}/dev/stack\n\nTokens, also at {url}/dev/tokens/NAME:\n\n");
     for caller in &CALLERS {

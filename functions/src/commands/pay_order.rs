@@ -1,10 +1,13 @@
 //! `pay-order`: a customer, or the shop's backend, pays an order.
 
+use std::time::Duration;
+
 use orders_core::event_store::{Examined, Executed, Settled};
 use orders_core::order::{Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification, pay};
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Commands, Conditions, answer};
 use crate::answer::Answer;
@@ -16,6 +19,9 @@ use crate::problem::Problem;
 use crate::request::Request;
 
 const NEEDS: Needs = Needs { own: Some(Scope::Write), any: &[Scope::Checkout] };
+
+/// What is left of the request's time when the provider has had its part: enough to store what came of it.
+const FOR_THE_STORE: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,20 +56,25 @@ pub async fn handle(commands: &Commands, payments: &Payments, request: &Request)
         };
         let order_id = parameters::order_id(request)?;
         let claim = Claim { payment_id: command.payment_id.clone(), order_id, amount, currency: commands.currency };
-        command.verification = if needed { verify(provider, &claim).await } else { Verification::Deferred };
+        let until = request.deadline.checked_sub(FOR_THE_STORE).unwrap_or(request.deadline);
+        command.verification = if needed { verify(provider, &claim, until).await } else { Verification::Deferred };
     }
     let executed = commands.execute(request, &caller, &conditions, loaded, &command).await?;
     tell(&executed, &command.payment_id)
 }
 
 /// The provider's word, as far as there is one.
-async fn verify(provider: &GuardedProvider<HttpProvider>, claim: &Claim) -> Verification {
-    match provider.verify(claim).await {
-        Ok(Verdict::Captured) => Verification::Verified,
-        Ok(Verdict::Declined(reason)) => Verification::Declined(reason),
-        Ok(Verdict::Pending) => Verification::Deferred,
-        Err(cause) => {
+async fn verify(provider: &GuardedProvider<HttpProvider>, claim: &Claim, until: Instant) -> Verification {
+    match timeout_at(until, provider.verify(claim)).await {
+        Ok(Ok(Verdict::Captured)) => Verification::Verified,
+        Ok(Ok(Verdict::Declined(reason))) => Verification::Declined(reason),
+        Ok(Ok(Verdict::Pending)) => Verification::Deferred,
+        Ok(Err(cause)) => {
             payments::log(claim, &cause);
+            Verification::Deferred
+        }
+        Err(_) => {
+            tracing::warn!(payment_id = %claim.payment_id, "payment not verified: no time is left for it");
             Verification::Deferred
         }
     }

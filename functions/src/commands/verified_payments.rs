@@ -1,7 +1,7 @@
 //! Paying where the provider is asked.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::routing::get;
@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::pay_order;
 use crate::answer::Answer;
+use crate::http;
 use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
 
 async fn pay(shop: &Shop, event: Value) -> Answer {
@@ -73,6 +74,22 @@ async fn without_the_providers_word_a_payment_is_taken_on_and_the_answer_says_so
         assert_eq!(repeat.header("fallback"), Some("payment-deferred"));
         assert_eq!((repeat.header("idempotency-replayed"), provider.asked()), (Some("true"), 1));
     }
+}
+
+#[tokio::test]
+async fn a_request_without_time_for_the_provider_is_taken_on_in_the_time_it_has() {
+    let (shop, provider, _served) = Shop::with_provider("").await;
+    provider.behave(Mode::Slow);
+    let order_id = shop.create_order(44.98).await;
+    let mut context = testing::context();
+    let soon = SystemTime::now() + Duration::from_millis(2_800);
+    context.deadline = soon.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let handle = async |request: &_| pay_order::handle(&shop.commands, &shop.payments, request).await;
+    let event = serde_json::from_value(payment(&order_id, "p1")).unwrap();
+    let begun = Instant::now();
+    let answer = http::respond(None, handle, event, &context, false).await;
+    assert_eq!(answer.status(), 202, "{}", answer.body());
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

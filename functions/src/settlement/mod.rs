@@ -4,12 +4,13 @@ mod outcome;
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use futures::future::try_join_all;
 use lambda_runtime::Context;
 use orders_core::breaker::{Cause, Rejected, State};
+use orders_core::error::chain;
 use orders_core::event_store::{
     CommitKey, Consistency, EventStore, ExecuteError, IdempotencyKey, Loaded, Metadata, Request, RequestHash, Settled,
     StreamId,
@@ -24,6 +25,7 @@ use outcome::Fate;
 pub use outcome::Run;
 
 use crate::config::{Config, ConfigError};
+use crate::deadline::deadline;
 use crate::payments::{self, Payments};
 
 /// How many orders are looked up at once.
@@ -67,13 +69,12 @@ impl Settlement {
     pub async fn run(&self, context: &Context) -> Result<Run, RowsError> {
         // Without a provider nobody can be asked: what was deferred before waits for the provider's events.
         let Payments::Verified(provider) = &self.payments else { return Ok(Run::default()) };
-        let remaining = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let work = Work {
             settlement: self,
             provider,
             context,
             now: Utc::now().trunc_subsecs(3),
-            deadline: Instant::now() + remaining,
+            deadline: deadline(context, Duration::ZERO),
             stopped: AtomicBool::new(false),
         };
         let runs = try_join_all(DeferredPlace::beginnings().map(|place| work.settle_list(place))).await?;
@@ -95,7 +96,7 @@ impl Settlement {
                     let closed = circuit.state == State::Closed;
                     metrics::gauge!("PaymentCircuitOpen").set(if closed { 0 } else { 1 });
                 }
-                Err(error) => tracing::warn!(error = &error as &dyn Error, "the state of the circuit is not known"),
+                Err(error) => tracing::warn!(error = chain(&error), "the state of the circuit is not known"),
             }
         }
         Ok(())
@@ -216,7 +217,7 @@ impl Work<'_> {
 }
 
 fn not_settled(order_id: OrderId, error: &(dyn Error + 'static)) -> Fate {
-    tracing::error!(%order_id, error, "payment not settled");
+    tracing::error!(%order_id, error = chain(error), "payment not settled");
     Fate::Failed
 }
 
