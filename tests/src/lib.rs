@@ -8,6 +8,7 @@
     reason = "what supports tests fails as tests do, by a panic that says why"
 )]
 
+pub mod bus;
 pub mod call_log;
 pub mod counter_aggregate;
 pub mod database;

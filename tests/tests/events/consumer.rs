@@ -7,8 +7,9 @@ use std::time::Duration;
 use orders_core::event_store::{EventStore, Segment};
 use orders_core::order::Order;
 use orders_local::bus::What;
-use orders_tests::shop::{Shop, until, until_within};
-use serde_json::{Value, json};
+pub use orders_tests::bus::{ended, put};
+use orders_tests::shop::{Shop, until_within};
+use serde_json::Value;
 
 /// Which order, which version of it, and what happened.
 pub type Fact = (String, u64, String);
@@ -71,30 +72,6 @@ pub async fn everything_arrives(shop: &Shop) {
     };
     until_within(PATIENCE, async || arrived().len() >= stored.len()).await;
     assert_eq!(arrived(), stored);
-}
-
-/// Puts an event on the bus, as its producer would; answers the bus's id of it.
-pub async fn put(shop: &Shop, detail_type: &str, event_id: &str, data: Value) -> String {
-    let source = if detail_type.starts_with("Shipment") { "shipping" } else { "payments" };
-    let detail = json!({ "metadata": { "event_id": event_id }, "data": data });
-    let event = json!({ "source": source, "detail-type": detail_type, "detail": detail });
-    let answer = shop.post("admin", "/dev/events", event).await.expect(200);
-    answer.body["id"].as_str().unwrap().to_owned()
-}
-
-/// Waits until an event was given to its function for good; answers how often that took, and how it ended.
-pub async fn ended(shop: &Shop, id: &str) -> (u32, Value) {
-    let end = || {
-        shop.stack.bus().journal().since(0).into_iter().find_map(|entry| match entry.what {
-            What::Delivery(delivery) if delivery.event_id == id => {
-                let outcome = serde_json::to_value(&delivery.outcome).unwrap();
-                (outcome != "failed").then_some((delivery.attempt, outcome))
-            }
-            _ => None,
-        })
-    };
-    until(async || end().is_some()).await;
-    end().unwrap()
 }
 
 /// The refusals on the bus so far: the refused event's id, the code and the reason.
