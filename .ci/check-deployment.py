@@ -1,0 +1,292 @@
+"""Deploys the service with `sam deploy` to an emulator of AWS, and uses each of its functions there.
+
+Usage: check-deployment.py MINISTACK-PROGRAM
+
+The emulator, ministack, shares nothing with the local stack, and runs the state machine, which the local stack does not.
+Three things differ from a deployment to AWS: the binaries are those of the debug build for this machine, which must be
+there; alarms on expressions are left out, since the emulator refuses them; and functions are invoked with the requests in
+`events/`, since it gives an HTTP API no routes.
+
+Exits with 1 at the first thing that is not as it should be.
+"""
+
+import http.server
+import json
+import os
+import pathlib
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import boto3
+from samtranslator.yaml_helper import yaml_parse
+
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
+WORK = TARGET.resolve() / "deployment"
+TOOLS = pathlib.Path(sys.executable).parent
+STACK = "orders"
+# For whatever happens behind the answer: the table's stream, the bus, the state machine.
+PATIENCE_SECONDS = 60
+
+
+def deployable():
+    """The template with the binaries that are built, as a file that `sam deploy` takes."""
+    template = yaml_parse(pathlib.Path("template.yaml").read_text(encoding="utf-8"))
+    machine = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
+    template["Globals"]["Function"]["Architectures"] = [machine]
+    template["Globals"]["Function"].pop("CodeUri", None)
+    for name, resource in list(template["Resources"].items()):
+        if resource["Type"] == "AWS::Serverless::Function":
+            binary = resource.pop("Metadata")["BuildProperties"]["Binary"]
+            code = WORK / binary
+            code.mkdir(parents=True)
+            subprocess.run(["strip", "-o", code / "bootstrap", TARGET / "debug" / binary], check=True)
+            resource["Properties"]["CodeUri"] = str(code)
+        elif resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
+            del template["Resources"][name]
+    path = WORK / "template.json"
+    path.write_text(json.dumps(template), encoding="utf-8")
+    return path
+
+
+def until(what, found):
+    """What `found` answers, once it is true."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (value := found()):
+        if time.monotonic() > deadline:
+            sys.exit(f"never: {what}")
+        time.sleep(0.1)
+    return value
+
+
+class Deployment:
+    """What was deployed, by the names of the template."""
+
+    def __init__(self):
+        cloudformation = boto3.client("cloudformation")
+        resources = cloudformation.describe_stack_resources(StackName=STACK)["StackResources"]
+        self.ids = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+        functions = (resource for resource in resources if resource["ResourceType"] == "AWS::Lambda::Function")
+        self.unused = {function["LogicalResourceId"] for function in functions}
+        self.functions, self.dynamodb = boto3.client("lambda"), boto3.client("dynamodb")
+        self.bus, self.queues = boto3.client("events"), boto3.client("sqs")
+        self.machines = boto3.client("stepfunctions")
+
+    def invoke(self, function, payload):
+        """What a function answers; it must not fail."""
+        self.unused.discard(function)
+        answer = self.functions.invoke(FunctionName=self.ids[function], Payload=json.dumps(payload))
+        text = answer["Payload"].read()
+        if "FunctionError" in answer:
+            sys.exit(f"{function} failed: {text}")
+        return json.loads(text)
+
+    def request(self, status, function, event):
+        """The body of what a function answers to a request."""
+        answer = self.invoke(function, event)
+        if answer["statusCode"] != status:
+            sys.exit(f"{function}: {answer['statusCode']} instead of {status}: {answer['body']}")
+        return json.loads(answer["body"])
+
+    def row(self, order_id):
+        """Status and version of an order's row."""
+        row = self.dynamodb.get_item(TableName=self.ids["Orders"], Key={"order_id": {"S": order_id}}).get("Item")
+        return row and (row["status"]["S"], int(row["version"]["N"]))
+
+    def waiting(self):
+        """How many payments wait to be settled."""
+        return self.request(200, "OpsStatus", sample("ops-status"))["deferred_payments"]["waiting"]
+
+    def publish(self, event):
+        """Puts an event on the bus."""
+        entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
+        answer = self.bus.put_events(Entries=[entry | {"EventBusName": self.ids["EventBus"]}])
+        if answer["FailedEntryCount"]:
+            sys.exit(f"the bus did not take {event}: {answer}")
+
+    def subscribe(self):
+        """A queue of everything that the service publishes."""
+        queue = self.queues.create_queue(QueueName="subscriber")["QueueUrl"]
+        arn = self.queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        rule = {"Name": "all", "EventBusName": self.ids["EventBus"]}
+        self.bus.put_rule(**rule, EventPattern=json.dumps({"source": ["orders"]}))
+        self.bus.put_targets(Rule="all", EventBusName=self.ids["EventBus"], Targets=[{"Id": "queue", "Arn": arn}])
+        return queue
+
+    def received(self, queue, events):
+        """Adds what the queue holds to `events`: by its id, what happened to which order."""
+        for message in self.queues.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            event = json.loads(message["Body"])
+            metadata, data = event["detail"]["metadata"], event["detail"]["data"]
+            order = metadata.get("order_id") or data["order_id"]
+            events[metadata["event_id"]] = (event["detail-type"], order)
+            self.queues.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return set(events.values())
+
+
+class Provider(http.server.BaseHTTPRequestHandler):
+    """A payment provider that has captured whatever it is asked about."""
+
+    def do_GET(self):  # noqa: N802, the library's name
+        address = urllib.parse.urlsplit(self.path)
+        claim = {name: values[0] for name, values in urllib.parse.parse_qs(address.query).items()}
+        payment = {**claim, "payment_id": address.path.rpartition("/")[2], "amount": float(claim["amount"])}
+        body = json.dumps(payment | {"status": "captured"}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+    @classmethod
+    def start(cls, port):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), cls)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def sample(name, **replaced):
+    """An event of the folder `events`, with texts in it replaced."""
+    text = pathlib.Path(f"events/{name}.json").read_text(encoding="utf-8")
+    for old, new in replaced.values():
+        text = text.replace(old, new)
+    return json.loads(text)
+
+
+def use(service, provider_port):
+    """Every function, and everything between them."""
+    queue, events = service.subscribe(), {}
+    # The requests in the files tell of one order, whose id follows from the key in the first of them.
+    order = service.request(201, "CreateOrder", sample("create-order"))["order_id"]
+
+    def another(key):
+        created = sample("create-order", key=("order-2026-11-24-0001", key))
+        return service.request(201, "CreateOrder", created)["order_id"]
+
+    # Nobody listens yet where the provider should be.
+    late = another("late")
+    paid = service.request(202, "PayOrder", sample("pay-order", order=(order, late)))
+    if not paid["fallback"]:
+        sys.exit(f"a payment that could not be verified: {paid}")
+    until("a payment that waits is shown", lambda: service.row(late) == ("pending", 2) and service.waiting() == 1)
+    Provider.start(provider_port)
+    service.invoke("SettlePayments", sample("settle-payments"))
+    until("a payment that waited is settled", lambda: service.row(late) == ("paid", 3) and service.waiting() == 0)
+
+    service.request(200, "PayOrder", sample("pay-order"))
+    until("the row follows the stream", lambda: service.row(order) == ("paid", 2))
+    service.request(200, "ListOrders", sample("list-orders"))
+    service.request(200, "ShipOrder", sample("ship-order"))
+    service.request(200, "DeliverOrder", sample("deliver-order"))
+    service.request(409, "CancelOrder", sample("cancel-order"))
+    service.request(200, "OrderHistory", sample("order-history"))
+    until("the row follows to the end", lambda: service.row(order) == ("delivered", 4))
+    service.request(200, "GetOrder", sample("get-order"))
+    service.request(200, "ListUserOrders", sample("list-user-orders"))
+    stored = {(f"Order{what}", order) for what in ("Created", "Paid", "Shipped", "Delivered")}
+    until("its events are published", lambda: stored <= service.received(queue, events))
+
+    # An order that is moved by events.
+    moved = another("moved")
+    service.publish(sample("on-payment-event", order=(order, moved)))
+    until("a captured payment pays its order", lambda: service.row(moved) == ("paid", 2))
+    service.publish(sample("on-shipment-event", order=(order, moved)))
+    until("a parcel that left ships its order", lambda: service.row(moved) == ("shipped", 3))
+    service.publish(sample("on-shipment-event", order=(order, moved), id=("shp-", "again-")))
+    refused = ("OrderCommandRejected", moved)
+    until("what is refused is published", lambda: refused in service.received(queue, events))
+
+    # Maintenance.
+    service.dynamodb.delete_item(TableName=service.ids["Orders"], Key={"order_id": {"S": order}})
+    whole = {"segment": 0, "total_segments": 1}
+    damaged = service.invoke("VerifyOrders", whole)["progress"]
+    if damaged["different"] != 1:
+        sys.exit(f"a row that is missing was not found: {damaged}")
+    rebuild = service.machines.start_execution(stateMachineArn=service.ids["Rebuild"], input='{"total_segments": 3}')
+    state = {}
+
+    def ended():
+        state.update(service.machines.describe_execution(executionArn=rebuild["executionArn"]))
+        return state["status"] != "RUNNING"
+
+    until("the rebuild ends", ended)
+    if state["status"] != "SUCCEEDED" or service.row(order) != ("delivered", 4):
+        sys.exit(f"the rebuild did not make the row anew: {state}")
+    mended = service.invoke("VerifyOrders", whole)["progress"]
+    if mended["different"] != 0 or mended["orders"] != 3:
+        sys.exit(f"rows differ after the rebuild: {mended}")
+    again = service.invoke("Republish", sample("republish"))
+    if again["published"] != 4:
+        sys.exit(f"not published again: {again}")
+    service.invoke("ExpireOrders", sample("expire-orders"))
+
+    # What streams, rules and the state machine invoked was seen to have done so.
+    service.unused -= {"ProjectOrders", "PublishEvents", "OnPaymentEvent", "OnShipmentEvent", "RebuildOrders"}
+    if service.unused:
+        sys.exit(f"never used: {sorted(service.unused)}")
+
+
+def free_port():
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def answers(url):
+    """Whether somebody listens."""
+    try:
+        urllib.request.urlopen(url).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def main():
+    """Runs the emulator for as long as it takes."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    port, provider_port = free_port(), free_port()
+    os.environ |= {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "SAM_CLI_TELEMETRY": "0",
+    }
+    settings = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "LAMBDA_EXECUTOR": "local"}
+    with (WORK / "emulator.log").open("w", encoding="utf-8") as log:
+        emulator = subprocess.Popen([sys.argv[1]], env=os.environ | settings, stdout=log, stderr=log)
+    try:
+        until("the emulator listens", lambda: answers(os.environ["AWS_ENDPOINT_URL"]))
+        deploy = [TOOLS / "sam", "deploy", "--template-file", deployable(), "--stack-name", STACK, "--resolve-s3"]
+        deploy += ["--no-confirm-changeset", "--no-progressbar", "--parameter-overrides"]
+        deploy += ["JwtIssuer=https://issuer.example.com", "JwtAudience=orders"]
+        deploy += [f"PaymentProviderUrl=http://127.0.0.1:{provider_port}"]
+        with (WORK / "deploy.log").open("w", encoding="utf-8") as log:
+            deployed = subprocess.run(deploy, stdout=log, stderr=log, check=False)
+        if deployed.returncode:
+            sys.exit((WORK / "deploy.log").read_text(encoding="utf-8"))
+        service = Deployment()
+        use(service, provider_port)
+        print(f"{len(service.ids)} resources were deployed, and every function did its work")
+    finally:
+        emulator.terminate()
+        emulator.wait(timeout=30)
+        for code in WORK.glob("*/bootstrap"):
+            code.unlink()
+
+
+if __name__ == "__main__":
+    main()
