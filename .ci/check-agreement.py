@@ -5,6 +5,7 @@ Prints each disagreement, and exits with 1 when there is one.
 
 import json
 import pathlib
+import re
 import sys
 
 import yaml
@@ -85,6 +86,13 @@ def problems():
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::CloudWatch::Alarm" and f"`{name}`" not in operations:
             yield f"docs/operations.md does not say what to do at the alarm {name}"
+
+    code = "".join(path.read_text(encoding="utf-8") for path in pathlib.Path("functions/src").rglob("*.rs"))
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::Logs::MetricFilter":
+            for word in re.findall(r'"[^"]+"', resource["Properties"]["FilterPattern"]):
+                if word not in code:
+                    yield f"template.yaml: {name} looks for {word}, which no function writes"
 
     api = yaml.safe_load(pathlib.Path("docs/api/openapi.yaml").read_text(encoding="utf-8"))
     there = {(method, path): scopes for _, _, routes, _ in found for method, path, scopes in routes}

@@ -17,6 +17,9 @@ use crate::payments;
 use crate::problem::Problem;
 use crate::request::Request;
 
+/// Somebody wants to see, and nobody's payment waits: the first look of a container may take its connection's time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 const NEEDS: Needs = Needs { own: None, any: &[] };
 
 /// What is looked at. Made once for each container.
@@ -38,7 +41,7 @@ impl Operations {
     /// A variable that is missing or wrong.
     pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
         Ok(Self {
-            breakers: vec![payments::breaker(|variable| std::env::var(variable).ok(), &client)?],
+            breakers: vec![payments::breaker(|variable| std::env::var(variable).ok(), &client, PATIENCE)?],
             rows: Orders::new(client, &config.orders_table),
             limits: BTreeMap::from([
                 ("create", config::setting("CREATE_RATE_LIMIT")?),

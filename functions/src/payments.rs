@@ -2,8 +2,9 @@
 
 use std::env;
 use std::sync::Arc;
+use std::time::Duration;
 
-use orders_core::breaker::{Cause, CircuitBreaker, Settings, Table};
+use orders_core::breaker::{self, Cause, CircuitBreaker, Settings, Table};
 use orders_core::error::chain;
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, InvalidProvider, Timeouts, VerifyError};
 
@@ -61,23 +62,24 @@ impl Payments {
             let variable = if matches!(error, InvalidProvider::Token) { TOKEN } else { URL };
             ConfigError::new(variable, format!("is wrong: {error}"))
         })?;
-        let breaker = breaker(&lookup, client)?;
+        let breaker = breaker(&lookup, client, breaker::TIMEOUT)?;
         Ok(Self::Verified(Arc::new(GuardedProvider::new(provider, breaker))))
     }
 }
 
-/// The breaker of the payment provider, as the environment sets it.
+/// The breaker of the payment provider, as the environment sets it, which waits that long for its table.
 ///
 /// # Errors
 /// A variable that is missing or wrong.
 pub(crate) fn breaker(
     lookup: impl Fn(&str) -> Option<String>,
     client: &aws_sdk_dynamodb::Client,
+    patience: Duration,
 ) -> Result<CircuitBreaker, ConfigError> {
     let settings: Settings = parsed(SETTINGS, &lookup(SETTINGS).unwrap_or_default())?;
     let table = lookup(TABLE).filter(|table| !table.is_empty());
     let table = table.ok_or_else(|| ConfigError::new(TABLE, "is not set"))?;
-    Ok(CircuitBreaker::new(BREAKER, settings, Table::new(client.clone(), table)))
+    Ok(CircuitBreaker::new(BREAKER, settings, Table::new(client.clone(), table).with_timeout(patience)))
 }
 
 /// Writes down why there is no word on a claim: what somebody has to look at louder than what passes by itself.

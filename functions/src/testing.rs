@@ -211,6 +211,7 @@ impl Shop {
     /// What `ops-status` looks at.
     pub fn operations(&self) -> Operations {
         let table = breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers"));
+        let table = table.with_timeout(Duration::from_secs(10));
         Operations {
             rows: self.orders(),
             breakers: vec![CircuitBreaker::new(payments::BREAKER, "".parse().unwrap(), table)],

@@ -22,5 +22,5 @@ pub use call::{Answer, Blame, Cause, CircuitBreaker, Fallible};
 pub use change::{Change, Changed, Guard, Item, Value};
 pub use circuit::{Circuit, Counts, Malformed, Rejected, State, Ticket};
 pub use settings::Settings;
-pub use table::{Store, Table, Unavailable};
+pub use table::{Store, TIMEOUT, Table, Unavailable};
 pub use transition::Outcome;

@@ -16,7 +16,7 @@ use super::change::{Change, Changed, Guard, Item, Value};
 
 /// A call waits for the table's word no longer than this, and nothing is sent twice: a change whose answer is lost was
 /// made at most once.
-const TIMEOUT: Duration = Duration::from_millis(100);
+pub const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A table of breakers' items.
 pub trait Store: Send + Sync {
@@ -58,7 +58,7 @@ impl Table {
         Self { client, table: table.into(), timeout: TIMEOUT }
     }
 
-    /// The same, but waited for so long: 100 ms unless this says otherwise.
+    /// The same, but waited for so long: [`TIMEOUT`] unless this says otherwise.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }

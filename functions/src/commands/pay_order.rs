@@ -13,7 +13,6 @@ use super::{Commands, Conditions, answer};
 use crate::answer::Answer;
 use crate::body;
 use crate::caller::{Needs, Scope};
-use crate::parameters;
 use crate::payments::{self, Payments};
 use crate::problem::Problem;
 use crate::request::Request;
@@ -54,10 +53,15 @@ pub async fn handle(commands: &Commands, payments: &Payments, request: &Request)
                 needed
             }
         };
-        let order_id = parameters::order_id(request)?;
-        let claim = Claim { payment_id: command.payment_id.clone(), order_id, amount, currency: commands.currency };
-        let until = request.deadline.checked_sub(FOR_THE_STORE).unwrap_or(request.deadline);
-        command.verification = if needed { verify(provider, &claim, until).await } else { Verification::Deferred };
+        command.verification = match loaded.stream().state().placed().filter(|_| needed) {
+            Some(order) => {
+                let (payment_id, order_id) = (command.payment_id.clone(), order.order_id);
+                let claim = Claim { payment_id, order_id, amount, currency: commands.currency };
+                let until = request.deadline.checked_sub(FOR_THE_STORE).unwrap_or(request.deadline);
+                verify(provider, &claim, until).await
+            }
+            None => Verification::Deferred,
+        };
     }
     let executed = commands.execute(request, &caller, &conditions, loaded, &command).await?;
     tell(&executed, &command.payment_id)

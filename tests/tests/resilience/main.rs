@@ -2,6 +2,7 @@
 //! over HTTP.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
 
+mod bad_settings;
 mod outage;
 mod settlement;
 mod support;

@@ -8,7 +8,7 @@ use orders_local::payments::Mode;
 use orders_tests::shop::{Answer, Shop, until};
 use serde_json::Value;
 
-use crate::support::{SETTLED, breaker, history, settle, status, taken_on, waiting};
+use crate::support::{SETTLED, breaker, history, settle, shown, status, taken_on, waiting};
 
 /// The provider's client gives up after two seconds; the rest is a machine with other things to do.
 const TIME_OUT: Duration = Duration::from_secs(4);
@@ -32,7 +32,7 @@ fn time(value: &Value) -> DateTime<Utc> {
 
 /// Waits until probes may go.
 async fn due(shop: &Shop) {
-    let open_until = time(&status(shop).await["breakers"][0]["open_until"]);
+    let open_until = time(&shown(shop).await["open_until"]);
     until(async || Utc::now() > open_until).await;
 }
 
@@ -52,9 +52,8 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
         answer.expect(200);
     }
     let asked = provider.asked();
-    let shown = status(&shop).await;
-    assert_eq!((breaker(&shop).await, &shown["deferred_payments"]["waiting"]), (("closed".into(), 0), &0.into()));
-    assert!(shown["breakers"][0]["since"].is_null() && shown["deferred_payments"]["oldest"].is_null(), "{shown}");
+    assert_eq!((breaker(&shop).await, waiting(&shop).await), (("closed".into(), 0), 0));
+    assert!(shown(&shop).await["since"].is_null() && status(&shop).await["deferred_payments"]["oldest"].is_null());
 
     // The provider is down: payments are taken on, and after three failures nobody asks any more.
     provider.behave(Mode::Down);
@@ -74,9 +73,9 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
     }
     assert_eq!((provider.asked(), breaker(&shop).await), (asked, ("open".into(), 1)), "nobody waited for the provider");
     until(async || waiting(&shop).await == deferred.len() as u64).await;
-    let shown = status(&shop).await;
-    assert!(shown["deferred_payments"]["oldest_age_seconds"].as_i64().unwrap() <= 60, "{shown}");
-    assert!(time(&shown["deferred_payments"]["oldest"]) <= Utc::now());
+    let oldest = &status(&shop).await["deferred_payments"];
+    assert!(oldest["oldest_age_seconds"].as_i64().unwrap() <= 60, "{oldest}");
+    assert!(time(&oldest["oldest"]) <= Utc::now());
     settle(&shop).await;
     assert_eq!((provider.asked(), waiting(&shop).await), (asked, deferred.len() as u64), "nor did the schedule ask");
 
@@ -112,7 +111,7 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
         answer.expect(200);
         assert_eq!(provider.asked(), asked + succeeded);
         if succeeded == 1 {
-            let shown = &status(&shop).await["breakers"][0];
+            let shown = shown(&shop).await;
             assert_eq!((&shown["state"], &shown["probes"]["succeeded"]), (&"half-open".into(), &1.into()));
         }
     }
@@ -135,8 +134,8 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
         );
         assert_eq!(history(&shop, order_id).await, SETTLED);
     }
-    let shown = status(&shop).await;
-    assert!(shown["deferred_payments"]["oldest"].is_null() && shown["breakers"][0]["state"] == "closed", "{shown}");
+    assert!(status(&shop).await["deferred_payments"]["oldest"].is_null());
+    assert_eq!(breaker(&shop).await, ("closed".into(), 3));
     println!("{failures} failures, {} payments taken on, 1 probe that failed, 2 that succeeded", deferred.len());
     shop.close().await;
 }

@@ -1,5 +1,7 @@
 //! What these tests have in common.
 
+use std::time::{Duration, Instant};
+
 use orders_tests::bus::ended;
 use orders_tests::shop::{Answer, Shop};
 use serde_json::{Value, json};
@@ -12,10 +14,22 @@ pub async fn status(shop: &Shop) -> Value {
     shop.get("admin", "/ops/status").await.expect(200).body
 }
 
-/// State and generation of the payments' breaker.
+/// What administrators are told of the payments' breaker, once its table has answered in time.
+pub async fn shown(shop: &Shop) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let shown = status(shop).await["breakers"][0].clone();
+        assert_eq!(shown["name"], "payments");
+        if shown["state"] != "unknown" {
+            return shown;
+        }
+        assert!(Instant::now() < deadline, "{shown}");
+    }
+}
+
+/// Its state and generation.
 pub async fn breaker(shop: &Shop) -> (String, u64) {
-    let shown = &status(shop).await["breakers"][0];
-    assert_eq!(shown["name"], "payments");
+    let shown = shown(shop).await;
     (shown["state"].as_str().unwrap().to_owned(), shown["generation"].as_u64().unwrap())
 }
 

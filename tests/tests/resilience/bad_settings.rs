@@ -1,0 +1,62 @@
+//! Functions that are told nonsense do not start, and say what is wrong.
+
+use std::path::Path;
+use std::process::Command;
+
+use orders_tests::shop::binaries;
+
+const RATE_LIMIT: &str = "RATE_LIMIT";
+const PAYMENT_BREAKER: &str = "PAYMENT_BREAKER";
+
+/// What `pay-order` says, started with one variable changed.
+fn refusal(binaries: &Path, variable: &str, value: &str) -> String {
+    let sound = [
+        ("ORDER_EVENTS_TABLE", "events"),
+        ("ORDERS_TABLE", "orders"),
+        ("CURRENCY", "EUR"),
+        ("SCOPE_PREFIX", "orders:"),
+        ("SNAPSHOT_EVERY", "14"),
+        ("RATE_LIMITS_TABLE", "limits"),
+        (RATE_LIMIT, "token-bucket; rate=5/s; burst=20; by=user"),
+        ("CIRCUIT_BREAKERS_TABLE", "breakers"),
+        ("PAYMENT_PROVIDER_URL", "https://payments.example.com"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+    ];
+    let mut function = Command::new(binaries.join("pay-order"));
+    let ended = function.env_clear().envs(sound).env(variable, value).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && !said.contains("panicked"), "{variable}={value}: {said}");
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_with_settings_that_make_no_sense_does_not_start_and_says_which_and_why() {
+    let binaries = binaries().await;
+    for (variable, value, why) in [
+        (RATE_LIMIT, "", "is not set"),
+        (RATE_LIMIT, "leaky-bucket; rate=5/s", "at \"leaky-bucket\""),
+        (RATE_LIMIT, "token-bucket; rate=0/s; burst=20; by=user", "at \"0/s\": expected a whole number from 1"),
+        (RATE_LIMIT, "token-bucket; rate=-5/s; burst=20; by=user", "at \"-5/s\": expected a whole number from 1"),
+        (RATE_LIMIT, "token-bucket; rate=5/s; burst=0; by=user", "at \"0\": expected a whole number from 1"),
+        (RATE_LIMIT, "token-bucket; rate=5/s; burst=20; by=user; colour=red", "at \"colour\": unknown; there are"),
+        (RATE_LIMIT, "token-bucket; rate=5/s; burst=99999999999999999999; by=user", "at \"99999999999999999999\""),
+        (RATE_LIMIT, "token-bucket; rate=5000000/s; burst=20; by=user", "at \"5000000/s\""),
+        (RATE_LIMIT, "sliding-window; limit=5; window=0s; by=user", "at \"0s\": expected a time from 1s"),
+        (RATE_LIMIT, "sliding-window; limit=5; window=99999999999999999999h; by=user", "expected a time from 1s"),
+        (PAYMENT_BREAKER, "failures=0", "at \"0\": expected a whole number from 1 to 10000"),
+        (PAYMENT_BREAKER, "ratio=101%", "at \"101%\": expected a share from 1% to 100%"),
+        (PAYMENT_BREAKER, "open=0s", "at \"0s\": expected a time from 100ms"),
+        (PAYMENT_BREAKER, "probes=11", "at \"11\": expected a whole number from 1 to 10"),
+        (PAYMENT_BREAKER, "open=10m", "open-max must not be less than open"),
+        (PAYMENT_BREAKER, "colour=red", "at \"colour\": unknown; there are failures, ratio"),
+        ("PAYMENT_PROVIDER_URL", "", "name the payment provider, or set TRUST_CALLER_PAYMENTS"),
+        ("PAYMENT_PROVIDER_URL", "payments.example.com", "http or https address"),
+        ("TRUST_CALLER_PAYMENTS", "true", "choose one"),
+    ] {
+        let said = refusal(&binaries, variable, value);
+        assert!(said.contains(&format!("the environment variable {variable} ")) && said.contains(why), "{said}");
+    }
+}
