@@ -1,4 +1,4 @@
-//! How DynamoDB is called while somebody waits for the answer.
+//! How DynamoDB is called: while somebody waits for the answer, and while nobody does.
 
 use std::time::Duration;
 
@@ -17,5 +17,19 @@ pub fn for_requests(config: Builder) -> Builder {
         .operation_timeout(Duration::from_secs(3))
         .build();
     let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(25));
+    config.timeout_config(timeouts).retry_config(retries)
+}
+
+/// Sets time-outs and retries for work through whole tables.
+///
+/// Such work writes as fast as the table lets it, so being throttled is its usual state: the SDK's adaptive mode sends
+/// less then, and an operation may take half a minute.
+pub fn for_bulk(config: Builder) -> Builder {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_millis(500))
+        .operation_attempt_timeout(Duration::from_secs(10))
+        .operation_timeout(Duration::from_secs(30))
+        .build();
+    let retries = RetryConfig::adaptive().with_max_attempts(12).with_initial_backoff(Duration::from_millis(50));
     config.timeout_config(timeouts).retry_config(retries)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::config::Builder;
 use orders_core::dynamodb;
 use orders_core::order::Currency;
 
@@ -96,9 +97,17 @@ fn scope_prefix(text: String) -> Result<String, ConfigError> {
 
 /// The client of DynamoDB that a container makes once and keeps.
 pub async fn dynamodb_client() -> aws_sdk_dynamodb::Client {
+    client(dynamodb::for_requests).await
+}
+
+/// The same, for a function that works through whole tables.
+pub async fn bulk_client() -> aws_sdk_dynamodb::Client {
+    client(dynamodb::for_bulk).await
+}
+
+async fn client(patience: impl FnOnce(Builder) -> Builder) -> aws_sdk_dynamodb::Client {
     let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    let config = dynamodb::for_requests(aws_sdk_dynamodb::config::Builder::from(&environment));
-    aws_sdk_dynamodb::Client::from_conf(config.build())
+    aws_sdk_dynamodb::Client::from_conf(patience(Builder::from(&environment)).build())
 }
 
 #[cfg(test)]

@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use lambda_runtime::{Context, Diagnostic};
-use orders_core::event_store::{EventStore, Segment, Version};
+use orders_core::event_store::{EventStore, NoSuchSegment, Segment, Version};
 use orders_core::order::{Order, OrderId};
 use orders_core::read_model::{Progress, ProjectionError, Projector, RebuildError, Verification, VerifyError};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::deadline::deadline;
 use crate::failure;
 
-/// What is kept of the function's time to answer.
-const RESERVE: Duration = Duration::from_secs(2);
+/// What is kept of the function's time: for the page that it is at, and the answer.
+const RESERVE: Duration = Duration::from_secs(40);
+/// How long a run goes on unless it is told. A function that is killed loses its run, and nothing of those before.
+const USUAL_SECONDS: u64 = 60;
 
 /// What is to be rebuilt. Give the answer's `progress` back until it is `done`.
 #[derive(Debug, Deserialize)]
@@ -34,7 +37,7 @@ pub struct OneOrder {
 }
 
 /// One segment of the event table, and how far it is done.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OneSegment<P> {
     /// Which, from 0.
@@ -44,6 +47,9 @@ pub struct OneSegment<P> {
     /// The table to write, if it is not the one that is read from: a new one for a changed form of rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
+    /// How long this run goes on; 60 unless it says so. It ends with a page, and with the function's time at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
     /// The answer of the run before; none in the first.
     #[serde(default = "Option::default")]
     pub progress: Option<P>,
@@ -68,13 +74,8 @@ pub enum Rebuilt {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// There is no such segment.
-    #[error("segment {segment} of {total_segments}: there are 1 to 1,000,000 segments, and they count from 0")]
-    NoSuchSegment {
-        /// Which was asked for.
-        segment: u32,
-        /// Of how many.
-        total_segments: u32,
-    },
+    #[error(transparent)]
+    NoSuchSegment(#[from] NoSuchSegment),
     /// The order could not be repaired.
     #[error(transparent)]
     Repair(#[from] ProjectionError),
@@ -119,7 +120,7 @@ impl Maintenance {
                 Ok(Rebuilt::Order { order_id, version })
             }
             Rebuild::Segment(mut run) => {
-                let (segment, deadline) = (run.check()?, deadline(context, RESERVE));
+                let (segment, deadline) = (run.segment()?, run.deadline(context));
                 let progress = run.progress.take().unwrap_or_default();
                 let progress = self.projector(run.table.as_deref()).rebuild(segment, progress, deadline).await?;
                 tracing::info!(?segment, ?progress, "segment rebuilt so far");
@@ -137,7 +138,7 @@ impl Maintenance {
         mut run: OneSegment<Verification>,
         context: &Context,
     ) -> Result<OneSegment<Verification>, RunError> {
-        let (segment, deadline) = (run.check()?, deadline(context, RESERVE));
+        let (segment, deadline) = (run.segment()?, run.deadline(context));
         let verification = run.progress.take().unwrap_or_default();
         let verification = self.projector(run.table.as_deref()).verify(segment, verification, deadline).await?;
         tracing::info!(?segment, orders = verification.orders, different = verification.different, "segment verified");
@@ -150,12 +151,14 @@ impl Maintenance {
 }
 
 impl<P> OneSegment<P> {
-    fn check(&self) -> Result<Segment, RunError> {
-        let Self { segment, total_segments, .. } = *self;
-        match segment < total_segments && total_segments <= 1_000_000 {
-            true => Ok(Segment { segment, total_segments }),
-            false => Err(RunError::NoSuchSegment { segment, total_segments }),
-        }
+    fn segment(&self) -> Result<Segment, NoSuchSegment> {
+        Segment::new(self.segment, self.total_segments)
+    }
+
+    fn deadline(&self, context: &Context) -> Instant {
+        let own = Duration::from_secs(self.seconds.unwrap_or(USUAL_SECONDS));
+        let latest = deadline(context, RESERVE);
+        Instant::now().checked_add(own).map_or(latest, |own| own.min(latest))
     }
 }
 
@@ -164,6 +167,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::testing::context;
 
     fn read(event: Value) -> Result<Rebuild, String> {
         serde_json::from_value(event).map_err(|error| error.to_string())
@@ -182,23 +186,54 @@ mod tests {
 
     #[test]
     fn the_answer_is_what_the_next_run_takes() {
-        let progress = Progress { orders: 7, ..Progress::default() };
-        let answer =
-            Rebuilt::Segment(OneSegment { segment: 1, total_segments: 4, table: None, progress: Some(progress) });
-        let next = read(serde_json::to_value(&answer).unwrap());
+        let asked = json!({ "segment": 1, "total_segments": 4, "table": "orders-rows-2", "seconds": 5 });
+        let Ok(Rebuild::Segment(mut run)) = read(asked.clone()) else { panic!("{asked}") };
+        run.progress = Some(Progress { orders: 7, ..Progress::default() });
+        let mut answer = serde_json::to_value(Rebuilt::Segment(run)).unwrap();
+        let next = read(answer.clone());
         assert!(
             matches!(next, Ok(Rebuild::Segment(OneSegment { progress: Some(Progress { orders: 7, .. }), .. }))),
             "{next:?}"
         );
+        answer.as_object_mut().unwrap().remove("progress");
+        assert_eq!(answer, asked, "and all that was asked for");
     }
 
     #[test]
-    fn a_segment_that_cannot_be_is_refused() {
-        for (segment, total_segments) in [(0, 0), (4, 4), (0, 1_000_001)] {
-            let run = OneSegment::<Progress> { segment, total_segments, table: None, progress: None };
-            assert!(matches!(run.check(), Err(RunError::NoSuchSegment { .. })), "{segment} of {total_segments}");
+    fn a_run_ends_when_it_is_told_and_before_the_time_of_its_function() {
+        let left = |seconds| {
+            let run = OneSegment::<Progress> { segment: 0, total_segments: 1, table: None, seconds, progress: None };
+            let left = run.deadline(&context()).saturating_duration_since(Instant::now());
+            left.as_secs_f64().round() as u64
+        };
+        // The function has 60 seconds, and 40 are kept of them.
+        assert_eq!([Some(0), Some(5), Some(u64::MAX), None].map(left), [0, 5, 20, 20]);
+    }
+
+    /// `.ci/check-state-machine.py` evaluates the expressions; this holds their field names against the types.
+    #[test]
+    fn the_state_machine_of_the_template_gives_what_is_read_and_decides_by_what_is_answered() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
+        let template: yaml_serde::Value = yaml_serde::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let segments = &template["Resources"]["Rebuild"]["Properties"]["Definition"]["States"]["Segments"];
+        let states = &segments["ItemProcessor"]["States"];
+
+        let items = segments["Items"].as_str().unwrap();
+        let named = |text: &str| text.split('\'').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(named(items), ["table", "segment", "total_segments"]);
+        let first = json!({ "segment": 0, "total_segments": 8, "table": "orders-rows-2" });
+        let Ok(Rebuild::Segment(run)) = read(first) else { panic!("what it begins with is not read") };
+
+        // The answer is the next event, whole.
+        assert_eq!(states["Go on"]["Arguments"]["Payload"].as_str(), Some("{% $states.input %}"));
+        assert_eq!(states["Go on"]["Output"].as_str(), Some("{% $states.result.Payload %}"));
+        let condition = states["Whole segment?"]["Choices"][0]["Condition"].as_str().unwrap();
+        let path = condition.trim_start_matches("{% $states.input.").trim_end_matches(" %}");
+        for done in [false, true] {
+            let progress = Some(Progress { done, ..Progress::default() });
+            let answer = serde_json::to_value(Rebuilt::Segment(OneSegment { progress, ..run.clone() })).unwrap();
+            assert_eq!(path.split('.').fold(&answer, |value, field| &value[field]), &json!(done), "{path}");
+            assert!(matches!(read(answer), Ok(Rebuild::Segment(_))));
         }
-        let last = OneSegment::<Progress> { segment: 3, total_segments: 4, table: None, progress: None };
-        assert_eq!(last.check().unwrap(), Segment { segment: 3, total_segments: 4 });
     }
 }

@@ -3,12 +3,13 @@
 //! Each event goes out under the id that it always has, so a consumer that drops repeats is not troubled by it, and any
 //! run can be made again.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::error::chain;
-use orders_core::event_store::{Commit, EventStore, Place, Segment, StoreError, StreamId};
+use orders_core::event_store::{Commit, EventStore, NoSuchSegment, Place, Segment, StoreError, StreamId};
 use orders_core::order::event::OrderEvent;
 use orders_core::order::{Order, OrderId};
 use orders_core::publication::{EventBus, PutError, Relay};
@@ -33,6 +34,10 @@ pub struct Asked {
     pub from: Option<DateTime<Utc>>,
     /// Its end, which is no part of it.
     pub until: Option<DateTime<Utc>>,
+    /// Which part of the event table is looked through for a span, from 0; the first unless said.
+    pub segment: Option<u32>,
+    /// Of how many parts; of one unless said.
+    pub total_segments: Option<u32>,
     /// Where to go on: the `after` of an answer that was not `done`.
     pub after: Option<Place>,
 }
@@ -60,6 +65,9 @@ pub enum NotRepublished {
     /// Ask for one of the two.
     #[error("give either `order_id`, or `from` and `until`, with `from` before `until`")]
     Unclear,
+    /// There is no such part of the table.
+    #[error(transparent)]
+    NoSuchSegment(#[from] NoSuchSegment),
     /// There is no such order.
     #[error("there is no order {0}")]
     NoSuchOrder(OrderId),
@@ -93,7 +101,7 @@ struct Page {
 /// What is asked for, once it is clear.
 enum Source {
     Order(OrderId),
-    Span(DateTime<Utc>, DateTime<Utc>),
+    Span(Segment, Range<DateTime<Utc>>),
 }
 
 impl<B: EventBus> Republisher<B> {
@@ -102,9 +110,13 @@ impl<B: EventBus> Republisher<B> {
     /// # Errors
     /// See [`NotRepublished`]. What was published before stays published.
     pub async fn run(&self, asked: Asked, context: &Context) -> Result<Republished, NotRepublished> {
+        let part = asked.segment.or(asked.total_segments);
         let source = match (asked.order_id, asked.from, asked.until) {
-            (Some(order_id), None, None) => Source::Order(order_id),
-            (None, Some(from), Some(until)) if from < until => Source::Span(from, until),
+            (Some(order_id), None, None) if part.is_none() => Source::Order(order_id),
+            (None, Some(from), Some(until)) if from < until => {
+                let segment = Segment::new(asked.segment.unwrap_or(0), asked.total_segments.unwrap_or(1))?;
+                Source::Span(segment, from..until)
+            }
             _ => return Err(NotRepublished::Unclear),
         };
         let deadline = deadline(context, RESERVE);
@@ -112,7 +124,7 @@ impl<B: EventBus> Republisher<B> {
         while Instant::now() < deadline {
             let page = match &source {
                 Source::Order(order_id) => self.of_order(*order_id, so_far.after.as_ref()).await?,
-                Source::Span(from, until) => self.of_span(*from, *until, so_far.after.as_ref()).await?,
+                Source::Span(segment, span) => self.of_span(*segment, span, so_far.after.as_ref()).await?,
             };
             so_far.unpublished += page.unreadable;
             if let Err(problem) = self.publish(&page.commits, &mut so_far, deadline).await {
@@ -142,16 +154,15 @@ impl<B: EventBus> Republisher<B> {
 
     async fn of_span(
         &self,
-        from: DateTime<Utc>,
-        until: DateTime<Utc>,
+        segment: Segment,
+        span: &Range<DateTime<Utc>>,
         after: Option<&Place>,
     ) -> Result<Page, NotRepublished> {
-        let all = Segment { segment: 0, total_segments: 1 };
-        let page = self.store.scan(all, after).await?;
+        let page = self.store.scan(segment, after).await?;
         let (mut commits, mut unreadable) = (Vec::new(), 0);
         for (place, commit) in page.commits {
             match commit {
-                Ok(commit) if (from..until).contains(&commit.recorded_at) => commits.push(commit),
+                Ok(commit) if span.contains(&commit.recorded_at) => commits.push(commit),
                 Ok(_) => {}
                 // Whether it belongs to the span is not known either.
                 Err(error) => {
@@ -267,11 +278,27 @@ mod tests {
         for _ in 0..4 {
             again.shop.create_order(5.0).await;
         }
-        let page = again.shop.events().scan(Segment { segment: 0, total_segments: 1 }, None).await.unwrap();
+        let page = again.shop.events().scan(Segment::WHOLE, None).await.unwrap();
         let (from, until) = span();
         let second = &page.commits[1].0;
         let rest = again.run(json!({ "from": from, "until": until, "after": second })).await.unwrap();
         assert_eq!((rest.published, rest.done), (2, true));
+    }
+
+    #[tokio::test]
+    async fn the_segments_of_a_span_together_take_each_event_once() {
+        let again = Again::open().await;
+        for _ in 0..8 {
+            again.shop.create_order(5.0).await;
+        }
+        let (from, until) = span();
+        for segment in 0..3 {
+            let part = json!({ "from": from, "until": until, "segment": segment, "total_segments": 3 });
+            assert!(again.run(part).await.unwrap().done);
+        }
+        assert_eq!((again.bus.taken().len(), again.ids().len()), (8, 8));
+        let beyond = json!({ "from": from, "until": until, "segment": 3, "total_segments": 3 });
+        assert!(matches!(again.run(beyond).await, Err(NotRepublished::NoSuchSegment(_))));
     }
 
     #[tokio::test]
@@ -284,6 +311,7 @@ mod tests {
             json!({ "from": from }),
             json!({ "from": until, "until": from }),
             json!({ "order_id": order_id, "from": from, "until": until }),
+            json!({ "order_id": order_id, "total_segments": 2 }),
         ] {
             assert!(matches!(again.run(asked.clone()).await, Err(NotRepublished::Unclear)), "{asked}");
         }

@@ -26,7 +26,8 @@ struct Layout {
     target: PathBuf,
     triple: Option<String>,
     profile: String,
-    is_test: bool,
+    /// The package that the program is of.
+    package: &'static str,
 }
 
 /// Builds all functions, once in a process, with cargo's progress on the standard error stream; answers the directory of
@@ -50,7 +51,7 @@ async fn run_cargo() -> Result<PathBuf, BuildError> {
         .arg(&layout.target)
         // Cargo enables what the selected packages together ask of a dependency. Selected with the package that this
         // program was built for, the functions find their dependencies as they are already built.
-        .args(["--package", if layout.is_test { "orders-tests" } else { "orders-local" }])
+        .args(["--package", layout.package])
         .args(["--package", "orders-functions", "--bins"])
         .stdin(Stdio::null())
         .kill_on_drop(true);
@@ -72,8 +73,7 @@ impl Layout {
     /// when it made the directory itself.
     fn of(program: &Path) -> Option<Self> {
         let parent = program.parent()?;
-        let is_test = parent.ends_with("deps");
-        let directory = if is_test { parent.parent()? } else { parent };
+        let directory = if parent.ends_with("deps") { parent.parent()? } else { parent };
         if !directory.join("deps").is_dir() {
             return None;
         }
@@ -82,11 +82,13 @@ impl Layout {
         let above = directory.parent()?;
         let triple = above.file_name().and_then(|name| name.to_str()).filter(|name| is_triple(name));
         let target = if triple.is_some() { above.parent()? } else { above };
+        let stack = program.file_stem().is_some_and(|name| name == "orders-local");
         Some(Self {
             target: target.to_owned(),
             triple: triple.map(str::to_owned),
             profile: profile.to_owned(),
-            is_test,
+            // Tests, and the programs beside them.
+            package: if stack { "orders-local" } else { "orders-tests" },
         })
     }
 
@@ -115,6 +117,7 @@ mod tests {
         for (program, triple, profile, directory) in [
             ("debug/orders-local", None, "dev", "debug"),
             ("debug/deps/e2e-123", None, "dev", "debug"),
+            ("release/contention", None, "release", "release"),
             ("release/orders-local", None, "release", "release"),
             (&format!("{musl}/release/deps/e2e"), Some(musl.as_str()), "release", &format!("{musl}/release")),
         ] {
@@ -123,7 +126,7 @@ mod tests {
             assert_eq!((layout.triple.as_deref(), layout.profile.as_str()), (triple, profile), "{program}");
             assert_eq!(layout.target, target, "{program}");
             assert_eq!(layout.directory(), target.join(directory));
-            assert_eq!(layout.is_test, program.contains("deps"));
+            assert_eq!(layout.package == "orders-local", program.ends_with("orders-local"));
         }
         std::fs::remove_dir_all(target).unwrap();
     }

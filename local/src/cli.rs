@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// Runs the order service on this machine: the real functions, an embedded DynamoDB, the routes of template.yaml.
 #[derive(Debug, Parser)]
@@ -46,8 +46,26 @@ pub enum Command {
     },
     /// Show the events on the bus of the stack that runs on --port, and what became of them, as they come
     Events,
+    /// Make all rows anew from the events, of the stack that runs on --port or of the data in --data
+    Rebuild(Rebuild),
     /// Drive an order from creation to delivery, and show each request, what it stored and the row that followed
     Demo,
+}
+
+/// How the rows are made anew.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// How many segments of the event table are gone through side by side
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub segments: u32,
+
+    /// Write into this table instead of the one that is read from; it must exist
+    #[arg(long, value_name = "TABLE")]
+    pub table: Option<String>,
+
+    /// Keep in this file how far it is, and go on from there when it was stopped
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
 }
 
 #[cfg(test)]

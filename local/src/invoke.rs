@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Bytes;
 use orders_local::containers::InvokeError;
@@ -13,6 +13,7 @@ use orders_local::options::StackOptions;
 use serde_json::Value;
 
 use crate::output::say;
+use crate::running;
 
 /// Runs it and prints the answer on the standard output; everything else goes to the standard error stream.
 ///
@@ -22,7 +23,7 @@ use crate::output::say;
 pub async fn run(mut options: StackOptions, function: &str, event: &Path) -> Result<ExitCode, Box<dyn Error>> {
     let event = read(event)?;
     if options.dynamodb.is_none() && options.data.is_none() {
-        options.dynamodb = running(options.port).await;
+        options.dynamodb = running::dynamodb(options.port).await;
     }
     match (&options.dynamodb, &options.data) {
         (Some(url), _) => eprintln!("with the tables at {url}"),
@@ -57,13 +58,6 @@ fn read(path: &Path) -> Result<Bytes, String> {
         Ok(_) => Ok(text.into()),
         Err(error) => Err(format!("the event {} is not JSON: {error}", path.display())),
     }
-}
-
-/// The DynamoDB of the stack that runs on that port, if one does.
-async fn running(port: u16) -> Option<String> {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(1)).build().ok()?;
-    let about: Value = client.get(format!("http://127.0.0.1:{port}/dev/stack")).send().await.ok()?.json().await.ok()?;
-    about["dynamodb"].as_str().map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ mod cli;
 mod demo;
 mod invoke;
 mod output;
+mod rebuild;
+mod running;
 mod welcome;
 
 use std::error::Error;
@@ -63,15 +65,16 @@ async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
             code = invoke::run(options, &function, &event) => code,
             () = stop => Ok(ExitCode::from(INTERRUPTED)),
         },
+        Some(Command::Rebuild(how)) => rebuild::run(options, &how, stop).await,
         Some(Command::Demo) => show(options, stop).await,
     }
 }
 
 /// Ends when the program is to end. There is one, from the start: so no signal comes while nobody listens.
-type Stop<'a> = Pin<&'a mut (dyn Future<Output = ()> + 'a)>;
+pub(crate) type Stop<'a> = Pin<&'a mut (dyn Future<Output = ()> + 'a)>;
 
 /// What a shell expects of a program that Ctrl-C ended before its work was done.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 async fn serve(options: StackOptions, stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();

@@ -14,6 +14,7 @@ pub mod counter_aggregate;
 pub mod database;
 pub mod faults;
 pub mod load;
+pub mod mass;
 pub mod proxy;
 pub mod shop;
 pub mod simulation;

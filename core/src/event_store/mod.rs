@@ -33,7 +33,7 @@ pub use execute::{Examined, ExecuteError, Executed, Request, Settled};
 pub use history::Page;
 pub use idempotency::{CommitKey, IdempotencyKey, InvalidKey, RequestHash, derived_id};
 pub use load::{Consistency, Loaded, StoreError, Until};
-pub use scan::{Place, ScanPage, Segment};
+pub use scan::{NoSuchSegment, Place, ScanPage, Segment};
 pub use stream::{CorruptStream, Stream};
 
 /// The store of one kind of aggregate on one table. Cheap to clone.

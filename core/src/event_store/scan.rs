@@ -11,6 +11,10 @@ use super::aggregate::Aggregate;
 use super::commit::{Commit, CommitError, StreamId, Version};
 use super::load::StoreError;
 
+/// The most commits of a page. DynamoDB ends a page at 1 MB by itself, twice as many small commits; a database that reads
+/// ahead without a limit would read all that is left of the table, for every page of it.
+const PAGE: i32 = 1_000;
+
 /// One of the parts that the table is cut into. A stream lies in one segment, whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
@@ -18,6 +22,37 @@ pub struct Segment {
     pub segment: u32,
     /// Of how many: 1 to 1,000,000 (DynamoDB API reference, `Scan`).
     pub total_segments: u32,
+}
+
+/// There is no such segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("segment {segment} of {total_segments}: there are 1 to 1,000,000 segments, and they count from 0")]
+pub struct NoSuchSegment {
+    segment: u32,
+    total_segments: u32,
+}
+
+impl Segment {
+    /// The whole table.
+    pub const WHOLE: Self = Self { segment: 0, total_segments: 1 };
+
+    /// A segment, from 0, of so many.
+    ///
+    /// # Errors
+    /// [`NoSuchSegment`]: ask for one that there is.
+    pub fn new(segment: u32, total_segments: u32) -> Result<Self, NoSuchSegment> {
+        match segment < total_segments && total_segments <= 1_000_000 {
+            true => Ok(Self { segment, total_segments }),
+            false => Err(NoSuchSegment { segment, total_segments }),
+        }
+    }
+
+    /// What a `Scan` takes as `Segment` and `TotalSegments`: neither for the whole table, which is then read by its keys
+    /// where a database has no better order for segments.
+    pub(crate) fn parameters(self) -> (Option<i32>, Option<i32>) {
+        let number = |n| (self.total_segments > 1).then(|| i32::try_from(n).unwrap_or(i32::MAX));
+        (number(self.segment), number(self.total_segments))
+    }
 }
 
 /// A commit's key: where a scan stands.
@@ -39,19 +74,21 @@ pub struct ScanPage<E> {
 }
 
 impl<A: Aggregate> EventStore<A> {
-    /// A page of a segment, after a place: up to 1 MB. Eventually consistent, so the newest commits may be missing.
+    /// A page of a segment, after a place: up to 1 MB or 1,000 commits. Eventually consistent, so the newest commits may be missing.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn scan(&self, segment: Segment, after: Option<&Place>) -> Result<ScanPage<A::Event>, StoreError> {
+        let (segment, total_segments) = segment.parameters();
         let answer = self
             .client
             .scan()
             .table_name(&self.table)
             // Snapshots are read, but need not travel.
             .projection_expression("stream_id, version, events, commit_id, recorded_at, metadata")
-            .segment(i32::try_from(segment.segment).unwrap_or(i32::MAX))
-            .total_segments(i32::try_from(segment.total_segments).unwrap_or(i32::MAX))
+            .set_segment(segment)
+            .set_total_segments(total_segments)
+            .limit(PAGE)
             .set_exclusive_start_key(after.map(key))
             .send()
             .await
@@ -104,4 +141,24 @@ fn place(key: &HashMap<String, AttributeValue>) -> Option<Place> {
     let stream_id = StreamId::new(key.get("stream_id")?.as_s().ok()?);
     let version = key.get("version")?.as_n().ok()?.parse().ok()?;
     Some(Place { stream_id, version })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_count_from_nought_and_there_is_one_at_least() {
+        for (segment, total_segments) in [(0, 0), (4, 4), (0, 1_000_001)] {
+            assert!(Segment::new(segment, total_segments).is_err(), "{segment} of {total_segments}");
+        }
+        assert_eq!(Segment::new(3, 4), Ok(Segment { segment: 3, total_segments: 4 }));
+        assert_eq!(Segment::new(0, 1), Ok(Segment::WHOLE));
+    }
+
+    #[test]
+    fn the_whole_table_is_scanned_without_segments() {
+        assert_eq!(Segment::WHOLE.parameters(), (None, None));
+        assert_eq!(Segment { segment: 0, total_segments: 4 }.parameters(), (Some(0), Some(4)));
+    }
 }

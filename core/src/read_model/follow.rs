@@ -108,7 +108,7 @@ impl Expected<'_> {
 }
 
 /// What became of a conditional write: `None` if it was done, or else the row that is there instead.
-type Written = Result<Option<Standing>, ProjectionError>;
+pub(super) type Written = Result<Option<Standing>, ProjectionError>;
 
 impl Projector {
     /// Brings the row up to commits that follow each other: with one write and no read, if the row has everything
@@ -272,10 +272,7 @@ impl Projector {
             ))
             .set_expression_attribute_values(expected_version.map(|version| [(":expected".into(), version)].into()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        settle(version, put.send().await, |error| match error {
-            PutItemError::ConditionalCheckFailedException(failed) => Some(failed),
-            _ => None,
-        })
+        settle_put(version, put.send().await)
     }
 }
 
@@ -290,6 +287,13 @@ pub(super) fn row_of(
         order.apply(event).map_err(|error| ProjectionError::corrupt(version, error))?;
     }
     Ok(Some((last.last(), Patch::of(order_id, commits, Waiting::For(None))?.into_row(order_id))))
+}
+
+pub(super) fn settle_put<T>(version: Version, sent: Result<T, SdkError<PutItemError>>) -> Written {
+    settle(version, sent, |error| match error {
+        PutItemError::ConditionalCheckFailedException(failed) => Some(failed),
+        _ => None,
+    })
 }
 
 fn settle_update<T>(version: Version, sent: Result<T, SdkError<UpdateItemError>>) -> Written {

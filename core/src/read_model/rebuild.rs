@@ -1,24 +1,23 @@
 //! Making all rows anew, while the projector goes on.
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::follow::{ProjectionError, row_of};
+use super::follow::{ProjectionError, row_of, settle_put};
 use super::projector::Projector;
+use super::row::RowItem;
 use super::streams::{OrderStream, OrderStreams};
-use crate::event_store::{Place, Segment, StoreError};
+use crate::error::chain;
+use crate::event_store::{Place, Segment, StoreError, Version};
 
 /// How many rows are written at once.
 const IN_FLIGHT: usize = 32;
-/// How long a page may take. A run that has less than this left stops before it.
-const PAGE_TIME: Duration = Duration::from_secs(10);
 
 /// Where a rebuild of a segment stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Progress {
     /// Everything up to here is done; the next run goes on after it. None at the start, and when `done`.
     pub token: Option<Place>,
@@ -26,7 +25,9 @@ pub struct Progress {
     pub done: bool,
     /// Orders seen, in all runs so far.
     pub orders: u64,
-    /// Their events.
+    /// Their commits that can be read: items of the event table.
+    pub commits: u64,
+    /// The events in them.
     pub events: u64,
     /// Rows written.
     pub written: u64,
@@ -43,14 +44,15 @@ enum End {
 }
 
 impl Projector {
-    /// Writes the rows of a segment, from where `progress` stands until the segment or the time ends.
+    /// Writes the rows of a segment, from where `progress` stands until the segment ends, a page does after the deadline,
+    /// or something fails after the first orders.
     ///
     /// One pass: the event table is read once, page by page, and each row written once, without reading it. A row is
     /// written on condition that it is not newer, so the projector may go on beside it, and an interrupted or repeated
     /// rebuild does no harm. Rows of orders that can be projected again are unparked.
     ///
     /// # Errors
-    /// [`StoreError`], [`ProjectionError::Unavailable`]: the rows so far are written; start again from the last progress.
+    /// See [`RebuildError`], at the first orders: start again from the last progress.
     pub async fn rebuild(
         &self,
         segment: Segment,
@@ -58,20 +60,25 @@ impl Projector {
         deadline: Instant,
     ) -> Result<Progress, RebuildError> {
         let mut orders = OrderStreams::after(&self.events, segment, progress.token.clone());
-        let mut waiting = Vec::new();
+        let (mut waiting, before) = (Vec::new(), progress.orders);
         loop {
             // The next page is read while the rows of the last one are written.
             let (next, ends) = tokio::join!(orders.next_page(), self.write_all(&waiting));
-            for (order, end) in waiting.iter().zip(ends) {
-                progress.count(order, &end?);
-            }
-            let moved = waiting.last().map(|order: &OrderStream| order.end.clone());
+            let written =
+                waiting.iter().zip(ends).try_for_each(|(order, end)| end.map(|end| progress.count(order, &end)));
             // However short the time, a run moves on.
-            let stop = moved.is_some() && Instant::now() + PAGE_TIME >= deadline;
-            progress.token = moved.or(progress.token);
-            match next? {
+            let moved = progress.orders > before;
+            let next = match written.map_err(RebuildError::from).and(next.map_err(RebuildError::from)) {
+                // What was done before it is not to be done again.
+                Err(error) if moved => {
+                    tracing::warn!(error = chain(&error), "the rebuild breaks off");
+                    return Ok(progress);
+                }
+                next => next?,
+            };
+            match next {
                 None => return Ok(Progress { token: None, done: true, ..progress }),
-                Some(_) if stop => return Ok(progress),
+                Some(_) if moved && Instant::now() >= deadline => return Ok(progress),
                 Some(complete) => waiting = complete,
             }
         }
@@ -87,17 +94,22 @@ impl Projector {
             Ok(commits) => row_of(order_id, commits),
             Err(error) => Err(ProjectionError::unreadable(error.version(), error.to_string())),
         };
-        let row = match row {
-            Ok(row) => row,
+        let end = match row {
+            Ok(row) => self.put_unless_newer(row).await,
             // A scan sees no moment of the table: what looks wrong in it is read once more, strongly.
             Err(_) => match self.fold(order_id).await {
-                Err(error @ ProjectionError::Unprojectable { .. }) => {
-                    tracing::error!(%order_id, %error, "order not rebuilt");
-                    return Ok(End::Unprojectable);
-                }
-                row => row?,
+                Ok(row) => self.put_unless_newer(row).await,
+                Err(error) => Err(error),
             },
         };
+        if let Err(error @ ProjectionError::Unprojectable { .. }) = end {
+            tracing::error!(%order_id, error = chain(&error), "order not rebuilt");
+            return Ok(End::Unprojectable);
+        }
+        end
+    }
+
+    async fn put_unless_newer(&self, row: Option<(Version, RowItem)>) -> Result<End, ProjectionError> {
         let Some((version, row)) = row else { return Ok(End::Newer) };
         let put = self
             .client
@@ -111,24 +123,19 @@ impl Projector {
             )
             .expression_attribute_names("#version", "version")
             .expression_attribute_names("#parked", "parked")
-            .expression_attribute_values(":version", AttributeValue::N(version.to_string()))
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(End::Written),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
-                Ok(End::Newer)
-            }
-            Err(error) => Err(ProjectionError::Unavailable(error.into())),
-        }
+            .expression_attribute_values(":version", AttributeValue::N(version.to_string()));
+        Ok(settle_put(version, put.send().await)?.map_or(End::Written, |_| End::Newer))
     }
 }
 
 impl Progress {
+    /// An order is done, and all before it are.
     fn count(&mut self, order: &OrderStream, end: &End) {
+        self.token = Some(order.end.clone());
         self.orders += 1;
-        let last = order.commits.as_ref().ok().and_then(|commits| commits.last());
-        self.events += last.map_or(0, |commit| commit.last());
+        let commits = order.commits.as_deref().unwrap_or_default();
+        self.commits += commits.len() as u64;
+        self.events += commits.iter().map(|commit| commit.events.len() as u64).sum::<u64>();
         match end {
             End::Written => self.written += 1,
             End::Newer => self.newer += 1,

@@ -14,19 +14,20 @@ use super::follow::{ProjectionError, row_of};
 use super::projector::Projector;
 use super::row::{self, RowItem};
 use super::streams::{OrderStream, OrderStreams};
+use crate::error::chain;
 use crate::event_store::{Place, Segment, StoreError, StreamId, Version};
 use crate::order::ids::OrderId;
 
 /// The most items that one `BatchGetItem` answers (DynamoDB API reference).
 const BATCH: usize = 100;
+/// The most rows of a page that is looked through for orphans.
+const PAGE: i32 = 1_000;
 /// The most differences that an answer lists; the log has all.
 const LISTED: usize = 100;
 /// How many suspects are looked at at once.
 const IN_FLIGHT: usize = 32;
 /// How long the projector may take to follow an event.
 const PROJECTION_TIME: Duration = Duration::from_secs(2);
-/// How long a page may take. A run that has less than this left stops before it.
-const PAGE_TIME: Duration = Duration::from_secs(10);
 
 /// Where a verification of a segment stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,26 +109,38 @@ pub enum VerifyError {
 
 impl Projector {
     /// Compares the rows of a segment's orders with their events, and looks for rows without events, from where
-    /// `verification` stands until the segment or the time ends. What differs is read once more, strongly, after the
+    /// `verification` stands until the segment ends, a page does after the deadline, or something fails after the first
+    /// page. What differs is read once more, strongly, after the
     /// projector has had time: a row that is only about to be written is no difference.
     ///
     /// # Errors
-    /// See [`VerifyError`]; start again from the last answer.
+    /// See [`VerifyError`], in the first page; start again from the last answer.
     pub async fn verify(
         &self,
         segment: Segment,
         mut verification: Verification,
         deadline: Instant,
     ) -> Result<Verification, VerifyError> {
+        let mut moved = false;
         loop {
+            let before = verification.clone();
             let token = match verification.token.clone() {
-                Some(Reached::Rows(after)) => self.next_orphans(segment, after, &mut verification).await?,
-                Some(Reached::Events(place)) => self.next_orders(segment, Some(place), &mut verification).await?,
-                None => self.next_orders(segment, None, &mut verification).await?,
+                Some(Reached::Rows(after)) => self.next_orphans(segment, after, &mut verification).await,
+                Some(Reached::Events(place)) => self.next_orders(segment, Some(place), &mut verification).await,
+                None => self.next_orders(segment, None, &mut verification).await,
             };
+            let token = match token {
+                // What was done before it is not to be done again.
+                Err(error) if moved => {
+                    tracing::warn!(error = chain(&error), "the verification breaks off");
+                    return Ok(before);
+                }
+                token => token?,
+            };
+            moved = true;
             verification.done = token.is_none();
             verification.token = token;
-            if verification.done || Instant::now() + PAGE_TIME >= deadline {
+            if verification.done || Instant::now() >= deadline {
                 return Ok(verification);
             }
         }
@@ -166,13 +179,15 @@ impl Projector {
         after: Option<String>,
         verification: &mut Verification,
     ) -> Result<Option<Reached>, VerifyError> {
+        let (segment, total_segments) = segment.parameters();
         let page = self
             .client
             .scan()
             .table_name(&self.table)
             .projection_expression("order_id")
-            .segment(i32::try_from(segment.segment).unwrap_or(i32::MAX))
-            .total_segments(i32::try_from(segment.total_segments).unwrap_or(i32::MAX))
+            .set_segment(segment)
+            .set_total_segments(total_segments)
+            .limit(PAGE)
             .set_exclusive_start_key(after.map(|order_id| [("order_id".into(), AttributeValue::S(order_id))].into()))
             .send()
             .await

@@ -8,7 +8,7 @@ use orders_functions::telemetry;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init()?;
-    let maintenance = &Maintenance::new(&Config::from_env()?, config::dynamodb_client().await);
+    let maintenance = &Maintenance::new(&Config::from_env()?, config::bulk_client().await);
     let rebuild = async |event: LambdaEvent<Rebuild>| maintenance.rebuild(event.payload, &event.context).await;
     lambda_runtime::run(service_fn(rebuild)).await
 }

@@ -10,7 +10,7 @@ use orders_functions::{publishing, telemetry};
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
     let config = Config::from_env()?;
-    let events = config::dynamodb_client().await;
+    let events = config::bulk_client().await;
     let store = EventStore::new(events, &config.order_events_table, config.snapshot_every);
     let republisher = &Republisher { store, relay: publishing::relay(&config).await? };
     let republish = async |event: LambdaEvent<Asked>| republisher.run(event.payload, &event.context).await;

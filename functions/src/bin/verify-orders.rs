@@ -9,7 +9,7 @@ use orders_functions::telemetry;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init()?;
-    let maintenance = &Maintenance::new(&Config::from_env()?, config::dynamodb_client().await);
+    let maintenance = &Maintenance::new(&Config::from_env()?, config::bulk_client().await);
     let verify =
         async |event: LambdaEvent<OneSegment<Verification>>| maintenance.verify(event.payload, &event.context).await;
     lambda_runtime::run(service_fn(verify)).await

@@ -46,7 +46,7 @@ pub async fn stored(shop: &Shop) -> Vec<Fact> {
     let store: EventStore<Order> = EventStore::new(shop.stack.client(), table, NonZeroU32::new(14).unwrap());
     let (mut facts, mut after) = (Vec::new(), None);
     loop {
-        let page = store.scan(Segment { segment: 0, total_segments: 1 }, after.as_ref()).await.unwrap();
+        let page = store.scan(Segment::WHOLE, after.as_ref()).await.unwrap();
         for commit in page.commits.into_iter().map(|(_, commit)| commit.unwrap()) {
             let stream = commit.stream.to_string();
             facts.extend(commit.versioned().map(|(version, event)| (stream.clone(), version, event.name().to_owned())));

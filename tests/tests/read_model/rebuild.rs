@@ -1,18 +1,17 @@
 //! Making all rows anew, and telling which are not as they should be.
 
-use std::time::{Duration, Instant as Clock};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 use orders_core::event_store::Segment;
-use orders_core::order::OrderId;
-use orders_core::read_model::{Difference, Progress, Projector, Verification};
+use orders_core::order::{Money, OrderEvent, OrderId};
+use orders_core::read_model::{Difference, Progress, Verification};
+use orders_tests::faults::Fault;
 use tokio::time::Instant;
 
 use crate::lives::{created, life, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};
-
-const WHOLE: Segment = Segment { segment: 0, total_segments: 1 };
 
 fn later() -> Instant {
     Instant::now() + Duration::from_secs(600)
@@ -39,7 +38,7 @@ async fn to_the_end(world: &World, segment: Segment, time: impl Fn() -> Instant)
 }
 
 async fn verify(world: &World) -> Verification {
-    world.projector.verify(WHOLE, Verification::default(), later()).await.unwrap()
+    world.projector.verify(Segment::WHOLE, Verification::default(), later()).await.unwrap()
 }
 
 #[tokio::test]
@@ -73,7 +72,7 @@ async fn a_rebuild_that_is_stopped_goes_on_where_it_was_and_does_nothing_twice()
         world.store(*id, created(*id, "alice", start()), start()).await;
         world.store_rejections(*id, 100).await;
     }
-    let (progress, runs) = to_the_end(&world, WHOLE, Instant::now).await;
+    let (progress, runs) = to_the_end(&world, Segment::WHOLE, Instant::now).await;
     assert!(runs > 2, "one run had time for all of it: {progress:?}");
     assert_eq!((progress.orders, progress.written, progress.events), (60, 60, 60 * 101), "{progress:?}");
     for id in ids {
@@ -87,7 +86,7 @@ async fn a_rebuild_never_takes_a_row_back_to_an_older_version() {
     let ids = store_orders(&world, 3).await;
     world.project_all().await;
     world.damage(ids[0], "version", AttributeValue::N("99".into())).await;
-    let (progress, _) = to_the_end(&world, WHOLE, later).await;
+    let (progress, _) = to_the_end(&world, Segment::WHOLE, later).await;
     assert_eq!((progress.written, progress.newer), (2, 1), "{progress:?}");
 }
 
@@ -109,7 +108,7 @@ async fn rebuilding_beside_the_projector_ends_with_every_row_up_to_date() {
     };
     let rebuilds = async {
         for _ in 0..5 {
-            to_the_end(&world, WHOLE, later).await;
+            to_the_end(&world, Segment::WHOLE, later).await;
         }
     };
     tokio::join!(commands, rebuilds);
@@ -127,7 +126,7 @@ async fn an_order_that_cannot_be_projected_is_counted_and_stays_parked() {
     records[last] = poisoned(&records[last]);
     world.put_event(image(&records[last])).await;
     world.projector.project(records).await;
-    let (progress, _) = to_the_end(&world, WHOLE, later).await;
+    let (progress, _) = to_the_end(&world, Segment::WHOLE, later).await;
     assert_eq!((progress.written, progress.unprojectable), (2, 1), "{progress:?}");
     assert!(world.row(ids[0]).await.unwrap().contains_key("parked"));
     let verification = verify(&world).await;
@@ -164,37 +163,90 @@ async fn verification_names_every_difference_and_changes_nothing() {
     }
 }
 
-/// Prints throughput; memory is for the caller to look at: `ORDERS=100000 /usr/bin/time -v cargo test --release … --
-/// --ignored a_rebuild_of_many_orders --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: a measurement"]
-async fn a_rebuild_of_many_orders_while_commands_keep_arriving() {
+#[tokio::test]
+async fn a_rebuild_asks_once_for_each_page_and_once_for_each_row() {
     let world = World::start().await;
-    let count: usize = std::env::var("ORDERS").ok().and_then(|count| count.parse().ok()).unwrap_or(100_000);
-    let mut rng = seeded();
-    let ids: Vec<OrderId> = (0..count).map(|_| new_id(&mut rng)).collect();
-    let usual = |id| [vec![created(id, "alice", start())], usual_course(id).map(|event| vec![event]).to_vec()].concat();
-    for some in ids.chunks(500) {
-        world.store_lives(some.iter().map(|id| (*id, usual(*id)))).await;
-    }
-    let newcomers: Vec<OrderId> = (0..200).map(|_| new_id(&mut rng)).collect();
-    let clock = Clock::now();
-    let commands = async {
-        for id in &newcomers {
-            world.store_lives([(*id, usual(*id))]).await;
-            world.projector.project(world.records_of_stream(*id).await).await;
+    store_orders(&world, 30).await;
+    to_the_end(&world, Segment::WHOLE, later).await;
+    let calls = world.proxy.faults.take_calls();
+    let rows = calls.of("PutItem").on(world.tables.name("Orders")).count();
+    let pages = calls.of("Scan").on(world.tables.name("OrderEvents")).count();
+    assert_eq!((rows, pages, calls.count()), (30, 1, 31), "{:?}", calls.operations());
+}
+
+#[tokio::test]
+async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
+    let world = World::start().await;
+    let ids = store_orders(&world, 40).await;
+    let mut chance = seeded();
+    // All three attempts of most calls.
+    world.proxy.faults.plan(move |_| match chance.u8(..100) {
+        0..40 => Some(Fault::Throttle),
+        40..60 => Some(Fault::Fail),
+        _ => None,
+    });
+    let (mut progress, mut failed) = (Progress::default(), 0);
+    while !progress.done {
+        match world.projector.rebuild(Segment::WHOLE, progress.clone(), later()).await {
+            Ok(next) => {
+                assert!(next.done || next.orders > progress.orders, "an answer that is no further than the one before");
+                progress = next;
+            }
+            Err(_) => failed += 1,
         }
-    };
-    let rows = Projector::new(world.tables.client(), world.tables.name("Orders"), world.events.clone());
-    let segments =
-        (0..4).map(|segment| rows.rebuild(Segment { segment, total_segments: 4 }, Progress::default(), later()));
-    let (ends, ()) = tokio::join!(try_join_all(segments), commands);
-    let took = clock.elapsed();
-    let ends = ends.unwrap();
-    let orders: u64 = ends.iter().map(|progress| progress.orders).sum();
-    let events: u64 = ends.iter().map(|progress| progress.events).sum();
-    println!("{orders} orders, {events} events in {took:.1?}: {:.0} rows a second", orders as f64 / took.as_secs_f64());
-    for id in ids.iter().step_by(97).chain(&newcomers) {
-        world.assert_up_to_date(*id).await;
+        assert!(failed < 2_000, "{progress:?}");
+    }
+    assert_eq!((progress.orders, progress.written), (40, 40), "each is counted once: {progress:?}");
+    world.proxy.faults.none();
+    for id in ids {
+        world.assert_up_to_date(id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_verification_that_fails_over_and_over_ends_and_tells_a_difference_once() {
+    let world = World::start().await;
+    let ids = store_orders(&world, 10).await;
+    world.project_all().await;
+    world.delete_row(ids[0]).await;
+    let mut chance = seeded();
+    world.proxy.faults.plan(move |_| Some(Fault::Throttle).filter(|_| chance.u8(..100) < 50));
+    let mut verification = Verification::default();
+    for _ in 0..2_000 {
+        if let Ok(next) = world.projector.verify(Segment::WHOLE, verification.clone(), Instant::now()).await {
+            verification = next;
+        }
+        if verification.done {
+            break;
+        }
+    }
+    assert_eq!((verification.done, verification.orders, verification.different), (true, 10, 1), "{verification:?}");
+}
+
+#[tokio::test]
+async fn an_order_whose_row_would_be_too_large_holds_up_no_other() {
+    let world = World::start().await;
+    let ids = store_orders(&world, 3).await;
+    let large = new_id(&mut seeded());
+    world.store(large, created(large, "alice", start()), start()).await;
+    for n in 0..10 {
+        world.store(large, (0..19).map(|m| long_refund(large, &format!("{n}-{m}"))).collect(), start()).await;
+    }
+    let (progress, _) = to_the_end(&world, Segment::WHOLE, later).await;
+    assert_eq!((progress.written, progress.unprojectable), (3, 1), "{progress:?}");
+    for id in ids {
+        world.assert_up_to_date(id).await;
+    }
+}
+
+/// An event that adds 2.3 KB to the row.
+fn long_refund(order_id: OrderId, payment: &str) -> OrderEvent {
+    let payment_id = format!("{payment}{}", "é".repeat(120)).parse().unwrap();
+    OrderEvent::OrderRefundDue {
+        order_id,
+        payment_id,
+        amount: Money(1),
+        reason: "𝄞".repeat(500).parse().unwrap(),
+        due_at: start(),
     }
 }

@@ -102,14 +102,6 @@ impl World {
         records
     }
 
-    /// The records of one order's commits, without looking at all others.
-    pub async fn records_of_stream(&self, order_id: OrderId) -> Vec<StreamRecord> {
-        let query = self.tables.client().query().table_name(self.tables.name("OrderEvents"));
-        let query = query.key_condition_expression("stream_id = :stream").consistent_read(true);
-        let items = query.expression_attribute_values(":stream", text(order_id)).send().await.unwrap().items;
-        (1..).zip(items.unwrap_or_default()).map(|(n, item)| inserted(&format!("{n:021}"), Item::from(item))).collect()
-    }
-
     /// Appends a commit of so many rejected payments, each with the longest reason there can be.
     pub async fn store_rejections(&self, order_id: OrderId, count: usize) {
         let rejected = |n| OrderEvent::OrderPaymentRejected {

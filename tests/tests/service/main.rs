@@ -4,6 +4,7 @@
 mod lifecycle;
 mod limits;
 mod poison;
+mod rebuild;
 mod refusals;
 mod repeats;
 

@@ -1,0 +1,136 @@
+//! Rows made anew, compared and mended by the functions that do it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use orders_local::tables;
+use orders_local::template::{Table, Template, TemplateOptions, project_path};
+use orders_tests::database::TestTables;
+use orders_tests::faults::Fault;
+use orders_tests::mass::{Lives, fill};
+use orders_tests::proxy::Proxy;
+use orders_tests::shop::Shop;
+use serde_json::{Value, json};
+
+async fn ask(shop: &Shop, function: &str, event: &Value) -> Value {
+    let answer = shop.stack.invoke(function, event.to_string().into()).await.unwrap().unwrap();
+    serde_json::from_slice(&answer).unwrap()
+}
+
+/// Gives the answer back until it is done.
+async fn to_the_end(shop: &Shop, function: &str, mut run: Value) -> Value {
+    loop {
+        run = ask(shop, function, &run).await;
+        if run["progress"]["done"] == true {
+            return run["progress"].take();
+        }
+    }
+}
+
+fn whole() -> Value {
+    json!({ "segment": 0, "total_segments": 1 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_whose_process_is_killed_goes_on_after_its_last_answer_and_starts_nothing_over() {
+    let tables = TestTables::create(&[]).await;
+    let reading = TemplateOptions { prefix: format!("test-{}-", uuid::Uuid::new_v4()), ..TemplateOptions::default() };
+    let template = Template::load(&project_path(), &reading).unwrap();
+    let (lives, events) = (Lives::live().await, template.table("OrderEvents").unwrap());
+    // Three pages of commits.
+    fill(&tables.client(), events, &lives, (700, 0)).await;
+    let proxy = Proxy::start(tables.endpoint());
+    let shop = Shop::open_as(|options| {
+        options.reading = reading;
+        options.dynamodb = Some(tables.endpoint().to_owned());
+        let environment = BTreeMap::from([("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), proxy.endpoint().to_owned())]);
+        options.function_environment.insert("rebuild-orders".into(), environment);
+    })
+    .await;
+    let rows = &template.table("Orders").unwrap().name;
+    let written = |calls: orders_tests::call_log::Calls| -> Vec<String> {
+        let puts = calls.of("PutItem").on(rows);
+        puts.0.iter().map(|call| call.body["Item"]["order_id"]["S"].as_str().unwrap().to_owned()).collect()
+    };
+
+    let first = ask(&shop, "rebuild-orders", &json!({ "segment": 0, "total_segments": 1, "seconds": 0 })).await;
+    let done = first["progress"]["orders"].as_u64().unwrap();
+    assert!((100..400).contains(&done) && first["progress"]["done"] == false, "{first}");
+    let before: BTreeSet<String> = written(proxy.faults.take_calls()).into_iter().collect();
+    assert_eq!(before.len() as u64, done);
+
+    // Killed at the hundredth row of the second run: some rows are written, and nobody is told of it.
+    let (victim, mut puts) = (shop.stack.containers("rebuild-orders").unwrap().clone(), 0);
+    proxy.faults.plan(move |call| {
+        puts += usize::from(call.operation == "PutItem");
+        (puts == 100).then(|| {
+            victim.crash();
+            Fault::Hang
+        })
+    });
+    let killed = shop.stack.invoke("rebuild-orders", first.to_string().into()).await.unwrap();
+    assert!(killed.unwrap_err().to_string().contains("Runtime.ExitError"));
+    proxy.faults.none();
+    let lost = written(proxy.faults.take_calls()).len();
+    assert!((90..200).contains(&lost), "{lost}");
+
+    let progress = to_the_end(&shop, "rebuild-orders", first).await;
+    assert_eq!((&progress["orders"], &progress["events"]), (&json!(700), &json!(2_800)), "{progress}");
+    let after = written(proxy.faults.take_calls());
+    assert_eq!(after.len() as u64, 700 - done, "each order that was not told as done, once");
+    assert!(after.iter().all(|order_id| !before.contains(order_id)), "an order was done that was told as done");
+    let verified = to_the_end(&shop, "verify-orders", whole()).await;
+    assert_eq!((&verified["orders"], &verified["different"]), (&json!(700), &json!(0)), "{verified}");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_damaged_by_hand_is_found_and_mended_and_no_other_is_touched() {
+    let shop = Shop::open().await;
+    let (damaged, other) = (shop.create().await, shop.create().await);
+    shop.pay(&damaged).await.expect(200);
+    shop.projected(&damaged, 2).await;
+    shop.projected(&other, 1).await;
+    let before = shop.row(&damaged).await;
+    let table = &shop.stack.template().table("Orders").unwrap().name;
+    shop.stack
+        .client()
+        .update_item()
+        .table_name(table)
+        .key("order_id", AttributeValue::S(damaged.clone()))
+        .update_expression("SET #total = :wrong")
+        .expression_attribute_names("#total", "total")
+        .expression_attribute_values(":wrong", AttributeValue::N("1".into()))
+        .send()
+        .await
+        .unwrap();
+    let seen = shop.get("customer", &format!("/orders/{damaged}")).await.expect(200);
+    assert_eq!(seen.body["total"], json!(0.01), "{seen:?}");
+
+    let found = to_the_end(&shop, "verify-orders", whole()).await;
+    let difference = json!({ "difference": "attributes", "order_id": damaged, "attributes": ["total"] });
+    assert_eq!((&found["orders"], &found["differences"]), (&json!(2), &json!([difference])), "{found}");
+    assert_ne!(shop.row(&damaged).await, before, "it only looks");
+
+    let repaired = ask(&shop, "rebuild-orders", &json!({ "order_id": damaged })).await;
+    assert_eq!(repaired, json!({ "order_id": damaged, "version": 2 }));
+    assert_eq!(shop.row(&damaged).await, before);
+    assert_eq!(to_the_end(&shop, "verify-orders", whole()).await["different"], json!(0));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_made_in_a_new_table_beside_the_one_that_is_read() {
+    let shop = Shop::open().await;
+    let order_id = shop.create().await;
+    shop.pay(&order_id).await.expect(200);
+    let rows = shop.stack.template().table("Orders").unwrap();
+    let new = Table { name: format!("{}-rows-2", rows.name), ..rows.clone() };
+    tables::create(&shop.stack.client(), &new).await.unwrap();
+    let into_new = json!({ "segment": 0, "total_segments": 1, "table": new.name });
+    let found = to_the_end(&shop, "verify-orders", into_new.clone()).await;
+    assert_eq!(found["differences"], json!([{ "difference": "missing", "order_id": order_id }]));
+    assert_eq!(to_the_end(&shop, "rebuild-orders", into_new.clone()).await["written"], json!(1));
+    assert_eq!(to_the_end(&shop, "verify-orders", into_new).await["different"], json!(0));
+    shop.close().await;
+}
