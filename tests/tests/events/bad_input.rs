@@ -21,6 +21,8 @@ async fn every_bad_event_is_refused_by_name_once_and_changes_nothing() {
             "invalid-event",
             "order_id",
         ),
+        ("PaymentCaptured", json!({ "order_id": long, "payment_id": "p", "amount": 1 }), "invalid-event", "order_id"),
+        ("PaymentFailed", json!({ "order_id": unknown, "payment_id": "p", "reason": "no" }), "not-found", ""),
         ("PaymentCaptured", json!({ "order_id": unknown, "payment_id": "p", "amount": 1 }), "not-found", ""),
         (
             "PaymentCaptured",

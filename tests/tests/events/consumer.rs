@@ -1,6 +1,6 @@
 //! A consumer on the bus, and what it should have in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use orders_core::order::Order;
 use orders_local::bus::What;
 pub use orders_tests::bus::{ended, put};
 use orders_tests::shop::{Shop, until_within};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Which order, which version of it, and what happened.
 pub type Fact = (String, u64, String);
@@ -80,4 +80,24 @@ pub fn refusals(shop: &Shop) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let refusal = |data: &Value| (text(&data["event_id"]), text(&data["code"]), text(&data["reason"]));
     refused.map(|event| refusal(&event["detail"]["data"])).collect()
+}
+
+/// The records of all stored commits, as Lambda gives them.
+pub async fn records(shop: &Shop) -> Vec<Value> {
+    let table = &shop.stack.template().table("OrderEvents").unwrap().name;
+    let scan = shop.stack.client().scan().table_name(table).into_paginator().items().send();
+    let items = tokio::time::timeout(Duration::from_secs(20), scan.try_collect()).await.unwrap().unwrap();
+    let record = |(number, item): (usize, _)| {
+        let image: serde_dynamo::Item = HashMap::into(item);
+        let keys = json!({ "stream_id": image["stream_id"], "version": image["version"] });
+        json!({
+            "eventID": format!("{number:032}"), "eventName": "INSERT", "eventSource": "aws:dynamodb", "eventVersion": "1.1", "awsRegion": "us-east-1",
+            "dynamodb": {
+                "Keys": keys, "NewImage": image, "SequenceNumber": format!("{number:021}"), "SizeBytes": 1,
+                "StreamViewType": "NEW_AND_OLD_IMAGES", "ApproximateCreationDateTime": 1_767_225_600,
+            },
+            "eventSourceARN": "arn:aws:dynamodb:us-east-1:000000000000:table/OrderEvents/stream/local",
+        })
+    };
+    items.into_iter().enumerate().map(record).collect()
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use orders_tests::shop::{PRODUCT, Shop, until};
 use serde_json::{Value, json};
 
-use crate::consumer::{consumed, everything_arrives, taken};
+use crate::consumer::{consumed, everything_arrives, records, taken};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_of_an_order_reaches_the_bus_with_its_place_its_cause_and_its_data() {
@@ -67,5 +67,29 @@ async fn a_record_that_cannot_be_read_is_counted_and_holds_up_nothing() {
     let counted = || lines.lock().unwrap().iter().any(|line| line.contains("\"EventsUnpublished\":1"));
     until(async || counted()).await;
     assert!(lines.lock().unwrap().iter().any(|line| line.contains("a commit that cannot be read is not published")));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_too_large_for_the_bus_is_announced_with_the_address_of_its_data() {
+    let shop = Shop::open().await;
+    let order_id = shop.create().await;
+    everything_arrives(&shop).await;
+    let mut records = records(&shop).await;
+    // The API takes 100 items; here is what 4,000 would be.
+    let items = &mut records[0]["dynamodb"]["NewImage"]["events"]["L"][0]["M"]["data"]["M"]["items"]["L"];
+    let item = items[0].clone();
+    *items = vec![item; 4_000].into();
+    let batch = json!({ "Records": records });
+    let answer = shop.stack.invoke("publish-events", batch.to_string().into()).await.unwrap().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&answer).unwrap(), json!({ "batchItemFailures": [] }));
+    let [small, large] = taken(&shop).try_into().unwrap();
+    assert_eq!(small["detail"]["metadata"]["event_id"], large["detail"]["metadata"]["event_id"]);
+    assert_eq!(large["detail"]["data"], Value::Null);
+    let address = large["detail"]["metadata"]["data_url"].as_str().unwrap();
+    // The address is the one that the stack would have on AWS.
+    let (_, path) = address.split_once(".amazonaws.com").unwrap_or_else(|| panic!("{address}"));
+    let events = shop.get("customer", path).await.expect(200).body;
+    assert_eq!(events["events"][0]["data"], small["detail"]["data"], "{events} of {order_id}");
     shop.close().await;
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use futures::future::join_all;
 use orders_local::bus::{Fault, Mode};
@@ -12,7 +11,7 @@ use orders_local::logs::Logs;
 use orders_tests::shop::{Shop, until};
 use serde_json::{Value, json};
 
-use crate::consumer::{consumed, everything_arrives, stored, taken};
+use crate::consumer::{consumed, everything_arrives, records, stored, taken};
 
 /// Orders that are created and paid, many at once.
 async fn sell(shop: &Shop, orders: usize) {
@@ -147,24 +146,4 @@ async fn what_was_stored_while_the_publisher_was_away_is_published_after_a_resta
     shop.close().await;
     // Its last file may be closed a moment after the stack.
     until(async || std::fs::remove_dir_all(&data).is_ok() || !data.exists()).await;
-}
-
-/// The records of all stored commits, as Lambda gives them.
-async fn records(shop: &Shop) -> Vec<Value> {
-    let table = &shop.stack.template().table("OrderEvents").unwrap().name;
-    let scan = shop.stack.client().scan().table_name(table).into_paginator().items().send();
-    let items = tokio::time::timeout(Duration::from_secs(20), scan.try_collect()).await.unwrap().unwrap();
-    let record = |(number, item): (usize, _)| {
-        let image: serde_dynamo::Item = HashMap::into(item);
-        let keys = json!({ "stream_id": image["stream_id"], "version": image["version"] });
-        json!({
-            "eventID": format!("{number:032}"), "eventName": "INSERT", "eventSource": "aws:dynamodb", "eventVersion": "1.1", "awsRegion": "us-east-1",
-            "dynamodb": {
-                "Keys": keys, "NewImage": image, "SequenceNumber": format!("{number:021}"), "SizeBytes": 1,
-                "StreamViewType": "NEW_AND_OLD_IMAGES", "ApproximateCreationDateTime": 1_767_225_600,
-            },
-            "eventSourceARN": "arn:aws:dynamodb:us-east-1:000000000000:table/OrderEvents/stream/local",
-        })
-    };
-    items.into_iter().enumerate().map(record).collect()
 }
