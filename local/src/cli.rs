@@ -36,7 +36,8 @@ pub struct Cli {
 /// Other things than to serve.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run one function on one event and print its answer, with the tables of the stack that runs or with empty ones
+    /// Run one function on one event and print its answer, with the tables and the bus of the stack that runs on --port, or
+    /// with empty ones
     Invoke {
         /// The function, by its binary or by its name in the template
         function: String,

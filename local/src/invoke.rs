@@ -22,9 +22,7 @@ use crate::running;
 /// it is printed, and makes the exit code 1.
 pub async fn run(mut options: StackOptions, function: &str, event: &Path) -> Result<ExitCode, Box<dyn Error>> {
     let event = read(event)?;
-    if options.dynamodb.is_none() && options.data.is_none() {
-        options.dynamodb = running::dynamodb(options.port).await;
-    }
+    running::join(&mut options).await;
     match (&options.dynamodb, &options.data) {
         (Some(url), _) => eprintln!("with the tables at {url}"),
         (None, Some(directory)) => eprintln!("with the tables in {}", directory.display()),

@@ -77,9 +77,8 @@ struct Runs {
 /// # Errors
 /// When nothing runs, or a segment fails over and over.
 pub async fn run(mut options: StackOptions, how: &Rebuild, stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
-    if options.dynamodb.is_none() && options.data.is_none() {
-        let found = running::dynamodb(options.port).await;
-        options.dynamodb = Some(found.ok_or(RebuildError::NothingRuns(options.port))?);
+    if !running::join(&mut options).await {
+        return Err(RebuildError::NothingRuns(options.port).into());
     }
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(
         "{bar:40} {percent:>3}%  {human_pos} of {human_len} commits, {per_sec}, {eta} to go",

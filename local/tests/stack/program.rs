@@ -157,7 +157,7 @@ async fn invoke_fails_with_the_functions_error_and_names_the_functions_there_are
 }
 
 #[tokio::test]
-async fn invoke_uses_the_tables_of_the_stack_that_runs() {
+async fn invoke_uses_the_tables_and_the_bus_of_the_stack_that_runs() {
     let scratch = Scratch::new();
     let mut serving = Serving::start(&["--port", "0"], &scratch.0).await;
     let event = scratch.0.join("event.json");
@@ -165,9 +165,18 @@ async fn invoke_uses_the_tables_of_the_stack_that_runs() {
     let port = serving.url.rsplit(':').next().unwrap().to_owned();
     let output = output(&["--port", &port, "invoke", "GetThing", "-e", event.to_str().unwrap()]).await;
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let dynamodb = serving.get("/dev/stack").await["dynamodb"].clone();
-    assert_eq!(told["environment"]["AWS_ENDPOINT_URL_DYNAMODB"], dynamodb);
+    let about = serving.get("/dev/stack").await;
+    assert_eq!(told["environment"]["AWS_ENDPOINT_URL_DYNAMODB"], about["dynamodb"]);
+    assert_eq!(told["environment"]["AWS_ENDPOINT_URL_EVENTBRIDGE"], about["eventbridge"]);
     serving.signal("TERM").await;
+}
+
+#[tokio::test]
+async fn a_rebuild_of_nothing_says_what_to_start() {
+    let output = output(&["--port", "1", "rebuild"]).await;
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
+    let error = text(&output.stderr);
+    assert!(error.contains("no local stack runs on port 1: start one with `cargo run`, or say --data DIR"), "{error}");
 }
 
 #[tokio::test]
