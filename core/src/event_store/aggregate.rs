@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 /// A state that is the fold of its events.
 ///
 /// `Default` is the state before the first event. The serialised form is what snapshots hold: raise
-/// [`Aggregate::SNAPSHOT_SCHEMA`] whenever it, or the meaning of [`Aggregate::apply`], changes, and snapshots of the
-/// other schema are passed over.
+/// [`Aggregate::SNAPSHOT_SCHEMA`] whenever it, the meaning of [`Aggregate::apply`], or what [`Aggregate::decode`] can read
+/// changes, and snapshots of the other schema are passed over. So a program never goes on from a snapshot over an event
+/// that it could not have read itself.
 pub trait Aggregate:
     Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
 {

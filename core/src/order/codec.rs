@@ -77,6 +77,12 @@ pub fn newest_schema(event_type: &str) -> u32 {
     newest(steps(TYPES, event_type).unwrap_or_default())
 }
 
+/// Every type of event that this program can read, with its newest schema.
+#[cfg(test)]
+pub fn known() -> std::collections::BTreeMap<&'static str, u32> {
+    TYPES.iter().map(|(event_type, steps)| (*event_type, newest(steps))).collect()
+}
+
 /// Reads a stored event of any schema.
 ///
 /// # Errors
