@@ -5,17 +5,32 @@ use serde_dynamo::Item;
 
 use super::EventStore;
 use super::aggregate::Aggregate;
-use super::commit::{Commit, StoredCommit, StreamId, Version};
+use super::commit::{Commit, CommitError, StoredCommit, StreamId, Version};
 use super::load::StoreError;
 use super::stream::CorruptStream;
 
 /// Some commits of a stream, oldest first.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Page<E> {
     /// The commits.
     pub commits: Vec<Commit<E>>,
     /// The version to go on after; none at the end.
     pub next: Option<Version>,
+    /// What follows these commits and cannot be read: then the page ends before it, and nothing can go on after it.
+    pub obstacle: Option<CommitError>,
+}
+
+impl<E> Page<E> {
+    /// The page, if it does not end because something cannot be read.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`].
+    pub fn readable(self) -> Result<Self, StoreError> {
+        match self.obstacle {
+            Some(obstacle) => Err(obstacle.into()),
+            None => Ok(self),
+        }
+    }
 }
 
 impl<A: Aggregate> EventStore<A> {
@@ -25,13 +40,13 @@ impl<A: Aggregate> EventStore<A> {
     /// # Errors
     /// See [`StoreError`].
     pub async fn commits_after(&self, id: &StreamId, after: Version) -> Result<Vec<Commit<A::Event>>, StoreError> {
-        Ok(self.page_after(id, after, usize::MAX).await?.commits)
+        Ok(self.page_after(id, after, usize::MAX).await?.readable()?.commits)
     }
 
     /// At most `limit` commits (at least 1), read strongly, that begin above `after`, which is 0 or the last version of a commit.
     ///
     /// # Errors
-    /// See [`StoreError`].
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     pub async fn page_after(&self, id: &StreamId, after: Version, limit: usize) -> Result<Page<A::Event>, StoreError> {
         let mut commits: Vec<Commit<A::Event>> = Vec::new();
         let (mut after, mut start) = (after, None);
@@ -52,7 +67,11 @@ impl<A: Aggregate> EventStore<A> {
                 .await
                 .map_err(StoreError::unavailable)?;
             for item in answer.items.unwrap_or_default() {
-                let commit = StoredCommit::from_item(Item::from(item))?.decode::<A>()?;
+                let stored = StoredCommit::from_item(Item::from(item));
+                let commit = match stored.and_then(StoredCommit::decode::<A>) {
+                    Ok(commit) => commit,
+                    Err(obstacle) => return Ok(Page { commits, next: None, obstacle: Some(obstacle) }),
+                };
                 let last = commits.last().map_or(after, Commit::last);
                 if commit.first != last + 1 {
                     // A Query is not one view of its items: while it goes forwards, it can pass the place of a commit,
@@ -69,7 +88,7 @@ impl<A: Aggregate> EventStore<A> {
             start = answer.last_evaluated_key;
             if start.is_none() || commits.len() >= limit.max(1) {
                 let next = start.and(commits.last().map(Commit::last));
-                return Ok(Page { commits, next });
+                return Ok(Page { commits, next, obstacle: None });
             }
         }
     }

@@ -12,7 +12,7 @@ use super::order_reader::stream_of;
 use super::patch::{Misplaced, Patch, Waiting};
 use super::projector::Projector;
 use super::row::{self, Parked, RowItem, Standing};
-use crate::event_store::{Commit, StoreError, Version};
+use crate::event_store::{Commit, CommitError, Page, StoreError, Version};
 use crate::order::event::OrderEvent;
 use crate::order::ids::OrderId;
 use crate::order::state::Order;
@@ -91,6 +91,13 @@ impl Expected<'_> {
         }
     }
 
+    fn version(self) -> Version {
+        match self {
+            Self::At(version) => version,
+            Self::Seen(seen) | Self::Unpark(seen) => seen.version,
+        }
+    }
+
     /// The condition on `#version` and `#parked`, and its `:expected`.
     fn condition(self) -> (&'static str, Option<AttributeValue>) {
         let version = match self {
@@ -116,10 +123,27 @@ impl Projector {
     pub(super) async fn follow(
         &self,
         order_id: OrderId,
-        mut commits: &[Commit<OrderEvent>],
+        commits: &[Commit<OrderEvent>],
     ) -> Result<(), ProjectionError> {
         let (Some(first), Some(last)) = (commits.first(), commits.last().map(Commit::last)) else { return Ok(()) };
-        let mut found = self.patch(order_id, commits, Expected::At(first.first - 1)).await?;
+        let found = self.patch(order_id, commits, Expected::At(first.first - 1)).await?;
+        self.reach(order_id, last, commits, found).await
+    }
+
+    /// Brings the row to `version`, or as far as the event store can be read.
+    pub(super) async fn heal(&self, order_id: OrderId, version: Version) -> Result<(), ProjectionError> {
+        let found = Standing::of(self.read_row(order_id).await?);
+        self.reach(order_id, version, &[], Some(found)).await
+    }
+
+    /// Goes on from what a write has found, until the row is at `last` or parked.
+    async fn reach(
+        &self,
+        order_id: OrderId,
+        last: Version,
+        mut commits: &[Commit<OrderEvent>],
+        mut found: Option<Standing>,
+    ) -> Result<(), ProjectionError> {
         for _ in 0..MAX_ROUNDS {
             let Some(seen) = found else { return Ok(()) };
             if seen.parked || seen.version >= last {
@@ -236,8 +260,11 @@ impl Projector {
     /// Applies what the row lacks, from the event store; makes it anew where that does not follow what it has.
     async fn catch_up(&self, order_id: OrderId, seen: &Standing) -> Written {
         if seen.version > 0 {
-            match self.events.commits_after(&stream_of(order_id), seen.version).await {
-                Ok(tail) if !tail.is_empty() => return self.patch(order_id, &tail, Expected::Seen(seen)).await,
+            match self.events.page_after(&stream_of(order_id), seen.version, usize::MAX).await {
+                Ok(tail) if !tail.commits.is_empty() => {
+                    return stopped(self.patch(order_id, &tail.commits, Expected::Seen(seen)).await?, tail.obstacle);
+                }
+                Ok(Page { obstacle: Some(obstacle), .. }) => return stopped(None, Some(obstacle)),
                 Ok(_) | Err(StoreError::Corrupt(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -245,12 +272,20 @@ impl Projector {
         self.refold(order_id, Expected::Seen(seen)).await
     }
 
-    /// Replaces the row by one made of all events.
+    /// Replaces the row by one made of all events, or of those before the first that cannot be read if the row has not
+    /// got that far.
     async fn refold(&self, order_id: OrderId, expected: Expected<'_>) -> Written {
-        match self.fold(order_id).await? {
-            Some((version, row)) => self.put(version, row, expected).await,
-            None => Err(ProjectionError::corrupt(1, "the event table has no event of this order")),
-        }
+        let Page { commits, obstacle, .. } = self.events.page_after(&stream_of(order_id), 0, usize::MAX).await?;
+        let written = match row_of(order_id, &commits)? {
+            Some((version, row)) if obstacle.is_none() || version > expected.version() => {
+                self.put(version, row, expected).await?
+            }
+            None if obstacle.is_none() => {
+                return Err(ProjectionError::corrupt(1, "the event table has no event of this order"));
+            }
+            _ => None,
+        };
+        stopped(written, obstacle)
     }
 
     /// The row that all events of an order make, and its version. The events are read strongly, and checked.
@@ -273,6 +308,14 @@ impl Projector {
             .set_expression_attribute_values(expected_version.map(|version| [(":expected".into(), version)].into()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         settle_put(version, put.send().await)
+    }
+}
+
+/// What became of a write that goes as far as an obstacle: when it is done, the obstacle is what is left.
+fn stopped(written: Option<Standing>, obstacle: Option<CommitError>) -> Written {
+    match (written, obstacle) {
+        (None, Some(obstacle)) => Err(StoreError::from(obstacle).into()),
+        (written, _) => Ok(written),
     }
 }
 

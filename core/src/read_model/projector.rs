@@ -149,18 +149,20 @@ impl Projector {
         }
     }
 
-    /// Follows the commits in the order of their versions, as far as they can be read.
+    /// Follows the commits in the order of their versions, as far as they can be read. Before one that cannot, the row
+    /// gets everything that comes before it.
     async fn follow_all(&self, order_id: OrderId, received: &Received) -> Result<(), ProjectionError> {
         let readable: Vec<_> = received.commits.values().map_while(|commit| commit.as_ref().ok()).cloned().collect();
         for run in readable.chunk_by(|commit, next| commit.last() + 1 == next.first) {
             self.follow(order_id, run).await?;
         }
         let mut obstacles =
-            received.commits.iter().filter_map(|(version, commit)| Some((version, commit.as_ref().err()?)));
-        match obstacles.next() {
-            Some((version, error)) => Err(ProjectionError::unreadable(error.version().max(*version), chain(error))),
-            None => Ok(()),
+            received.commits.iter().filter_map(|(version, commit)| Some((*version, commit.as_ref().err()?)));
+        let Some((version, error)) = obstacles.next() else { return Ok(()) };
+        if readable.last().map_or(0, Commit::last) + 1 < version {
+            self.heal(order_id, version - 1).await?;
         }
+        Err(ProjectionError::unreadable(error.version().max(version), chain(error)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use orders_core::event_store::{Until, Version};
 use orders_core::order::{Money, OrderEvent, OrderId};
-use orders_core::read_model::{OpenStatus, Projected, ProjectionError, StreamRecord};
+use orders_core::read_model::{OpenStatus, OrderView, Projected, ProjectionError, StreamRecord};
 use serde_dynamo::AttributeValue;
 
 use crate::lives::{created, new_id, seeded, start, usual_course};
@@ -104,15 +104,22 @@ async fn an_order_of_which_nothing_is_known_gets_a_row_that_is_only_a_mark() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_only_a_mark_stays_so_when_what_was_before_comes_late() {
-    let world = World::start().await;
-    let (id, _) = two_orders(&world).await;
-    let mut records = world.records_of(id).await;
-    poison(&world, &mut records, 2).await;
-    assert_eq!(world.projector.project(vec![records[2].clone()]).await, PARKED);
-    let before = world.row(id).await;
-    assert_eq!(world.projector.project(records[..2].to_vec()).await, Projected::default());
-    assert_eq!(world.row(id).await, before);
+async fn a_row_that_is_behind_gets_everything_before_an_event_that_cannot_be_read() {
+    // With nothing of the order or its first event, and with the event itself or one after it.
+    for (known, given) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        let world = World::start().await;
+        let (id, _) = two_orders(&world).await;
+        let mut records = world.records_of(id).await;
+        world.projector.project(records[..known].to_vec()).await;
+        poison(&world, &mut records, 2).await;
+        assert_eq!(world.projector.project(vec![records[given].clone()]).await, PARKED);
+        assert_eq!(mark(&world, id).await, Some((3, UNREADABLE.into())));
+        let expected = world.fold(id, Until::Version(2)).await.map(|order| OrderView { parked: true, ..order });
+        assert_eq!(world.orders.get(id).await.unwrap(), expected, "{known} known, {given} given");
+        let before = world.row(id).await;
+        assert_eq!(world.projector.project(records).await, PARKED);
+        assert_eq!(world.row(id).await, before, "what comes late changes nothing");
+    }
 }
 
 #[tokio::test]
@@ -176,13 +183,17 @@ async fn a_row_that_can_neither_go_on_nor_be_made_anew_is_stopped() {
     let id = new_id(&mut seeded());
     let [paid, shipped, delivered] = usual_course(id);
     world.store_lives([(id, vec![created(id, "alice", start()), vec![paid, shipped], vec![delivered]])]).await;
-    let mut records = world.records_of(id).await;
-    world.projector.project(records[..2].to_vec()).await;
-    // In the middle of a commit, and the first event cannot be read any more.
-    world.damage(id, "version", aws_sdk_dynamodb::types::AttributeValue::N("2".into())).await;
-    poison(&world, &mut records, 0).await;
-    assert_eq!(world.projector.project(records[2..].to_vec()).await, PARKED);
-    assert_eq!(mark(&world, id).await, Some((1, UNREADABLE.into())));
+    let records = world.records_of(id).await;
+    // In the middle of a commit, and an event before that cannot be read any more.
+    for (place, version) in [(1, 3), (0, 1)] {
+        world.delete_row(id).await;
+        world.projector.project(records[..2].to_vec()).await;
+        world.damage(id, "version", aws_sdk_dynamodb::types::AttributeValue::N("2".into())).await;
+        poison(&world, &mut records.clone(), place).await;
+        assert_eq!(world.projector.project(records[2..].to_vec()).await, PARKED);
+        assert_eq!(mark(&world, id).await, Some((version, UNREADABLE.into())));
+        assert_eq!(world.orders.get(id).await.unwrap().unwrap().version, 2, "a row never goes back");
+    }
 }
 
 #[tokio::test]
