@@ -22,7 +22,7 @@ use crate::caller::{Caller, Needs};
 use crate::config::Config;
 use crate::problem::Problem;
 use crate::request::Request;
-use crate::{idempotency, parameters, preconditions};
+use crate::{idempotency, ownership, parameters, preconditions};
 
 /// What the functions that change orders share: made once for each container.
 #[derive(Clone, Debug)]
@@ -81,10 +81,13 @@ impl Commands {
     /// This comes before everything that could tell of the order's version or of commands that were run on it.
     ///
     /// # Errors
-    /// 400 for what is no id, 404 for an order that is not there or somebody else's, 503.
+    /// 400 for what is no id, 404 for an order that is not there or somebody else's, 500 and 503.
     async fn find(&self, request: &Request, caller: &Caller) -> Result<Loaded<Order>, Problem> {
         let stream = StreamId::new(parameters::order_id(request)?.to_string());
-        let loaded = self.load(request, &stream).await?;
+        let loaded = match self.load(request, &stream).await {
+            Ok(loaded) => loaded,
+            Err(failure) => return Err(ownership::disclose(&self.store, &stream, request, caller, failure).await),
+        };
         request.admission.granted().await;
         match loaded.stream().state().placed() {
             Some(order) if caller.may_touch(&order.user_id) => Ok(loaded),

@@ -1,11 +1,11 @@
 //! `get-order`: an order as it is, or as it was.
 
 use chrono::{DateTime, Utc};
-use orders_core::event_store::Version;
+use orders_core::event_store::{StreamId, Version};
 use orders_core::order::OrderId;
 use orders_core::read_model::{OrderView, ReadError};
 
-use super::{Queries, in_time, to_json};
+use super::{Queries, to_json};
 use crate::answer::Answer;
 use crate::caller::{Needs, Scope};
 use crate::parameters::{self, Query};
@@ -31,10 +31,11 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
     let order_id = parameters::order_id(request)?;
     let which = which(request)?;
     let allowed = |view: &OrderView| caller.may_touch(&view.user_id);
-    let found = match in_time(request, read(queries, order_id, &which)).await? {
+    let stream = StreamId::new(order_id.to_string());
+    let found = match queries.read(request, &caller, &stream, read(queries, order_id, &which)).await? {
         Ok(view) => view,
         // Only whoever may see the order learns how far it has got.
-        Err(head) => match in_time(request, queries.reader.newest(order_id, None)).await? {
+        Err(head) => match queries.read(request, &caller, &stream, queries.reader.newest(order_id, None)).await? {
             Some(view) if allowed(&view) => return Err(Problem::version_not_reached(head)),
             _ => None,
         },

@@ -7,7 +7,7 @@ pub mod order_history;
 
 use std::fmt::Display;
 
-use orders_core::event_store::EventStore;
+use orders_core::event_store::{EventStore, StreamId};
 use orders_core::order::{Currency, Order};
 use orders_core::read_model::{OrderPage, OrderReader, Orders, ReadError, RowsError};
 use serde::Serialize;
@@ -17,6 +17,7 @@ use tokio::time::timeout_at;
 use crate::answer::Answer;
 use crate::caller::{Caller, Needs};
 use crate::config::Config;
+use crate::ownership;
 use crate::problem::Problem;
 use crate::request::Request;
 
@@ -45,6 +46,21 @@ impl Queries {
     /// 401 and 403.
     fn authorise(&self, request: &Request, needs: Needs) -> Result<Caller, Problem> {
         Caller::authorise(request, &self.scope_prefix, needs)
+    }
+
+    /// Waits for a read of an order no longer than the caller waits for the answer; what keeps it from being read is told
+    /// to those who may touch it only.
+    async fn read<T, E: Into<Problem>>(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        stream: &StreamId,
+        read: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Problem> {
+        match in_time(request, read).await {
+            Ok(read) => Ok(read),
+            Err(failure) => Err(ownership::disclose(&self.events, stream, request, caller, failure).await),
+        }
     }
 
     fn page(&self, page: OrderPage) -> Result<Answer, Problem> {

@@ -29,10 +29,12 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
     // A commit has one event at least: with one more than asked for it is known whether the trail goes on.
     let wanted = limit + 1;
     let from_first = if start.after == 0 { wanted } else { 1 };
-    let first = in_time(request, queries.events.page_after(&stream, 0, from_first)).await?.commits;
-    if !first.first().and_then(owner).is_some_and(|owner| caller.may_touch(owner)) {
+    let page = queries.events.page_after(&stream, 0, from_first);
+    let first = queries.read(request, &caller, &stream, page).await?;
+    if !first.commits.first().and_then(owner).is_some_and(|owner| caller.may_touch(owner)) {
         return Err(Problem::not_found("order"));
     }
+    let first = first.readable()?.commits;
     let commits = if start.after == 0 { first } else { commits(queries, request, &stream, start, wanted).await? };
     if start.skip > 0 && commits.first().is_none_or(|commit| commit.events.len() <= start.skip as usize) {
         return Err(invalid_cursor(NOT_OF_THIS_ORDER));
@@ -67,7 +69,7 @@ async fn commits(
             Err(StoreError::Corrupt(gap)) if Some(gap.version) == start.after.checked_add(1) => {
                 Err(invalid_cursor(NOT_OF_THIS_ORDER))
             }
-            page => Ok(page?.commits),
+            page => Ok(page?.readable()?.commits),
         }
     };
     in_time(request, read).await
