@@ -1,16 +1,15 @@
 //! Running a function that answers HTTP requests.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use lambda_runtime::{Context, LambdaEvent, service_fn};
+use lambda_runtime::Context;
 use tracing::Instrument as _;
 
 use crate::answer::Answer;
 use crate::limits::{Admission, Limits};
 use crate::problem::Problem;
 use crate::request::{Event, Request};
-use crate::telemetry;
+use crate::{runtime, telemetry};
 
 /// Takes requests from the Lambda runtime, one after the other, and answers those that the limits let pass.
 ///
@@ -20,12 +19,11 @@ pub async fn serve(
     limits: &Limits,
     handle: impl AsyncFn(&Request) -> Result<Answer, Problem>,
 ) -> Result<(), lambda_runtime::Error> {
-    let (handle, cold_start) = (&handle, &AtomicBool::new(true));
-    let service = service_fn(|LambdaEvent { payload, context }| async move {
-        let cold_start = cold_start.swap(false, Ordering::Relaxed);
-        Ok::<_, Infallible>(respond(Some(limits), handle, payload, &context, cold_start).await)
-    });
-    lambda_runtime::run(service).await
+    let handle = &handle;
+    runtime::run(async |event, context: &Context, cold_start| {
+        Ok::<_, Infallible>(respond(Some(limits), handle, event, context, cold_start).await)
+    })
+    .await
 }
 
 /// The answer to one event, and the log line about it.

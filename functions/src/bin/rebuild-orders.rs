@@ -1,14 +1,13 @@
 //! The function `rebuild-orders`: see [`orders_functions::rebuild`].
 
-use lambda_runtime::{LambdaEvent, service_fn};
+use lambda_runtime::Context;
 use orders_functions::config::{self, Config};
 use orders_functions::rebuild::{Maintenance, Rebuild};
-use orders_functions::telemetry;
+use orders_functions::{runtime, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init()?;
     let maintenance = &Maintenance::new(&Config::from_env()?, config::bulk_client().await);
-    let rebuild = async |event: LambdaEvent<Rebuild>| maintenance.rebuild(event.payload, &event.context).await;
-    lambda_runtime::run(service_fn(rebuild)).await
+    runtime::serve(async |asked: Rebuild, context: &Context| maintenance.rebuild(asked, context).await).await
 }

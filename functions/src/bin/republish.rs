@@ -1,10 +1,10 @@
 //! The function `republish`: see [`orders_functions::republish`].
 
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Context, Error};
 use orders_core::event_store::EventStore;
 use orders_functions::config::{self, Config};
 use orders_functions::republish::{Asked, Republisher};
-use orders_functions::{publishing, telemetry};
+use orders_functions::{publishing, runtime, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -13,6 +13,5 @@ async fn main() -> Result<(), Error> {
     let events = config::bulk_client().await;
     let store = EventStore::new(events, &config.order_events_table, config.snapshot_every);
     let republisher = &Republisher { store, relay: publishing::relay(&config).await? };
-    let republish = async |event: LambdaEvent<Asked>| republisher.run(event.payload, &event.context).await;
-    lambda_runtime::run(service_fn(republish)).await
+    runtime::serve(async |asked: Asked, context: &Context| republisher.run(asked, context).await).await
 }

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use lambda_runtime::{Context, Diagnostic, Error};
 use orders_core::read_model::RowsError;
 use orders_functions::config::{self, Config};
 use orders_functions::settlement::Settlement;
-use orders_functions::{emf, failure, telemetry};
+use orders_functions::{emf, failure, runtime, telemetry};
 use serde::de::IgnoredAny;
 
 #[tokio::main(flavor = "current_thread")]
@@ -14,13 +14,13 @@ async fn main() -> Result<(), Error> {
     telemetry::init()?;
     let metrics = emf::init()?;
     let settlement = &Settlement::from_env(&Config::from_env()?, config::dynamodb_client().await)?;
-    let settle = service_fn(|event: LambdaEvent<IgnoredAny>| async move {
-        let run = settlement.run(&event.context).await.map_err(no_rows)?;
+    runtime::serve(async |_: IgnoredAny, context: &Context| {
+        let run = settlement.run(context).await.map_err(no_rows)?;
         settlement.measure().await.map_err(no_rows)?;
         metrics.flush(io::stdout()).unwrap_or_else(|error| tracing::error!(%error, "metrics lost"));
         Ok::<_, Diagnostic>(run)
-    });
-    lambda_runtime::run(settle).await
+    })
+    .await
 }
 
 fn no_rows(error: RowsError) -> Diagnostic {

@@ -5,16 +5,14 @@ pub mod payments;
 pub mod run;
 pub mod shipping;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use lambda_runtime::{Context, LambdaEvent, service_fn};
+use lambda_runtime::Context;
 use orders_core::error::chain;
 use orders_core::event_store::EventStore;
 use orders_core::publication::EventBridge;
 use tracing::Instrument as _;
 
 use crate::config::{self, Config};
-use crate::{publishing, telemetry};
+use crate::{publishing, runtime, telemetry};
 use event::Event;
 use run::{NotDone, Received, Runner};
 
@@ -34,12 +32,8 @@ pub async fn runner(config: &Config) -> Result<Runner<EventBridge>, lambda_runti
 /// # Errors
 /// The runtime's API is gone; the container ends.
 pub async fn serve(handle: impl AsyncFn(&Received) -> Result<(), NotDone>) -> Result<(), lambda_runtime::Error> {
-    let (handle, cold_start) = (&handle, &AtomicBool::new(true));
-    let service = service_fn(|LambdaEvent { payload, context }| async move {
-        let cold_start = cold_start.swap(false, Ordering::Relaxed);
-        receive(handle, payload, &context, cold_start).await
-    });
-    lambda_runtime::run(service).await
+    let handle = &handle;
+    runtime::run(async |event, context: &Context, cold_start| receive(handle, event, context, cold_start).await).await
 }
 
 /// Deals with one event, and writes a log line if that fails.
