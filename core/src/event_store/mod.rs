@@ -21,6 +21,7 @@ mod scan;
 mod size;
 mod snapshot;
 mod stream;
+mod stream_record;
 #[cfg(test)]
 mod testing;
 
@@ -35,6 +36,7 @@ pub use idempotency::{CommitKey, IdempotencyKey, InvalidKey, RequestHash, derive
 pub use load::{Consistency, Loaded, StoreError, Until};
 pub use scan::{NoSuchSegment, Place, ScanPage, Segment};
 pub use stream::{CorruptStream, Stream};
+pub use stream_record::{Change, StreamRecord};
 
 /// The store of one kind of aggregate on one table. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -8,9 +8,8 @@ use super::bus::{EventBus, PutError};
 use super::envelope::{Envelope, Envelopes};
 use super::publisher::Publisher;
 use crate::error::chain;
-use crate::event_store::Commit;
+use crate::event_store::{Change, Commit, StreamRecord};
 use crate::order::Order;
-use crate::read_model::{Change, StreamRecord};
 
 /// Publishes what is committed.
 #[derive(Clone, Debug)]

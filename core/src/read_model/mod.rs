@@ -21,7 +21,7 @@ pub use deferred::{Deferred, DeferredCount, DeferredPage, DeferredPlace};
 pub use follow::ProjectionError;
 pub use order_reader::{OrderReader, ReadError};
 pub use orders::{OrderPage, Orders, RowsError};
-pub use projector::{Change, Projected, Projector, StreamRecord};
+pub use projector::{Projected, Projector};
 pub use rebuild::{Progress, RebuildError};
 pub use row::{NotOpen, OpenStatus};
 pub use verify::{Difference, Reached, Verification, VerifyError};

@@ -7,7 +7,7 @@ use serde_dynamo::{AttributeValue, Item};
 
 use super::follow::ProjectionError;
 use crate::error::chain;
-use crate::event_store::{Commit, CommitError, EventStore, Version};
+use crate::event_store::{Change, Commit, CommitError, EventStore, StreamRecord, Version};
 use crate::order::event::OrderEvent;
 use crate::order::ids::OrderId;
 use crate::order::state::Order;
@@ -24,28 +24,6 @@ pub struct Projector {
     pub(super) client: aws_sdk_dynamodb::Client,
     pub(super) table: String,
     pub(super) events: EventStore<Order>,
-}
-
-/// A record of the event table's stream.
-#[derive(Clone, Debug)]
-pub struct StreamRecord {
-    /// The record's name in the stream.
-    pub sequence_number: String,
-    /// The key of the item that it is about.
-    pub keys: Item,
-    /// What happened to that item.
-    pub change: Change,
-}
-
-/// What happened to an item of the event table.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// It was added: this is it.
-    Inserted(Item),
-    /// It was replaced or altered, which nothing may do.
-    Modified,
-    /// It was deleted, which nothing may do.
-    Removed,
 }
 
 /// What became of a batch.

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use orders_core::event_store::{Until, Version};
+use orders_core::event_store::{StreamRecord, Until, Version};
 use orders_core::order::{Money, OrderEvent, OrderId};
-use orders_core::read_model::{OpenStatus, OrderView, Projected, ProjectionError, StreamRecord};
+use orders_core::read_model::{OpenStatus, OrderView, Projected, ProjectionError};
 use serde_dynamo::AttributeValue;
 
 use crate::lives::{created, new_id, seeded, start, usual_course};

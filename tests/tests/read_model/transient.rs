@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use orders_core::event_store::{Change, StreamRecord};
 use orders_core::order::OrderId;
-use orders_core::read_model::{Change, Projected, StreamRecord};
+use orders_core::read_model::Projected;
 use orders_tests::call_log::Call;
 use orders_tests::faults::Fault;
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use orders_core::event_store::{
-    CommitKey, Consistency, EventStore, Loaded, Metadata, Request, Stream, StreamId, Until, Version,
+    Change, CommitKey, Consistency, EventStore, Loaded, Metadata, Request, Stream, StreamId, StreamRecord, Until,
+    Version,
 };
 use orders_core::order::{Order, OrderEvent, OrderId};
-use orders_core::read_model::{Change, OrderReader, OrderView, Orders, Projected, Projector, StreamRecord};
+use orders_core::read_model::{OrderReader, OrderView, Orders, Projected, Projector};
 use orders_tests::database::TestTables;
 use orders_tests::proxy::Proxy;
 use serde_dynamo::{AttributeValue, Item};
