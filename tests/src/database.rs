@@ -1,8 +1,11 @@
 //! A DynamoDB for tests: embedded, or the one at `DYNAMODB_ENDPOINT`.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use orders_core::event_store::StreamId;
 use orders_local::database::{Database, Storage, client};
 use orders_local::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
@@ -61,6 +64,20 @@ impl Drop for TestTables {
         };
         drop(std::thread::spawn(delete).join());
     }
+}
+
+/// Every item of a stream in an event table, read strongly and past the store.
+pub async fn stream_items(client: &Client, table: &str, stream: &StreamId) -> Vec<HashMap<String, AttributeValue>> {
+    let items = client
+        .query()
+        .table_name(table)
+        .key_condition_expression("stream_id = :stream")
+        .expression_attribute_values(":stream", AttributeValue::S(stream.to_string()))
+        .consistent_read(true)
+        .into_paginator()
+        .items()
+        .send();
+    items.try_collect().await.expect("a database that answers")
 }
 
 fn external() -> Option<String> {

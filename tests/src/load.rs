@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::counter_aggregate::{Command, Counter, CounterEvent};
-use crate::database::TestTables;
+use crate::database::{TestTables, stream_items};
 use crate::faults::Faults;
 use crate::proxy::Proxy;
 use crate::simulation::Simulation;
@@ -142,17 +142,8 @@ impl<'a> Load<'a> {
 
 /// Whether it was stored.
 async fn plain_attempt(client: &Client, table: &str, stream: &StreamId) -> bool {
-    let items = client
-        .query()
-        .table_name(table)
-        .key_condition_expression("stream_id = :stream")
-        .expression_attribute_values(":stream", AttributeValue::S(stream.to_string()))
-        .consistent_read(true)
-        .into_paginator()
-        .items()
-        .send();
     let (mut counter, mut version) = (Counter::<1>::default(), 0_u64);
-    for item in items.try_collect().await.expect("a load") {
+    for item in stream_items(client, table, stream).await {
         let data = item["events"].as_l().expect("a list")[0].as_m().expect("an event")["data"].as_m().expect("fields");
         let amount = data["amount"].as_n().expect("a number").parse().expect("an amount");
         counter.apply(&CounterEvent::Added(amount)).expect("an event that follows");

@@ -4,13 +4,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use orders_core::event_store::{
     Aggregate, Commit, CommitKey, Consistency, EventStore, ExecuteError, Executed, IdempotencyKey, Metadata, Request,
     RequestHash, StreamId, Version,
 };
 use orders_tests::counter_aggregate::{Command, Counter, CounterEvent, TooLittle};
+use orders_tests::database::stream_items;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -62,17 +62,8 @@ pub async fn run<const SCHEMA: u32>(
 
 /// Every commit of the stream, as a plain read of the table finds them; panics when one does not follow the other.
 pub async fn commits(client: &Client, table: &str, stream: &StreamId) -> Vec<Commit<CounterEvent>> {
-    let items = client
-        .query()
-        .table_name(table)
-        .key_condition_expression("stream_id = :stream")
-        .expression_attribute_values(":stream", AttributeValue::S(stream.to_string()))
-        .consistent_read(true)
-        .into_paginator()
-        .items()
-        .send();
+    let items = stream_items(client, table, stream).await;
     let mut head = 0;
-    let items = items.try_collect().await.unwrap();
     let commits = items.into_iter().map(|item| {
         let commit = Commit::from_item::<Counter>(item.into()).unwrap();
         assert_eq!(commit.first, head + 1, "the commit after version {head} of {stream}");
