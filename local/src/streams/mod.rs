@@ -223,20 +223,33 @@ mod tests {
         assert_eq!(function.gets(2).await, ["a/1", "a/2"], "the filter lets INSERT pass, not MODIFY");
     }
 
+    /// A mapping with such a window, as the template declares it but for that.
+    async fn with_window(world: &World, function: &Function, window: Duration) -> Streams {
+        let declared = world.template.function("ProjectThings").unwrap().streams[0].clone();
+        let settings = StreamMapping { window, batch_size: 100, parallelization: 1, ..declared };
+        world.start_with(function, settings, None).await
+    }
+
     #[tokio::test]
-    async fn records_of_one_batching_window_come_together() {
+    async fn a_batching_window_stays_open_until_the_batch_is_full() {
         let world = World::new().await;
         let function = Function::default();
-        let declared = world.template.function("ProjectThings").unwrap().streams[0].clone();
-        let window = Duration::from_secs(2);
-        let settings = StreamMapping { window, batch_size: 100, parallelization: 1, ..declared };
-        let _streams = world.start_with(&function, settings, None).await;
+        let _streams = with_window(&world, &function, Duration::from_secs(3_600)).await;
         // Enough of them that a reader without a window finds them in more than one look.
         for version in 1..=100 {
             world.put("a", version).await;
         }
         assert_eq!(function.gets(100).await.len(), 100);
         assert_eq!(*function.calls.lock().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_batching_window_closes_in_time_whatever_is_there() {
+        let world = World::new().await;
+        let function = Function::default();
+        let _streams = with_window(&world, &function, Duration::from_millis(100)).await;
+        world.put("a", 1).await;
+        assert_eq!(function.gets(1).await, ["a/1"]);
     }
 
     #[tokio::test]
