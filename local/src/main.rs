@@ -19,7 +19,7 @@ use clap::Parser;
 use orders_local::binaries;
 use orders_local::bus::tail::{TailError, follow};
 use orders_local::logs::Logs;
-use orders_local::options::StackOptions;
+use orders_local::options::{StackError, StackOptions};
 use orders_local::stack::Stack;
 use tracing_subscriber::EnvFilter;
 
@@ -76,11 +76,21 @@ pub(crate) type Stop<'a> = Pin<&'a mut (dyn Future<Output = ()> + 'a)>;
 /// What a shell expects of a program that Ctrl-C ended before its work was done.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-async fn serve(options: StackOptions, stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
+/// Starts the stack, unless the program is to end before it has started; what has started by then is gone.
+async fn start(options: StackOptions, stop: Stop<'_>) -> Result<Option<Stack>, StackError> {
+    tokio::select! {
+        // It listens before anything starts.
+        biased;
+        () = stop => Ok(None),
+        started = Stack::start(options) => started.map(Some),
+    }
+}
+
+async fn serve(options: StackOptions, mut stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
     let kept = options.data.clone();
     let events = options.template.with_file_name("events");
-    let stack = Stack::start(options).await?;
+    let Some(stack) = start(options, stop.as_mut()).await? else { return Ok(ExitCode::from(INTERRUPTED)) };
     output::say(&welcome::text(&stack, kept.as_deref(), &events, begun.elapsed()));
     stop.await;
     eprintln!("stopping");
@@ -100,7 +110,7 @@ async fn watch(port: u16, stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-async fn show(mut options: StackOptions, stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
+async fn show(mut options: StackOptions, mut stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
     // What functions write would only come between; it is shown when something goes wrong.
     let lines = Arc::new(Mutex::new(Vec::new()));
     let keep = lines.clone();
@@ -108,7 +118,7 @@ async fn show(mut options: StackOptions, stop: Stop<'_>) -> Result<ExitCode, Box
     options.logs = Logs::to(move |function, line| {
         keep.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{function} | {line}"));
     });
-    let stack = Stack::start(options).await?;
+    let Some(stack) = start(options, stop.as_mut()).await? else { return Ok(ExitCode::from(INTERRUPTED)) };
     let result = tokio::select! {
         result = demo::run(&stack) => result.map(|()| ExitCode::SUCCESS),
         () = stop => Ok(ExitCode::from(INTERRUPTED)),

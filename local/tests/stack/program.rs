@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use orders_local::database;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -106,6 +107,39 @@ async fn a_signal_to_stop_leaves_no_process_and_no_file_behind() {
         assert!(!alive(&function), "{signal}");
         assert_eq!(std::fs::read_dir(&temporary.0).unwrap().count(), 0, "{signal}");
     }
+}
+
+#[tokio::test]
+async fn a_signal_to_stop_is_heard_while_the_stack_still_starts() {
+    // A database that never answers, so that it never gets further.
+    let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", database.local_addr().unwrap());
+    for (arguments, signal) in [(&["--port", "0"][..], "INT"), (&["--port", "0"], "TERM"), (&["demo"], "INT")] {
+        let temporary = Scratch::new();
+        let child = program(arguments).args(["--dynamodb", &url]).env("TMPDIR", &temporary.0).spawn().unwrap();
+        let _connection = timeout(Duration::from_secs(10), database.accept()).await.unwrap().unwrap();
+        let mut starting = Serving { child, url: String::new() };
+        assert_eq!(starting.signal(signal).await.code(), Some(130), "{arguments:?}");
+        assert_eq!(std::fs::read_dir(&temporary.0).unwrap().count(), 0, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_goes_to_its_end_with_the_real_functions() {
+    let temporary = Scratch::new();
+    let binaries = orders_local::binaries::build().await.unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_orders-local"));
+    demo.arg("--binaries").arg(binaries).arg("demo").env("TMPDIR", &temporary.0).kill_on_drop(true);
+    // It breaks off at the first answer, event or row that is not as it should be.
+    let output = demo.output().await.unwrap();
+    let (shown, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{shown}\n{errors}");
+    for expected in
+        ["1. ", "OrderCreated", "OrderPaid", "OrderShipped", "OrderDelivered", "OrderRefundDue", "404", "row"]
+    {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    assert_eq!(std::fs::read_dir(&temporary.0).unwrap().count(), 0);
 }
 
 #[tokio::test]
