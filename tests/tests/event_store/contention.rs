@@ -25,6 +25,8 @@ async fn of_many_writers_on_one_stream_each_command_is_stored_once_for_few_write
 /// Where calls take the time they take and nothing else counts, any build will do.
 #[tokio::test(start_paused = true)]
 async fn however_slow_the_database_a_command_takes_two_and_a_half_writes_at_most() {
+    // The mean of many runs is 2.25, and one in some hundreds would be above the bound by chance.
+    fastrand::seed(1);
     for round_trip in [2_000, 20_000] {
         let simulation = Simulation::start();
         let one_way = move || Duration::from_micros(fastrand::u64(round_trip / 4..round_trip * 3 / 4));
