@@ -185,16 +185,18 @@ async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
         40..60 => Some(Fault::Fail),
         _ => None,
     });
-    let (mut progress, mut failed) = (Progress::default(), 0);
+    let (mut progress, mut runs) = (Progress::default(), 0);
     while !progress.done {
         match world.projector.rebuild(Segment::WHOLE, progress.clone(), later()).await {
             Ok(next) => {
-                assert!(next.done || next.orders > progress.orders, "an answer that is no further than the one before");
+                let moved = next.token != progress.token && next.orders > progress.orders;
+                assert!(next.done || moved, "an answer that is no further than the one before: {next:?}");
                 progress = next;
             }
-            Err(_) => failed += 1,
+            Err(error) => println!("{error}"),
         }
-        assert!(failed < 2_000, "{progress:?}");
+        runs += 1;
+        assert!(runs < 500, "{progress:?}");
     }
     assert_eq!((progress.orders, progress.written), (40, 40), "each is counted once: {progress:?}");
     world.proxy.faults.none();
