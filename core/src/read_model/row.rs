@@ -26,7 +26,8 @@ pub(super) const REFUND: &str = "refund:";
 /// `refunded:<payment_id>`: how it went back, [`RefundDone`].
 pub(super) const REFUNDED: &str = "refunded:";
 
-/// The shards of each status in the index `by-status`, and of the index `by-deferred`. A changed number needs a rebuild of the rows.
+/// The shards of each status in the index `by-status`, and of the index `by-deferred`. A changed number needs a rebuild
+/// of the rows.
 pub(super) const SHARDS: u8 = 4;
 
 /// The key of an order in the index `by-status`.
