@@ -94,7 +94,7 @@ impl<S: Store> CircuitBreaker<S> {
         let result = call.await;
         let elapsed = Duration::from_micros((self.clock)().saturating_sub(started));
         let outcome = match &result {
-            Ok(_) if self.settings.slow.is_some_and(|slow| elapsed > slow) => Outcome::Failure,
+            _ if self.settings.slow.is_some_and(|slow| elapsed > slow) => Outcome::Failure,
             Ok(_) => Outcome::Success,
             Err(error) if error.blame() == Blame::Callee => Outcome::Failure,
             Err(_) => Outcome::Ignored,

@@ -164,6 +164,20 @@ async fn a_slow_call_is_answered_and_counts_as_a_failure() {
 }
 
 #[tokio::test]
+async fn a_slow_call_counts_as_a_failure_whatever_it_answers() {
+    for blame in [Blame::Caller, Blame::Callee] {
+        let case = Case::new("failures=1; calls=1; slow=1s");
+        let slow = async {
+            case.pass(Duration::from_millis(1_001));
+            Err::<(), _>(Fault(blame))
+        };
+        let told = case.breaker.call(slow, |_| ()).await;
+        assert_eq!(told.is_err(), blame == Blame::Caller, "the answer is passed on all the same");
+        assert_eq!(case.table.circuit().state, State::Open, "{blame:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_healthy_callee_costs_no_write_and_one_read_per_cache_time() {
     let case = Case::new("");
     for _ in 0..10_000 {
