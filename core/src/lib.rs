@@ -4,6 +4,7 @@
 //! facts of any [`event_store::Aggregate`]; [`read_model`] turns them into rows and answers queries.
 
 pub mod breaker;
+pub mod clock;
 pub mod dynamodb;
 pub mod error;
 pub mod event_store;
@@ -13,3 +14,4 @@ pub mod publication;
 pub mod rate_limit;
 pub mod read_model;
 pub mod settings;
+pub mod timestamp;

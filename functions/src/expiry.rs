@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::TimeDelta;
 use futures::{StreamExt, stream};
 use lambda_runtime::Context;
 use orders_core::error::chain;
@@ -11,6 +11,7 @@ use orders_core::event_store::{
 };
 use orders_core::order::{Decide, DecisionError, ExpireOrder, Order, OrderId};
 use orders_core::read_model::{OpenStatus, Orders, RowsError};
+use orders_core::timestamp::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -63,19 +64,16 @@ impl Expiry {
     /// # Errors
     /// The list could not be read; whatever was cancelled before stays cancelled.
     pub async fn run(&self, context: &Context) -> Result<Expired, RowsError> {
-        let now = Utc::now().trunc_subsecs(3);
         let mut expired = Expired::default();
-        let Some(created_before) = self.after.and_then(|after| now.checked_sub_signed(after)) else {
-            return Ok(expired);
-        };
+        let Some(after) = self.after else { return Ok(expired) };
         let deadline = deadline(context, Duration::ZERO);
-        let command = ExpireOrder { created_before };
+        let command = ExpireOrder { created_before: Timestamp::now() - after };
         let mut cursor = None;
         loop {
             let page = self.rows.by_status(OpenStatus::Pending, PAGE, cursor.as_deref()).await?;
             let old = page.orders.iter().take_while(|order| order.created_at < command.created_before);
             let old: Vec<OrderId> = old.map(|order| order.order_id).collect();
-            let runs = old.iter().map(|order_id| self.expire(*order_id, &command, now, deadline, context));
+            let runs = old.iter().map(|order_id| self.expire(*order_id, &command, deadline, context));
             let runs: Vec<_> = stream::iter(runs).buffer_unordered(CONCURRENCY).collect().await;
             runs.into_iter().for_each(|run| expired.count(run));
             cursor = page.next_cursor;
@@ -90,7 +88,6 @@ impl Expiry {
         &self,
         order_id: OrderId,
         command: &ExpireOrder,
-        now: DateTime<Utc>,
         deadline: Instant,
         context: &Context,
     ) -> Result<Settled, ()> {
@@ -102,10 +99,10 @@ impl Expiry {
             causation_id,
             request_hash: None,
         };
-        let request = Request { key: CommitKey::unkeyed(), metadata, if_match: None, now, deadline };
+        let request = Request { key: CommitKey::unkeyed(), metadata, if_match: None, deadline };
         let run = async {
             let loaded = self.store.load(&stream, Consistency::Eventual).await?;
-            self.store.execute(loaded, &request, |order| command.decide(order, now)).await
+            self.store.execute(loaded, &request, |order, now| command.decide(order, now)).await
         };
         let executed: Result<_, ExecuteError<DecisionError>> = run.await;
         match executed {

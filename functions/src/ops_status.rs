@@ -1,13 +1,13 @@
 //! `ops-status`: how the parts that protect the service are doing.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use orders_core::breaker::{Circuit, CircuitBreaker, Settings, State};
 use orders_core::error::chain;
 use orders_core::rate_limit::Policy;
 use orders_core::read_model::{DeferredCount, Orders};
+use orders_core::timestamp::Timestamp;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -83,7 +83,7 @@ pub async fn handle(operations: &Operations, request: &Request) -> Result<Answer
     ))
 }
 
-fn show(name: &str, circuit: &Circuit, settings: &Settings, now: DateTime<Utc>) -> Value {
+fn show(name: &str, circuit: &Circuit, settings: &Settings, now: Timestamp) -> Value {
     let micros = u64::try_from(now.timestamp_micros()).unwrap_or_default();
     let window = circuit.window(settings, micros);
     let mut shown = json!({
@@ -105,10 +105,9 @@ fn show(name: &str, circuit: &Circuit, settings: &Settings, now: DateTime<Utc>) 
 }
 
 /// `None` for what never happened.
-fn time(micros: u64) -> Option<DateTime<Utc>> {
-    Some(micros)
-        .filter(|micros| *micros > 0)
-        .map(|micros| (SystemTime::UNIX_EPOCH + Duration::from_micros(micros)).into())
+fn time(micros: u64) -> Option<Timestamp> {
+    let millis = i64::try_from(micros / 1_000).ok().filter(|millis| *millis > 0);
+    millis.and_then(Timestamp::from_millis)
 }
 
 #[cfg(test)]
@@ -158,7 +157,7 @@ mod tests {
             (&json!("open"), &json!(1), &json!(3))
         );
         for time in [&breaker["since"], &breaker["open_until"], &shown["deferred_payments"]["oldest"]] {
-            time.as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+            time.as_str().unwrap().parse::<Timestamp>().unwrap();
         }
         assert_eq!(shown["deferred_payments"]["waiting"], 4);
         assert!(shown["deferred_payments"]["oldest_age_seconds"].as_i64().unwrap() < 60);

@@ -6,13 +6,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::error::chain;
 use orders_core::event_store::{Commit, EventStore, NoSuchSegment, Place, Segment, StoreError, StreamId};
 use orders_core::order::event::OrderEvent;
 use orders_core::order::{Order, OrderId};
 use orders_core::publication::{EventBus, PutError, Relay};
+use orders_core::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -31,9 +31,9 @@ pub struct Asked {
     /// The order.
     pub order_id: Option<OrderId>,
     /// The beginning of the span.
-    pub from: Option<DateTime<Utc>>,
+    pub from: Option<Timestamp>,
     /// Its end, which is no part of it.
-    pub until: Option<DateTime<Utc>>,
+    pub until: Option<Timestamp>,
     /// Which part of the event table is looked through for a span, from 0; the first unless said.
     pub segment: Option<u32>,
     /// Of how many parts; of one unless said.
@@ -101,7 +101,7 @@ struct Page {
 /// What is asked for, once it is clear.
 enum Source {
     Order(OrderId),
-    Span(Segment, Range<DateTime<Utc>>),
+    Span(Segment, Range<Timestamp>),
 }
 
 impl<B: EventBus> Republisher<B> {
@@ -155,7 +155,7 @@ impl<B: EventBus> Republisher<B> {
     async fn of_span(
         &self,
         segment: Segment,
-        span: &Range<DateTime<Utc>>,
+        span: &Range<Timestamp>,
         after: Option<&Place>,
     ) -> Result<Page, NotRepublished> {
         let page = self.store.scan(segment, after).await?;
@@ -228,8 +228,8 @@ mod tests {
         }
     }
 
-    fn span() -> (DateTime<Utc>, DateTime<Utc>) {
-        (Utc::now() - chrono::TimeDelta::hours(1), Utc::now() + chrono::TimeDelta::hours(1))
+    fn span() -> (Timestamp, Timestamp) {
+        (Timestamp::now() - chrono::TimeDelta::hours(1), Timestamp::now() + chrono::TimeDelta::hours(1))
     }
 
     #[tokio::test]

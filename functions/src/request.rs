@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, Utc};
 use lambda_runtime::Context;
+use orders_core::timestamp::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -62,8 +62,8 @@ pub struct Request {
     pub correlation_id: String,
     /// This run of the request, and no other.
     pub causation_id: String,
-    /// The time of the request, read once, to the millisecond.
-    pub now: DateTime<Utc>,
+    /// When the request arrived.
+    pub now: Timestamp,
     /// When the answer must be ready.
     pub deadline: Instant,
 }
@@ -83,7 +83,7 @@ impl Request {
         Self {
             correlation_id: correlation_id.unwrap_or_else(|| Uuid::new_v4().to_string()),
             causation_id: context.request_id.clone(),
-            now: Utc::now().trunc_subsecs(3),
+            now: Timestamp::now(),
             deadline: deadline(context, RESERVE),
             headers,
             path_parameters: event.path_parameters.unwrap_or_default(),

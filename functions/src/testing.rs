@@ -268,10 +268,9 @@ impl Shop {
             key: CommitKey::unkeyed(),
             metadata: Metadata { actor: "event|payments".into(), ..Metadata::default() },
             if_match: None,
-            now: chrono::Utc::now(),
             deadline: tokio::time::Instant::now() + Duration::from_secs(10),
         };
-        events.execute(loaded, &request, |order| command.decide(order, request.now)).await.unwrap();
+        events.execute(loaded, &request, |order, now| command.decide(order, now)).await.unwrap();
     }
 
     /// Stores a commit of an event that nobody knows, as a newer program might.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::Utc;
 use orders_core::event_store::{Aggregate, CommitKey, Consistency, EventStore, Metadata, Request, StreamId};
+use orders_core::timestamp::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -93,11 +93,10 @@ impl<'a> Load<'a> {
                         key: CommitKey::unkeyed(),
                         metadata: Metadata { causation_id: Uuid::new_v4().to_string(), ..Metadata::default() },
                         if_match: None,
-                        now: Utc::now(),
                         deadline: Instant::now() + Duration::from_secs(60),
                     };
                     let loaded = store.load(&stream, Consistency::Eventual).await.expect("a load");
-                    let executed = store.execute(loaded, &request, |counter| Command::Add(1).decide(counter)).await;
+                    let executed = store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter)).await;
                     executed.expect("a command that is stored");
                 }
             }
@@ -167,7 +166,7 @@ async fn plain_attempt(client: &Client, table: &str, stream: &StreamId) -> bool 
         .item("version", AttributeValue::N((version + 1).to_string()))
         .item("events", AttributeValue::L(events.collect()))
         .item("commit_id", AttributeValue::S(Uuid::new_v4().to_string()))
-        .item("recorded_at", AttributeValue::S(Utc::now().to_rfc3339()))
+        .item("recorded_at", AttributeValue::S(Timestamp::now().to_string()))
         .item("metadata", AttributeValue::M(texts.into()))
         .condition_expression("attribute_not_exists(stream_id)");
     match put.send().await.map_err(|error| error.into_service_error()) {

@@ -1,14 +1,13 @@
 //! A commit, and the one item that it is.
 
-use std::fmt;
-
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_dynamo::Item;
+use std::fmt;
 use uuid::Uuid;
 
 use super::aggregate::{Aggregate, StoredEvent};
 use super::idempotency::RequestHash;
+use crate::timestamp::Timestamp;
 
 /// The place of an event in its stream. The first is 1; 0 stands for "before the first".
 pub type Version = u64;
@@ -63,7 +62,7 @@ pub struct Commit<E> {
     /// The name of this commit: the same for every attempt to store it.
     pub id: Uuid,
     /// When; never earlier than the commit before.
-    pub recorded_at: DateTime<Utc>,
+    pub recorded_at: Timestamp,
     /// Who and why.
     pub metadata: Metadata,
 }
@@ -111,7 +110,7 @@ pub(super) struct StoredCommit {
     pub version: Version,
     pub events: Vec<StoredEvent>,
     pub commit_id: Uuid,
-    pub recorded_at: DateTime<Utc>,
+    pub recorded_at: Timestamp,
     pub metadata: Metadata,
 }
 
@@ -227,7 +226,7 @@ mod tests {
             "version": 3,
             "events": [event(3), event(4)],
             "commit_id": "00000000-0000-0000-0000-000000000003",
-            "recorded_at": "2026-01-02T03:00:03Z",
+            "recorded_at": "2026-01-02T03:00:03.000Z",
             "metadata": {
                 "actor": "a",
                 "correlation_id": "b",

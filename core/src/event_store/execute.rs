@@ -2,8 +2,6 @@
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::EventStore;
@@ -13,6 +11,7 @@ use super::commit::{Commit, Metadata, Version};
 use super::idempotency::CommitKey;
 use super::load::{Consistency, Loaded, StoreError};
 use super::stream::Stream;
+use crate::timestamp::Timestamp;
 
 /// How often another writer may come first before the caller is told so.
 const MAX_CONFLICTS: u32 = 40;
@@ -38,8 +37,6 @@ pub struct Request {
     pub metadata: Metadata,
     /// The versions that the caller accepts as the newest, if it matters to them; an empty list accepts none.
     pub if_match: Option<Vec<Version>>,
-    /// The time of the request, read once.
-    pub now: DateTime<Utc>,
     /// When the caller stops waiting.
     pub deadline: Instant,
 }
@@ -117,6 +114,10 @@ impl<A: Aggregate> EventStore<A> {
     /// Runs a command on a stream that was loaded: `decide` turns the state into events, as often as other writers
     /// make it necessary.
     ///
+    /// `decide` is given the time that the commit is recorded at: that of the store's clock right before the write, or
+    /// that of the commit before if it is later, since clocks differ. So times never go backwards along a stream, and no
+    /// commit is dated back by the time that its command took.
+    ///
     /// The order of checks is replay, `if_match`, `decide`. What says no is decided again on a strongly consistent
     /// read before it is told. Cost beside the load: one write, and one more for each writer that came first.
     ///
@@ -126,7 +127,7 @@ impl<A: Aggregate> EventStore<A> {
         &self,
         loaded: Loaded<A>,
         request: &Request,
-        decide: impl Fn(&A) -> Result<Vec<A::Event>, R>,
+        decide: impl Fn(&A, Timestamp) -> Result<Vec<A::Event>, R>,
     ) -> Result<Executed<A>, ExecuteError<R>> {
         let Loaded { mut stream, mut consistency } = loaded;
         let mut conflicts = 0;
@@ -136,7 +137,8 @@ impl<A: Aggregate> EventStore<A> {
             if let Some(replayed) = replay(&stream, request)? {
                 return Ok(replayed);
             }
-            let verdict = judge(&stream, request, &decide);
+            let now = stream.not_before_head(self.clock.now());
+            let verdict = judge(&stream, request, |state| decide(state, now));
             let events = match verdict {
                 Ok(events) if !events.is_empty() => events,
                 told if consistency == Consistency::Strong => return told.map(|_| unchanged(stream)),
@@ -145,7 +147,7 @@ impl<A: Aggregate> EventStore<A> {
                     continue;
                 }
             };
-            let (commit, next) = stream.advance(events, request).map_err(StoreError::from)?;
+            let (commit, next) = stream.advance(events, request, now).map_err(StoreError::from)?;
             if Instant::now() >= request.deadline && unanswered == 0 {
                 return Err(StoreError::unavailable(DeadlinePassed).into());
             }

@@ -3,13 +3,13 @@
 use std::error::Error;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Utc};
 use serde_dynamo::Item;
 
 use super::aggregate::Aggregate;
 use super::commit::{Commit, CommitError, StoredCommit, StreamId, Version};
 use super::stream::{CorruptStream, Stream};
 use super::{EventStore, snapshot};
+use crate::timestamp::Timestamp;
 
 /// The most commits that are asked for in one page; DynamoDB ends a page at 1 MB in any case.
 const MAX_PAGE: i32 = 1_000;
@@ -30,8 +30,8 @@ pub enum Until {
     Head,
     /// The event of this version, even in the middle of a commit.
     Version(Version),
-    /// The last commit that was recorded at this time or before.
-    Time(DateTime<Utc>),
+    /// The last commit that was recorded at this time or before, with all commits before it.
+    Time(Timestamp),
 }
 
 /// A stream, and how fresh it is.
@@ -208,7 +208,8 @@ impl Backwards {
             Until::Version(version) => {
                 usize::try_from(version.saturating_sub(first)).unwrap_or(usize::MAX).saturating_add(1)
             }
-            Until::Time(time) if commit.recorded_at > time => 0,
+            // Nothing before a commit that is taken is left out, whatever times were recorded.
+            Until::Time(time) if self.newer.is_empty() && commit.recorded_at > time => 0,
             Until::Time(_) => commit.events.len(),
         };
         let whole = wanted >= commit.events.len();
@@ -315,6 +316,17 @@ mod tests {
                 let (found, _) = walk(items(&[1, 3, 2], every), Until::Time(time(seconds))).unwrap();
                 assert_eq!(found, numbers(last), "{seconds} with a snapshot every {every}");
             }
+        }
+    }
+
+    #[test]
+    fn a_walk_until_a_time_takes_all_before_the_last_commit_up_to_it_even_what_was_recorded_later() {
+        let mut items = items(&[1, 3, 2], NEVER);
+        // The second commit was recorded before the first.
+        items[1].insert("recorded_at".to_owned(), serde_dynamo::to_attribute_value(time(0)).unwrap());
+        for (seconds, last) in [(-1, 0), (0, 4), (1, 4), (4, 4), (5, 6)] {
+            let (found, _) = walk(items.clone(), Until::Time(time(seconds))).unwrap();
+            assert_eq!(found, numbers(last), "{seconds}");
         }
     }
 

@@ -28,6 +28,8 @@ mod testing;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 
+use crate::clock::Clock;
+
 pub use aggregate::{Aggregate, StoredEvent};
 pub use commit::{Commit, CommitError, Metadata, StreamId, Version};
 pub use execute::{Examined, ExecuteError, Executed, Request, Settled};
@@ -44,6 +46,7 @@ pub struct EventStore<A> {
     client: aws_sdk_dynamodb::Client,
     table: String,
     snapshot_every: NonZeroU32,
+    clock: Clock,
     aggregate: PhantomData<fn() -> A>,
 }
 
@@ -53,6 +56,13 @@ impl<A: Aggregate> EventStore<A> {
     /// The figure may change from deployment to deployment: a reader takes whatever snapshots it finds. Small states
     /// are cheapest around 10 (see `docs/decisions.md`).
     pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>, snapshot_every: NonZeroU32) -> Self {
-        Self { client, table: table.into(), snapshot_every, aggregate: PhantomData }
+        let clock = Clock::default();
+        Self { client, table: table.into(), snapshot_every, clock, aggregate: PhantomData }
+    }
+
+    /// The same store with another clock than the system's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 }

@@ -1,11 +1,10 @@
 //! A stream as it was read: the aggregate's state, its head, and what is remembered of its commits.
 
-use chrono::{DateTime, Utc};
-
 use super::aggregate::Aggregate;
 use super::commit::{Commit, StreamId, Version};
 use super::execute::Request;
 use super::remembered::{KeyedCommit, Remembered};
+use crate::timestamp::Timestamp;
 
 /// The fold of a stream's commits up to its head.
 ///
@@ -16,7 +15,7 @@ pub struct Stream<A: Aggregate> {
     pub(super) id: StreamId,
     pub(super) state: A,
     pub(super) head: Version,
-    pub(super) recorded_at: Option<DateTime<Utc>>,
+    pub(super) recorded_at: Option<Timestamp>,
     pub(super) remembered: Remembered<A::Outcome>,
 }
 
@@ -54,7 +53,7 @@ impl<A: Aggregate> Stream<A> {
     }
 
     /// When the newest commit was recorded.
-    pub fn recorded_at(&self) -> Option<DateTime<Utc>> {
+    pub fn recorded_at(&self) -> Option<Timestamp> {
         self.recorded_at
     }
 
@@ -79,6 +78,11 @@ impl<A: Aggregate> Stream<A> {
         Ok(())
     }
 
+    /// `now`, or the time of the newest commit if that is later.
+    pub(super) fn not_before_head(&self, now: Timestamp) -> Timestamp {
+        self.recorded_at.map_or(now, |newest| newest.max(now))
+    }
+
     /// The commit that stores `events` for `request` after the head, and the stream as it will be then.
     ///
     /// # Errors
@@ -87,10 +91,10 @@ impl<A: Aggregate> Stream<A> {
         &self,
         events: Vec<A::Event>,
         request: &Request,
+        recorded_at: Timestamp,
     ) -> Result<(Commit<A::Event>, Self), CorruptStream> {
         let mut metadata = request.metadata.clone();
         metadata.request_hash = request.key.request_hash;
-        let recorded_at = self.recorded_at.map_or(request.now, |previous| previous.max(request.now));
         let (stream, id) = (self.id.clone(), request.key.id);
         let commit = Commit { stream, first: self.head + 1, events, id, recorded_at, metadata };
         let mut next = self.clone();
@@ -138,10 +142,9 @@ mod tests {
                 key: CommitKey::unkeyed(),
                 metadata: super::super::Metadata::default(),
                 if_match: None,
-                now: time(now),
                 deadline: Instant::now() + Duration::from_secs(1),
             };
-            let (commit, next) = stream.advance(vec![8, 9], &request).unwrap();
+            let (commit, next) = stream.advance(vec![8, 9], &request, stream.not_before_head(time(now))).unwrap();
             assert_eq!((commit.first, commit.last(), commit.recorded_at), (4, 5, time(recorded_at)));
             assert_eq!((next.head, next.recorded_at), (5, Some(time(recorded_at))));
             assert_eq!(next.state, Numbers(vec![1, 2, 3, 8, 9]));

@@ -1,14 +1,13 @@
 //! An aggregate for the store's own tests: the numbers that happened, in order.
 
-use std::convert::Infallible;
-
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::convert::Infallible;
 use uuid::Uuid;
 
 use super::aggregate::{Aggregate, StoredEvent};
 use super::commit::{Commit, Metadata, StreamId, Version};
+use crate::timestamp::Timestamp;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Numbers(pub Vec<u64>);
@@ -43,8 +42,8 @@ impl Aggregate for Numbers {
     }
 }
 
-pub(super) fn time(seconds: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp(1_767_322_800 + seconds, 0).unwrap()
+pub(super) fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_millis((1_767_322_800 + seconds) * 1_000).unwrap()
 }
 
 /// Events that are the versions they have, recorded as many seconds after the start.

@@ -1,12 +1,11 @@
 //! Giving an order up.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::error::{DecisionError, Expected};
 use super::event::OrderEvent;
 use super::ids::Reason;
 use super::state::Order;
+use crate::timestamp::Timestamp;
 
 /// Cancel the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,7 +19,7 @@ pub struct CancelOrder {
 ///
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`].
-pub fn decide(order: &Order, command: &CancelOrder, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError> {
+pub fn decide(order: &Order, command: &CancelOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let order = order.require()?.require_status(Expected::Cancellable)?;
     let order_id = order.order_id;
     let mut events = vec![OrderEvent::OrderCancelled { order_id, reason: command.reason.clone(), cancelled_at: now }];

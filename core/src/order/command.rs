@@ -1,7 +1,5 @@
 //! All commands of an order, and the way from each to its decision.
 
-use chrono::{DateTime, Utc};
-
 use super::cancel::{self, CancelOrder};
 use super::confirm_payment::{self, ConfirmPayment};
 use super::confirm_refund::{self, ConfirmRefund};
@@ -14,6 +12,7 @@ use super::pay::{self, PayOrder};
 use super::reject_payment::{self, RejectPayment};
 use super::ship::{self, ShipOrder};
 use super::state::Order;
+use crate::timestamp::Timestamp;
 
 /// A command to one order.
 pub trait Decide {
@@ -24,7 +23,7 @@ pub trait Decide {
     ///
     /// # Errors
     /// The rules refuse it. Nothing happened.
-    fn decide(&self, order: &Order, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError>;
+    fn decide(&self, order: &Order, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError>;
 }
 
 macro_rules! commands {
@@ -32,7 +31,7 @@ macro_rules! commands {
         $(impl Decide for $command {
             const NAME: &'static str = stringify!($command);
 
-            fn decide(&self, order: &Order, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError> {
+            fn decide(&self, order: &Order, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
                 $module::decide(order, self, now)
             }
         })+

@@ -1,13 +1,13 @@
 //! The provider's word that it captured a payment.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::error::DecisionError;
 use super::event::OrderEvent;
 use super::ids::{PaymentId, Reason};
 use super::money::Money;
-use super::state::{Order, PlacedOrder, Status};
+use super::reject_payment::{self, RejectPayment};
+use super::state::{Order, PaymentStatus, PlacedOrder, Status};
+use crate::timestamp::Timestamp;
 
 /// Record that the provider captured a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,18 +21,21 @@ pub struct ConfirmPayment {
 /// Captured money is never refused: it pays the order, or it is owed back. It pays a pending order with its exact
 /// total unless another payment is in progress. A capture on record is success without an event.
 ///
+/// A capture of zero is no money. It ends a deferred payment as a rejection does, so that the order can be paid in
+/// another way.
+///
 /// # Errors
 /// [`DecisionError::NotFound`]; [`DecisionError::PaymentAmountDiffers`] if the payment is on record with another
-/// amount; [`DecisionError::AmountMismatch`] if nothing was captured.
-pub fn decide(order: &Order, command: &ConfirmPayment, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError> {
-    let order = order.require()?;
+/// amount; [`DecisionError::AmountMismatch`] if nothing was captured by a payment that is neither deferred nor rejected.
+pub fn decide(state: &Order, command: &ConfirmPayment, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
+    let order = state.require()?;
     let ConfirmPayment { payment_id, amount } = command;
     order.require_same_amount(payment_id, *amount)?;
     if order.captured(payment_id).is_some() {
         return Ok(Vec::new());
     }
     if *amount == Money::ZERO {
-        return Err(DecisionError::AmountMismatch { total: order.total, given: *amount });
+        return capture_of_nothing(state, payment_id, now);
     }
     let (order_id, payment_id, amount) = (order.order_id, payment_id.clone(), *amount);
     Ok(vec![match why_owed_back(order, &payment_id, amount) {
@@ -41,6 +44,18 @@ pub fn decide(order: &Order, command: &ConfirmPayment, now: DateTime<Utc>) -> Re
             OrderEvent::OrderRefundDue { order_id, payment_id, amount, reason: Reason::literal(reason), due_at: now }
         }
     }])
+}
+
+/// What it comes to that a payment, which captured nothing before, captured zero.
+fn capture_of_nothing(state: &Order, payment_id: &PaymentId, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
+    let order = state.require()?;
+    match order.payment_status(payment_id) {
+        Some(PaymentStatus::Deferred | PaymentStatus::Rejected(_)) => {
+            let reason = Reason::literal("the provider captured nothing");
+            reject_payment::decide(state, &RejectPayment { payment_id: payment_id.clone(), reason }, now)
+        }
+        _ => Err(DecisionError::AmountMismatch { total: order.total, given: Money::ZERO }),
+    }
 }
 
 /// Why a new capture cannot pay the order, if it cannot.
@@ -60,7 +75,6 @@ fn why_owed_back(order: &PlacedOrder, payment_id: &PaymentId, amount: Money) -> 
 mod tests {
     use super::*;
     use crate::order::harness::*;
-    use crate::order::state::PaymentStatus;
 
     fn confirm(payment: &str, amount: Money) -> ConfirmPayment {
         ConfirmPayment { payment_id: payment_id(payment), amount }

@@ -1,6 +1,4 @@
 //! The provider's word that money went back.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::error::DecisionError;
@@ -8,6 +6,7 @@ use super::event::OrderEvent;
 use super::ids::{PaymentId, RefundId};
 use super::money::Money;
 use super::state::Order;
+use crate::timestamp::Timestamp;
 
 /// Record that the provider gave a payment back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,9 +23,10 @@ pub struct ConfirmRefund {
 ///
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::RefundNotDue`], [`DecisionError::RefundAmountDiffers`];
-/// [`DecisionError::AlreadyRefunded`] for a second refund of one payment. Money that went back without being owed is
+/// [`DecisionError::AlreadyRefunded`] for a second refund of one payment, [`DecisionError::RefundOfOtherPayment`] for
+/// one refund of two payments. Money that went back without being owed is
 /// for people to look after.
-pub fn decide(order: &Order, command: &ConfirmRefund, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError> {
+pub fn decide(order: &Order, command: &ConfirmRefund, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let order = order.require()?;
     let ConfirmRefund { payment_id, refund_id, amount } = command.clone();
     let Some(refund) = order.refund(&payment_id) else {
@@ -42,6 +42,9 @@ pub fn decide(order: &Order, command: &ConfirmRefund, now: DateTime<Utc>) -> Res
     }
     if refund.done.is_some() {
         return Ok(Vec::new());
+    }
+    if let Some(other) = order.refunded_with(&refund_id) {
+        return Err(DecisionError::RefundOfOtherPayment { refund_id, payment_id: other.payment_id.clone() });
     }
     Ok(vec![OrderEvent::OrderRefunded { order_id: order.order_id, payment_id, refund_id, amount, refunded_at: now }])
 }
@@ -71,7 +74,16 @@ mod tests {
         let history = [cancelled_after_payment().as_slice(), &[late]].concat();
         given(&history).when(confirm("p2", "r1", OTHER)).then(&[refunded("p2", "r1", OTHER).now()]);
         let history = [history.as_slice(), &[refunded("p2", "r1", OTHER)]].concat();
-        given(&history).when(confirm("p1", "r1", TOTAL)).then(&[refunded("p1", "r1", TOTAL).now()]);
+        given(&history).when(confirm("p1", "r2", TOTAL)).then(&[refunded("p1", "r2", TOTAL).now()]);
+    }
+
+    #[test]
+    fn one_refund_gives_back_one_payment() {
+        let late = refund_due("p2", TOTAL, "captured after the order was cancelled");
+        let history = [cancelled_after_payment().as_slice(), &[late, refunded("p2", "r1", TOTAL)]].concat();
+        let refused = DecisionError::RefundOfOtherPayment { refund_id: refund_id("r1"), payment_id: payment_id("p2") };
+        given(&history).when(confirm("p1", "r1", TOTAL)).then_refused(refused);
+        given(&history).when(confirm("p2", "r1", TOTAL)).then_nothing();
     }
 
     #[test]

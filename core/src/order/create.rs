@@ -1,6 +1,4 @@
 //! Creating an order.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::error::DecisionError;
@@ -9,6 +7,7 @@ use super::ids::{OrderId, UserId};
 use super::items::Items;
 use super::money::Money;
 use super::state::Order;
+use crate::timestamp::Timestamp;
 
 /// Create an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +24,7 @@ pub struct CreateOrder {
 ///
 /// # Errors
 /// [`DecisionError::AlreadyExists`], [`DecisionError::TotalNotPositive`].
-pub fn decide(order: &Order, command: &CreateOrder, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError> {
+pub fn decide(order: &Order, command: &CreateOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     if order.placed().is_some() {
         return Err(DecisionError::AlreadyExists);
     }

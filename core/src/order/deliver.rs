@@ -1,11 +1,10 @@
 //! The arrival of an order.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::error::{DecisionError, Expected};
 use super::event::OrderEvent;
 use super::state::Order;
+use crate::timestamp::Timestamp;
 
 /// Record that the order has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -15,7 +14,7 @@ pub struct DeliverOrder;
 ///
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`].
-pub fn decide(order: &Order, _: &DeliverOrder, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError> {
+pub fn decide(order: &Order, _: &DeliverOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let order = order.require()?.require_status(Expected::Shipped)?;
     Ok(vec![OrderEvent::OrderDelivered { order_id: order.order_id, delivered_at: now }])
 }

@@ -69,6 +69,14 @@ pub enum DecisionError {
         /// The refund on record.
         refund_id: RefundId,
     },
+    /// One refund gives back one payment.
+    #[error("refund {refund_id} is recorded as that of payment {payment_id}")]
+    RefundOfOtherPayment {
+        /// The refund.
+        refund_id: RefundId,
+        /// The payment on record.
+        payment_id: PaymentId,
+    },
 }
 
 impl DecisionError {
@@ -88,6 +96,7 @@ impl DecisionError {
             Self::RefundNotDue(_) => "refund-not-due",
             Self::RefundAmountDiffers { .. } => "refund-amount-differs",
             Self::AlreadyRefunded { .. } => "already-refunded",
+            Self::RefundOfOtherPayment { .. } => "refund-of-other-payment",
         }
     }
 }
@@ -101,7 +110,7 @@ pub enum Expected {
     Paid,
     /// `shipped`.
     Shipped,
-    /// Any but `delivered` and `cancelled`.
+    /// `pending`, `paid` or `shipped`.
     Cancellable,
 }
 
@@ -111,7 +120,7 @@ impl Expected {
             Self::Pending => status == Status::Pending,
             Self::Paid => status == Status::Paid,
             Self::Shipped => status == Status::Shipped,
-            Self::Cancellable => !matches!(status, Status::Delivered | Status::Cancelled),
+            Self::Cancellable => matches!(status, Status::Pending | Status::Paid | Status::Shipped),
         }
     }
 }
@@ -174,7 +183,8 @@ mod tests {
             DecisionError::PaymentAmountDiffers { payment_id: payment_id.clone(), recorded: TOTAL, given: OTHER },
             DecisionError::RefundNotDue(payment_id.clone()),
             DecisionError::RefundAmountDiffers { payment_id: payment_id.clone(), due: TOTAL, given: OTHER },
-            DecisionError::AlreadyRefunded { payment_id, refund_id },
+            DecisionError::AlreadyRefunded { payment_id: payment_id.clone(), refund_id: refund_id.clone() },
+            DecisionError::RefundOfOtherPayment { refund_id, payment_id },
         ];
         let codes: BTreeSet<_> = refusals.iter().map(DecisionError::code).collect();
         let texts: BTreeSet<_> = refusals.iter().map(ToString::to_string).collect();

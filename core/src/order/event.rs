@@ -1,12 +1,11 @@
 //! The facts of an order's life, under the names and fields that they are stored and published with.
 //!
 //! Amounts are integers of minor units here; the wire form with decimals is [`super::money::Currency::to_json`].
-
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{OrderId, PaymentId, ProductId, Reason, RefundId, TrackingNumber, UserId};
 use super::money::Money;
+use crate::timestamp::Timestamp;
 
 /// A fact about one order. Serialised as `{"type": …, "data": {…}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +23,7 @@ pub enum OrderEvent {
         /// Σ price × quantity, positive.
         total: Money,
         /// When.
-        created_at: DateTime<Utc>,
+        created_at: Timestamp,
     },
     /// The total was captured.
     OrderPaid {
@@ -35,7 +34,7 @@ pub enum OrderEvent {
         /// The captured amount, equal to the total.
         amount: Money,
         /// When.
-        paid_at: DateTime<Utc>,
+        paid_at: Timestamp,
     },
     /// The parcel is on its way.
     OrderShipped {
@@ -44,14 +43,14 @@ pub enum OrderEvent {
         /// The carrier's name of the parcel.
         tracking_number: TrackingNumber,
         /// When.
-        shipped_at: DateTime<Utc>,
+        shipped_at: Timestamp,
     },
     /// The parcel has arrived.
     OrderDelivered {
         /// The order.
         order_id: OrderId,
         /// When.
-        delivered_at: DateTime<Utc>,
+        delivered_at: Timestamp,
     },
     /// Nobody will ship this any more.
     OrderCancelled {
@@ -60,7 +59,7 @@ pub enum OrderEvent {
         /// Why.
         reason: Reason,
         /// When.
-        cancelled_at: DateTime<Utc>,
+        cancelled_at: Timestamp,
     },
     /// A payment was taken on, and the provider has yet to say whether it holds.
     OrderPaymentDeferred {
@@ -71,7 +70,7 @@ pub enum OrderEvent {
         /// The amount that the caller named, equal to the total.
         amount: Money,
         /// When.
-        deferred_at: DateTime<Utc>,
+        deferred_at: Timestamp,
     },
     /// The provider said no to a payment.
     OrderPaymentRejected {
@@ -82,7 +81,7 @@ pub enum OrderEvent {
         /// Why.
         reason: Reason,
         /// When.
-        rejected_at: DateTime<Utc>,
+        rejected_at: Timestamp,
     },
     /// Money was captured that the shop may not keep.
     OrderRefundDue {
@@ -95,7 +94,7 @@ pub enum OrderEvent {
         /// Why.
         reason: Reason,
         /// When.
-        due_at: DateTime<Utc>,
+        due_at: Timestamp,
     },
     /// The money went back.
     OrderRefunded {
@@ -108,7 +107,7 @@ pub enum OrderEvent {
         /// How much went back.
         amount: Money,
         /// When.
-        refunded_at: DateTime<Utc>,
+        refunded_at: Timestamp,
     },
 }
 
@@ -159,7 +158,7 @@ impl OrderEvent {
     }
 
     /// When it happened, by the clock of whoever decided it.
-    pub fn occurred_at(&self) -> DateTime<Utc> {
+    pub fn occurred_at(&self) -> Timestamp {
         match self {
             Self::OrderCreated { created_at: at, .. }
             | Self::OrderPaid { paid_at: at, .. }

@@ -1,6 +1,4 @@
 //! Giving up an order that nobody paid.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::cancel::{self, CancelOrder};
@@ -8,12 +6,13 @@ use super::error::DecisionError;
 use super::event::OrderEvent;
 use super::ids::Reason;
 use super::state::{Order, Status};
+use crate::timestamp::Timestamp;
 
 /// Cancel the order if it has waited for its payment for too long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExpireOrder {
     /// An order that was created before this has waited for too long.
-    pub created_before: DateTime<Utc>,
+    pub created_before: Timestamp,
 }
 
 /// Cancels a pending order of that age. An order that was paid meanwhile, or whose payment is being settled, is left as
@@ -21,7 +20,7 @@ pub struct ExpireOrder {
 ///
 /// # Errors
 /// [`DecisionError::NotFound`].
-pub fn decide(order: &Order, command: &ExpireOrder, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError> {
+pub fn decide(order: &Order, command: &ExpireOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let placed = order.require()?;
     let unpaid = placed.status == Status::Pending && placed.deferred.is_none();
     if !unpaid || placed.created_at >= command.created_before {
@@ -56,7 +55,7 @@ mod tests {
         let order = replay(&[created()]);
         let created_before = order.placed().unwrap().created_at;
         given(&[created()]).when(ExpireOrder { created_before }).then_nothing();
-        let created_before = created_before + Duration::nanoseconds(1);
+        let created_before = created_before + Duration::milliseconds(1);
         given(&[created()]).when(ExpireOrder { created_before }).then(&[not_paid_in_time()]);
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::Duration;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use super::event::{Item, OrderEvent};
 use super::ids::{OrderId, PaymentId, ProductId, Reason, RefundId, TrackingNumber, UserId};
 use super::money::Money;
 use super::state::Order;
+use crate::timestamp::Timestamp;
 
 /// What the order of these tests costs: 2 × 15.00 + 10.00.
 pub const TOTAL: Money = Money(4_000);
@@ -78,11 +79,11 @@ impl When {
 }
 
 /// The time of every command. The history lies before it.
-pub fn now() -> DateTime<Utc> {
-    DateTime::UNIX_EPOCH + Duration::days(20_000)
+pub fn now() -> Timestamp {
+    Timestamp::UNIX_EPOCH + Duration::days(20_000)
 }
 
-fn earlier() -> DateTime<Utc> {
+fn earlier() -> Timestamp {
     now() - Duration::hours(1)
 }
 

@@ -1,6 +1,4 @@
 //! Paying an order: a customer names a payment, and somebody vouches for it or not.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::confirm_payment::{self, ConfirmPayment};
@@ -10,6 +8,7 @@ use super::ids::{PaymentId, Reason};
 use super::money::Money;
 use super::reject_payment::{self, RejectPayment};
 use super::state::{Order, PaymentStatus, PlacedOrder, Status};
+use crate::timestamp::Timestamp;
 
 /// Pay an order. Serialised it is what the client asked for, without the verification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,7 +55,7 @@ pub fn needs_verification(order: &Order, payment_id: &PaymentId, amount: Money) 
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`], [`DecisionError::AmountMismatch`],
 /// [`DecisionError::PaymentInProgress`], [`DecisionError::PaymentAmountDiffers`].
-pub fn decide(order: &Order, command: &PayOrder, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError> {
+pub fn decide(order: &Order, command: &PayOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let PayOrder { payment_id, amount, verification } = command;
     let placed = order.require()?;
     if *verification == Verification::Verified {

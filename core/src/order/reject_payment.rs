@@ -1,12 +1,11 @@
 //! The provider's word that a payment will not be captured.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::error::DecisionError;
 use super::event::OrderEvent;
 use super::ids::{PaymentId, Reason};
 use super::state::{Order, PaymentStatus, Status};
+use crate::timestamp::Timestamp;
 
 /// Record that the provider refused a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,7 +22,7 @@ pub struct RejectPayment {
 ///
 /// # Errors
 /// [`DecisionError::NotFound`].
-pub fn decide(order: &Order, command: &RejectPayment, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError> {
+pub fn decide(order: &Order, command: &RejectPayment, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let order = order.require()?;
     let matters = match order.payment_status(&command.payment_id) {
         Some(PaymentStatus::Deferred) => true,

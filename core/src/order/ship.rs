@@ -1,12 +1,11 @@
 //! Sending an order.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::error::{DecisionError, Expected};
 use super::event::OrderEvent;
 use super::ids::TrackingNumber;
 use super::state::Order;
+use crate::timestamp::Timestamp;
 
 /// Record that the order was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,7 +18,7 @@ pub struct ShipOrder {
 ///
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`].
-pub fn decide(order: &Order, command: &ShipOrder, now: DateTime<Utc>) -> Result<Vec<OrderEvent>, DecisionError> {
+pub fn decide(order: &Order, command: &ShipOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let order = order.require()?.require_status(Expected::Paid)?;
     let tracking_number = command.tracking_number.clone();
     Ok(vec![OrderEvent::OrderShipped { order_id: order.order_id, tracking_number, shipped_at: now }])

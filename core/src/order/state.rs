@@ -1,13 +1,12 @@
 //! What is known of an order after its events: all that a decision and a view of it need.
 
-use std::fmt;
-
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use super::event::Item;
 use super::ids::{OrderId, PaymentId, Reason, RefundId, TrackingNumber, UserId};
 use super::money::Money;
+use crate::timestamp::Timestamp;
 
 /// An order, or (`Default`) one that does not exist yet. Its state is changed by [`Order::apply`] alone.
 ///
@@ -80,7 +79,7 @@ pub struct PlacedOrder {
     /// Where it stands.
     pub status: Status,
     /// When it was created.
-    pub created_at: DateTime<Utc>,
+    pub created_at: Timestamp,
     /// The payment that paid the total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<Payment>,
@@ -98,7 +97,7 @@ pub struct PlacedOrder {
     pub shipment: Option<Shipment>,
     /// When it arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delivered_at: Option<DateTime<Utc>>,
+    pub delivered_at: Option<Timestamp>,
     /// Why and when it was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
@@ -110,7 +109,7 @@ pub struct Payment {
     /// The provider's name of it.
     pub payment_id: PaymentId,
     /// When it was captured.
-    pub paid_at: DateTime<Utc>,
+    pub paid_at: Timestamp,
 }
 
 /// A payment that was taken on without the provider's word; its amount is the order's total.
@@ -119,7 +118,7 @@ pub struct DeferredPayment {
     /// The provider's name of it.
     pub payment_id: PaymentId,
     /// Since when.
-    pub deferred_at: DateTime<Utc>,
+    pub deferred_at: Timestamp,
 }
 
 /// A payment that the provider refused.
@@ -130,7 +129,7 @@ pub struct RejectedPayment {
     /// Why.
     pub reason: Reason,
     /// When.
-    pub rejected_at: DateTime<Utc>,
+    pub rejected_at: Timestamp,
 }
 
 /// Money that is owed back, or went back.
@@ -143,7 +142,7 @@ pub struct Refund {
     /// Why.
     pub reason: Reason,
     /// Since when it is owed.
-    pub due_at: DateTime<Utc>,
+    pub due_at: Timestamp,
     /// How it went back; `None` while it is owed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<RefundDone>,
@@ -155,7 +154,7 @@ pub struct RefundDone {
     /// The provider's name of the refund.
     pub refund_id: RefundId,
     /// When.
-    pub refunded_at: DateTime<Utc>,
+    pub refunded_at: Timestamp,
 }
 
 /// How an order was sent.
@@ -164,7 +163,7 @@ pub struct Shipment {
     /// The carrier's name of the parcel.
     pub tracking_number: TrackingNumber,
     /// When.
-    pub shipped_at: DateTime<Utc>,
+    pub shipped_at: Timestamp,
 }
 
 /// Why an order was given up.
@@ -173,7 +172,7 @@ pub struct Cancellation {
     /// Why.
     pub reason: Reason,
     /// When.
-    pub cancelled_at: DateTime<Utc>,
+    pub cancelled_at: Timestamp,
 }
 
 /// Where one payment of an order stands.
@@ -220,6 +219,11 @@ impl PlacedOrder {
     /// The refund of a payment, owed or done.
     pub fn refund(&self, payment_id: &PaymentId) -> Option<&Refund> {
         self.refunds.iter().find(|refund| refund.payment_id == *payment_id)
+    }
+
+    /// The refund that went back under this name.
+    pub(super) fn refunded_with(&self, refund_id: &RefundId) -> Option<&Refund> {
+        self.refunds.iter().find(|refund| refund.done.as_ref().is_some_and(|done| done.refund_id == *refund_id))
     }
 
     pub(super) fn is_paid_with(&self, payment_id: &PaymentId) -> bool {

@@ -121,6 +121,7 @@ fn refusal(error: &DecisionError) -> &'static str {
         DecisionError::RefundNotDue(_) => "!due",
         DecisionError::RefundAmountDiffers { .. } => "!owed",
         DecisionError::AlreadyRefunded { .. } => "!refund",
+        DecisionError::RefundOfOtherPayment { .. } => "!used",
     }
 }
 
@@ -149,7 +150,7 @@ fn every_command_in_every_state_of_an_open_order() {
         confirm p2        | !found  | Paid      | Due       | Paid      | Paid      | Due           | Due
         confirm p1 other  | !found  | Due       | Due       | Due       | -         | !amount       | !amount
         confirm p2 other  | !found  | Due       | Due       | Due       | Due       | Due           | Due
-        confirm p1 zero   | !found  | !total    | !total    | !total    | !amount   | !amount       | !amount
+        confirm p1 zero   | !found  | !total    | Rejected  | -         | !amount   | !amount       | !amount
         reject p1         | !found  | Rejected  | Rejected  | -         | -         | -             | -
         reject p2         | !found  | Rejected  | Rejected  | Rejected  | Rejected  | -             | -
         refund p1 r1      | !found  | !due      | !due      | !due      | !owed     | !due          | !due
@@ -186,7 +187,7 @@ fn every_command_in_every_state_of_a_finished_order() {
         confirm p2        | Due       | Due      | Due        | Due        | Due      | Due
         confirm p1 other  | !amount   | Due      | Due        | Due        | !amount  | !amount
         confirm p2 other  | Due       | Due      | Due        | Due        | Due      | Due
-        confirm p1 zero   | !amount   | !total   | !total     | !total     | !amount  | !amount
+        confirm p1 zero   | !amount   | !total   | Rejected   | -          | !amount  | !amount
         reject p1         | -         | -        | Rejected   | -          | -        | -
         reject p2         | -         | -        | -          | -          | -        | -
         refund p1 r1      | !due      | !due     | !due       | !due       | Refunded | -

@@ -17,6 +17,7 @@ use crate::event_store::{Commit, Metadata, StreamId};
 use crate::order::OrderEvent;
 use crate::order::harness::*;
 use crate::order::newest_schema;
+use crate::timestamp::Timestamp;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events")
@@ -139,7 +140,7 @@ fn what_is_published_is_as_the_catalog_says() {
             first: 1,
             events: vec![event],
             id: uuid::Uuid::nil(),
-            recorded_at: chrono::DateTime::UNIX_EPOCH,
+            recorded_at: Timestamp::UNIX_EPOCH,
             metadata: Metadata::default(),
         };
         envelopes.of(&commit).remove(0)
@@ -164,7 +165,7 @@ fn what_is_published_is_as_the_catalog_says() {
         code: "c",
         reason: "r",
     };
-    let envelopes = all.into_iter().map(detail).chain([rejection.envelope(chrono::DateTime::UNIX_EPOCH)]);
+    let envelopes = all.into_iter().map(detail).chain([rejection.envelope(Timestamp::UNIX_EPOCH)]);
     let mut seen = 0;
     for envelope in envelopes {
         let schema = &catalog[&format!("{}.v1.json", envelope.detail_type)];

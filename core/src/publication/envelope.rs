@@ -1,8 +1,6 @@
 //! The form in which a fact leaves the service.
 //!
 //! An event id is stable, so a consumer drops repeats by it; a bus keeps no order, so a consumer orders by `version`.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,6 +9,7 @@ use crate::event_store::{Commit, StreamId, Version, derived_id};
 use crate::order::event::OrderEvent;
 use crate::order::money::Currency;
 use crate::order::{newest_schema, wire};
+use crate::timestamp::Timestamp;
 
 /// The source of every entry.
 pub const SOURCE: &str = "orders";
@@ -29,7 +28,7 @@ pub struct Envelope {
     /// The name of the fact, which rules select by.
     pub detail_type: String,
     /// When it was recorded.
-    pub time: DateTime<Utc>,
+    pub time: Timestamp,
     /// The JSON text: `{"metadata": …, "data": …}`, after the schemas in `docs/events`.
     pub detail: String,
 }
@@ -62,7 +61,7 @@ pub(super) struct DetailMetadata<'a> {
     /// The schema of `data`.
     schema: u32,
     /// When the event was recorded.
-    occurred_at: DateTime<Utc>,
+    occurred_at: Timestamp,
     /// Shared by all that follows from one request from outside.
     correlation_id: &'a str,
     /// The request or event that led to this one.
@@ -139,7 +138,7 @@ mod tests {
         OrderEvent::OrderCancelled {
             order_id: ORDER.parse().unwrap(),
             reason: Reason::try_from(reason.to_owned()).unwrap(),
-            cancelled_at: DateTime::UNIX_EPOCH,
+            cancelled_at: Timestamp::UNIX_EPOCH,
         }
     }
 
@@ -147,7 +146,7 @@ mod tests {
 
     fn commit(events: Vec<OrderEvent>) -> Commit<OrderEvent> {
         let metadata = Metadata { correlation_id: "c".into(), causation_id: "r".into(), ..Metadata::default() };
-        let (stream, recorded_at) = (StreamId::new(ORDER), DateTime::UNIX_EPOCH);
+        let (stream, recorded_at) = (StreamId::new(ORDER), Timestamp::UNIX_EPOCH);
         Commit { stream, first: 3, events, id: Uuid::nil(), recorded_at, metadata }
     }
 
@@ -164,7 +163,7 @@ mod tests {
         let expected = json!({
             "metadata": {
                 "event_id": event_id(&StreamId::new(ORDER), 3), "order_id": ORDER, "version": 3, "schema": 1,
-                "occurred_at": "1970-01-01T00:00:00Z", "correlation_id": "c", "causation_id": "r",
+                "occurred_at": "1970-01-01T00:00:00.000Z", "correlation_id": "c", "causation_id": "r",
             },
             "data": wire::data(&event, &"EUR".parse().unwrap()),
         });
@@ -197,7 +196,7 @@ mod tests {
             user_id: crate::order::UserId::try_from("u".to_owned()).unwrap(),
             items: vec![item; 5_000],
             total: crate::order::Money(1),
-            created_at: DateTime::UNIX_EPOCH,
+            created_at: Timestamp::UNIX_EPOCH,
         };
         let [envelope] = envelopes().of(&commit(vec![created])).try_into().unwrap();
         assert!(envelope.bytes() <= MAX_BYTES);

@@ -83,6 +83,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::timestamp::Timestamp;
 
     /// A bus that answers by script, and takes everything once the script has ended.
     #[derive(Default)]
@@ -125,7 +126,7 @@ mod tests {
         let entry = |n| Envelope {
             event_id: uuid::Uuid::nil(),
             detail_type: "Tested".into(),
-            time: chrono::DateTime::UNIX_EPOCH,
+            time: Timestamp::UNIX_EPOCH,
             detail: format!("{n}"),
         };
         (0..count).map(entry).collect()

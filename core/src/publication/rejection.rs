@@ -1,11 +1,10 @@
 //! Telling the producers of events that a command of theirs was refused.
-
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::envelope::{Envelope, json};
 use crate::event_store::derived_id;
+use crate::timestamp::Timestamp;
 
 /// The detail type of a refused command.
 pub(super) const DETAIL_TYPE: &str = "OrderCommandRejected";
@@ -50,7 +49,7 @@ struct Metadata<'a> {
     /// The schema of `data`.
     schema: u32,
     /// When it was refused.
-    occurred_at: DateTime<Utc>,
+    occurred_at: Timestamp,
     /// What the refused event belongs to.
     correlation_id: &'a str,
     /// The id of the refused event.
@@ -77,7 +76,7 @@ struct Data<'a> {
 impl Rejection<'_> {
     /// The entry for the bus. Its event id follows from the refused event's, so that it is the same however often the
     /// refused event comes.
-    pub fn envelope(&self, now: DateTime<Utc>) -> Envelope {
+    pub fn envelope(&self, now: Timestamp) -> Envelope {
         let event_id = derived_id(&["rejected", self.source, self.event_id]);
         let detail = Detail {
             metadata: Metadata {
@@ -123,7 +122,7 @@ mod tests {
     }
 
     fn detail(rejection: &Rejection<'_>, millis: i64) -> Value {
-        let envelope = rejection.envelope(DateTime::from_timestamp_millis(millis).unwrap());
+        let envelope = rejection.envelope(Timestamp::from_millis(millis).unwrap());
         serde_json::from_str(&envelope.detail).unwrap()
     }
 

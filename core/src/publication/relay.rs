@@ -80,7 +80,6 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use chrono::DateTime;
     use serde_dynamo::{AttributeValue, Item};
     use serde_json::Value;
 
@@ -88,6 +87,7 @@ mod tests {
     use crate::event_store::{Metadata, StreamId};
     use crate::order::harness::{created, paid, shipped};
     use crate::order::{Currency, OrderEvent};
+    use crate::timestamp::Timestamp;
 
     /// A bus that says of each entry, by its detail type, what it makes of it.
     struct Judging(fn(&str) -> Option<PutError>, Mutex<Vec<String>>);
@@ -114,7 +114,7 @@ mod tests {
             first,
             events,
             id: uuid::Uuid::nil(),
-            recorded_at: DateTime::UNIX_EPOCH,
+            recorded_at: Timestamp::UNIX_EPOCH,
             metadata: Metadata::default(),
         };
         let image = commit.to_item::<Order>().unwrap();

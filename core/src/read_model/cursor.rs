@@ -7,7 +7,6 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -15,6 +14,7 @@ use super::row::{OpenStatus, SHARDS};
 use super::view::OrderSummary;
 use crate::order::ids::{OrderId, UserId};
 use crate::order::state::Status;
+use crate::timestamp::Timestamp;
 
 /// A text that is no cursor of the list it was given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,14 +24,14 @@ pub struct InvalidCursor;
 /// A place in an index: after an order, whether that is still there or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
-    pub created_at: DateTime<Utc>,
+    pub created_at: Timestamp,
     pub order_id: OrderId,
 }
 
 /// The form of cursors. Raise it when it changes, and older cursors are refused.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 const BINDING: usize = 8;
-const POSITION: usize = 8 + 4 + 16;
+const POSITION: usize = 8 + 16;
 
 impl Position {
     pub fn of(order: &OrderSummary) -> Self {
@@ -39,17 +39,13 @@ impl Position {
     }
 
     fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.created_at.timestamp().to_be_bytes());
-        bytes.extend_from_slice(&self.created_at.timestamp_subsec_nanos().to_be_bytes());
+        bytes.extend_from_slice(&self.created_at.timestamp_millis().to_be_bytes());
         bytes.extend_from_slice(self.order_id.0.as_bytes());
     }
 
     fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let seconds = i64::from_be_bytes(take(bytes)?);
-        let nanos = u32::from_be_bytes(take(bytes)?);
+        let created_at = Timestamp::from_millis(i64::from_be_bytes(take(bytes)?))?;
         let order_id = OrderId(Uuid::from_bytes(take(bytes)?));
-        // A leap second's nanoseconds go above a second's; nothing writes them.
-        let created_at = DateTime::from_timestamp(seconds, nanos).filter(|_| nanos < 1_000_000_000)?;
         Some(Self { created_at, order_id })
     }
 }
@@ -162,7 +158,7 @@ mod tests {
     }
 
     fn position(n: u32) -> Position {
-        let created_at = DateTime::from_timestamp(1_800_000_000, 123_456_789 + n).unwrap();
+        let created_at = Timestamp::from_millis(1_800_000_000_123 + i64::from(n)).unwrap();
         Position { created_at, order_id: OrderId(Uuid::from_u128(7 + u128::from(n))) }
     }
 

@@ -1,13 +1,13 @@
 //! The payments that wait to be settled: the index `by-deferred`.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
-use chrono::{DateTime, Utc};
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::orders::{Orders, RowsError};
 use super::row::{RowItem, SHARDS, deferred_shard};
 use crate::order::ids::OrderId;
+use crate::timestamp::Timestamp;
 
 /// How many pages of a shard are counted; each has thousands of entries.
 const COUNTED_PAGES: usize = 4;
@@ -18,7 +18,7 @@ pub struct Deferred {
     /// The order.
     pub order_id: OrderId,
     /// Since when.
-    pub deferred_at: DateTime<Utc>,
+    pub deferred_at: Timestamp,
 }
 
 /// Some of a list, and where it goes on.
@@ -52,7 +52,7 @@ pub struct DeferredCount {
     /// Whether there are more.
     pub and_more: bool,
     /// Since when the one has waited that has waited longest.
-    pub oldest: Option<DateTime<Utc>>,
+    pub oldest: Option<Timestamp>,
 }
 
 impl Orders {

@@ -1,12 +1,11 @@
 //! One order, as it is now or as it was, as fresh as the caller needs it.
 
-use chrono::{DateTime, Utc};
-
 use super::orders::{Orders, RowsError};
 use super::view::OrderView;
 use crate::event_store::{Consistency, EventStore, StoreError, StreamId, Until, Version};
 use crate::order::ids::OrderId;
 use crate::order::state::Order;
+use crate::timestamp::Timestamp;
 
 /// Reads one order: from its row where that will do, from the event store where it will not.
 ///
@@ -109,7 +108,7 @@ impl OrderReader {
     ///
     /// # Errors
     /// [`ReadError::Store`].
-    pub async fn as_of(&self, order_id: OrderId, time: DateTime<Utc>) -> Result<Option<OrderView>, ReadError> {
+    pub async fn as_of(&self, order_id: OrderId, time: Timestamp) -> Result<Option<OrderView>, ReadError> {
         Ok(self.load(order_id, Until::Time(time), Consistency::Strong).await?)
     }
 

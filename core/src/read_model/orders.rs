@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
 
 use super::cursor::{InvalidCursor, Position, UserCursor, WorkCursor};
-use super::row::{self, OpenStatus, RowItem, SHARDS, sortable, status_shard};
+use super::row::{self, OpenStatus, RowItem, SHARDS, status_shard};
 use super::view::{OrderSummary, OrderView};
 use crate::order::ids::{OrderId, UserId};
 use crate::order::state::Status;
@@ -215,7 +215,7 @@ impl List<'_> {
     fn key_of(&self, position: Position) -> RowItem {
         HashMap::from([
             (self.attribute.into(), AttributeValue::S(self.key.clone())),
-            ("created_at".into(), AttributeValue::S(sortable(position.created_at))),
+            ("created_at".into(), AttributeValue::S(position.created_at.to_string())),
             row::key(position.order_id),
         ])
     }

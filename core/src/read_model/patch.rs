@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 
 use super::row::{
-    self, DEFERRED, OpenStatus, REFUND, REFUNDED, RefundRow, RowItem, deferred_shard, shard_of, sortable, status_shard,
+    self, DEFERRED, OpenStatus, REFUND, REFUNDED, RefundRow, RowItem, deferred_shard, shard_of, status_shard,
 };
 use crate::event_store::{Commit, Version};
 use crate::order::event::OrderEvent;
@@ -68,7 +68,7 @@ impl Patch {
                 self.set("item_count", &items.len());
                 self.set("items", &items);
                 self.set("total", &total);
-                self.set("created_at", &sortable(created_at));
+                self.set("created_at", &created_at);
                 self.set_status(order_id, Status::Pending);
             }
             OrderEvent::OrderPaid { payment_id, paid_at, .. } => {
@@ -93,7 +93,7 @@ impl Patch {
             OrderEvent::OrderPaymentDeferred { payment_id, deferred_at, .. } => {
                 self.set(format!("{DEFERRED}{payment_id}"), &deferred_at);
                 self.set("deferred_shard", &deferred_shard(shard_of(order_id)));
-                self.set("deferred_at", &sortable(deferred_at));
+                self.set("deferred_at", &deferred_at);
                 self.waiting = Waiting::For(Some(payment_id));
             }
             OrderEvent::OrderPaymentRejected { payment_id, reason, rejected_at, .. } => {
@@ -172,7 +172,6 @@ impl IntoIterator for Patch {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, Utc};
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -185,13 +184,14 @@ mod tests {
     use crate::order::money::Money;
     use crate::read_model::row::Standing;
     use crate::read_model::view::OrderView;
+    use crate::timestamp::Timestamp;
 
     fn id() -> OrderId {
         OrderId(Uuid::from_u128(6))
     }
 
-    fn time() -> DateTime<Utc> {
-        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    fn time() -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000).unwrap()
     }
 
     fn created(order_id: OrderId) -> OrderEvent {
@@ -227,7 +227,7 @@ mod tests {
         let number = |name: &str| row[name].as_n().unwrap().as_str();
         assert_eq!(text("order_id"), "00000000-0000-0000-0000-000000000006");
         assert_eq!((text("user_id"), text("status"), text("status_shard")), ("alice", "pending", "pending#2"));
-        assert_eq!(text("created_at"), "2027-01-15T08:00:00.000000000Z");
+        assert_eq!(text("created_at"), "2027-01-15T08:00:00.000Z");
         assert_eq!((number("version"), number("total"), number("item_count")), ("1", "3998", "1"));
     }
 

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::view::{ItemView, OrderSummary, OrderView, RefundView};
@@ -15,6 +14,7 @@ use crate::event_store::Version;
 use crate::order::ids::{OrderId, PaymentId, Reason, UserId};
 use crate::order::money::Money;
 use crate::order::state::{Cancellation, DeferredPayment, Payment, RefundDone, RejectedPayment, Shipment, Status};
+use crate::timestamp::Timestamp;
 
 /// A row, or an entry of an index, as DynamoDB has it.
 pub(super) type RowItem = HashMap<String, AttributeValue>;
@@ -85,11 +85,6 @@ impl From<OpenStatus> for Status {
     }
 }
 
-/// `created_at` as the indexes sort by it: as long for every time, so that the order of the texts is that of the times.
-pub(super) fn sortable(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Nanos, true)
-}
-
 /// Why a row stands still.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Parked {
@@ -104,7 +99,7 @@ pub(super) struct Parked {
 pub(super) struct RefundRow {
     pub amount: Money,
     pub reason: Reason,
-    pub due_at: DateTime<Utc>,
+    pub due_at: Timestamp,
 }
 
 /// The attributes of a row that every order has once.
@@ -116,12 +111,12 @@ struct Row {
     items: Vec<ItemView>,
     total: Money,
     version: Version,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
     payment: Option<Payment>,
     rejected_payment: Option<RejectedPayment>,
     shipment: Option<Shipment>,
-    delivered_at: Option<DateTime<Utc>>,
+    delivered_at: Option<Timestamp>,
     cancellation: Option<Cancellation>,
     parked: Option<Parked>,
 }
@@ -131,7 +126,7 @@ pub(super) fn view(item: RowItem) -> Result<Option<OrderView>, serde_dynamo::Err
     if is_stub(&item) {
         return Ok(None);
     }
-    let deferred = per_payment::<DateTime<Utc>>(&item, DEFERRED)?;
+    let deferred = per_payment::<Timestamp>(&item, DEFERRED)?;
     let mut refunded = per_payment::<RefundDone>(&item, REFUNDED)?;
     let refunds = per_payment::<RefundRow>(&item, REFUND)?.into_iter().map(|(payment_id, refund)| RefundView {
         done: refunded.remove(&payment_id),
@@ -176,8 +171,8 @@ pub(super) fn summary(entry: RowItem) -> Result<OrderSummary, serde_dynamo::Erro
         total: Money,
         version: Version,
         item_count: u32,
-        created_at: DateTime<Utc>,
-        updated_at: DateTime<Utc>,
+        created_at: Timestamp,
+        updated_at: Timestamp,
         parked: Option<Parked>,
     }
     let entry: Entry = serde_dynamo::from_item(entry)?;
@@ -246,19 +241,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-
-    #[test]
-    fn sort_keys_have_the_order_of_the_times_whatever_digits_these_have() {
-        let times = [
-            "2026-01-01T00:00:00Z",
-            "2026-01-01T00:00:00.000000001Z",
-            "2026-01-01T00:00:00.1Z",
-            "2026-01-01T00:00:01Z",
-        ];
-        let keys: Vec<String> = times.iter().map(|time| sortable(time.parse().unwrap())).collect();
-        assert!(keys.is_sorted(), "{keys:?}");
-        assert_eq!(keys[2], "2026-01-01T00:00:00.100000000Z");
-    }
 
     #[test]
     fn an_order_stays_in_the_shard_that_its_row_says() {

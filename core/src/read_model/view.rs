@@ -1,6 +1,4 @@
 //! What is shown of an order.
-
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
@@ -10,6 +8,7 @@ use crate::order::money::{Currency, Money};
 use crate::order::state::{
     Cancellation, DeferredPayment, Order, Payment, PlacedOrder, RefundDone, RejectedPayment, Shipment, Status,
 };
+use crate::timestamp::Timestamp;
 
 /// An order as it is shown, at one version. `M` is the form of amounts: [`Money`] inside, JSON numbers in answers.
 ///
@@ -29,9 +28,9 @@ pub struct OrderView<M = Money> {
     /// The newest event in this view.
     pub version: Version,
     /// When it was created.
-    pub created_at: DateTime<Utc>,
+    pub created_at: Timestamp,
     /// When that event was recorded.
-    pub updated_at: DateTime<Utc>,
+    pub updated_at: Timestamp,
     /// The payment that paid it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payment: Option<Payment>,
@@ -49,7 +48,7 @@ pub struct OrderView<M = Money> {
     pub shipment: Option<Shipment>,
     /// When it arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivered_at: Option<DateTime<Utc>>,
+    pub delivered_at: Option<Timestamp>,
     /// Why and when it was given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
@@ -79,7 +78,7 @@ pub struct RefundView<M = Money> {
     /// Why.
     pub reason: Reason,
     /// Since when it is owed.
-    pub due_at: DateTime<Utc>,
+    pub due_at: Timestamp,
     /// How it went back, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<RefundDone>,
@@ -101,9 +100,9 @@ pub struct OrderSummary<M = Money> {
     /// How many lines it has.
     pub item_count: u32,
     /// When it was created.
-    pub created_at: DateTime<Utc>,
+    pub created_at: Timestamp,
     /// When its newest event was recorded.
-    pub updated_at: DateTime<Utc>,
+    pub updated_at: Timestamp,
     /// Newer events exist that cannot be shown for now.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub parked: bool,
@@ -116,7 +115,7 @@ impl OrderView {
     }
 
     /// The order at `version`, which was recorded at `updated_at`.
-    pub fn new(order: &PlacedOrder, version: Version, updated_at: DateTime<Utc>) -> Self {
+    pub fn new(order: &PlacedOrder, version: Version, updated_at: Timestamp) -> Self {
         let items = order.items.iter();
         let refunds = order.refunds.iter();
         Self {
@@ -224,7 +223,7 @@ mod tests {
     use super::*;
     use crate::order::event::{Item, OrderEvent};
 
-    const AT: &str = "2026-01-01T00:00:00Z";
+    const AT: &str = "2026-01-01T00:00:00.000Z";
 
     /// The view after an order's creation and these facts.
     fn after(facts: &[serde_json::Value]) -> OrderView {
@@ -297,7 +296,7 @@ mod tests {
 
     #[test]
     fn refunds_are_shown_by_the_time_they_fell_due() {
-        let facts = [refund_due("b", "2026-01-02T00:00:00Z"), refund_due("c", AT), refund_due("a", AT)];
+        let facts = [refund_due("b", "2026-01-02T00:00:00.000Z"), refund_due("c", AT), refund_due("a", AT)];
         let shown: Vec<String> = after(&facts).refunds.iter().map(|refund| refund.payment_id.to_string()).collect();
         assert_eq!(shown, ["a", "c", "b"]);
     }

@@ -122,7 +122,7 @@ impl Commands {
         let order_id = loaded.stream().id().to_string();
         let work = work(request, caller, conditions, loaded.stream().id(), command)?;
         request.admission.granted().await;
-        let executed = self.store.execute(loaded, &work, |order| command.decide(order, request.now)).await;
+        let executed = self.store.execute(loaded, &work, |order, now| command.decide(order, now)).await;
         executed.map_err(|error| self.problem(error, &order_id, conditions.key.is_some()))
     }
 
@@ -221,7 +221,6 @@ fn work<C: Decide + Serialize>(
             request_hash: None,
         },
         if_match: conditions.if_match.clone(),
-        now: request.now,
         deadline: request.deadline,
     })
 }

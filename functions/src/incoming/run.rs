@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, Utc};
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::event_store::{
     CommitKey, Consistency, EventStore, ExecuteError, IdempotencyKey, Metadata, Request, RequestHash, Settled,
@@ -10,6 +9,7 @@ use orders_core::event_store::{
 };
 use orders_core::order::{Decide, DecisionError, Order, OrderId};
 use orders_core::publication::{EventBus, Publisher, PutError, Rejection};
+use orders_core::timestamp::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -73,7 +73,6 @@ pub struct Received {
     event: Event,
     detail: Detail,
     unreadable: Option<InvalidEvent>,
-    now: DateTime<Utc>,
     deadline: Instant,
 }
 
@@ -84,7 +83,7 @@ impl Received {
             Ok(detail) => (detail, None),
             Err(error) => (Detail::default(), Some(error)),
         };
-        Self { event, detail, unreadable, now: Utc::now().trunc_subsecs(3), deadline: deadline(context, RESERVE) }
+        Self { event, detail, unreadable, deadline: deadline(context, RESERVE) }
     }
 
     /// What happened.
@@ -120,7 +119,7 @@ impl Received {
             request_hash: None,
         };
         let key = CommitKey::keyed(&stream, &origin, &IdempotencyKey::of_event(self.id()), hash);
-        Ok(Request { key, metadata, if_match: None, now: self.now, deadline: self.deadline })
+        Ok(Request { key, metadata, if_match: None, deadline: self.deadline })
     }
 }
 
@@ -137,7 +136,7 @@ impl<B: EventBus> Runner<B> {
         telemetry::concerns(order_id);
         let request = received.request(order_id, C::NAME, command)?;
         let loaded = self.store.load(&StreamId::new(order_id.to_string()), Consistency::Eventual).await?;
-        let executed = self.store.execute(loaded, &request, |order| command.decide(order, request.now)).await;
+        let executed = self.store.execute(loaded, &request, |order, now| command.decide(order, now)).await;
         match executed {
             Ok(executed) => {
                 let replayed = executed.settled == Settled::Replayed;
@@ -171,7 +170,7 @@ impl<B: EventBus> Runner<B> {
             reason,
         };
         let deadline = received.deadline + PUBLISHING;
-        let mut unpublished = self.publisher.publish(&[rejection.envelope(received.now)], deadline).await;
+        let mut unpublished = self.publisher.publish(&[rejection.envelope(Timestamp::now())], deadline).await;
         match unpublished.0.pop_first() {
             None => Ok(()),
             Some((_, source)) => Err(NotDone::Rejection { event_id: event_id.to_owned(), source }),

@@ -1,9 +1,9 @@
 //! `get-order`: an order as it is, or as it was.
 
-use chrono::{DateTime, Utc};
 use orders_core::event_store::{StreamId, Version};
 use orders_core::order::OrderId;
 use orders_core::read_model::{OrderView, ReadError};
+use orders_core::timestamp::Timestamp;
 
 use super::{Queries, to_json};
 use crate::answer::Answer;
@@ -19,7 +19,7 @@ enum Which {
     /// The newest, at least of this version.
     Newest(Option<Version>),
     AtVersion(Version),
-    AsOf(DateTime<Utc>),
+    AsOf(Timestamp),
 }
 
 /// Answers the order with its version as entity tag.
@@ -69,9 +69,9 @@ fn which(request: &Request) -> Result<Which, Problem> {
     if let [_, extra, ..] = given[..] {
         return Err(Problem::invalid_field(extra, format!("cannot go together with {}", given[0])));
     }
-    let time = |text: &str| DateTime::parse_from_rfc3339(text).ok();
+    let time = |text: &str| text.parse().ok();
     if let Some(time) = query.get("as_of", "a time such as 2026-11-24T09:31:00Z, with + written as %2B", time)? {
-        return Ok(Which::AsOf(time.to_utc()));
+        return Ok(Which::AsOf(time));
     }
     Ok(match query.version("at_version")? {
         Some(version) => Which::AtVersion(version),

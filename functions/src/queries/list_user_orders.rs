@@ -27,7 +27,7 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, Utc};
+    use orders_core::timestamp::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;
@@ -57,7 +57,7 @@ mod tests {
             let page = body(&list(&shop, OWNER, "orders:read", OWNER, &query).await);
             listed.extend(ids(&page).into_iter().map(str::to_owned));
             assert_eq!(page["orders"][0]["total"], 1.5);
-            let created_at = |order: &Value| order["created_at"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+            let created_at = |order: &Value| order["created_at"].as_str().unwrap().parse::<Timestamp>().unwrap();
             times.extend(page["orders"].as_array().unwrap().iter().map(created_at));
             let Some(cursor) = page["next_cursor"].as_str() else { break };
             query = format!("limit=2&cursor={cursor}");

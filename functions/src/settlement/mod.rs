@@ -6,18 +6,17 @@ use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, Utc};
 use futures::future::try_join_all;
 use lambda_runtime::Context;
 use orders_core::breaker::{Cause, Rejected, State};
 use orders_core::error::chain;
 use orders_core::event_store::{
-    CommitKey, Consistency, EventStore, ExecuteError, IdempotencyKey, Loaded, Metadata, Request, RequestHash, Settled,
-    StreamId,
+    CommitKey, Consistency, EventStore, IdempotencyKey, Loaded, Metadata, Request, RequestHash, Settled, StreamId,
 };
-use orders_core::order::{ConfirmPayment, Currency, Decide, Order, OrderId, PaymentStatus, RejectPayment};
+use orders_core::order::{ConfirmPayment, Currency, Decide, Order, OrderId, PaymentId, PaymentStatus, RejectPayment};
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict, VerifyError};
 use orders_core::read_model::{Deferred, DeferredPlace, Orders, RowsError};
+use orders_core::timestamp::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -73,7 +72,7 @@ impl Settlement {
             settlement: self,
             provider,
             context,
-            now: Utc::now().trunc_subsecs(3),
+            now: Timestamp::now(),
             deadline: deadline(context, Duration::ZERO),
             stopped: AtomicBool::new(false),
         };
@@ -87,7 +86,7 @@ impl Settlement {
     /// The list could not be read.
     pub async fn measure(&self) -> Result<(), RowsError> {
         let count = self.rows.deferred_count().await?;
-        let age = count.oldest.map_or(0, |oldest| (Utc::now() - oldest).num_seconds());
+        let age = count.oldest.map_or(0, |oldest| (Timestamp::now() - oldest).num_seconds());
         metrics::gauge!("PaymentsWaiting").set(count.waiting as f64);
         metrics::gauge!("OldestPaymentWaiting").set(age as f64);
         if let Payments::Verified(provider) = &self.payments {
@@ -107,7 +106,7 @@ struct Work<'a> {
     settlement: &'a Settlement,
     provider: &'a GuardedProvider<HttpProvider>,
     context: &'a Context,
-    now: DateTime<Utc>,
+    now: Timestamp,
     deadline: Instant,
     stopped: AtomicBool,
 }
@@ -182,14 +181,18 @@ impl Work<'_> {
         }
     }
 
-    /// Runs what the provider's word means for the order, once for each payment.
+    /// Runs what the provider's word means for the order.
+    ///
+    /// The idempotency key is the word on the payment as the order had it at this version: two runs at once are one
+    /// command, and a payment that is deferred once more is another one.
     async fn run<C: Decide + Serialize>(&self, loaded: Loaded<Order>, claim: &Claim, command: &C) -> Fate {
         let order_id = claim.order_id;
         let hash = match RequestHash::of(C::NAME, command) {
             Ok(hash) => hash,
             Err(error) => return not_settled(order_id, &error),
         };
-        let key = IdempotencyKey::of_event(claim.payment_id.as_str());
+        let head = loaded.stream().version();
+        let key = IdempotencyKey::of_event(&format!("{}@{head}/{}", claim.payment_id, String::from(hash)));
         let request = Request {
             key: CommitKey::keyed(loaded.stream().id(), "settle", &key, hash),
             metadata: Metadata {
@@ -199,21 +202,32 @@ impl Work<'_> {
                 request_hash: None,
             },
             if_match: None,
-            now: self.now,
             deadline: self.deadline,
         };
-        let executed = self.settlement.store.execute(loaded, &request, |order| command.decide(order, self.now)).await;
-        match executed {
-            Ok(executed) if executed.settled == Settled::Stored => match executed.outcome.payment {
-                Some(PaymentStatus::Paid) => Fate::Paid,
-                Some(PaymentStatus::RefundDue(_)) => Fate::RefundDue,
-                _ => Fate::Rejected,
-            },
+        let executed = self.settlement.store.execute(loaded, &request, |order, now| command.decide(order, now)).await;
+        let executed = match executed {
+            Ok(executed) => executed,
+            Err(error) => return not_settled(order_id, &error),
+        };
+        match (executed.settled, executed.outcome.payment) {
+            (Settled::Stored, Some(PaymentStatus::Paid)) => Fate::Paid,
+            (Settled::Stored, Some(PaymentStatus::RefundDue(_))) => Fate::RefundDue,
+            (Settled::Stored, Some(PaymentStatus::Rejected(_))) => Fate::Rejected,
             // Another run, or the provider's event, came first.
-            Ok(_) | Err(ExecuteError::KeyReused) => Fate::Gone,
-            Err(error) => not_settled(order_id, &error),
+            _ if !is_deferred(executed.stream.state(), &claim.payment_id) => Fate::Gone,
+            _ => not_settled(order_id, &StillDeferred),
         }
     }
+}
+
+/// The provider's word was run, and the order still waits for it.
+#[derive(Debug, thiserror::Error)]
+#[error("the payment is still deferred after the provider's answer was recorded")]
+struct StillDeferred;
+
+fn is_deferred(order: &Order, payment_id: &PaymentId) -> bool {
+    let deferred = order.placed().and_then(|order| order.deferred.as_ref());
+    deferred.is_some_and(|deferred| deferred.payment_id == *payment_id)
 }
 
 fn not_settled(order_id: OrderId, error: &(dyn Error + 'static)) -> Fate {
@@ -221,7 +235,7 @@ fn not_settled(order_id: OrderId, error: &(dyn Error + 'static)) -> Fate {
     Fate::Failed
 }
 
-fn is_due(entry: &Deferred, now: DateTime<Utc>) -> bool {
+fn is_due(entry: &Deferred, now: Timestamp) -> bool {
     let age = (now - entry.deferred_at).to_std().unwrap_or_default().as_secs_f64();
     fastrand::f64() * age < OFTEN
 }

@@ -28,6 +28,13 @@ async fn payment_status(shop: &Shop, order_id: &str, name: &str) -> (Status, Pay
     (order.status, order.payment_status(&payment(name)).unwrap())
 }
 
+/// A provider of a test's own, at the address.
+async fn serve(provider: axum::Router) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (url, tokio::spawn(async move { axum::serve(listener, provider).await.unwrap() }))
+}
+
 async fn settle(shop: &Shop) -> Run {
     shop.settlement().run(&context()).await.unwrap()
 }
@@ -131,9 +138,7 @@ async fn when_the_provider_is_back_probes_close_the_breaker_and_one_run_settles_
 async fn what_the_provider_does_not_know_waits_on() {
     let shop = Shop::open().await;
     let unknown = axum::Router::new().fallback(async || axum::http::StatusCode::NOT_FOUND);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let serving = tokio::spawn(async move { axum::serve(listener, unknown).await.unwrap() });
+    let (url, serving) = serve(unknown).await;
     for n in 0..12 {
         deferred(&shop, &format!("p{n}"), false).await;
     }
@@ -151,10 +156,7 @@ async fn money_captured_with_another_amount_is_owed_back() {
     let body = serde_json::json!({
         "payment_id": "p1", "order_id": order_id, "status": "captured", "amount": 40, "currency": "EUR",
     });
-    let provider = axum::Router::new().fallback(async move || axum::Json(body));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let serving = tokio::spawn(async move { axum::serve(listener, provider).await.unwrap() });
+    let (url, serving) = serve(axum::Router::new().fallback(async move || axum::Json(body))).await;
     shop.project().await;
     let settlement = Settlement { payments: shop.verified(&url, ""), ..shop.settlement() };
     let run = settlement.run(&context()).await.unwrap();
@@ -162,6 +164,79 @@ async fn money_captured_with_another_amount_is_owed_back() {
     assert_eq!(run, Run { refund_due: 1, ..Run::default() });
     let order = shop.order(&order_id).await;
     assert_eq!((order.status, order.refunds[0].amount, order.deferred), (Status::Pending, Money(4_000), None));
+}
+
+#[tokio::test]
+async fn a_payment_that_is_deferred_again_is_settled_again_however_much_the_order_has_forgotten() {
+    let (shop, provider, _served) = Shop::with_provider("").await;
+    let order_id = deferred(&shop, "p1", false).await;
+    provider.behave(Mode::Declines);
+    shop.project().await;
+    assert_eq!(settle(&shop).await, Run { rejected: 1, ..Run::default() });
+    for n in 0..16 {
+        let declined = Verification::Declined("card expired".parse().unwrap());
+        let other = PayOrder { payment_id: payment(&format!("other-{n}")), amount: TOTAL, verification: declined };
+        shop.run(&order_id, &other).await;
+    }
+    let again = PayOrder { payment_id: payment("p1"), amount: TOTAL, verification: Verification::Deferred };
+    shop.run(&order_id, &again).await;
+    assert_eq!(payment_status(&shop, &order_id, "p1").await, (Status::Pending, PaymentStatus::Deferred));
+    shop.project().await;
+    assert_eq!(settle(&shop).await, Run { rejected: 1, ..Run::default() }, "the same word as the first time");
+    shop.run(&order_id, &again).await;
+    for n in 16..32 {
+        let rejected = RejectPayment { payment_id: payment(&format!("other-{n}")), reason: "no".parse().unwrap() };
+        shop.run(&order_id, &rejected).await;
+    }
+    shop.run(&order_id, &again).await;
+    provider.behave(Mode::Ok);
+    shop.project().await;
+    assert_eq!(settle(&shop).await, Run { paid: 1, ..Run::default() });
+    assert_eq!(payment_status(&shop, &order_id, "p1").await, (Status::Paid, PaymentStatus::Paid));
+}
+
+#[tokio::test]
+async fn a_capture_of_nothing_leaves_the_order_to_be_paid_in_another_way() {
+    let shop = Shop::open().await;
+    let order_id = deferred(&shop, "p1", false).await;
+    let body = serde_json::json!({
+        "payment_id": "p1", "order_id": order_id, "status": "captured", "amount": 0, "currency": "EUR",
+    });
+    let (url, serving) = serve(axum::Router::new().fallback(async move || axum::Json(body))).await;
+    shop.project().await;
+    let settlement = Settlement { payments: shop.verified(&url, ""), ..shop.settlement() };
+    let run = settlement.run(&context()).await.unwrap();
+    serving.abort();
+    assert_eq!(run, Run { rejected: 1, ..Run::default() });
+    shop.run(&order_id, &ConfirmPayment { payment_id: payment("p2"), amount: TOTAL }).await;
+    assert_eq!(payment_status(&shop, &order_id, "p2").await, (Status::Paid, PaymentStatus::Paid));
+}
+
+#[tokio::test]
+async fn a_settlement_is_recorded_when_it_is_stored_and_not_when_its_run_began() {
+    let shop = Shop::open().await;
+    let order_id = deferred(&shop, "p1", false).await;
+    let answered = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let body = serde_json::json!({
+        "payment_id": "p1", "order_id": order_id, "status": "captured", "amount": 44.98, "currency": "EUR",
+    });
+    let noted = answered.clone();
+    let provider = axum::Router::new().fallback(async move || {
+        // The clock must have moved on from the beginning of the run.
+        let begun = Timestamp::now();
+        while Timestamp::now() <= begun {
+            tokio::task::yield_now().await;
+        }
+        *noted.lock().unwrap() = Some(Timestamp::now());
+        axum::Json(body)
+    });
+    let (url, serving) = serve(provider).await;
+    shop.project().await;
+    let settlement = Settlement { payments: shop.verified(&url, ""), ..shop.settlement() };
+    assert_eq!(settlement.run(&context()).await.unwrap(), Run { paid: 1, ..Run::default() });
+    serving.abort();
+    let (paid_at, answered) = (shop.order(&order_id).await.payment.unwrap().paid_at, answered.lock().unwrap().unwrap());
+    assert!(paid_at >= answered, "{paid_at} is before {answered}");
 }
 
 #[tokio::test]
@@ -174,7 +249,7 @@ async fn without_a_provider_nobody_is_asked() {
 
 #[test]
 fn the_older_a_payment_the_less_often_it_is_asked_about() {
-    let now = Utc::now();
+    let now = Timestamp::now();
     let share = |minutes| {
         let entry =
             Deferred { order_id: OrderId(uuid::Uuid::nil()), deferred_at: now - chrono::TimeDelta::minutes(minutes) };

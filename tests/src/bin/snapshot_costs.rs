@@ -5,7 +5,6 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use chrono::Utc;
 use orders_core::event_store::{
     CommitKey, Consistency, EventStore, IdempotencyKey, Metadata, Request, RequestHash, StreamId,
 };
@@ -44,7 +43,7 @@ async fn measure(every: u32, state: usize, keyed: bool) -> (f64, f64, f64) {
     let run = async |command: &Command| {
         let request = request(&stream, command, keyed);
         let loaded = store.load(&stream, Consistency::Eventual).await.expect("a load");
-        store.execute(loaded, &request, |counter| command.decide(counter)).await.expect("a command that is stored");
+        store.execute(loaded, &request, |counter, _| command.decide(counter)).await.expect("a command that is stored");
         simulation.faults.take_calls()
     };
     run(&Command::Label("x".repeat(state))).await;
@@ -76,7 +75,6 @@ fn request(stream: &StreamId, command: &Command, keyed: bool) -> Request {
             request_hash: None,
         },
         if_match: None,
-        now: Utc::now(),
         deadline: Instant::now() + Duration::from_secs(30),
     }
 }

@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use chrono::Utc;
 use orders_core::event_store::{
     Aggregate, Consistency, EventStore, Loaded, Metadata, Request, Settled, StoredEvent, StreamId, Version,
 };
@@ -78,7 +77,7 @@ fn value_bytes(value: &Value) -> usize {
 fn full_request(stream: &StreamId, command: &Command) -> Request {
     let id = || uuid::Uuid::new_v4().to_string();
     let metadata = Metadata { actor: id(), correlation_id: id(), causation_id: id(), request_hash: None };
-    Request { metadata, now: Utc::now(), ..keyed(stream, &id(), command) }
+    Request { metadata, ..keyed(stream, &id(), command) }
 }
 
 fn new_stream() -> StreamId {
@@ -92,7 +91,7 @@ async fn the_first_commit_of_a_new_stream_is_one_write_and_no_read() {
     let store = fixture.store::<Counter>(14);
     let request = full_request(&stream, &command);
     let executed =
-        store.execute(Loaded::new_stream(stream), &request, |counter| command.decide(counter)).await.unwrap();
+        store.execute(Loaded::new_stream(stream), &request, |counter, _| command.decide(counter)).await.unwrap();
     assert_eq!((executed.settled, executed.version), (Settled::Stored, 1));
     assert_eq!(fixture.spent(), (vec!["PutItem".into()], 0.0, 1.0));
 }
@@ -188,7 +187,7 @@ async fn a_retry_after_one_conflict_is_one_more_write_and_no_read() {
     let stale = store.load(&stream, Consistency::Eventual).await.unwrap();
     run(&store, &stream, &command, &request()).await.unwrap();
     fixture.spent();
-    let executed = store.execute(stale, &request(), |counter| command.decide(counter)).await.unwrap();
+    let executed = store.execute(stale, &request(), |counter, _| command.decide(counter)).await.unwrap();
     assert_eq!((executed.settled, executed.version), (Settled::Stored, 3));
     assert_eq!(fixture.spent(), (vec!["PutItem".into(), "PutItem".into()], 0.0, 2.0));
 }
@@ -257,7 +256,7 @@ async fn the_commits_of_a_plain_order_are_one_write_unit_and_two_with_a_snapshot
 async fn step(fixture: &Fixture, store: &EventStore<Order>, stream: &StreamId, command: impl Decide, most: f64) {
     let request = full_request(stream, &Command::Add(1));
     let loaded = store.load(stream, Consistency::Eventual).await.unwrap();
-    let executed = store.execute(loaded, &request, |order| command.decide(order, request.now)).await.unwrap();
+    let executed = store.execute(loaded, &request, |order, now| command.decide(order, now)).await.unwrap();
     assert_eq!(executed.settled, Settled::Stored);
     let bytes = fixture.proxy.faults.take_calls();
     let bytes: Vec<_> = bytes.of("PutItem").0.iter().map(|put| (item_bytes(&put.body["Item"]), put.units)).collect();

@@ -17,7 +17,7 @@ use orders_tests::faults::{Fault, Faults};
 use orders_tests::simulation::Simulation;
 use tokio::time::Instant;
 
-use crate::support::{Outcome, commit_id, commits, keyed, request, run, states, store, time};
+use crate::support::{Outcome, commit_id, commits, keyed, request, run, states, store, store_at, time};
 
 /// One command that was run, and what was known of the stream just before and just after.
 struct Run {
@@ -122,13 +122,12 @@ impl World {
     async fn command(&self, rng: &mut Rng, key: Option<String>, command: &Command) -> bool {
         let mut request = key.as_deref().map_or_else(request, |key| keyed(&self.stream, key, command));
         let before = self.head().await;
-        // Clocks differ.
-        request.now = time(rng.i64(-5..5));
         request.if_match = [None, Some(vec![before, before + 1])][usize::from(rng.u32(0..5) == 0)].clone();
         if rng.u32(0..5) == 0 {
             request.deadline = Instant::now() + Duration::from_millis(rng.u64(0..400));
         }
-        let store = store(self.client.clone(), &self.table, self.snapshot_every);
+        // Clocks differ.
+        let store = store_at(self.client.clone(), &self.table, self.snapshot_every, time(rng.i64(-5..5)));
         let outcome = run(&store, &self.stream, command, &request).await;
         let heads = before..=self.head().await;
         let settled =

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use orders_core::clock::Clock;
 use orders_core::event_store::{Consistency, EventStore, ExecuteError, Settled, StoreError, StreamId};
 use orders_tests::counter_aggregate::{Command, Counter, TooLittle};
 use orders_tests::faults::Fault;
@@ -150,8 +151,8 @@ async fn a_condition_that_a_stale_read_meets_is_checked_against_what_is_really_t
 async fn times_never_go_backwards_along_a_stream() {
     let fixture = Fixture::start();
     for (now, recorded) in [(100, 100), (90, 100), (101, 101)] {
-        let request = orders_core::event_store::Request { now: time(now), ..request() };
-        let done = run(&fixture.store, &fixture.stream, &Command::Add(1), &request).await.unwrap();
+        let store = fixture.store.clone().with_clock(Clock::stopped_at(time(now)));
+        let done = run(&store, &fixture.stream, &Command::Add(1), &request()).await.unwrap();
         assert_eq!(done.stream.recorded_at(), Some(time(recorded)));
     }
 }
@@ -256,7 +257,7 @@ async fn a_deadline_is_kept_whatever_hangs() {
         request.deadline = begun + Duration::from_millis(700);
         // The one hangs as it writes, the other as it makes sure of its refusal.
         let command = if hanging == "PutItem" { Command::Add(1) } else { Command::Take(9) };
-        let error = fixture.store.execute(loaded, &request, |counter| command.decide(counter)).await.unwrap_err();
+        let error = fixture.store.execute(loaded, &request, |counter, _| command.decide(counter)).await.unwrap_err();
         assert_eq!(begun.elapsed().as_millis(), 700);
         match hanging {
             "PutItem" => assert!(matches!(error, ExecuteError::OutcomeUnknown(_)), "{error:?}"),
@@ -271,7 +272,8 @@ async fn a_deadline_that_has_passed_sends_nothing() {
     let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
     fixture.simulation.faults.take_calls();
     let request = orders_core::event_store::Request { deadline: Instant::now(), ..request() };
-    let error = fixture.store.execute(loaded, &request, |counter| Command::Add(1).decide(counter)).await.unwrap_err();
+    let error =
+        fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter)).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Store(StoreError::Unavailable(_))), "{error:?}");
     assert_eq!(fixture.simulation.faults.take_calls().count(), 0);
 }
@@ -294,7 +296,7 @@ async fn who_is_always_overtaken_is_told_so_by_the_deadline_and_nothing_is_store
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        let execute = fixture.store.execute(loaded, &request, |counter| Command::Add(1).decide(counter));
+        let execute = fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter));
         let result = tokio::select! { () = overtake => unreachable!(), result = execute => result };
         match result.unwrap_err() {
             ExecuteError::Contended => contended += 1,
@@ -322,7 +324,7 @@ async fn who_loses_races_without_being_told_goes_on_like_everybody_else() {
     });
     fixture.simulation.faults.latency(|| Duration::from_millis(30));
     let request = request();
-    let execute = fixture.store.execute(loaded, &request, |counter| Command::Add(1).decide(counter));
+    let execute = fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter));
     let overtake = async {
         for _ in 0..60 {
             run(&quicker, &fixture.stream, &Command::Add(1), &self::request()).await.unwrap();
@@ -342,7 +344,7 @@ async fn who_loses_every_race_unheard_is_told_so_in_the_end() {
     fixture.simulation.faults.latency(|| Duration::from_millis(30));
     fixture.simulation.faults.take_calls();
     let request = request();
-    let execute = fixture.store.execute(loaded, &request, |counter| Command::Add(1).decide(counter));
+    let execute = fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter));
     let overtake = async {
         loop {
             run(&quicker, &fixture.stream, &Command::Add(1), &self::request()).await.unwrap();

@@ -6,20 +6,28 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use fastrand::Rng;
 use orders_core::event_store::{Aggregate, Consistency, EventStore, Request, StreamId, Until, Version};
+use orders_core::timestamp::Timestamp;
 use orders_tests::counter_aggregate::{Command, Counter};
 use orders_tests::simulation::Simulation;
 
-use crate::support::{commits, keyed, request, run, store, time};
+use crate::support::{commits, keyed, request, run, store, store_at, time};
 
 const NEVER: u32 = 1_000_000;
 
-/// Runs it as a program that writes snapshots of this schema.
-async fn write(client: &Client, schema: u32, every: u32, stream: &StreamId, command: &Command, request: &Request) {
-    let table = Simulation::TABLE;
+/// A deployment: the schema of its snapshots, how often it takes one, and what its clock shows.
+struct Writer {
+    schema: u32,
+    every: u32,
+    now: Timestamp,
+}
+
+/// Runs the command as this deployment does.
+async fn write(client: &Client, writer: &Writer, stream: &StreamId, command: &Command, request: &Request) {
+    let (table, &Writer { schema, every, now }) = (Simulation::TABLE, writer);
     let done = match schema {
-        1 => run(&store::<1>(client.clone(), table, every), stream, command, request).await.map(drop),
-        2 => run(&store::<2>(client.clone(), table, every), stream, command, request).await.map(drop),
-        _ => run(&store::<3>(client.clone(), table, every), stream, command, request).await.map(drop),
+        1 => run(&store_at::<1>(client.clone(), table, every, now), stream, command, request).await.map(drop),
+        2 => run(&store_at::<2>(client.clone(), table, every, now), stream, command, request).await.map(drop),
+        _ => run(&store_at::<3>(client.clone(), table, every, now), stream, command, request).await.map(drop),
     };
     done.unwrap();
 }
@@ -70,11 +78,12 @@ async fn a_stream_is_the_same_with_any_snapshots_old_ones_broken_ones_or_none() 
 async fn one_stream(rng: &mut Rng) {
     let simulation = Simulation::start();
     let (client, stream) = (simulation.plain_client(), StreamId::new("stream"));
-    let mut writer = (1, 1);
+    let mut writer = Writer { schema: 1, every: 1, now: time(0) };
     for n in 0..rng.i64(1..40) {
         // A new deployment: another schema, another figure.
         if n == 0 || rng.u32(0..8) == 0 {
-            writer = (rng.u32(1..=3), [1, 2, 3, 5, 8, 14, NEVER][rng.usize(0..7)]);
+            writer.schema = rng.u32(1..=3);
+            writer.every = [1, 2, 3, 5, 8, 14, NEVER][rng.usize(0..7)];
         }
         let command = match rng.u32(0..4) {
             0 => Command::AddEach((0..rng.u64(2..12)).collect()),
@@ -82,9 +91,9 @@ async fn one_stream(rng: &mut Rng) {
             _ => Command::Add(rng.u64(0..9)),
         };
         let plain = request();
-        let mut request = if rng.bool() { keyed(&stream, &n.to_string(), &command) } else { plain };
-        request.now = time(n + rng.i64(-3..3));
-        write(&client, writer.0, writer.1, &stream, &command, &request).await;
+        let request = if rng.bool() { keyed(&stream, &n.to_string(), &command) } else { plain };
+        writer.now = time(n + rng.i64(-3..3));
+        write(&client, &writer, &stream, &command, &request).await;
     }
     spoil(&client, &stream, rng).await;
     let commits = commits(&client, Simulation::TABLE, &stream).await;

@@ -4,11 +4,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use chrono::{DateTime, Utc};
+use orders_core::clock::Clock;
 use orders_core::event_store::{
     Aggregate, Commit, CommitKey, Consistency, EventStore, ExecuteError, Executed, IdempotencyKey, Metadata, Request,
     RequestHash, StreamId, Version,
 };
+use orders_core::timestamp::Timestamp;
 use orders_tests::counter_aggregate::{Command, Counter, CounterEvent, TooLittle};
 use orders_tests::database::stream_items;
 use tokio::time::Instant;
@@ -18,24 +19,28 @@ pub type Outcome<const SCHEMA: u32 = 1> = Result<Executed<Counter<SCHEMA>>, Exec
 
 const ORIGIN: &str = "http|writer";
 
-pub fn time(seconds: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp(1_750_000_000 + seconds, 0).unwrap()
+pub fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_millis((1_750_000_000 + seconds) * 1_000).unwrap()
 }
 
 pub fn store<const SCHEMA: u32>(client: Client, table: &str, snapshot_every: u32) -> EventStore<Counter<SCHEMA>> {
-    EventStore::new(client, table, NonZeroU32::new(snapshot_every).unwrap())
+    store_at(client, table, snapshot_every, time(0))
+}
+
+/// A store whose clock stands still at some time.
+pub fn store_at<const SCHEMA: u32>(
+    client: Client,
+    table: &str,
+    snapshot_every: u32,
+    now: Timestamp,
+) -> EventStore<Counter<SCHEMA>> {
+    EventStore::new(client, table, NonZeroU32::new(snapshot_every).unwrap()).with_clock(Clock::stopped_at(now))
 }
 
 /// A request without a key, with a causation of its own and half a minute's patience.
 pub fn request() -> Request {
     let metadata = Metadata { causation_id: Uuid::new_v4().to_string(), ..Metadata::default() };
-    Request {
-        key: CommitKey::unkeyed(),
-        metadata,
-        if_match: None,
-        now: time(0),
-        deadline: Instant::now() + Duration::from_secs(30),
-    }
+    Request { key: CommitKey::unkeyed(), metadata, if_match: None, deadline: Instant::now() + Duration::from_secs(30) }
 }
 
 /// The request of a client that names it by a key.
@@ -57,7 +62,7 @@ pub async fn run<const SCHEMA: u32>(
     request: &Request,
 ) -> Outcome<SCHEMA> {
     let loaded = store.load(stream, Consistency::Eventual).await?;
-    store.execute(loaded, request, |counter| command.decide(counter)).await
+    store.execute(loaded, request, |counter, _| command.decide(counter)).await
 }
 
 /// Every commit of the stream, as a plain read of the table finds them; panics when one does not follow the other.

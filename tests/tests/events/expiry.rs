@@ -5,9 +5,10 @@ use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use orders_core::event_store::{CommitKey, EventStore, Loaded, Metadata, Request, StreamId};
 use orders_core::order::{Item, Money, Order, OrderEvent};
+use orders_core::timestamp::Timestamp;
 use orders_tests::shop::{PRODUCT, Shop, until};
 use serde_json::json;
 
@@ -22,7 +23,7 @@ async fn open(hours: &str) -> Shop {
 async fn old_order(shop: &Shop, hours: i64) -> String {
     let table = &shop.stack.template().table("OrderEvents").unwrap().name;
     let store: EventStore<Order> = EventStore::new(shop.stack.client(), table, NonZeroU32::new(14).unwrap());
-    let (order_id, then) = (uuid::Uuid::new_v4().to_string(), Utc::now() - TimeDelta::hours(hours));
+    let (order_id, then) = (uuid::Uuid::new_v4().to_string(), Timestamp::now() - TimeDelta::hours(hours));
     let created = OrderEvent::OrderCreated {
         order_id: order_id.parse().unwrap(),
         user_id: shop.sub("customer").to_owned().try_into().unwrap(),
@@ -34,10 +35,9 @@ async fn old_order(shop: &Shop, hours: i64) -> String {
         key: CommitKey::unkeyed(),
         metadata: Metadata::default(),
         if_match: None,
-        now: then,
         deadline: tokio::time::Instant::now() + Duration::from_secs(10),
     };
-    let decide = |_: &Order| Ok::<_, Infallible>(vec![created.clone()]);
+    let decide = |_: &Order, _| Ok::<_, Infallible>(vec![created.clone()]);
     store.execute(Loaded::new_stream(StreamId::new(order_id.as_str())), &request, decide).await.unwrap();
     order_id
 }

@@ -1,5 +1,6 @@
 //! Publishing again from the event table.
 
+use orders_core::timestamp::Timestamp;
 use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ async fn events_are_published_again_under_their_ids_by_order_and_by_time() {
         json!({ "published": 2, "unpublished": 0, "done": true })
     );
     assert_eq!(taken(&shop).len(), count + 2);
-    let now = chrono::Utc::now();
+    let now = Timestamp::now();
     let span = json!({ "from": now - chrono::TimeDelta::hours(1), "until": now + chrono::TimeDelta::hours(1) });
     assert_eq!(republish(&shop, span).await, json!({ "published": 3, "unpublished": 0, "done": true }));
     let past = json!({ "from": now - chrono::TimeDelta::hours(2), "until": now - chrono::TimeDelta::hours(1) });

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use orders_core::event_store::Until;
 use orders_core::order::{OrderEvent, OrderId};
 use orders_core::read_model::{DeferredCount, DeferredPlace};
+use orders_core::timestamp::Timestamp;
 
 use crate::lives::{TOTAL, created, life, new_id, payment, seeded, start};
 use crate::world::World;
 
 /// All pages of all lists.
-async fn waiting(world: &World, limit: i32) -> BTreeMap<OrderId, DateTime<Utc>> {
+async fn waiting(world: &World, limit: i32) -> BTreeMap<OrderId, Timestamp> {
     let mut found = BTreeMap::new();
     for beginning in DeferredPlace::beginnings() {
-        let (mut place, mut before) = (Some(beginning), DateTime::<Utc>::MIN_UTC);
+        let (mut place, mut before) = (Some(beginning), Timestamp::UNIX_EPOCH);
         while let Some(from) = place {
             let page = world.orders.deferred(from, limit).await.unwrap();
             for entry in page.entries {

@@ -1,18 +1,19 @@
 //! Random lives of orders, made by the order's own decisions.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::Duration;
 use fastrand::Rng;
 use orders_core::order::{
     CancelOrder, ConfirmPayment, ConfirmRefund, CreateOrder, Currency, Decide, DeliverOrder, ItemDraft, Items, Money,
     Order, OrderEvent, OrderId, PayOrder, PaymentId, ProductId, RejectPayment, ShipOrder, UserId, Verification,
 };
+use orders_core::timestamp::Timestamp;
 use uuid::Uuid;
 
 /// What an order of these tests costs.
 pub const TOTAL: Money = Money(4_000);
 
 /// The time at which the lives begin.
-pub fn start() -> DateTime<Utc> {
+pub fn start() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
@@ -41,7 +42,7 @@ pub fn create(order_id: OrderId, user: &str) -> CreateOrder {
 }
 
 /// The events of an order's creation.
-pub fn created(order_id: OrderId, user: &str, at: DateTime<Utc>) -> Vec<OrderEvent> {
+pub fn created(order_id: OrderId, user: &str, at: Timestamp) -> Vec<OrderEvent> {
     create(order_id, user).decide(&Order::default(), at).unwrap()
 }
 
@@ -75,11 +76,7 @@ pub fn life(rng: &mut Rng, order_id: OrderId, user: &str, commands: usize) -> Ve
     commits
 }
 
-fn decide(
-    rng: &mut Rng,
-    order: &Order,
-    now: DateTime<Utc>,
-) -> Result<Vec<OrderEvent>, orders_core::order::DecisionError> {
+fn decide(rng: &mut Rng, order: &Order, now: Timestamp) -> Result<Vec<OrderEvent>, orders_core::order::DecisionError> {
     let payment_id = payment(["p1", "p2", "p3", "é€𝄞#:."][rng.usize(..4)]);
     let amount = if rng.u8(..4) == 0 { Money(1) } else { TOTAL };
     let reason = "such is life".parse().unwrap();

@@ -4,14 +4,15 @@ use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use futures::future::join_all;
+use orders_core::clock::Clock;
 use orders_core::event_store::{
     Change, CommitKey, Consistency, EventStore, Loaded, Metadata, Request, Stream, StreamId, StreamRecord, Until,
     Version,
 };
 use orders_core::order::{Order, OrderEvent, OrderId};
 use orders_core::read_model::{OrderReader, OrderView, Orders, Projected, Projector};
+use orders_core::timestamp::Timestamp;
 use orders_tests::database::TestTables;
 use orders_tests::proxy::Proxy;
 use serde_dynamo::{AttributeValue, Item};
@@ -57,7 +58,7 @@ impl World {
     }
 
     /// Stores a commit after the head; answers the version of its last event.
-    pub async fn store(&self, order_id: OrderId, events: Vec<OrderEvent>, recorded_at: DateTime<Utc>) -> Version {
+    pub async fn store(&self, order_id: OrderId, events: Vec<OrderEvent>, recorded_at: Timestamp) -> Version {
         let id = StreamId::new(order_id.to_string());
         let loaded = match events.first() {
             Some(OrderEvent::OrderCreated { .. }) => Loaded::new_stream(id),
@@ -67,11 +68,17 @@ impl World {
             key: CommitKey::unkeyed(),
             metadata: Metadata::default(),
             if_match: None,
-            now: recorded_at,
             deadline: Instant::now() + Duration::from_secs(10),
         };
-        let decide = |_: &Order| Ok::<_, Infallible>(events.clone());
-        let version = self.through_proxy.execute(loaded, &request, decide).await.unwrap().version;
+        let decide = |_: &Order, _| Ok::<_, Infallible>(events.clone());
+        let version = self
+            .through_proxy
+            .clone()
+            .with_clock(Clock::stopped_at(recorded_at))
+            .execute(loaded, &request, decide)
+            .await
+            .unwrap()
+            .version;
         self.proxy.faults.take_calls();
         version
     }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use futures::future::join_all;
+use orders_core::timestamp::Timestamp;
 use orders_local::payments::Mode;
 use orders_tests::shop::{Answer, Shop, until};
 use serde_json::Value;
@@ -26,14 +26,14 @@ async fn pay_new(shop: &Shop, orders: usize) -> Vec<(String, Answer, Duration)> 
     .await
 }
 
-fn time(value: &Value) -> DateTime<Utc> {
+fn time(value: &Value) -> Timestamp {
     value.as_str().unwrap().parse().unwrap()
 }
 
 /// Waits until probes may go.
 async fn due(shop: &Shop) {
     let open_until = time(&shown(shop).await["open_until"]);
-    until(async || Utc::now() > open_until).await;
+    until(async || Timestamp::now() > open_until).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +75,7 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
     until(async || waiting(&shop).await == deferred.len() as u64).await;
     let oldest = &status(&shop).await["deferred_payments"];
     assert!(oldest["oldest_age_seconds"].as_i64().unwrap() <= 60, "{oldest}");
-    assert!(time(&oldest["oldest"]) <= Utc::now());
+    assert!(time(&oldest["oldest"]) <= Timestamp::now());
     settle(&shop).await;
     assert_eq!((provider.asked(), waiting(&shop).await), (asked, deferred.len() as u64), "nor did the schedule ask");
 
