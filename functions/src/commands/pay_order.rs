@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orders_core::event_store::{Examined, Executed, Settled};
-use orders_core::order::{Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification, pay};
+use orders_core::order::{DecisionError, Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification, pay};
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -33,7 +33,9 @@ struct Body {
 /// answer says so.
 ///
 /// The provider is asked once at most, however often other writers make the command be decided again, and only about a
-/// payment that the order can take.
+/// payment that the order can take. The exception is a keyed request that the order's state refuses: its first attempt
+/// may be asking at this moment, and what the provider has captured is then owed back. So the caller of the repeat is
+/// not told no while the first attempt records money.
 ///
 /// # Errors
 /// Every reason not to take the payment, or not to know whether it was taken.
@@ -42,10 +44,14 @@ pub async fn handle(commands: &Commands, payments: &Payments, request: &Request)
     let body: Body = body::parse(request)?;
     let amount = body::amount("amount", &body.amount, &commands.currency)?;
     let mut command = PayOrder { payment_id: body.payment_id, amount, verification: Verification::Trusted };
-    let conditions = Conditions::of(request)?;
+    let mut conditions = Conditions::of(request)?;
     let mut loaded = commands.find(request, &caller).await?;
     if let Payments::Verified(provider) = payments {
-        let check = |order: &Order| pay::needs_verification(order, &command.payment_id, amount);
+        let keyed = conditions.key.is_some();
+        let check = |order: &Order| match pay::needs_verification(order, &command.payment_id, amount) {
+            Err(DecisionError::WrongStatus { .. } | DecisionError::PaymentInProgress(_)) if keyed => Ok(true),
+            checked => checked,
+        };
         let needed = match commands.examine(request, &caller, &conditions, loaded, &command, check).await? {
             Examined::Replayed(executed) => return tell(&executed, &command.payment_id),
             Examined::Open(open, needed) => {
@@ -62,6 +68,10 @@ pub async fn handle(commands: &Commands, payments: &Payments, request: &Request)
             }
             None => Verification::Deferred,
         };
+        // `If-Match` held when the provider was asked. What it has captured is recorded, whatever has changed since.
+        if command.verification == Verification::Verified {
+            conditions.if_match = None;
+        }
     }
     let executed = commands.execute(request, &caller, &conditions, loaded, &command).await?;
     tell(&executed, &command.payment_id)

@@ -1,14 +1,18 @@
 //! Paying where the provider is asked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
+use axum::extract::Path;
 use axum::routing::get;
-use orders_core::order::{CancelOrder, ConfirmPayment, Money, PaymentStatus, Status};
+use orders_core::order::{CancelOrder, ConfirmPayment, Money, PayOrder, PaymentStatus, Status, Verification};
 use orders_local::payments::Mode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::pay_order;
 use crate::answer::Answer;
@@ -21,6 +25,11 @@ async fn pay(shop: &Shop, event: Value) -> Answer {
 
 fn payment(order_id: &str, payment_id: &str) -> Value {
     call(OWNER, "orders:write", order_id, &json!({"payment_id": payment_id, "amount": 44.98}))
+}
+
+fn pay_command(payment_id: &str) -> PayOrder {
+    let (payment_id, amount) = (payment_id.parse().unwrap(), Money(4_498));
+    PayOrder { payment_id, amount, verification: Verification::Trusted }
 }
 
 async fn status_of(shop: &Shop, order_id: &str, payment_id: &str) -> Option<PaymentStatus> {
@@ -152,6 +161,100 @@ async fn whoever_tries_a_deferred_payment_again_is_told_what_the_provider_says_n
     assert_eq!((provider.asked_about("p1"), provider.asked_about("p2")), (3, 0));
 }
 
+/// A provider that has captured every payment, and answers its first question only when it is told to.
+struct HeldProvider {
+    url: String,
+    asked: Arc<Notify>,
+    answer: Arc<Notify>,
+    serving: JoinHandle<()>,
+}
+
+impl HeldProvider {
+    async fn start(order_id: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (told, held, questions) = (asked.clone(), answer.clone(), Arc::new(AtomicU32::new(0)));
+        let order_id = order_id.to_owned();
+        let verify = get(async move |Path(payment_id): Path<String>| {
+            if questions.fetch_add(1, SeqCst) == 0 {
+                told.notify_one();
+                held.notified().await;
+            }
+            let captured = json!({"status": "captured", "amount": 44.98, "currency": "EUR"});
+            let mut body = json!({"payment_id": payment_id, "order_id": order_id});
+            body.as_object_mut().unwrap().extend(captured.as_object().unwrap().clone());
+            axum::Json(body)
+        });
+        let router = Router::new().route("/payments/{id}", verify);
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, asked, answer, serving }
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_during_its_first_attempt_is_told_what_the_first_attempt_records() {
+    for other_payment in [false, true] {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        let provider = HeldProvider::start(&order_id).await;
+        let payments = shop.verified(&provider.url, "");
+        let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
+        let attempt = async |event: Value| {
+            testing::answer(async |request| pay_order::handle(&shop.commands, &payments, request).await, event).await
+        };
+        let repeat = async {
+            provider.asked.notified().await;
+            if other_payment {
+                let deferred = PayOrder { verification: Verification::Deferred, ..pay_command("p2") };
+                shop.run(&order_id, &deferred).await;
+            } else {
+                shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
+            }
+            let repeat = attempt(event.clone()).await;
+            provider.answer.notify_one();
+            repeat
+        };
+        let (first, repeat) = tokio::join!(attempt(event.clone()), repeat);
+        provider.serving.abort();
+        assert_eq!((repeat.status(), &body(&repeat)["payment"]), (200, &json!("refund-due")), "{}", repeat.body());
+        assert_eq!((first.status(), first.body()), (200, repeat.body()));
+        assert_eq!(shop.order(&order_id).await.refunds.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_capture_is_recorded_though_the_order_changed_after_if_match_was_checked() {
+    let shop = Shop::open().await;
+    let order_id = shop.create_order(44.98).await;
+    let provider = HeldProvider::start(&order_id).await;
+    let payments = shop.verified(&provider.url, "");
+    let event = with_header(payment(&order_id, "p1"), "if-match", "\"1\"");
+    let attempt = testing::answer(async |request| pay_order::handle(&shop.commands, &payments, request).await, event);
+    let meanwhile = async {
+        provider.asked.notified().await;
+        shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
+        provider.answer.notify_one();
+    };
+    let (answer, ()) = tokio::join!(attempt, meanwhile);
+    provider.serving.abort();
+    assert_eq!((answer.status(), &body(&answer)["payment"]), (200, &json!("refund-due")), "{}", answer.body());
+}
+
+#[tokio::test]
+async fn a_keyed_payment_that_cannot_pay_is_refused_when_the_provider_has_not_captured_it() {
+    for (mode, asked) in [(Mode::Declines, 1), (Mode::Down, 1)] {
+        let (shop, provider, _served) = Shop::with_provider("").await;
+        provider.behave(mode);
+        let order_id = shop.create_order(44.98).await;
+        shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
+        let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
+        let answer = pay(&shop, event).await;
+        assert_eq!((answer.status(), problem(&answer).as_str()), (409, "order-not-pending"), "{mode:?}");
+        assert_eq!((provider.asked(), shop.commits().await), (asked, 2));
+    }
+}
+
 #[tokio::test]
 async fn the_provider_is_asked_once_even_if_others_change_the_order_meanwhile() {
     let shop = Arc::new(Shop::open().await);
@@ -159,10 +262,10 @@ async fn the_provider_is_asked_once_even_if_others_change_the_order_meanwhile() 
     // A provider that takes its time: long enough for the order to be cancelled before its answer.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let asked = Arc::new(AtomicU32::new(0));
     let (cancelling, cancelled, counted) = (shop.clone(), order_id.clone(), asked.clone());
     let verify = get(async move || {
-        counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        counted.fetch_add(1, SeqCst);
         cancelling.run(&cancelled, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
         axum::Json(json!({
             "payment_id": "p1", "order_id": cancelled, "status": "captured", "amount": 44.98, "currency": "EUR",
@@ -175,7 +278,7 @@ async fn the_provider_is_asked_once_even_if_others_change_the_order_meanwhile() 
     let answer = testing::answer(handle, payment(&order_id, "p1")).await;
     serving.abort();
     assert_eq!((answer.status(), &body(&answer)["payment"]), (200, &json!("refund-due")), "{}", answer.body());
-    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert_eq!(asked.load(SeqCst), 1);
     let order = shop.order(&order_id).await;
     assert_eq!((order.status, order.refunds.len()), (Status::Cancelled, 1), "the money is not lost");
 }
