@@ -73,6 +73,8 @@ fn why_owed_back(order: &PlacedOrder, payment_id: &PaymentId, amount: Money) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
     use crate::order::harness::*;
 
@@ -84,6 +86,21 @@ mod tests {
     const PAID_OTHERWISE: &str = "the order was paid with another payment";
     const OTHER_AMOUNT: &str = "the captured amount is not the order's total";
     const IN_PROGRESS: &str = "another payment of the order was in progress";
+
+    #[test]
+    fn a_capture_of_nothing_ends_a_deferred_payment_and_is_recorded_once() {
+        let nothing = rejected_for("p1", "the provider captured nothing").now();
+        given(&[created(), deferred("p1")]).when(confirm("p1", Money::ZERO)).then(slice::from_ref(&nothing));
+        given(&[created(), deferred("p1"), nothing]).when(confirm("p1", Money::ZERO)).then_nothing();
+        let mismatch = DecisionError::AmountMismatch { total: TOTAL, given: Money::ZERO };
+        given(&[created()]).when(confirm("p1", Money::ZERO)).then_refused(mismatch);
+    }
+
+    #[test]
+    fn a_rejection_that_comes_late_to_a_payment_deferred_again_keeps_no_capture_from_paying() {
+        let history = [created(), deferred("p1"), rejected("p1"), deferred("p1"), rejected("p1")];
+        given(&history).when(confirm("p1", TOTAL)).then(&[paid("p1").now()]);
+    }
 
     #[test]
     fn a_capture_pays_a_pending_order() {

@@ -170,7 +170,11 @@ pub fn deferred(payment: &str) -> OrderEvent {
 }
 
 pub fn rejected(payment: &str) -> OrderEvent {
-    let (order_id, payment_id, reason) = (order_id(), payment_id(payment), reason("card expired"));
+    rejected_for(payment, "card expired")
+}
+
+pub fn rejected_for(payment: &str, why: &str) -> OrderEvent {
+    let (order_id, payment_id, reason) = (order_id(), payment_id(payment), reason(why));
     OrderEvent::OrderPaymentRejected { order_id, payment_id, reason, rejected_at: earlier() }
 }
 

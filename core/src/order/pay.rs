@@ -240,6 +240,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rejected_payment_that_the_order_has_forgotten_is_a_new_payment() {
+        let others = (0..16).map(|n| rejected(&format!("other-{n}")));
+        let history: Vec<_> = [created(), rejected("p1")].into_iter().chain(others).collect();
+        let order = replay(&history);
+        assert_eq!(needs_verification(&order, &payment_id("p1"), TOTAL), Ok(true), "the provider is asked again");
+        given(&history).when(pay("p1", declined())).then(&[rejected("p1").now()]);
+        given(&history).when(pay("p1", Verification::Deferred)).then(&[deferred("p1").now()]);
+        given(&history).when(pay("p1", Verification::Verified)).then(&[paid("p1").now()]);
+        given(&history).when(pay("p1", Verification::Trusted)).then(&[paid("p1").now()]);
+    }
+
+    #[test]
     fn the_provider_is_asked_about_payments_that_can_be_and_are_not_captured() {
         let asked = |history: &[OrderEvent], amount| needs_verification(&replay(history), &payment_id("p1"), amount);
         assert_eq!(asked(&[created()], TOTAL), Ok(true));

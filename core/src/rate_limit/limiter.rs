@@ -282,6 +282,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_forgotten_view_costs_a_call_and_a_forgotten_counter_of_the_container_s_own_starts_anew() {
+        for policy in [BUCKET, WINDOW] {
+            let bench = Bench::new(policy);
+            let crowd = async || {
+                for n in 0..2 * REMEMBERED {
+                    bench.limiter.check(&Subject::user(&n.to_string()), NOW).await;
+                }
+            };
+            for _ in 0..3 {
+                assert!(bench.ask(NOW).await.0);
+            }
+            assert_eq!(bench.ask(NOW).await, (false, 0), "{policy}");
+            crowd().await;
+            let (allowed, calls) = bench.ask(NOW).await;
+            assert!(!allowed && calls > 0, "{policy}: the table remembers");
+            crowd().await;
+            bench.away(true);
+            for _ in 0..3 {
+                assert!(bench.ask(NOW).await.0);
+            }
+            assert!(!bench.ask(NOW).await.0);
+            crowd().await;
+            assert!(bench.ask(NOW).await.0, "{policy}: nobody remembers");
+        }
+    }
+
+    #[tokio::test]
     async fn without_the_table_a_policy_can_allow_or_deny() {
         let allowing = Bench::new(&format!("{BUCKET}; on_error=allow"));
         let denying = Bench::new(&format!("{BUCKET}; on_error=deny"));

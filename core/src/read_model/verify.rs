@@ -280,6 +280,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_differences_are_counted_and_the_first_100_are_listed() {
+        let mut verification = Verification::default();
+        for n in 0..250 {
+            let order_id = OrderId(uuid::Uuid::from_u128(n));
+            verification.tell(Difference::Version { order_id, row: None, events: 1 });
+        }
+        assert_eq!((verification.different, verification.differences.len()), (250, LISTED));
+    }
+
+    #[test]
     fn attributes_that_differ_are_named_whichever_side_they_are_on() {
         let row = |pairs: &[(&str, &str)]| -> RowItem {
             pairs.iter().map(|(name, value)| ((*name).into(), AttributeValue::S((*value).into()))).collect()

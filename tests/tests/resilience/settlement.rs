@@ -127,3 +127,26 @@ async fn what_the_provider_declines_is_refused_and_the_order_can_be_paid_in_anot
     until(async || waiting(&shop).await == 0).await;
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_an_order_has_forgotten_and_takes_on_again_pays_it_all_the_same() {
+    let shop = Shop::open_with(&[NEVER_OPENS]).await;
+    let [order_id] = taken_on_orders(&shop, 1).await.try_into().unwrap();
+    let provider = shop.stack.payments();
+    provider.behave(Mode::Declines);
+    settle(&shop).await;
+    assert_eq!(history(&shop, &order_id).await.last().unwrap(), "OrderPaymentRejected");
+    for n in 0..16 {
+        let other = json!({ "payment_id": format!("other-{n}"), "amount": 44.98 });
+        let declined = shop.post("customer", &format!("/orders/{order_id}/pay"), other).await.expect(422);
+        assert_eq!(declined.problem(), "payment-declined");
+    }
+    provider.behave(Mode::Down);
+    taken_on(&shop.pay(&order_id).await);
+    shop.projected(&order_id, 20).await;
+    provider.behave(Mode::Ok);
+    settle(&shop).await;
+    assert_eq!(history(&shop, &order_id).await.last().unwrap(), "OrderPaid");
+    until(async || waiting(&shop).await == 0).await;
+    shop.close().await;
+}
