@@ -87,6 +87,8 @@ def alarm_problems(template):
             for metric in [properties] if "MetricName" in properties else queries:
                 if not metric.get("Dimensions") and metric["Namespace"] != OWN_NAMESPACE:
                     yield f"template.yaml: {name} watches all stacks of the account together"
+                if metric["Namespace"] == "Orders" and f'!("{metric["MetricName"]}")' not in code:
+                    yield f"template.yaml: {name} watches {metric['MetricName']}, which no function counts"
 
 
 # Of metrics without a dimension.
