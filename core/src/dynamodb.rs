@@ -40,8 +40,8 @@ pub fn for_bulk(config: Builder) -> Builder {
 /// Whether DynamoDB refuses what it is asked: the caller lacks the permission, or the table is not there. Trying again
 /// helps once somebody has mended the deployment.
 pub fn is_refused(error: &(dyn Error + 'static)) -> bool {
-    let code = |cause: &(dyn Error + 'static)| Some(cause.downcast_ref::<ErrorMetadata>()?.code()?.to_owned());
     std::iter::successors(Some(error), |&error| error.source()).any(|cause| {
-        cause.is::<ResourceNotFoundException>() || code(cause).is_some_and(|code| code == "AccessDeniedException")
+        let code = cause.downcast_ref::<ErrorMetadata>().and_then(ErrorMetadata::code);
+        code == Some("AccessDeniedException") || cause.is::<ResourceNotFoundException>()
     })
 }
