@@ -62,6 +62,39 @@ def described(api):
                 yield (method.upper(), path), {scope.split(":")[-1] for scope in scopes}
 
 
+def alarm_problems(template):
+    """Alarms that some level of the log keeps silent, or that another stack of the account sets off."""
+    code = "".join(path.read_text(encoding="utf-8") for path in pathlib.Path("functions/src").rglob("*.rs"))
+    # An event of the level of errors is written at every level that a deployment may have.
+    errors = "".join(re.findall(r"tracing::error!\((?:[^()]|\([^()]*\))*\)", code))
+    level = template["Globals"]["Function"]["LoggingConfig"]["ApplicationLogLevel"]
+    # Metrics that functions count are lines without a level, which Lambda takes for INFO.
+    if level not in ("TRACE", "DEBUG", "INFO"):
+        yield f"template.yaml: ApplicationLogLevel is {level}: Lambda would drop the metrics of the functions"
+    for name, resource in template["Resources"].items():
+        properties = resource["Properties"]
+        if resource["Type"] == "AWS::Serverless::Function" and "LoggingConfig" in properties:
+            yield f"template.yaml: {name} has a LoggingConfig of its own"
+        if resource["Type"] == "AWS::Logs::MetricFilter":
+            for field, word in re.findall(r'\$\.(\w+) = ("[^"]+")', properties["FilterPattern"]):
+                if not (word in errors if field == "message" else f"{field} = " in errors and word in code):
+                    yield f"template.yaml: {name} looks for {word}, which no function writes at the level of errors"
+            for metric in properties["MetricTransformations"]:
+                if metric["MetricNamespace"] != OWN_NAMESPACE and not metric.get("Dimensions"):
+                    yield f"template.yaml: {name} counts for all stacks of the account together"
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            queries = (query["MetricStat"]["Metric"] for query in properties.get("Metrics", []) if "MetricStat" in query)
+            for metric in [properties] if "MetricName" in properties else queries:
+                if not metric.get("Dimensions") and metric["Namespace"] != OWN_NAMESPACE:
+                    yield f"template.yaml: {name} watches all stacks of the account together"
+                if metric["Namespace"] == "Orders" and f'!("{metric["MetricName"]}")' not in code:
+                    yield f"template.yaml: {name} watches {metric['MetricName']}, which no function counts"
+
+
+# Of metrics without a dimension.
+OWN_NAMESPACE = {"Fn::Sub": "Orders/${AWS::StackName}"}
+
+
 def problems():
     """Every disagreement."""
     template = yaml_parse(pathlib.Path("template.yaml").read_text(encoding="utf-8"))
@@ -87,12 +120,7 @@ def problems():
         if resource["Type"] == "AWS::CloudWatch::Alarm" and f"`{name}`" not in operations:
             yield f"docs/operations.md does not say what to do at the alarm {name}"
 
-    code = "".join(path.read_text(encoding="utf-8") for path in pathlib.Path("functions/src").rglob("*.rs"))
-    for name, resource in template["Resources"].items():
-        if resource["Type"] == "AWS::Logs::MetricFilter":
-            for word in re.findall(r'"[^"]+"', resource["Properties"]["FilterPattern"]):
-                if word not in code:
-                    yield f"template.yaml: {name} looks for {word}, which no function writes"
+    yield from alarm_problems(template)
 
     api = yaml.safe_load(pathlib.Path("docs/api/openapi.yaml").read_text(encoding="utf-8"))
     there = {(method, path): scopes for _, _, routes, _ in found for method, path, scopes in routes}

@@ -3,9 +3,10 @@
 Usage: check-deployment.py MINISTACK-PROGRAM
 
 The emulator, ministack, shares nothing with the local stack, and runs the state machine, which the local stack does not.
-Three things differ from a deployment to AWS: the binaries are those of the debug build for this machine, which must be
-there; alarms on expressions are left out, since the emulator refuses them; and functions are invoked with the requests in
-`events/`, since it gives an HTTP API no routes.
+The environment is `prod` of samconfig.toml, with the values that it leaves to its operator, and one that has blanks in it.
+Four things differ from a deployment to AWS: the binaries are those of the debug build for this machine, which must be
+there; alarms on expressions are left out, since the emulator refuses them; the payment provider is one of this machine; and
+functions are invoked with the requests in `events/`, since the emulator gives an HTTP API no routes.
 
 Exits with 1 at the first thing that is not as it should be.
 """
@@ -15,6 +16,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -42,6 +44,7 @@ def deployable():
     machine = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
     template["Globals"]["Function"]["Architectures"] = [machine]
     template["Globals"]["Function"].pop("CodeUri", None)
+    template["Parameters"]["PaymentProviderUrl"]["AllowedPattern"] = r"^http://127\.0\.0\.1:[0-9]+$"
     for name, resource in list(template["Resources"].items()):
         if resource["Type"] == "AWS::Serverless::Function":
             binary = resource.pop("Metadata")["BuildProperties"]["Binary"]
@@ -54,6 +57,23 @@ def deployable():
     path = WORK / "template.json"
     path.write_text(json.dumps(template), encoding="utf-8")
     return path
+
+
+def environment(provider_port):
+    """samconfig.toml as an operator fills it in, and the value in it that has blanks."""
+    config = pathlib.Path("samconfig.toml").read_text(encoding="utf-8")
+    breaker = "failures=4; ratio=50%; window=20s"
+    operator = {
+        "JwtIssuer": "https://issuer.example.com",
+        "JwtAudience": "orders",
+        "PaymentProviderUrl": f"http://127.0.0.1:{provider_port}",
+    }
+    for name, value in operator.items():
+        config = re.sub(rf"^# {name} = .*$", f'{name} = "{value}"', config, flags=re.MULTILINE)
+    path = WORK / "samconfig.toml"
+    # The table of the environment prod is the last one.
+    path.write_text(f'{config}PaymentBreaker = "{breaker}"\n', encoding="utf-8")
+    return path, breaker
 
 
 def until(what, found):
@@ -71,6 +91,8 @@ class Deployment:
 
     def __init__(self):
         cloudformation = boto3.client("cloudformation")
+        stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
+        self.parameters = {given["ParameterKey"]: given["ParameterValue"] for given in stack["Parameters"]}
         resources = cloudformation.describe_stack_resources(StackName=STACK)["StackResources"]
         self.ids = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
         functions = (resource for resource in resources if resource["ResourceType"] == "AWS::Lambda::Function")
@@ -270,15 +292,16 @@ def main():
         emulator = subprocess.Popen([sys.argv[1]], env=os.environ | settings, stdout=log, stderr=log)
     try:
         until("the emulator listens", lambda: answers(os.environ["AWS_ENDPOINT_URL"]))
-        deploy = [TOOLS / "sam", "deploy", "--template-file", deployable(), "--stack-name", STACK, "--resolve-s3"]
-        deploy += ["--no-confirm-changeset", "--no-progressbar", "--parameter-overrides"]
-        deploy += ["JwtIssuer=https://issuer.example.com", "JwtAudience=orders"]
-        deploy += [f"PaymentProviderUrl=http://127.0.0.1:{provider_port}"]
+        config, breaker = environment(provider_port)
+        deploy = [TOOLS / "sam", "deploy", "--template-file", deployable(), "--no-confirm-changeset", "--no-progressbar"]
+        deploy += ["--config-file", config, "--config-env", "prod"]
         with (WORK / "deploy.log").open("w", encoding="utf-8") as log:
             deployed = subprocess.run(deploy, stdout=log, stderr=log, check=False)
         if deployed.returncode:
             sys.exit((WORK / "deploy.log").read_text(encoding="utf-8"))
         service = Deployment()
+        if service.parameters["PaymentBreaker"] != breaker:
+            sys.exit(f"PaymentBreaker was deployed as {service.parameters['PaymentBreaker']!r}")
         use(service, provider_port)
         print(f"{len(service.ids)} resources were deployed, and every function did its work")
     finally:

@@ -2,7 +2,8 @@
 
 The first walks are with a function that needs several runs for a segment. The last one is with the real function, on
 empty tables of the local stack: what the machine gives it must be what it reads, and the machine must find in its answer
-what it decides by. Prints each difference, and exits with 1 when there is one.
+what it decides by. From the events that a walk leaves in the execution's history follows how many orders one execution
+can rebuild; docs/operations.md must say so. Prints each difference, and exits with 1 when there is one.
 """
 
 import json
@@ -26,15 +27,34 @@ def evaluate(value, **states):
     return expression.evaluate(None)
 
 
-def walk(machine, data, invoke):
-    """What comes out of a machine, of states as this template has them; `invoke` is given the arguments of a task."""
+# Events that a state leaves in an execution's history, and what surrounds it (Step Functions, "HistoryEvent"): of a Map,
+# that it is entered, started, succeeded and exited, and of each of its items that it is started and succeeded; of a Task
+# that it is entered, scheduled, started, succeeded and exited; of the others that they are entered and exited.
+EVENTS = {"Map": 4, "Task": 5, "Choice": 2, "Succeed": 2}
+EVENTS_OF_ITEM = EVENTS_OF_EXECUTION = 2
+# The most events of an execution (Step Functions, "Quotas related to state machine executions").
+MOST_EVENTS = 25_000
+# Kept for attempts that fail, three events each.
+RESERVE = 1_000
+# What the function keeps of its time, in seconds (functions/src/rebuild.rs).
+OWN_TIME = 40
+# Rows a second: of one segment where nothing holds it up, as measured; and of all segments of an execution together where
+# the table of rows is new, of 4,000 write units a second and 3.5 a row.
+ALONE, THROTTLED = 3_300, 1_140
+
+
+def walk(machine, data, invoke, count=lambda events: None):
+    """What comes out of a machine, of states as this template has them; `invoke` is given the arguments of a task, and
+    `count` the events of each state."""
     name = machine["StartAt"]
     while True:
         state = machine["States"][name]
         kind = state["Type"]
+        count(EVENTS.get(kind, 0))
         if kind == "Map":
             items = evaluate(state["Items"], input=data)
-            data = [walk(state["ItemProcessor"], item, invoke) for item in items]
+            count(EVENTS_OF_ITEM * len(items))
+            data = [walk(state["ItemProcessor"], item, invoke, count) for item in items]
         elif kind == "Task":
             result = invoke(evaluate(state["Arguments"], input=data))
             data = evaluate(state["Output"], input=data, result=result)
@@ -50,16 +70,46 @@ def walk(machine, data, invoke):
 
 
 class Function:
-    """Needs three runs for each segment, and keeps what it was given."""
+    """Needs so many runs for each segment, and keeps what it was given."""
 
-    def __init__(self):
-        self.runs = []
+    def __init__(self, needed=3):
+        self.runs, self.needed = [], needed
 
     def __call__(self, arguments):
         run = arguments["Payload"]
         self.runs.append(run)
         orders = (run.get("progress") or {"orders": 0})["orders"] + 1
-        return {"StatusCode": 200, "Payload": {**run, "progress": {"orders": orders, "done": orders == 3}}}
+        return {"StatusCode": 200, "Payload": {**run, "progress": {"orders": orders, "done": orders >= self.needed}}}
+
+
+def events_of(machine, asked, runs):
+    """The events in the history of an execution in which each segment takes so many runs."""
+    events = [EVENTS_OF_EXECUTION]
+    walk(machine, asked, Function(runs), events.append)
+    return sum(events)
+
+
+def orders_that_fit(machine):
+    """Length of a run, segments, and the orders of one execution: on a table that takes all, and on a new one."""
+    for seconds in (60, 600, 840):
+        for segments in (8, 16):
+            asked = {"total_segments": segments, "seconds": seconds}
+            once, twice = (events_of(machine, asked, runs) for runs in (1, 2))
+            # Each segment's runs; those of all segments go on at once.
+            runs = 1 + (MOST_EVENTS - RESERVE - once) // (twice - once)
+            yield seconds, segments, runs * segments * seconds * ALONE, runs * seconds * THROTTLED
+
+
+def capacity_differences(machine, timeout):
+    """Where docs/operations.md does not say how many orders fit."""
+    operations = pathlib.Path("docs/operations.md").read_text(encoding="utf-8")
+    for seconds, segments, alone, throttled in orders_that_fit(machine):
+        row = f"| {seconds} | {segments} | {throttled // 10**6} million | {alone // 10**6:,} million |"
+        if row not in operations:
+            yield f"docs/operations.md has no row {row}"
+    usual = evaluate(machine["States"]["Segments"]["Items"], input={})[0]["seconds"]
+    if usual > timeout - OWN_TIME:
+        yield f"a run lasts {usual} seconds, and its function has {timeout}"
 
 
 def real_function(arguments):
@@ -75,9 +125,9 @@ def real_function(arguments):
 def differences(machine):
     """What is not as it should be."""
     for asked, segments, more in [
-        ({}, 8, {}),
-        ({"total_segments": 1}, 1, {}),
-        ({"total_segments": 3, "table": "orders-rows-2"}, 3, {"table": "orders-rows-2"}),
+        ({}, 8, {"seconds": 600}),
+        ({"total_segments": 1, "seconds": 60}, 1, {"seconds": 60}),
+        ({"total_segments": 3, "table": "orders-rows-2"}, 3, {"table": "orders-rows-2", "seconds": 600}),
     ]:
         function = Function()
         ends = walk(machine, asked, function)
@@ -98,8 +148,10 @@ def differences(machine):
 def main():
     """Prints them."""
     template = yaml_parse(pathlib.Path("template.yaml").read_text(encoding="utf-8"))
+    machine = template["Resources"]["Rebuild"]["Properties"]["Definition"]
+    timeout = template["Resources"]["RebuildOrders"]["Properties"]["Timeout"]
     try:
-        lines = list(differences(template["Resources"]["Rebuild"]["Properties"]["Definition"]))
+        lines = [*capacity_differences(machine, timeout), *differences(machine)]
     except ValueError as error:
         lines = [str(error)]
     print("\n".join(lines) or "the state machine drives its function to the end")

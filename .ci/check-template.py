@@ -3,7 +3,9 @@
 Usage: check-template.py [PATH-FOR-THE-TRANSLATED-TEMPLATE]
 
 `sam package` would replace CodeUri, a folder, by the address of an upload; the translator takes nothing else, so an
-address is put in its place here. Exits with 1 when there is a finding of severity WARN or above.
+address is put in its place here. The API that comes out is compared with the one that was written: what SAM makes of
+CORS, authorizer, scopes and integrations is what is deployed. Exits with 1 when there is a difference, or a finding of
+severity WARN or above.
 """
 
 import json
@@ -27,22 +29,106 @@ PARAMETERS = {
 }
 
 
-def translate(path):
-    """The CloudFormation template that SAM makes of the one at `path`."""
-    with open(path, encoding="utf-8") as file:
-        template = yaml_parse(file.read())
+def read():
+    """The template as it is written."""
+    with open("template.yaml", encoding="utf-8") as file:
+        return yaml_parse(file.read())
+
+
+def translate(**parameters):
+    """The CloudFormation template that SAM makes of it, with these parameters beside the others."""
+    template = read()
     template.setdefault("Globals", {}).setdefault("Function", {})["CodeUri"] = "s3://artifacts/function.zip"
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"].pop("CodeUri", None)
     # Managed policies are written as ARNs in the template, so no map of their names is needed.
-    return Translator({}, Parser()).translate(template, dict(PARAMETERS))
+    return Translator({}, Parser()).translate(template, PARAMETERS | parameters)
+
+
+def worked_out(value, parameters):
+    """A translated value with its conditions and splits decided, as CloudFormation does; None is AWS::NoValue."""
+    if isinstance(value, list):
+        return [worked_out(item, parameters) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if list(value) == ["Fn::If"]:
+        condition, yes, no = value["Fn::If"]
+        chosen = yes if parameters[CONDITIONS[condition]] else no
+        return worked_out(chosen, parameters)
+    if list(value) == ["Fn::Split"]:
+        separator, text = value["Fn::Split"]
+        return worked_out(text, parameters).split(separator)
+    if list(value) == ["Ref"]:
+        return None if value["Ref"] == "AWS::NoValue" else parameters[value["Ref"]]
+    return {name: worked_out(field, parameters) for name, field in value.items()}
+
+
+# The conditions that the API depends on, each of which says whether a parameter has a value.
+CONDITIONS = {"HasCors": "CorsOrigins"}
+CORS = {
+    "AllowOrigins": "allowOrigins",
+    "AllowMethods": "allowMethods",
+    "AllowHeaders": "allowHeaders",
+    "ExposeHeaders": "exposeHeaders",
+    "MaxAge": "maxAge",
+}
+
+
+def cors_differences():
+    """What browsers of other origins will be told, and should not be."""
+    written = read()["Resources"]["Api"]["Properties"]["CorsConfiguration"]
+    written = written["Fn::If"][1] if "Fn::If" in written else written
+    for origins in ["", "*", "https://shop.example.com", "https://shop.example.com,https://admin.example.com"]:
+        body = translate(CorsOrigins=origins)["Resources"]["Api"]["Properties"]["Body"]
+        parameters = PARAMETERS | {"CorsOrigins": origins}
+        cors = worked_out(body.get("x-amazon-apigateway-cors"), parameters)
+        expected = {CORS[name]: value for name, value in written.items()} | {"allowOrigins": origins.split(",")}
+        if cors != (expected if origins else None):
+            yield f"CorsOrigins={origins!r}: the translated API has {cors}"
+
+
+def routes(template):
+    """The routes that the functions ask for: method and path, with the function and the scopes."""
+    for name, resource in template["Resources"].items():
+        for event in resource["Properties"].get("Events", {}).values():
+            if resource["Type"] == "AWS::Serverless::Function" and event["Type"] == "HttpApi":
+                route = event["Properties"]
+                yield (route["Method"].lower(), route["Path"]), (name, route["Auth"]["AuthorizationScopes"])
+
+
+def api_differences():
+    """Where the translated API is not the one that was written."""
+    body = translate()["Resources"]["Api"]["Properties"]["Body"]
+    schemes = body["components"]["securitySchemes"]
+    authorizer = {
+        "type": "jwt",
+        "identitySource": "$request.header.Authorization",
+        "jwtConfiguration": {"issuer": {"Ref": "JwtIssuer"}, "audience": {"Ref": "JwtAudience"}},
+    }
+    if {name: scheme["x-amazon-apigateway-authorizer"] for name, scheme in schemes.items()} != {"Jwt": authorizer}:
+        yield f"the authorizers are {schemes}"
+    written = dict(routes(read()))
+    translated = {(method, path): route for path, item in body["paths"].items() for method, route in item.items()}
+    if written.keys() != translated.keys():
+        yield f"the routes {sorted(written.keys() ^ translated.keys())} are in one of the two only"
+    for key in written.keys() & translated.keys():
+        (function, scopes), route = written[key], translated[key]
+        if route["security"] != [{"Jwt": scopes}]:
+            yield f"{key}: the scopes are {route['security']} instead of {scopes}"
+        integration = route["x-amazon-apigateway-integration"]
+        target = integration.pop("uri")["Fn::Sub"]
+        if f"/functions/${{{function}.Arn}}/invocations" not in target:
+            yield f"{key}: calls {target} instead of {function}"
+        if integration != {"type": "aws_proxy", "httpMethod": "POST", "payloadFormatVersion": "2.0"}:
+            yield f"{key}: is called with {integration}"
 
 
 def main():
     """Prints each finding; the exit code says whether one of them is too much."""
     try:
-        translated = json.dumps(translate("template.yaml"), indent=2)
+        translated = json.dumps(translate(), indent=2)
+        differences = [*cors_differences(), *api_differences()]
     except InvalidDocumentException as error:
         for cause in error.causes:
             print(f"template.yaml: {cause.message}")
@@ -58,11 +144,12 @@ def main():
     for finding in bad:
         where = finding.entity.logical_id if finding.entity else "template"
         print(f"{finding.severity.name} {finding.rule_id} {where} {finding.property_path or ''}: {finding.message}")
+    print("".join(f"template.yaml: {difference}\n" for difference in differences), end="")
     if report.status != ReportStatus.OK:
         print(f"the validator did not finish: {report.status.name}")
         return 1
     print(f"template.yaml: {report.metadata.resources_scanned} resources, {len(bad)} findings of WARN or above")
-    return 1 if bad else 0
+    return 1 if bad or differences else 0
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 //! How DynamoDB is called: while somebody waits for the answer, and while nobody does.
 
+use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::error::ErrorMetadata;
+use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
 
 /// Sets time-outs and retries for commands and queries.
 ///
@@ -32,4 +35,13 @@ pub fn for_bulk(config: Builder) -> Builder {
         .build();
     let retries = RetryConfig::adaptive().with_max_attempts(12).with_initial_backoff(Duration::from_millis(50));
     config.timeout_config(timeouts).retry_config(retries)
+}
+
+/// Whether DynamoDB refuses what it is asked: the caller lacks the permission, or the table is not there. Trying again
+/// helps once somebody has mended the deployment.
+pub fn is_refused(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source()).any(|cause| {
+        let code = cause.downcast_ref::<ErrorMetadata>().and_then(ErrorMetadata::code);
+        code == Some("AccessDeniedException") || cause.is::<ResourceNotFoundException>()
+    })
 }

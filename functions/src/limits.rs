@@ -97,7 +97,8 @@ impl Limits {
         let decision = match self.limiter.check(&subject, request.now.timestamp_micros()).await {
             Checked::Decided(decision) => decision,
             Checked::Degraded(decision, error) => {
-                tracing::warn!(%error, on_error = ?policy.on_error, "not counted");
+                // An alarm is made of these lines, so no level of the log may drop them.
+                tracing::error!(%error, on_error = ?policy.on_error, "not counted");
                 match policy.on_error {
                     OnError::Allow => return Ok(fields),
                     OnError::Deny => return Err(Problem::unavailable(error)),

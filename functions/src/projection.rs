@@ -18,6 +18,7 @@ pub fn projector(config: &Config, client: aws_sdk_dynamodb::Client) -> Projector
 pub async fn handle(projector: &Projector, batch: Event) -> DynamoDbEventResponse {
     let projected = projector.project(stream_batch::records(batch)).await;
     metrics::counter!("OrdersParked").increment(projected.parked);
+    metrics::counter!("ProjectionRefused").increment(projected.refused);
     metrics::counter!("IntegrityViolations").increment(projected.violations);
     stream_batch::answer(projected.retry_from)
 }

@@ -220,8 +220,8 @@ mod tests {
 
         let items = segments["Items"].as_str().unwrap();
         let named = |text: &str| text.split('\'').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(named(items), ["table", "segment", "total_segments"]);
-        let first = json!({ "segment": 0, "total_segments": 8, "table": "orders-rows-2" });
+        assert_eq!(named(items), ["table", "segment", "total_segments", "seconds"]);
+        let first = json!({ "segment": 0, "total_segments": 8, "table": "orders-rows-2", "seconds": 600 });
         let Ok(Rebuild::Segment(run)) = read(first) else { panic!("what it begins with is not read") };
 
         // The answer is the next event, whole.

@@ -12,14 +12,16 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
-/// Writes log lines from here on: as JSON when `AWS_LAMBDA_LOG_FORMAT` asks for it, from the level
-/// `AWS_LAMBDA_LOG_LEVEL` up.
+/// Writes log lines from here on: as JSON when `AWS_LAMBDA_LOG_FORMAT` asks for it, from the level `LOG_LEVEL` up.
+///
+/// Lambda's own level, `AWS_LAMBDA_LOG_LEVEL`, is not looked at: Lambda drops metrics with the lines below it, so the
+/// template keeps it low.
 ///
 /// # Errors
 /// Somebody has done so before.
 pub fn init() -> Result<(), lambda_runtime::Error> {
     let json = env::var("AWS_LAMBDA_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
-    let level = env::var("AWS_LAMBDA_LOG_LEVEL").unwrap_or_default();
+    let level = env::var("LOG_LEVEL").unwrap_or_default();
     tracing_subscriber::registry().with(lines(json, &level, std::io::stdout)).try_init()?;
     Ok(())
 }

@@ -26,6 +26,8 @@ pub enum Fault {
     Late(Duration),
     /// It is not done: `ProvisionedThroughputExceededException`.
     Throttle,
+    /// It is not done: `AccessDeniedException`, as for a permission that is missing.
+    Deny,
     /// It is not done: `InternalServerError`, status 500.
     Fail,
     /// It is done, and the answer is the same status 500.
@@ -159,6 +161,7 @@ impl Faults {
                 "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
                 "The level of configured provisioned throughput for the table was exceeded.",
             )),
+            Some(Fault::Deny) => Some(denied("the caller is not authorized to perform this")),
             Some(Fault::Fail) => Some(internal_error()),
             Some(Fault::FailAfter) => {
                 done(request).await;
@@ -240,6 +243,11 @@ fn units(capacity: &Value) -> f64 {
 
 fn error(status: u16, name: &str, message: &str) -> Answer {
     Answer { status, body: json!({"__type": name, "message": message}).to_string().into_bytes() }
+}
+
+/// What DynamoDB answers to whoever lacks a permission.
+pub(crate) fn denied(message: &str) -> Answer {
+    error(400, "com.amazon.coral.service#AccessDeniedException", message)
 }
 
 fn internal_error() -> Answer {

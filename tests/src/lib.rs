@@ -15,6 +15,7 @@ pub mod database;
 pub mod faults;
 pub mod load;
 pub mod mass;
+pub mod permissions;
 pub mod proxy;
 pub mod shop;
 pub mod simulation;

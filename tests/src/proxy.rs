@@ -1,6 +1,7 @@
 //! A proxy before DynamoDB that makes [`Faults`] happen on the wire.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::faults::{Answer, Faults, Request, Upstream};
+use crate::permissions::Permissions;
 
 /// A running proxy on the loopback interface; it stops when dropped.
 ///
@@ -32,8 +34,17 @@ pub struct Proxy {
 impl Proxy {
     /// Starts one before the DynamoDB at that endpoint, on a free port, without faults.
     pub fn start(upstream: impl Into<String>) -> Self {
+        Self::start_with(upstream.into(), None)
+    }
+
+    /// Starts one that does only what the template's functions are allowed, and answers the rest as AWS does.
+    pub fn guard(upstream: impl Into<String>, permissions: Permissions) -> Self {
+        Self::start_with(upstream.into(), Some(permissions))
+    }
+
+    fn start_with(upstream: String, permissions: Option<Permissions>) -> Self {
         let faults = Faults::default();
-        let upstream = Http { endpoint: upstream.into(), client: reqwest::Client::new() };
+        let upstream = Http { endpoint: upstream, client: reqwest::Client::new() };
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         listener.set_nonblocking(true).expect("a listener that does not block");
         let endpoint = format!("http://{}", listener.local_addr().expect("a bound address"));
@@ -44,7 +55,7 @@ impl Proxy {
             let runtime = runtime.expect("a runtime");
             runtime.block_on(async {
                 tokio::select! {
-                    failed = serve(listener, served, upstream) => panic!("the proxy stopped: {failed:?}"),
+                    failed = serve(listener, served, upstream, permissions) => panic!("the proxy stopped: {failed:?}"),
                     _ = stopped => {}
                 }
             });
@@ -87,13 +98,19 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, faults: Faults, upstream: Http) -> io::Result<Infallible> {
+async fn serve(
+    listener: std::net::TcpListener,
+    faults: Faults,
+    upstream: Http,
+    permissions: Option<Permissions>,
+) -> io::Result<Infallible> {
+    let permissions = Arc::new(permissions);
     let listener = TcpListener::from_std(listener)?;
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        let (faults, upstream) = (faults.clone(), upstream.clone());
-        let service = service_fn(move |request| answer(request, faults.clone(), upstream.clone()));
+        let (faults, upstream, permissions) = (faults.clone(), upstream.clone(), permissions.clone());
+        let service = service_fn(move |request| answer(request, faults.clone(), upstream.clone(), permissions.clone()));
         // An error is how a connection ends that has to close without an answer.
         tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service));
     }
@@ -108,15 +125,22 @@ async fn answer(
     request: hyper::Request<Incoming>,
     faults: Faults,
     upstream: Http,
+    permissions: Arc<Option<Permissions>>,
 ) -> Result<hyper::Response<Full<Bytes>>, Lost> {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let target = header("x-amz-target").to_owned();
+    let authorization = header("authorization").to_owned();
     let attempt = attempt(header("amz-sdk-request"));
     let body = request.into_body().collect().await.map_err(|_| Lost)?.to_bytes();
     let body = serde_json::from_slice(&body).map_err(|_| Lost)?;
-    // On a task of its own, since it is done even if the client does not wait for it.
-    let carried = tokio::spawn(async move { faults.carry(Request { target, attempt, body }, &upstream).await });
-    let Answer { status, body } = carried.await.ok().flatten().ok_or(Lost)?;
+    let request = Request { target, attempt, body };
+    let refusal = permissions.as_ref().as_ref().and_then(|permissions| permissions.refusal(&authorization, &request));
+    let answer = match refusal {
+        Some(refusal) => Some(refusal),
+        // On a task of its own, since it is done even if the client does not wait for it.
+        None => tokio::spawn(async move { faults.carry(request, &upstream).await }).await.ok().flatten(),
+    };
+    let Answer { status, body } = answer.ok_or(Lost)?;
     hyper::Response::builder().status(status).header("content-type", JSON).body(Full::from(body)).map_err(|_| Lost)
 }
 

@@ -4,11 +4,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use orders_local::binaries;
+use orders_local::database::Database;
 use orders_local::options::StackOptions;
 use orders_local::stack::Stack;
+use orders_local::template::Template;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+
+use crate::permissions::Permissions;
+use crate::proxy::Proxy;
 
 /// How long the read model may take to follow a write.
 pub const PROJECTION: Duration = Duration::from_secs(1);
@@ -23,7 +28,38 @@ pub struct Shop {
     /// The stack.
     pub stack: Stack,
     http: reqwest::Client,
+    _gate: Gate,
 }
+
+/// Between the functions and their database: what their policies do not allow is refused, as AWS does.
+struct Gate {
+    _proxy: Option<Proxy>,
+    _database: Option<Database>,
+}
+
+impl Gate {
+    /// Puts one there, unless the options have the functions call something else already.
+    fn before(options: &mut StackOptions) -> Self {
+        if options.environment.contains_key(DYNAMODB) {
+            return Self { _proxy: None, _database: None };
+        }
+        let database = options.dynamodb.is_none().then(|| Database::start(&options.storage()).unwrap());
+        if let Some(database) = &database {
+            options.dynamodb = Some(database.endpoint().to_owned());
+        }
+        let template = Template::load(&options.template, &options.reading).unwrap();
+        let proxy = Proxy::guard(options.dynamodb.clone().unwrap(), Permissions::of(&template));
+        options.environment.insert(DYNAMODB.to_owned(), proxy.endpoint().to_owned());
+        for function in &template.functions {
+            let own = options.function_environment.entry(function.logical_id.clone()).or_default();
+            own.insert("AWS_ACCESS_KEY_ID".to_owned(), function.logical_id.clone());
+        }
+        Self { _proxy: Some(proxy), _database: database }
+    }
+}
+
+/// Where functions find DynamoDB.
+const DYNAMODB: &str = "AWS_ENDPOINT_URL_DYNAMODB";
 
 /// What the API answered.
 #[derive(Debug)]
@@ -85,7 +121,8 @@ impl Shop {
         options.dynamodb = std::env::var("DYNAMODB_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
         options.reading.prefix = format!("test-{}-", uuid::Uuid::new_v4());
         change(&mut options);
-        Self { stack: Stack::start(options).await.unwrap(), http: reqwest::Client::new() }
+        let gate = Gate::before(&mut options);
+        Self { stack: Stack::start(options).await.unwrap(), http: reqwest::Client::new(), _gate: gate }
     }
 
     /// Closes it.

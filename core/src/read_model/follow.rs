@@ -22,7 +22,7 @@ const MAX_ROUNDS: usize = 8;
 /// The most attributes that are changed by name. DynamoDB allows an expression 300 operators and 4 KB.
 const MAX_CHANGES: usize = 150;
 
-type Cause = Box<dyn Error + Send + Sync>;
+pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
 /// A row could not be brought up to its events.
 #[derive(Debug, thiserror::Error)]

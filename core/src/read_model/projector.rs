@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use serde_dynamo::{AttributeValue, Item};
 
-use super::follow::ProjectionError;
+use super::follow::{Cause, ProjectionError};
+use crate::dynamodb::is_refused;
 use crate::error::chain;
 use crate::event_store::{Change, Commit, CommitError, EventStore, StreamRecord, Version};
 use crate::order::event::OrderEvent;
@@ -33,6 +34,8 @@ pub struct Projected {
     pub retry_from: Option<String>,
     /// How many orders of the batch have an event that stopped their row.
     pub parked: u64,
+    /// How many orders DynamoDB refuses to have projected, whole or in part: somebody has to mend the deployment.
+    pub refused: u64,
     /// How many records tell that a stored event was altered or deleted, or is none of an order.
     pub violations: u64,
 }
@@ -94,7 +97,11 @@ impl Projector {
             (earliest, self.project_order(order_id, received).await)
         });
         let ends: Vec<_> = ends.buffer_unordered(IN_FLIGHT).collect().await;
-        projected.parked = ends.iter().filter(|(_, end)| matches!(end, Ok(End::Parked))).count() as u64;
+        projected.parked = ends.iter().filter(|(_, end)| matches!(end, Ok(End::Parked { .. }))).count() as u64;
+        let refused = |end: &Result<End, Failed>| {
+            matches!(end, Ok(End::Parked { refused: true }) | Err(Failed { refused: true }))
+        };
+        projected.refused = ends.iter().filter(|(_, end)| refused(end)).count() as u64;
         let failed = ends.iter().filter(|(_, end)| end.is_err()).map(|(earliest, _)| *earliest).min();
         projected.retry_from = failed.map(|place| sequence_numbers.swap_remove(place));
         projected
@@ -110,7 +117,7 @@ impl Projector {
                         Ok(true) => {
                             let error = chain(&*source);
                             tracing::error!(%order_id, version, reason, error, "order parked");
-                            return Ok(End::Parked);
+                            return Ok(End::Parked { refused: is_refused(&*source) });
                         }
                         // A program that can read it was here before: what comes after it may still be missing.
                         Ok(false) => {
@@ -122,8 +129,12 @@ impl Projector {
                 }
                 error @ ProjectionError::Unavailable(_) => error,
             };
-            tracing::warn!(%order_id, error = chain(&error), "order not projected for now");
-            return Err(Failed);
+            let refused = is_refused(&error);
+            match refused {
+                true => tracing::error!(%order_id, error = chain(&error), "order not projected: DynamoDB refuses it"),
+                false => tracing::warn!(%order_id, error = chain(&error), "order not projected for now"),
+            }
+            return Err(Failed { refused });
         }
     }
 
@@ -137,21 +148,33 @@ impl Projector {
         let mut obstacles =
             received.commits.iter().filter_map(|(version, commit)| Some((*version, commit.as_ref().err()?)));
         let Some((version, error)) = obstacles.next() else { return Ok(()) };
+        let unreadable = |source| Err(ProjectionError::unreadable(error.version().max(version), source));
         if readable.last().map_or(0, Commit::last) + 1 < version {
-            self.heal(order_id, version - 1).await?;
+            match self.heal(order_id, version - 1).await {
+                // The row is parked where it stands: others are not to wait until somebody has mended the deployment,
+                // and a repair makes up for what it lacks.
+                Err(error) if is_refused(&error) => return unreadable(Cause::from(error)),
+                healed => healed?,
+            }
         }
-        Err(ProjectionError::unreadable(error.version().max(version), chain(error)))
+        unreadable(chain(error).into())
     }
 }
 
 /// How an order's part of a batch ended well.
 enum End {
     Projected,
-    Parked,
+    Parked {
+        /// DynamoDB refuses to have the row brought up to the event.
+        refused: bool,
+    },
 }
 
 /// An order's part of a batch is to be given again.
-struct Failed;
+struct Failed {
+    /// Not before somebody has mended the deployment.
+    refused: bool,
+}
 
 /// The order and the version that a commit's key names.
 fn place_of(keys: &Item) -> Option<(OrderId, Version)> {

@@ -2,7 +2,7 @@
 
 use super::{Template, TemplateOptions};
 
-const TEXT: &str = include_str!("../../tests/stack/template.yaml");
+pub(crate) const TEXT: &str = include_str!("../../tests/stack/template.yaml");
 
 pub(crate) fn template() -> Template {
     Template::parse(TEXT, &TemplateOptions::default()).unwrap()

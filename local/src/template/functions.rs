@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::asynchronous::{AsyncPolicy, DeadLetterQueue, EventInvokeConfig};
+use super::policies::{self, Statement};
 use super::{ACCOUNT, HttpApi, REGION, Rule, Schedule, StreamMapping, Table, TemplateError, loose};
 
 /// A Lambda function.
@@ -34,6 +35,8 @@ pub struct Function {
     pub schedules: Vec<Schedule>,
     /// What becomes of calls that nobody waits for and that fail.
     pub asynchronous: AsyncPolicy,
+    /// What it may do on AWS; on this machine nobody keeps it from doing more.
+    pub policies: Vec<Statement>,
 }
 
 /// A route of the HTTP API.
@@ -59,6 +62,8 @@ pub(super) const PROPERTIES: &[&str] = &[
     "Events",
     "EventInvokeConfig",
     "DeadLetterQueue",
+    "Policies",
+    "Role",
 ];
 
 #[derive(Deserialize)]
@@ -77,6 +82,8 @@ struct Properties {
     #[serde(default)]
     event_invoke_config: EventInvokeConfig,
     dead_letter_queue: Option<DeadLetterQueue>,
+    policies: Option<Value>,
+    role: Option<String>,
 }
 
 fn three() -> u64 {
@@ -119,6 +126,7 @@ impl Function {
         properties: Value,
         api: &HttpApi,
         tables: &[Table],
+        roles: &BTreeMap<String, Vec<Statement>>,
     ) -> Result<Self, TemplateError> {
         let properties: Properties = serde_json::from_value(properties).map_err(TemplateError::invalid)?;
         let build = resource.pointer("/Metadata/BuildMethod").and_then(Value::as_str);
@@ -132,6 +140,13 @@ impl Function {
         if let Some(runtime) = properties.runtime.filter(|runtime| !runtime.starts_with("provided.")) {
             return Err(TemplateError::UnknownIntrinsic(format!("the runtime {runtime}")));
         }
+        let policies = match properties.role {
+            Some(role) => roles
+                .get(&role)
+                .ok_or_else(|| TemplateError::UnknownIntrinsic(format!("the role {role}: it is not in this template")))?
+                .clone(),
+            None => properties.policies.map(policies::of_function).transpose()?.unwrap_or_default(),
+        };
         let mut function = Self {
             logical_id: logical_id.to_owned(),
             binary: binary.to_owned(),
@@ -153,11 +168,17 @@ impl Function {
             rules: Vec::new(),
             schedules: Vec::new(),
             asynchronous: AsyncPolicy::read(properties.event_invoke_config, properties.dead_letter_queue)?,
+            policies,
         };
         for (name, event) in properties.events {
             function.add_event(&name, event, api, tables).map_err(|error| error.within(format!("Events.{name}")))?;
         }
         Ok(function)
+    }
+
+    /// Whether its policies allow it the action (`dynamodb:Query`) on the resource of this ARN.
+    pub fn may(&self, action: &str, resource: &str) -> bool {
+        self.policies.iter().any(|statement| statement.allows(action, resource))
     }
 
     /// Its ARN.

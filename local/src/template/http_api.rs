@@ -126,6 +126,7 @@ impl HttpApi {
 mod tests {
     use serde_json::json;
 
+    use super::super::{Template, TemplateOptions, fixture};
     use super::*;
 
     #[test]
@@ -140,5 +141,18 @@ mod tests {
         let rules = json!({"CorsConfiguration": {"AllowOrigins": ["https://shop.example"], "MaxAge": "600"}});
         assert_eq!(HttpApi::read(rules).unwrap().cors.unwrap().max_age, Some(600));
         assert!(HttpApi::read(json!({"CorsConfiguration": false})).unwrap().cors.is_none());
+    }
+
+    #[test]
+    fn a_condition_around_cors_decides_whether_there_are_rules_and_a_text_of_origins_is_split() {
+        let cors = |origins: &str| {
+            let mut options = TemplateOptions::default();
+            options.parameters.insert("Origins".into(), origins.into());
+            Template::parse(fixture::TEXT, &options).unwrap().api.cors
+        };
+        let rules = cors("https://a.test,https://b.test").unwrap();
+        assert_eq!(rules.allow_origins, ["https://a.test", "https://b.test"]);
+        assert_eq!((rules.allow_methods.len(), rules.max_age), (2, Some(60)));
+        assert!(cors("").is_none());
     }
 }

@@ -206,7 +206,7 @@ impl Scope {
         })
     }
 
-    fn attribute(&self, logical_id: &str, attribute: &str) -> Result<String, TemplateError> {
+    pub(super) fn attribute(&self, logical_id: &str, attribute: &str) -> Result<String, TemplateError> {
         let Named { kind, name } = self.resource(logical_id)?;
         let unknown = || TemplateError::UnknownIntrinsic(format!("Fn::GetAtt {logical_id}.{attribute} of a {kind}"));
         let (service, path) = match kind.as_str() {
@@ -216,6 +216,7 @@ impl Scope {
             "AWS::SQS::Queue" => ("sqs", ""),
             "AWS::SNS::Topic" => ("sns", ""),
             "AWS::Events::EventBus" => ("events", "event-bus/"),
+            "AWS::IAM::Role" if attribute == "Arn" => return Ok(format!("arn:aws:iam::{ACCOUNT}:role/{name}")),
             "AWS::S3::Bucket" if attribute == "Arn" => return Ok(format!("arn:aws:s3:::{name}")),
             _ => return Err(unknown()),
         };

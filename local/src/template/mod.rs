@@ -8,6 +8,7 @@ mod functions;
 mod http_api;
 mod intrinsics;
 mod loose;
+mod policies;
 mod rules;
 mod sources;
 mod tables;
@@ -21,6 +22,7 @@ pub use asynchronous::AsyncPolicy;
 pub use functions::{Function, Route};
 pub use http_api::{Cors, HttpApi, JwtAuthorizer, JwtConfiguration};
 pub use intrinsics::{ACCOUNT, REGION};
+pub use policies::Statement;
 pub use sources::{FailurePolicy, Rule, Schedule, StartingPosition, StreamMapping};
 pub use tables::{GlobalIndex, KeyType, Projection, Table};
 
@@ -160,7 +162,7 @@ impl Template {
         };
         let mut apis = 0;
         let mut found = Vec::new();
-        let (mut rules, mut schedules) = (Vec::new(), Vec::new());
+        let (mut rules, mut schedules, mut roles) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (id, resource) in resources {
             let kind = resource.get("Type").and_then(Value::as_str).unwrap_or_default();
             let read = |global: &str, names: &[&str]| {
@@ -184,6 +186,10 @@ impl Template {
                 "AWS::SQS::Queue" => template.queues.push(scope.resources[id].name.clone()),
                 "AWS::Events::Rule" => rules.push((id, read("", rules::RULE)?)),
                 "AWS::Scheduler::Schedule" => schedules.push((id, read("", rules::SCHEDULE)?)),
+                "AWS::IAM::Role" => {
+                    let statements = policies::of_role(read("", policies::ROLE)?).map_err(|error| error.within(id))?;
+                    roles.insert(scope.attribute(id, "Arn")?, statements);
+                }
                 "AWS::Serverless::StateMachine" | "AWS::Serverless::LayerVersion" => {}
                 other if would_run(other) => {
                     return Err(TemplateError::UnknownIntrinsic(format!("resources of type {other}")).within(id));
@@ -198,7 +204,7 @@ impl Template {
             return Err(TemplateError::Invalid("the local stack serves one AWS::Serverless::HttpApi, not more".into()));
         }
         for (id, resource, properties) in found {
-            let function = Function::read(id, resource, properties, &template.api, &template.tables);
+            let function = Function::read(id, resource, properties, &template.api, &template.tables, &roles);
             template.functions.push(function.map_err(|error| error.within(id))?);
         }
         for (id, properties) in rules {

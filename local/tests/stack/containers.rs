@@ -25,6 +25,7 @@ fn function(timeout: Duration) -> Function {
         rules: Vec::new(),
         schedules: Vec::new(),
         asynchronous: AsyncPolicy::default(),
+        policies: Vec::new(),
     }
 }
 

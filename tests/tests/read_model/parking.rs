@@ -10,7 +10,7 @@ use serde_dynamo::AttributeValue;
 use crate::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, image, inserted, poisoned};
 
-const PARKED: Projected = Projected { retry_from: None, parked: 1, violations: 0 };
+const PARKED: Projected = Projected { retry_from: None, parked: 1, refused: 0, violations: 0 };
 
 /// An order that is created, paid, shipped and delivered, and another one beside it.
 async fn two_orders(world: &World) -> (OrderId, OrderId) {

@@ -43,6 +43,8 @@ async fn an_unreadable_event_parks_its_own_order_and_the_others_go_on() {
     let shop = Shop::open_as(|options| {
         // As the template has it on Lambda.
         options.environment.insert("AWS_LAMBDA_LOG_FORMAT".into(), "JSON".into());
+        // What alarms are made of is written at every level.
+        options.reading.parameters.insert("LogLevel".into(), "ERROR".into());
         options.logs = Logs::to(move |function, line| {
             let line = serde_json::from_str::<Value>(line).ok().filter(|_| function == "project-orders");
             written.lock().unwrap().extend(line);
