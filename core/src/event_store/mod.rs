@@ -12,11 +12,13 @@
 mod aggregate;
 mod append;
 mod commit;
+mod epoch;
 mod execute;
 mod history;
 mod idempotency;
 mod load;
 mod remembered;
+mod restore;
 mod scan;
 mod size;
 mod snapshot;
@@ -30,10 +32,12 @@ use std::num::NonZeroU32;
 
 pub use aggregate::{Aggregate, StoredEvent};
 pub use commit::{Commit, CommitError, Metadata, StreamId, Version};
+pub use epoch::{Epoch, InvalidEpoch};
 pub use execute::{Examined, ExecuteError, Executed, Request, Settled};
 pub use history::Page;
 pub use idempotency::{CommitKey, IdempotencyKey, InvalidKey, RequestHash, derived_id};
 pub use load::{Consistency, Loaded, StoreError, Until};
+pub use restore::{Finding, Restoration};
 pub use scan::{NoSuchSegment, Place, ScanPage, Segment};
 pub use stream::{CorruptStream, Stream};
 pub use stream_record::{Change, StreamRecord};
@@ -44,6 +48,7 @@ pub struct EventStore<A> {
     client: aws_sdk_dynamodb::Client,
     table: String,
     snapshot_every: NonZeroU32,
+    epoch: Option<Epoch>,
     aggregate: PhantomData<fn() -> A>,
 }
 
@@ -53,6 +58,12 @@ impl<A: Aggregate> EventStore<A> {
     /// The figure may change from deployment to deployment: a reader takes whatever snapshots it finds. Small states
     /// are cheapest around 10 (see `docs/decisions.md`).
     pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>, snapshot_every: NonZeroU32) -> Self {
-        Self { client, table: table.into(), snapshot_every, aggregate: PhantomData }
+        Self { client, table: table.into(), snapshot_every, epoch: None, aggregate: PhantomData }
+    }
+
+    /// The same store, whose commits are recorded in this epoch.
+    #[must_use]
+    pub fn in_epoch(self, epoch: Option<Epoch>) -> Self {
+        Self { epoch, ..self }
     }
 }

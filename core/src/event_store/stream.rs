@@ -92,7 +92,7 @@ impl<A: Aggregate> Stream<A> {
         metadata.request_hash = request.key.request_hash;
         let recorded_at = self.recorded_at.map_or(request.now, |previous| previous.max(request.now));
         let (stream, id) = (self.id.clone(), request.key.id);
-        let commit = Commit { stream, first: self.head + 1, events, id, recorded_at, metadata };
+        let commit = Commit { stream, first: self.head + 1, events, id, recorded_at, metadata, epoch: None };
         let mut next = self.clone();
         next.apply(&commit)?;
         Ok((commit, next))

@@ -141,6 +141,7 @@ fn what_is_published_is_as_the_catalog_says() {
             id: uuid::Uuid::nil(),
             recorded_at: chrono::DateTime::UNIX_EPOCH,
             metadata: Metadata::default(),
+            epoch: None,
         };
         envelopes.of(&commit).remove(0)
     };

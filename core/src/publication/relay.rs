@@ -116,6 +116,7 @@ mod tests {
             id: uuid::Uuid::nil(),
             recorded_at: DateTime::UNIX_EPOCH,
             metadata: Metadata::default(),
+            epoch: None,
         };
         let image = commit.to_item::<Order>().unwrap();
         StreamRecord {
