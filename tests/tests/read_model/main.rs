@@ -8,5 +8,6 @@ mod parking;
 mod projector;
 mod reader;
 mod rebuild;
+mod taken_back;
 mod transient;
 mod world;
