@@ -2,16 +2,21 @@
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::follow::{Expected, MAX_ROUNDS, ProjectionError, settle};
 use super::projector::Projector;
 use super::row::{RowItem, Standing};
+use crate::error::chain;
 use crate::event_store::{Segment, StoreError, StreamId};
+use crate::order::ids::OrderId;
 
 /// The most rows of a page.
 const PAGE: i32 = 1_000;
 /// The most streams that are asked for at once.
 const BATCH: usize = 100;
+/// How many rows are removed at once.
+const IN_FLIGHT: usize = 32;
 
 /// Those of a page of rows that have no event.
 pub(super) struct OrphansPage {
@@ -59,11 +64,9 @@ impl Projector {
         after: Option<String>,
     ) -> Result<(u64, Option<String>), ProjectionError> {
         let page = self.orphans(segment, after).await?;
-        let mut removed = 0;
-        for order_id in &page.orphans {
-            removed += u64::from(self.remove_orphan(order_id).await?);
-        }
-        Ok((removed, page.next))
+        let removals = stream::iter(&page.orphans).map(|order_id| self.remove_orphan(order_id)).buffered(IN_FLIGHT);
+        let removed: Vec<bool> = removals.try_collect().await?;
+        Ok((removed.into_iter().map(u64::from).sum(), page.next))
     }
 
     /// Removes a row, if its order has no event at all. False if it stays.
@@ -92,14 +95,22 @@ impl Projector {
                 _ => None,
             });
             if settled?.is_none() {
-                // What was stored while the row was there, the projector took for what the row had.
-                if let Ok(order_id) = order_id.parse() {
-                    self.repair(order_id).await?;
-                }
-                return Ok(true);
+                return self.follow_removal(order_id).await.map(|()| true);
             }
         }
         Err(ProjectionError::Unavailable("others wrote the row between all attempts".into()))
+    }
+
+    /// Makes the row of an order that was created meanwhile: the projector took its events for what the row had.
+    async fn follow_removal(&self, order_id: &str) -> Result<(), ProjectionError> {
+        let Ok(order_id) = order_id.parse::<OrderId>() else { return Ok(()) };
+        match self.repair(order_id).await {
+            Err(error @ ProjectionError::Unprojectable { .. }) => {
+                tracing::error!(%order_id, error = chain(&error), "order not rebuilt");
+                Ok(())
+            }
+            repaired => repaired.map(drop),
+        }
     }
 
     /// Whether there is anything of an order, be it broken; read strongly.
