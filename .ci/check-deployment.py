@@ -234,7 +234,7 @@ def use(service, provider_port):
         service.dynamodb.put_item(TableName=restored, Item=item)
     key = {"stream_id": {"S": order}, "version": {"N": "3"}}
     service.dynamodb.delete_item(TableName=table, Key=key)
-    copied = service.invoke("RestoreEvents", sample("restore-events", name=("orders-restored-2026-11-28", restored)))
+    copied = service.invoke("RestoreEvents", sample("restore-events", table=("orders-restored-2026-11-28", restored)))
     if copied["progress"]["copied"] != 1 or "Item" in service.dynamodb.get_item(TableName=table, Key=key):
         sys.exit(f"it was only to look for what is missing: {copied}")
     copied = service.invoke("RestoreEvents", {"from_table": restored})["progress"]
