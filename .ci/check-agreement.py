@@ -94,6 +94,53 @@ def alarm_problems(template):
 # Of metrics without a dimension.
 OWN_NAMESPACE = {"Fn::Sub": "Orders/${AWS::StackName}"}
 
+# An alarm on a metric of standard resolution, a month (list price of us-east-1).
+ALARM_USD = 0.10
+
+
+def alarm_metrics(template):
+    """How many metrics all alarms read together: each is charged."""
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            metrics = resource["Properties"].get("Metrics", [{"MetricStat": None}])
+            yield sum("MetricStat" in metric for metric in metrics)
+
+
+def appending(template):
+    """The functions that may put items into the event table."""
+    for name, resource in template["Resources"].items():
+        for policy in resource["Properties"].get("Policies", []) if name != "RestoreEvents" else []:
+            for statement in policy.get("Statement", []):
+                actions, where = statement["Action"], statement["Resource"]
+                if "dynamodb:PutItem" in actions and {"Fn::GetAtt": ["OrderEvents", "Arn"]} in (
+                    where if isinstance(where, list) else [where]
+                ):
+                    yield name
+
+
+def invocations(text):
+    """Every `aws lambda invoke` of a document, with what stands around it in its command."""
+    commands = re.sub(r"\\\n\s*", "", text).splitlines()
+    return [command for command in commands if "aws lambda invoke" in command and "`" not in command]
+
+
+def problems_of_runbooks(template):
+    """What is wrong with the commands and the figures in docs/."""
+    documents = [pathlib.Path("README.md"), *sorted(pathlib.Path("docs").glob("*.md"))]
+    for path in documents:
+        for command in invocations(path.read_text(encoding="utf-8")):
+            # The CLI would give up after a minute, and start a long run a second time.
+            if "AWS_MAX_ATTEMPTS=1 aws lambda invoke --cli-read-timeout 0 " not in command:
+                yield f"{path}: not with AWS_MAX_ATTEMPTS=1 and --cli-read-timeout 0: {command.strip()}"
+    metrics = sum(alarm_metrics(template))
+    figure = f"alarms ({metrics} metrics at {ALARM_USD:.2f} USD, {metrics * ALARM_USD:.2f} USD a month;"
+    if figure not in " ".join(pathlib.Path("docs/operations.md").read_text(encoding="utf-8").split()):
+        yield f"docs/operations.md does not say what the alarms cost: {figure}"
+    found = re.search(r'writers="([^"]*)"', pathlib.Path("docs/restore.md").read_text(encoding="utf-8"))
+    stopped = set(found.group(1).split()) if found else set()
+    if stopped != set(appending(template)):
+        yield f"docs/restore.md stops {sorted(stopped)}, but {sorted(set(appending(template)))} write to the event table"
+
 
 def problems():
     """Every disagreement."""
@@ -121,6 +168,7 @@ def problems():
             yield f"docs/operations.md does not say what to do at the alarm {name}"
 
     yield from alarm_problems(template)
+    yield from problems_of_runbooks(template)
 
     api = yaml.safe_load(pathlib.Path("docs/api/openapi.yaml").read_text(encoding="utf-8"))
     there = {(method, path): scopes for _, _, routes, _ in found for method, path, scopes in routes}

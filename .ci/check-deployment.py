@@ -246,6 +246,22 @@ def use(service, provider_port):
     mended = service.invoke("VerifyOrders", whole)["progress"]
     if mended["different"] != 0 or mended["orders"] != 3:
         sys.exit(f"rows differ after the rebuild: {mended}")
+    # A stored event is deleted, and put back from a table that still has it.
+    table, restored = service.ids["OrderEvents"], f"{STACK}-restored-1"
+    described = service.dynamodb.describe_table(TableName=table)["Table"]
+    shape = {name: described[name] for name in ("KeySchema", "AttributeDefinitions")}
+    service.dynamodb.create_table(TableName=restored, BillingMode="PAY_PER_REQUEST", **shape)
+    stored = service.dynamodb.scan(TableName=table)["Items"]
+    for item in stored:
+        service.dynamodb.put_item(TableName=restored, Item=item)
+    key = {"stream_id": {"S": order}, "version": {"N": "3"}}
+    service.dynamodb.delete_item(TableName=table, Key=key)
+    copied = service.invoke("RestoreEvents", sample("restore-events", table=("orders-restored-2026-11-28", restored)))
+    if copied["progress"]["copied"] != 1 or "Item" in service.dynamodb.get_item(TableName=table, Key=key):
+        sys.exit(f"it was only to look for what is missing: {copied}")
+    copied = service.invoke("RestoreEvents", {"from_table": restored})["progress"]
+    if copied["copied"] != 1 or len(service.dynamodb.scan(TableName=table)["Items"]) != len(stored):
+        sys.exit(f"what was missing was not put back: {copied}")
     again = service.invoke("Republish", sample("republish"))
     if again["published"] != 4:
         sys.exit(f"not published again: {again}")

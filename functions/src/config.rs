@@ -7,7 +7,8 @@ use std::num::NonZeroU32;
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::Builder;
 use orders_core::dynamodb;
-use orders_core::order::Currency;
+use orders_core::event_store::{Epoch, EventStore};
+use orders_core::order::{Currency, Order};
 
 /// The settings that all functions share; `template.yaml` gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Config {
     pub scope_prefix: String,
     /// Every how many versions a commit carries a snapshot.
     pub snapshot_every: NonZeroU32,
+    /// The epoch of the events that are stored from now on; none before the store was ever taken back.
+    pub event_epoch: Option<Epoch>,
 }
 
 /// A setting that is missing or wrong. The function cannot start; mend the template's parameter or environment.
@@ -62,7 +65,16 @@ impl Config {
             currency: parsed("CURRENCY", &text("CURRENCY")?)?,
             scope_prefix: scope_prefix(text("SCOPE_PREFIX")?)?,
             snapshot_every: parsed("SNAPSHOT_EVERY", &text("SNAPSHOT_EVERY")?)?,
+            event_epoch: match lookup("EVENT_EPOCH").filter(|text| !text.is_empty()) {
+                Some(text) => Some(parsed("EVENT_EPOCH", &text)?),
+                None => None,
+            },
         })
+    }
+
+    /// The store of this deployment's events.
+    pub fn event_store(&self, client: aws_sdk_dynamodb::Client) -> EventStore<Order> {
+        EventStore::new(client, &self.order_events_table, self.snapshot_every).in_epoch(self.event_epoch.clone())
     }
 }
 
@@ -121,6 +133,7 @@ mod tests {
             "CURRENCY" => "EUR",
             "SCOPE_PREFIX" => "orders:",
             "SNAPSHOT_EVERY" => "14",
+            "EVENT_EPOCH" => "2",
             _ => "a-table",
         };
         let lookup = |name: &str| if name == variable { value } else { Some(rest(name)) }.map(str::to_owned);
@@ -132,6 +145,14 @@ mod tests {
         let config = config("", None).unwrap();
         assert_eq!(config.currency.code(), "EUR");
         assert_eq!(config.snapshot_every.get(), 14);
+        assert_eq!(config.event_epoch, Some("2".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_store_that_was_never_taken_back_has_no_epoch() {
+        for none in [None, Some("")] {
+            assert_eq!(config("EVENT_EPOCH", none).unwrap().event_epoch, None);
+        }
     }
 
     #[test]
@@ -148,6 +169,7 @@ mod tests {
             ("SNAPSHOT_EVERY", "0"),
             ("SNAPSHOT_EVERY", "-3"),
             ("SNAPSHOT_EVERY", "many"),
+            ("EVENT_EPOCH", "Zwei"),
             ("SCOPE_PREFIX", "orders "),
             ("SCOPE_PREFIX", "or\"ders"),
         ] {

@@ -55,7 +55,7 @@ impl Expiry {
     pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
         let hours: u32 = config::setting("EXPIRE_UNPAID_AFTER_HOURS")?;
         let rows = Orders::new(client.clone(), &config.orders_table);
-        let store = EventStore::new(client, &config.order_events_table, config.snapshot_every);
+        let store = config.event_store(client);
         Ok(Self { rows, store, after: (hours > 0).then(|| TimeDelta::hours(hours.into())) })
     }
 

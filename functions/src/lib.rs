@@ -30,6 +30,7 @@ pub mod queries;
 pub mod rebuild;
 pub mod republish;
 pub mod request;
+pub mod restore;
 pub mod runtime;
 pub mod settlement;
 pub mod stream_batch;

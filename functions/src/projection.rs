@@ -2,7 +2,6 @@
 
 use aws_lambda_events::dynamodb::Event;
 use aws_lambda_events::streams::DynamoDbEventResponse;
-use orders_core::event_store::EventStore;
 use orders_core::read_model::Projector;
 
 use crate::config::Config;
@@ -10,7 +9,7 @@ use crate::stream_batch;
 
 /// The projector of this deployment.
 pub fn projector(config: &Config, client: aws_sdk_dynamodb::Client) -> Projector {
-    let events = EventStore::new(client.clone(), &config.order_events_table, config.snapshot_every);
+    let events = config.event_store(client.clone());
     Projector::new(client, &config.orders_table, events)
 }
 

@@ -1,22 +1,14 @@
 //! `rebuild-orders`: makes rows anew, of one order or of a segment of all.
 
-use std::time::Duration;
-
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::event_store::{EventStore, NoSuchSegment, Segment, Version};
 use orders_core::order::{Order, OrderId};
-use orders_core::read_model::{Progress, ProjectionError, Projector, RebuildError, Verification, VerifyError};
+use orders_core::read_model::{Ahead, Progress, ProjectionError, Projector, RebuildError, Verification, VerifyError};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::deadline::deadline;
+use crate::deadline;
 use crate::failure;
-
-/// What is kept of the function's time: for the page that it is at, and the answer.
-const RESERVE: Duration = Duration::from_secs(40);
-/// How long a run goes on unless it is told. A function that is killed loses its run, and nothing of those before.
-const USUAL_SECONDS: u64 = 60;
 
 /// What is to be rebuilt. Give the answer's `progress` back until it is `done`.
 #[derive(Debug, Deserialize)]
@@ -47,6 +39,10 @@ pub struct OneSegment<P> {
     /// The table to write, if it is not the one that is read from: a new one for a changed form of rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
+    /// The event table was taken back to an earlier point: rows that are ahead of it are lowered to its events, and those
+    /// without any event are removed. Only for making rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_restore: bool,
     /// How long this run goes on; 60 unless it says so. It ends with a page, and with the function's time at the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
@@ -104,7 +100,7 @@ pub struct Maintenance {
 impl Maintenance {
     /// On the tables that the configuration names.
     pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Self {
-        let events = EventStore::new(client.clone(), &config.order_events_table, config.snapshot_every);
+        let events = config.event_store(client.clone());
         Self { client, events, orders_table: config.orders_table.clone() }
     }
 
@@ -120,9 +116,10 @@ impl Maintenance {
                 Ok(Rebuilt::Order { order_id, version })
             }
             Rebuild::Segment(mut run) => {
-                let (segment, deadline) = (run.segment()?, run.deadline(context));
+                let (segment, deadline) = (run.segment()?, deadline::of_run(run.seconds, context));
                 let progress = run.progress.take().unwrap_or_default();
-                let progress = self.projector(run.table.as_deref()).rebuild(segment, progress, deadline).await?;
+                let ahead = if run.after_restore { Ahead::Lowered } else { Ahead::Left };
+                let progress = self.projector(run.table.as_deref()).rebuild(segment, progress, ahead, deadline).await?;
                 tracing::info!(?segment, ?progress, "segment rebuilt so far");
                 Ok(Rebuilt::Segment(OneSegment { progress: Some(progress), ..run }))
             }
@@ -138,7 +135,7 @@ impl Maintenance {
         mut run: OneSegment<Verification>,
         context: &Context,
     ) -> Result<OneSegment<Verification>, RunError> {
-        let (segment, deadline) = (run.segment()?, run.deadline(context));
+        let (segment, deadline) = (run.segment()?, deadline::of_run(run.seconds, context));
         let verification = run.progress.take().unwrap_or_default();
         let verification = self.projector(run.table.as_deref()).verify(segment, verification, deadline).await?;
         tracing::info!(?segment, orders = verification.orders, different = verification.different, "segment verified");
@@ -154,12 +151,6 @@ impl<P> OneSegment<P> {
     fn segment(&self) -> Result<Segment, NoSuchSegment> {
         Segment::new(self.segment, self.total_segments)
     }
-
-    fn deadline(&self, context: &Context) -> Instant {
-        let own = Duration::from_secs(self.seconds.unwrap_or(USUAL_SECONDS));
-        let latest = deadline(context, RESERVE);
-        Instant::now().checked_add(own).map_or(latest, |own| own.min(latest))
-    }
 }
 
 #[cfg(test)]
@@ -167,7 +158,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::context;
 
     fn read(event: Value) -> Result<Rebuild, String> {
         serde_json::from_value(event).map_err(|error| error.to_string())
@@ -186,7 +176,8 @@ mod tests {
 
     #[test]
     fn the_answer_is_what_the_next_run_takes() {
-        let asked = json!({ "segment": 1, "total_segments": 4, "table": "orders-rows-2", "seconds": 5 });
+        let asked =
+            json!({ "segment": 1, "total_segments": 4, "table": "orders-rows-2", "after_restore": true, "seconds": 5 });
         let Ok(Rebuild::Segment(mut run)) = read(asked.clone()) else { panic!("{asked}") };
         run.progress = Some(Progress { orders: 7, ..Progress::default() });
         let mut answer = serde_json::to_value(Rebuilt::Segment(run)).unwrap();
@@ -199,17 +190,6 @@ mod tests {
         assert_eq!(answer, asked, "and all that was asked for");
     }
 
-    #[test]
-    fn a_run_ends_when_it_is_told_and_before_the_time_of_its_function() {
-        let left = |seconds| {
-            let run = OneSegment::<Progress> { segment: 0, total_segments: 1, table: None, seconds, progress: None };
-            let left = run.deadline(&context()).saturating_duration_since(Instant::now());
-            left.as_secs_f64().round() as u64
-        };
-        // The function has 60 seconds, and 40 are kept of them.
-        assert_eq!([Some(0), Some(5), Some(u64::MAX), None].map(left), [0, 5, 20, 20]);
-    }
-
     /// `.ci/check-state-machine.py` evaluates the expressions; this holds their field names against the types.
     #[test]
     fn the_state_machine_of_the_template_gives_what_is_read_and_decides_by_what_is_answered() {
@@ -220,8 +200,10 @@ mod tests {
 
         let items = segments["Items"].as_str().unwrap();
         let named = |text: &str| text.split('\'').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(named(items), ["table", "segment", "total_segments", "seconds"]);
-        let first = json!({ "segment": 0, "total_segments": 8, "table": "orders-rows-2", "seconds": 600 });
+        assert_eq!(named(items), ["segment", "total_segments", "seconds"], "beside whatever it was started with");
+        let first = json!({
+            "segment": 0, "total_segments": 8, "table": "orders-rows-2", "seconds": 600, "after_restore": true,
+        });
         let Ok(Rebuild::Segment(run)) = read(first) else { panic!("what it begins with is not read") };
 
         // The answer is the next event, whole.

@@ -305,7 +305,12 @@ impl Shop {
 
     /// The store.
     pub fn events(&self) -> EventStore<Order> {
-        EventStore::new(self.client.clone(), &self.config.order_events_table, self.config.snapshot_every)
+        self.config.event_store(self.client.clone())
+    }
+
+    /// The name of its event table.
+    pub fn events_table(&self) -> &str {
+        &self.config.order_events_table
     }
 
     /// How many commits there are, of all orders together.
@@ -343,5 +348,6 @@ fn config(order_events_table: &str, orders_table: &str) -> Config {
         currency: "EUR".parse().unwrap(),
         scope_prefix: "orders:".into(),
         snapshot_every: NonZeroU32::new(14).unwrap(),
+        event_epoch: None,
     }
 }

@@ -28,6 +28,10 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     pub template: Option<PathBuf>,
 
+    /// Give a parameter of the template another value than its default; may be repeated
+    #[arg(long = "parameter", global = true, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub parameters: Vec<(String, String)>,
+
     /// What to do; without it: serve until Ctrl-C
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -64,9 +68,18 @@ pub struct Rebuild {
     #[arg(long, value_name = "TABLE")]
     pub table: Option<String>,
 
+    /// The event table was taken back: lower the rows that are ahead of it, and remove those without any event
+    #[arg(long)]
+    pub after_restore: bool,
+
     /// Keep in this file how far it is, and go on from there when it was stopped
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("it must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]
@@ -86,5 +99,13 @@ mod tests {
         assert_eq!(cli.port, 0);
         assert!(matches!(cli.command, Some(Command::Invoke { function, .. }) if function == "create-order"));
         assert_eq!(Cli::parse_from(["orders-local"]).port, 3000);
+    }
+
+    #[test]
+    fn parameters_are_names_with_values() {
+        let cli = Cli::parse_from(["orders-local", "--parameter", "EventEpoch=2", "--parameter", "Policy=a=b"]);
+        let given = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(cli.parameters, [given("EventEpoch", "2"), given("Policy", "a=b")]);
+        assert!(Cli::try_parse_from(["orders-local", "--parameter", "EventEpoch"]).is_err());
     }
 }

@@ -21,6 +21,7 @@ use orders_local::bus::tail::{TailError, follow};
 use orders_local::logs::Logs;
 use orders_local::options::{StackError, StackOptions};
 use orders_local::stack::Stack;
+use orders_local::template::Template;
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
@@ -59,6 +60,10 @@ async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     options.data = cli.data;
     options.dynamodb = cli.dynamodb;
     options.template = cli.template.unwrap_or(options.template);
+    if let Some((unknown, _)) = cli.parameters.iter().find(|(name, _)| !has_parameter(&options, name)) {
+        return Err(format!("the template has no parameter {unknown}").into());
+    }
+    options.reading.parameters.extend(cli.parameters);
     match cli.command {
         None | Some(Command::Events) => serve(options, stop).await,
         Some(Command::Invoke { function, event }) => tokio::select! {
@@ -68,6 +73,11 @@ async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         Some(Command::Rebuild(how)) => rebuild::run(options, &how, stop).await,
         Some(Command::Demo) => show(options, stop).await,
     }
+}
+
+/// Whether the template has that parameter; a template that cannot be read says so when it is run.
+fn has_parameter(options: &StackOptions, name: &str) -> bool {
+    Template::load(&options.template, &options.reading).map_or(true, |template| template.parameters.contains_key(name))
 }
 
 /// Ends when the program is to end. There is one, from the start: so no signal comes while nobody listens.

@@ -63,6 +63,8 @@ struct Counts {
     events: u64,
     written: u64,
     newer: u64,
+    lowered: u64,
+    removed: u64,
     unprojectable: u64,
 }
 
@@ -116,10 +118,13 @@ pub async fn run(mut options: StackOptions, how: &Rebuild, stop: Stop<'_>) -> Re
     }
     runs.forget();
     let took = begun.elapsed().as_secs_f64();
-    let Counts { events, written, newer, unprojectable, .. } = sum;
+    let Counts { events, written, newer, lowered, removed, unprojectable, .. } = sum;
     say(&format!("{orders} orders with {events} events in {took:.1} s: {written} rows written"));
     if newer > 0 {
         say(&format!("{newer} rows are newer than what was read, and were left"));
+    }
+    if lowered + removed > 0 {
+        say(&format!("{lowered} rows were ahead of their events and made anew; {removed} without events were removed"));
     }
     if unprojectable > 0 {
         say(&format!("{unprojectable} orders have events of which no row can be made; the lines above name them"));
@@ -143,6 +148,9 @@ impl Runs {
             let mut first = json!({ "segment": segment, "total_segments": how.segments, "seconds": SECONDS });
             if let Some(table) = &how.table {
                 first["table"] = json!(table);
+            }
+            if how.after_restore {
+                first["after_restore"] = json!(true);
             }
             first
         };
@@ -206,6 +214,8 @@ impl Runs {
             events: sum.events + each.events,
             written: sum.written + each.written,
             newer: sum.newer + each.newer,
+            lowered: sum.lowered + each.lowered,
+            removed: sum.removed + each.removed,
             unprojectable: sum.unprojectable + each.unprojectable,
         })
     }
@@ -245,7 +255,7 @@ mod tests {
     use super::*;
 
     fn how(segments: u32, table: Option<&str>, resume: Option<&Path>) -> Rebuild {
-        Rebuild { segments, table: table.map(str::to_owned), resume: resume.map(Path::to_owned) }
+        Rebuild { segments, table: table.map(str::to_owned), resume: resume.map(Path::to_owned), after_restore: false }
     }
 
     #[test]

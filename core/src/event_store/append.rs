@@ -110,6 +110,22 @@ impl<A: Aggregate> EventStore<A> {
         }
     }
 
+    /// Stores the item of a commit that this table had, if its version is free; false if something is there.
+    pub(super) async fn put_back(&self, item: Item) -> Result<bool, StoreError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item.into()))
+            .condition_expression("attribute_not_exists(stream_id)")
+            .send();
+        match put.await {
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(context)) if context.err().is_conditional_check_failed_exception() => Ok(false),
+            Err(error) => Err(StoreError::unavailable(error)),
+        }
+    }
+
     /// The commit's item, with a snapshot when one is due and has room.
     fn item_of<R>(&self, commit: &Commit<A::Event>, next: &Stream<A>) -> Result<Item, ExecuteError<R>> {
         let malformed = |source| {

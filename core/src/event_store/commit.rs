@@ -6,6 +6,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::aggregate::{Aggregate, StoredEvent};
+use super::epoch::Epoch;
 use super::idempotency::RequestHash;
 use crate::timestamp::Timestamp;
 
@@ -65,6 +66,8 @@ pub struct Commit<E> {
     pub recorded_at: Timestamp,
     /// Who and why.
     pub metadata: Metadata,
+    /// The history that it was recorded in, if the store had ever been taken back by then.
+    pub epoch: Option<Epoch>,
 }
 
 /// An item that is not a commit which this program can read.
@@ -112,6 +115,8 @@ pub(super) struct StoredCommit {
     pub commit_id: Uuid,
     pub recorded_at: Timestamp,
     pub metadata: Metadata,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
 }
 
 impl StoredCommit {
@@ -152,6 +157,7 @@ impl StoredCommit {
             id: self.commit_id,
             recorded_at: self.recorded_at,
             metadata: self.metadata,
+            epoch: self.epoch,
             stream: self.stream_id,
         })
     }
@@ -185,6 +191,7 @@ impl<E> Commit<E> {
             commit_id: self.id,
             recorded_at: self.recorded_at,
             metadata: self.metadata.clone(),
+            epoch: self.epoch.clone(),
         })
     }
 }
@@ -235,11 +242,17 @@ mod tests {
             },
         });
         assert_eq!(item, expected);
+        let later = Commit { epoch: Some("2".parse().unwrap()), ..keyed() };
+        let item: serde_json::Value = serde_dynamo::from_item(later.to_item::<Numbers>().unwrap()).unwrap();
+        let mut expected = expected;
+        expected["epoch"] = "2".into();
+        assert_eq!(item, expected);
     }
 
     #[test]
     fn an_item_gives_the_commit_back_whatever_else_is_in_it() {
-        for commit in [keyed(), commit(1, 1)] {
+        let later = Commit { epoch: Some("2".parse().unwrap()), ..keyed() };
+        for commit in [keyed(), commit(1, 1), later] {
             let mut item = commit.to_item::<Numbers>().unwrap();
             item.insert("snapshot".into(), AttributeValue::Null(true));
             item.insert("later".into(), AttributeValue::S("?".into()));
@@ -293,7 +306,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_item_at_all_is_a_commit_or_an_error(
-            name in prop_oneof!["stream_id", "version", "events", "commit_id", "recorded_at", "metadata"],
+            name in prop_oneof!["stream_id", "version", "events", "commit_id", "recorded_at", "metadata", "epoch"],
             value in any_value(),
         ) {
             let mut item = keyed().to_item::<Numbers>().unwrap();

@@ -148,6 +148,7 @@ impl<A: Aggregate> EventStore<A> {
                 }
             };
             let (commit, next) = stream.advance(events, request, now).map_err(StoreError::from)?;
+            let commit = Commit { epoch: self.epoch.clone(), ..commit };
             if Instant::now() >= request.deadline && unanswered == 0 {
                 return Err(StoreError::unavailable(DeadlinePassed).into());
             }

@@ -12,11 +12,13 @@
 mod aggregate;
 mod append;
 mod commit;
+mod epoch;
 mod execute;
 mod history;
 mod idempotency;
 mod load;
 mod remembered;
+mod restore;
 mod scan;
 mod size;
 mod snapshot;
@@ -28,17 +30,19 @@ mod testing;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 
-use crate::clock::Clock;
-
 pub use aggregate::{Aggregate, StoredEvent};
 pub use commit::{Commit, CommitError, Metadata, StreamId, Version};
+pub use epoch::{Epoch, InvalidEpoch};
 pub use execute::{Examined, ExecuteError, Executed, Request, Settled};
 pub use history::Page;
 pub use idempotency::{CommitKey, IdempotencyKey, InvalidKey, RequestHash, derived_id};
 pub use load::{Consistency, Loaded, StoreError, Until};
+pub use restore::{Finding, Restoration};
 pub use scan::{NoSuchSegment, Place, ScanPage, Segment};
 pub use stream::{CorruptStream, Stream};
 pub use stream_record::{Change, StreamRecord};
+
+use crate::clock::Clock;
 
 /// The store of one kind of aggregate on one table. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -47,6 +51,7 @@ pub struct EventStore<A> {
     table: String,
     snapshot_every: NonZeroU32,
     clock: Clock,
+    epoch: Option<Epoch>,
     aggregate: PhantomData<fn() -> A>,
 }
 
@@ -57,12 +62,18 @@ impl<A: Aggregate> EventStore<A> {
     /// are cheapest around 10 (see `docs/decisions.md`).
     pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>, snapshot_every: NonZeroU32) -> Self {
         let clock = Clock::default();
-        Self { client, table: table.into(), snapshot_every, clock, aggregate: PhantomData }
+        Self { client, table: table.into(), snapshot_every, clock, epoch: None, aggregate: PhantomData }
     }
 
     /// The same store with another clock than the system's.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
+    }
+
+    /// The same store, whose commits are recorded in this epoch.
+    #[must_use]
+    pub fn in_epoch(self, epoch: Option<Epoch>) -> Self {
+        Self { epoch, ..self }
     }
 }

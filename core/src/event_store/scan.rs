@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use serde::{Deserialize, Serialize};
 use serde_dynamo::Item;
@@ -79,20 +80,9 @@ impl<A: Aggregate> EventStore<A> {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn scan(&self, segment: Segment, after: Option<&Place>) -> Result<ScanPage<A::Event>, StoreError> {
-        let (segment, total_segments) = segment.parameters();
-        let answer = self
-            .client
-            .scan()
-            .table_name(&self.table)
-            // Snapshots are read, but need not travel.
-            .projection_expression("stream_id, version, events, commit_id, recorded_at, metadata")
-            .set_segment(segment)
-            .set_total_segments(total_segments)
-            .limit(PAGE)
-            .set_exclusive_start_key(after.map(key))
-            .send()
-            .await
-            .map_err(StoreError::unavailable)?;
+        // Snapshots are read, but need not travel.
+        let attributes = "stream_id, version, events, commit_id, recorded_at, metadata, epoch";
+        let answer = self.scan_for(attributes, segment, after).await?;
         let read = |item: HashMap<String, AttributeValue>| {
             let place = place(&item)?;
             Some((place, Commit::from_item::<A>(Item::from(item))))
@@ -103,7 +93,41 @@ impl<A: Aggregate> EventStore<A> {
     }
 }
 
+/// The places of some commits of a segment; those of one stream follow each other.
+pub(super) struct PlacesPage {
+    pub places: Vec<Place>,
+    /// Where to go on after; none at the segment's end.
+    pub next: Option<Place>,
+}
+
 impl<A: Aggregate> EventStore<A> {
+    /// The places of a page of a segment, without what is there.
+    pub(super) async fn places(&self, segment: Segment, after: Option<&Place>) -> Result<PlacesPage, StoreError> {
+        let answer = self.scan_for("stream_id, version", segment, after).await?;
+        let places = answer.items().iter().filter_map(place).collect();
+        Ok(PlacesPage { places, next: answer.last_evaluated_key.as_ref().and_then(place) })
+    }
+
+    async fn scan_for(
+        &self,
+        attributes: &str,
+        segment: Segment,
+        after: Option<&Place>,
+    ) -> Result<ScanOutput, StoreError> {
+        let (segment, total_segments) = segment.parameters();
+        self.client
+            .scan()
+            .table_name(&self.table)
+            .projection_expression(attributes)
+            .set_segment(segment)
+            .set_total_segments(total_segments)
+            .limit(PAGE)
+            .set_exclusive_start_key(after.map(key))
+            .send()
+            .await
+            .map_err(StoreError::unavailable)
+    }
+
     /// Those of the streams that exist. At most 100 are asked for at once (DynamoDB API reference, `BatchGetItem`).
     ///
     /// # Errors

@@ -96,7 +96,7 @@ impl<A: Aggregate> Stream<A> {
         let mut metadata = request.metadata.clone();
         metadata.request_hash = request.key.request_hash;
         let (stream, id) = (self.id.clone(), request.key.id);
-        let commit = Commit { stream, first: self.head + 1, events, id, recorded_at, metadata };
+        let commit = Commit { stream, first: self.head + 1, events, id, recorded_at, metadata, epoch: None };
         let mut next = self.clone();
         next.apply(&commit)?;
         Ok((commit, next))

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::event_store::{Commit, StreamId, Version, derived_id};
+use crate::event_store::{Commit, Version, derived_id};
 use crate::order::event::OrderEvent;
 use crate::order::money::Currency;
 use crate::order::{newest_schema, wire};
@@ -71,9 +71,17 @@ pub(super) struct DetailMetadata<'a> {
     data_url: Option<String>,
 }
 
-/// The id of the event of `stream` at `version`: the same whoever publishes it, and however often.
-pub fn event_id(stream: &StreamId, version: Version) -> Uuid {
-    derived_id(&["event", stream.as_str(), &version.to_string()])
+/// The id of the event of `commit` at `version`: the same whoever publishes it, and however often.
+///
+/// It follows from the event's place alone until the store was taken back once. The places that it lost then are given
+/// to other events, which the epoch in their commits tells from the lost ones.
+pub fn event_id<E>(commit: &Commit<E>, version: Version) -> Uuid {
+    let version = version.to_string();
+    let place = ["event", commit.stream.as_str(), &version];
+    match &commit.epoch {
+        None => derived_id(&place),
+        Some(epoch) => derived_id(&[&place[..], &[epoch.as_str()]].concat()),
+    }
 }
 
 /// Makes the entries of commits.
@@ -94,7 +102,7 @@ impl Envelopes {
     fn envelope(&self, commit: &Commit<OrderEvent>, version: Version, event: &OrderEvent) -> Envelope {
         let mut detail = Detail {
             metadata: DetailMetadata {
-                event_id: event_id(&commit.stream, version),
+                event_id: event_id(commit, version),
                 order_id: commit.stream.as_str(),
                 version,
                 schema: newest_schema(event.name()),
@@ -131,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event_store::Metadata;
+    use crate::event_store::{Metadata, StreamId};
     use crate::order::{Reason, wire};
 
     fn cancelled(reason: &str) -> OrderEvent {
@@ -147,7 +155,7 @@ mod tests {
     fn commit(events: Vec<OrderEvent>) -> Commit<OrderEvent> {
         let metadata = Metadata { correlation_id: "c".into(), causation_id: "r".into(), ..Metadata::default() };
         let (stream, recorded_at) = (StreamId::new(ORDER), Timestamp::UNIX_EPOCH);
-        Commit { stream, first: 3, events, id: Uuid::nil(), recorded_at, metadata }
+        Commit { stream, first: 3, events, id: Uuid::nil(), recorded_at, metadata, epoch: None }
     }
 
     fn envelopes() -> Envelopes {
@@ -162,7 +170,7 @@ mod tests {
         let detail: Value = serde_json::from_str(&envelope.detail).unwrap();
         let expected = json!({
             "metadata": {
-                "event_id": event_id(&StreamId::new(ORDER), 3), "order_id": ORDER, "version": 3, "schema": 1,
+                "event_id": "a072ae3f-adaa-5065-bc96-e54179e71765", "order_id": ORDER, "version": 3, "schema": 1,
                 "occurred_at": "1970-01-01T00:00:00.000Z", "correlation_id": "c", "causation_id": "r",
             },
             "data": wire::data(&event, &"EUR".parse().unwrap()),
@@ -181,6 +189,22 @@ mod tests {
         assert_eq!([&first[0].0, &first[1].0], [&json!(3), &json!(4)]);
         assert_ne!(first[0].1, first[1].1);
         assert_eq!(first, ids(of()), "the ids are the same every time");
+    }
+
+    /// The same place three times: before the store was taken back, and after the first and the second time.
+    #[test]
+    fn an_event_in_the_place_of_a_lost_one_has_an_id_of_its_own_and_keeps_it() {
+        let id = |epoch: Option<&str>| {
+            let commit = commit(vec![cancelled("a")]);
+            event_id(&Commit { epoch: epoch.map(|epoch| epoch.parse().unwrap()), ..commit }, 3).to_string()
+        };
+        // Published ids: whoever has these must never see another event under them, nor these events under others.
+        let ids = [
+            "a072ae3f-adaa-5065-bc96-e54179e71765",
+            "89483bcc-acb5-5e17-b294-dd136f539687",
+            "10f42c0f-ffcc-5c3b-ba9b-2ae53b7c6117",
+        ];
+        assert_eq!([None, Some("2"), Some("3")].map(id), ids);
     }
 
     #[test]

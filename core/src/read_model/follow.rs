@@ -18,7 +18,7 @@ use crate::order::ids::OrderId;
 use crate::order::state::Order;
 
 /// How often a row may turn out to be other than it just was before it is left for later.
-const MAX_ROUNDS: usize = 8;
+pub(super) const MAX_ROUNDS: usize = 8;
 /// The most attributes that are changed by name. DynamoDB allows an expression 300 operators and 4 KB.
 const MAX_CHANGES: usize = 150;
 
@@ -72,7 +72,7 @@ impl From<StoreError> for ProjectionError {
 
 /// What a row must still be like for a write to be right.
 #[derive(Clone, Copy)]
-enum Expected<'a> {
+pub(super) enum Expected<'a> {
     /// Not parked, and at this version; 0 is a row without one, or none.
     At(Version),
     /// Not parked, and at the version that was seen.
@@ -99,7 +99,7 @@ impl Expected<'_> {
     }
 
     /// The condition on `#version` and `#parked`, and its `:expected`.
-    fn condition(self) -> (&'static str, Option<AttributeValue>) {
+    pub(super) fn condition(self) -> (&'static str, Option<AttributeValue>) {
         let version = match self {
             Self::At(version) => (version > 0).then(|| AttributeValue::N(version.to_string())),
             Self::Seen(seen) | Self::Unpark(seen) => seen.stored_version.clone(),
@@ -173,7 +173,9 @@ impl Projector {
             // Read after the row, so the events cannot be older than it.
             let Some((version, refolded)) = self.fold(order_id).await? else { return Ok(None) };
             let seen = Standing::of(row);
-            if self.put(version, refolded, Expected::Unpark(&seen)).await?.is_none() {
+            let put = self.put(version, refolded, Expected::Unpark(&seen)).await?;
+            // A row that was ahead made the projector pass over what was stored meanwhile: looked at once more.
+            if put.is_none() && seen.version <= version {
                 return Ok(Some(version));
             }
         }
@@ -347,7 +349,7 @@ fn settle_update<T>(version: Version, sent: Result<T, SdkError<UpdateItemError>>
 }
 
 /// Tells a write that was done from one whose condition failed, and what may be tried again from what may not.
-fn settle<T, E>(
+pub(super) fn settle<T, E>(
     version: Version,
     sent: Result<T, SdkError<E>>,
     failed_condition: impl FnOnce(&E) -> Option<&ConditionalCheckFailedException>,

@@ -15,6 +15,16 @@ use crate::event_store::{Place, Segment, StoreError, Version};
 /// How many rows are written at once.
 const IN_FLIGHT: usize = 32;
 
+/// What becomes of rows that have more than the events make of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// They are left as they are: it is the scan that is older.
+    Left,
+    /// The event table was taken back. They are lowered to their events as a strong read has them, and those without any
+    /// event are removed.
+    Lowered,
+}
+
 /// Where a rebuild of a segment stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -33,13 +43,28 @@ pub struct Progress {
     pub written: u64,
     /// Rows that were newer than the scan, and were left.
     pub newer: u64,
+    /// Rows that were newer than the scan, and were made of a strong read instead. Only where rows are lowered.
+    pub lowered: u64,
+    /// Rows without events that were removed. Only where rows are lowered.
+    pub removed: u64,
+    /// Where the search for such rows stands: up to this key, or at the start. It comes after all orders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowsUpTo>,
     /// Orders of which no row can be made; the log names each. They stay as they are.
     pub unprojectable: u64,
+}
+
+/// A place in the rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsUpTo {
+    /// The last key that was looked at.
+    pub order_id: Option<String>,
 }
 
 enum End {
     Written,
     Newer,
+    Lowered,
     Unprojectable,
 }
 
@@ -51,19 +76,42 @@ impl Projector {
     /// written on condition that it is not newer, so the projector may go on beside it, and an interrupted or repeated
     /// rebuild does no harm. Rows of orders that can be projected again are unparked.
     ///
+    /// Rows that are ahead of the event table take a read of the row and one of the events each, and a pass over all rows
+    /// of the segment, if they are to be lowered. That is safe beside the projector too, as long as no record reaches it of
+    /// the events that the table has lost.
+    ///
     /// # Errors
     /// See [`RebuildError`], at the first orders: start again from the last progress.
     pub async fn rebuild(
         &self,
         segment: Segment,
+        progress: Progress,
+        ahead: Ahead,
+        deadline: Instant,
+    ) -> Result<Progress, RebuildError> {
+        let (progress, moved) = match progress.rows {
+            None => (self.make_rows(segment, progress, ahead, deadline).await?, true),
+            Some(_) => (progress, false),
+        };
+        match progress.rows {
+            None => Ok(progress),
+            Some(_) => self.remove_orphans(segment, progress, moved, deadline).await,
+        }
+    }
+
+    /// The rows of all orders of the segment.
+    async fn make_rows(
+        &self,
+        segment: Segment,
         mut progress: Progress,
+        ahead: Ahead,
         deadline: Instant,
     ) -> Result<Progress, RebuildError> {
         let mut orders = OrderStreams::after(&self.events, segment, progress.token.clone());
         let (mut waiting, before) = (Vec::new(), progress.orders);
         loop {
             // The next page is read while the rows of the last one are written.
-            let (next, ends) = tokio::join!(orders.next_page(), self.write_all(&waiting));
+            let (next, ends) = tokio::join!(orders.next_page(), self.write_all(&waiting, ahead));
             let written =
                 waiting.iter().zip(ends).try_for_each(|(order, end)| end.map(|end| progress.count(order, &end)));
             // However short the time, a run moves on.
@@ -77,18 +125,49 @@ impl Projector {
                 next => next?,
             };
             match next {
-                None => return Ok(Progress { token: None, done: true, ..progress }),
+                None => {
+                    let rows = (ahead == Ahead::Lowered).then(RowsUpTo::default);
+                    return Ok(Progress { token: None, done: rows.is_none(), rows, ..progress });
+                }
                 Some(_) if moved && Instant::now() >= deadline => return Ok(progress),
                 Some(complete) => waiting = complete,
             }
         }
     }
 
-    async fn write_all(&self, orders: &[OrderStream]) -> Vec<Result<End, ProjectionError>> {
-        stream::iter(orders).map(|order| self.write(order)).buffered(IN_FLIGHT).collect().await
+    /// The rows of the segment that have no events.
+    async fn remove_orphans(
+        &self,
+        segment: Segment,
+        mut progress: Progress,
+        mut moved: bool,
+        deadline: Instant,
+    ) -> Result<Progress, RebuildError> {
+        loop {
+            let after = progress.rows.clone().and_then(|rows| rows.order_id);
+            let (removed, next) = match self.remove_page_of_orphans(segment, after).await {
+                // What was done before it is not to be done again.
+                Err(error) if moved => {
+                    tracing::warn!(error = chain(&error), "the rebuild breaks off");
+                    return Ok(progress);
+                }
+                page => page?,
+            };
+            moved = true;
+            progress.removed += removed;
+            progress.done = next.is_none();
+            progress.rows = next.map(|order_id| RowsUpTo { order_id: Some(order_id) });
+            if progress.done || Instant::now() >= deadline {
+                return Ok(progress);
+            }
+        }
     }
 
-    async fn write(&self, order: &OrderStream) -> Result<End, ProjectionError> {
+    async fn write_all(&self, orders: &[OrderStream], ahead: Ahead) -> Vec<Result<End, ProjectionError>> {
+        stream::iter(orders).map(|order| self.write(order, ahead)).buffered(IN_FLIGHT).collect().await
+    }
+
+    async fn write(&self, order: &OrderStream, ahead: Ahead) -> Result<End, ProjectionError> {
         let order_id = order.order_id;
         let row = match &order.commits {
             Ok(commits) => row_of(order_id, commits),
@@ -101,6 +180,12 @@ impl Projector {
                 Ok(row) => self.put_unless_newer(row).await,
                 Err(error) => Err(error),
             },
+        };
+        let end = match (end, ahead) {
+            (Ok(End::Newer), Ahead::Lowered) => {
+                self.repair(order_id).await.map(|version| version.map_or(End::Newer, |_| End::Lowered))
+            }
+            (end, _) => end,
         };
         if let Err(error @ ProjectionError::Unprojectable { .. }) = end {
             tracing::error!(%order_id, error = chain(&error), "order not rebuilt");
@@ -139,6 +224,7 @@ impl Progress {
         match end {
             End::Written => self.written += 1,
             End::Newer => self.newer += 1,
+            End::Lowered => self.lowered += 1,
             End::Unprojectable => self.unprojectable += 1,
         }
     }

@@ -15,13 +15,11 @@ use super::projector::Projector;
 use super::row::{self, RowItem};
 use super::streams::{OrderStream, OrderStreams};
 use crate::error::chain;
-use crate::event_store::{Place, Segment, StoreError, StreamId, Version};
+use crate::event_store::{Place, Segment, StoreError, Version};
 use crate::order::ids::OrderId;
 
 /// The most items that one `BatchGetItem` answers (DynamoDB API reference).
 const BATCH: usize = 100;
-/// The most rows of a page that is looked through for orphans.
-const PAGE: i32 = 1_000;
 /// The most differences that an answer lists; the log has all.
 const LISTED: usize = 100;
 /// How many suspects are looked at at once.
@@ -79,7 +77,7 @@ pub enum Difference {
         /// Those that differ, are missing or should not be there.
         attributes: BTreeSet<String>,
     },
-    /// There is a row, but no event of such an order. `repair` does not delete it.
+    /// There is a row, but no event of such an order. `repair` does not delete it; a rebuild after a restore does.
     Orphan {
         /// The row's key.
         order_id: String,
@@ -179,29 +177,11 @@ impl Projector {
         after: Option<String>,
         verification: &mut Verification,
     ) -> Result<Option<Reached>, VerifyError> {
-        let (segment, total_segments) = segment.parameters();
-        let page = self
-            .client
-            .scan()
-            .table_name(&self.table)
-            .projection_expression("order_id")
-            .set_segment(segment)
-            .set_total_segments(total_segments)
-            .limit(PAGE)
-            .set_exclusive_start_key(after.map(|order_id| [("order_id".into(), AttributeValue::S(order_id))].into()))
-            .send()
-            .await
-            .map_err(|error| VerifyError::Rows(error.into()))?;
-        let order_id = |row: &RowItem| row.get("order_id").and_then(|id| id.as_s().ok()).cloned();
-        let rows = page.items.unwrap_or_default();
-        let streams: Vec<StreamId> = rows.iter().filter_map(order_id).map(StreamId::new).collect();
-        for batch in streams.chunks(BATCH) {
-            let existing = self.events.existing(batch).await?;
-            for orphan in batch.iter().filter(|stream| !existing.contains(*stream)) {
-                verification.tell(Difference::Orphan { order_id: orphan.to_string() });
-            }
+        let page = self.orphans(segment, after).await?;
+        for order_id in page.orphans {
+            verification.tell(Difference::Orphan { order_id });
         }
-        Ok(page.last_evaluated_key.as_ref().and_then(order_id).map(|order_id| Reached::Rows(Some(order_id))))
+        Ok(page.next.map(|order_id| Reached::Rows(Some(order_id))))
     }
 
     /// The orders among these whose row is not what the scanned events make.

@@ -49,7 +49,7 @@ impl Conditions {
 impl Commands {
     /// On the event table that the environment names.
     pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Self {
-        let store = EventStore::new(client, &config.order_events_table, config.snapshot_every);
+        let store = config.event_store(client);
         Self { store, currency: config.currency, scope_prefix: config.scope_prefix.clone() }
     }
 

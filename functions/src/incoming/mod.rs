@@ -7,7 +7,6 @@ pub mod shipping;
 
 use lambda_runtime::Context;
 use orders_core::error::chain;
-use orders_core::event_store::EventStore;
 use orders_core::publication::EventBridge;
 use tracing::Instrument as _;
 
@@ -22,7 +21,7 @@ use run::{NotDone, Received, Runner};
 /// The bus that refusals are published on cannot be used.
 pub async fn runner(config: &Config) -> Result<Runner<EventBridge>, lambda_runtime::Error> {
     let client = config::dynamodb_client().await;
-    let store = EventStore::new(client, &config.order_events_table, config.snapshot_every);
+    let store = config.event_store(client);
     Ok(Runner { store, publisher: publishing::publisher().await? })
 }
 

@@ -34,7 +34,7 @@ pub struct Queries {
 impl Queries {
     /// On the tables that the environment names.
     pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Self {
-        let events = EventStore::new(client.clone(), &config.order_events_table, config.snapshot_every);
+        let events = config.event_store(client.clone());
         let rows = Orders::new(client, &config.orders_table);
         let reader = OrderReader::new(rows.clone(), events.clone());
         Self { reader, rows, events, currency: config.currency, scope_prefix: config.scope_prefix.clone() }

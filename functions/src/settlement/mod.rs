@@ -56,7 +56,7 @@ impl Settlement {
     /// A variable that is missing or wrong.
     pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
         let payments = Payments::from_env(&client)?;
-        let store = EventStore::new(client.clone(), &config.order_events_table, config.snapshot_every);
+        let store = config.event_store(client.clone());
         Ok(Self { rows: Orders::new(client, &config.orders_table), store, payments, currency: config.currency })
     }
 

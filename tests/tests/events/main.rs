@@ -7,4 +7,5 @@ mod expiry;
 mod incoming;
 mod publication;
 mod republish;
+mod restore;
 mod trouble;

@@ -9,5 +9,6 @@ mod projector;
 mod reader;
 mod rebuild;
 mod refused;
+mod taken_back;
 mod transient;
 mod world;

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use orders_core::event_store::Segment;
 use orders_core::order::{Money, OrderEvent, OrderId};
-use orders_core::read_model::{Difference, Progress, Verification};
+use orders_core::read_model::{Ahead, Difference, Progress, Verification};
 use orders_tests::faults::Fault;
 use tokio::time::Instant;
 
@@ -30,7 +30,7 @@ async fn store_orders(world: &World, count: usize) -> Vec<OrderId> {
 async fn to_the_end(world: &World, segment: Segment, time: impl Fn() -> Instant) -> (Progress, usize) {
     let (mut progress, mut runs) = (Progress::default(), 0);
     while !progress.done {
-        progress = world.projector.rebuild(segment, progress, time()).await.unwrap();
+        progress = world.projector.rebuild(segment, progress, Ahead::Left, time()).await.unwrap();
         runs += 1;
         assert!(runs < 1_000, "the rebuild does not move on: {progress:?}");
     }
@@ -187,7 +187,7 @@ async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
     });
     let (mut progress, mut runs) = (Progress::default(), 0);
     while !progress.done {
-        match world.projector.rebuild(Segment::WHOLE, progress.clone(), later()).await {
+        match world.projector.rebuild(Segment::WHOLE, progress.clone(), Ahead::Left, later()).await {
             Ok(next) => {
                 let moved = next.token != progress.token && next.orders > progress.orders;
                 assert!(next.done || moved, "an answer that is no further than the one before: {next:?}");

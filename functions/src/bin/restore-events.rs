@@ -1,0 +1,13 @@
+//! The function `restore-events`: see [`orders_functions::restore`].
+
+use lambda_runtime::Context;
+use orders_functions::config::{self, Config};
+use orders_functions::restore::{self, Restore};
+use orders_functions::{runtime, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init()?;
+    let events = &Config::from_env()?.event_store(config::bulk_client().await);
+    runtime::serve(async |asked: Restore, context: &Context| restore::run(events, asked, context).await).await
+}

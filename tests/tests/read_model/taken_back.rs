@@ -1,0 +1,155 @@
+//! Rows of an event table that was taken back to an earlier point: some know more than the events, some should not be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::future::join_all;
+use orders_core::event_store::{Segment, StreamId, Version};
+use orders_core::order::OrderId;
+use orders_core::read_model::{Ahead, Progress, Verification};
+use orders_tests::faults::Fault;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::lives::{created, new_id, seeded, start, usual_course};
+use crate::world::{World, image, poisoned};
+
+/// Orders of four events and four commits each, in their rows.
+async fn delivered_orders(world: &World, count: usize) -> Vec<OrderId> {
+    let mut rng = seeded();
+    let ids: Vec<OrderId> = (0..count).map(|_| new_id(&mut rng)).collect();
+    let life = |id: OrderId| {
+        let course = usual_course(id).map(|event| vec![event]);
+        [created(id, "alice", start())].into_iter().chain(course).collect()
+    };
+    world.store_lives(ids.iter().map(|id| (*id, life(*id)))).await;
+    world.project_all().await;
+    ids
+}
+
+async fn lose(world: &World, order_id: OrderId, versions: impl IntoIterator<Item = Version>) {
+    for version in versions {
+        let delete = world.tables.client().delete_item().table_name(world.tables.name("OrderEvents"));
+        let delete = delete.key("stream_id", AttributeValue::S(order_id.to_string()));
+        delete.key("version", AttributeValue::N(version.to_string())).send().await.unwrap();
+    }
+}
+
+/// Three segments, each run ending with its first page.
+async fn rebuild(world: &World, ahead: Ahead) -> Progress {
+    let segment = async |segment| {
+        let mut progress = Progress::default();
+        while !progress.done {
+            let segment = Segment { segment, total_segments: 3 };
+            progress = world.projector.rebuild(segment, progress, ahead, Instant::now()).await.unwrap();
+        }
+        progress
+    };
+    join_all((0..3).map(segment)).await.into_iter().fold(Progress::default(), |sum, each| Progress {
+        orders: sum.orders + each.orders,
+        written: sum.written + each.written,
+        newer: sum.newer + each.newer,
+        lowered: sum.lowered + each.lowered,
+        removed: sum.removed + each.removed,
+        unprojectable: sum.unprojectable + each.unprojectable,
+        ..Progress::default()
+    })
+}
+
+async fn different(world: &World) -> u64 {
+    let later = Instant::now() + Duration::from_secs(600);
+    world.projector.verify(Segment::WHOLE, Verification::default(), later).await.unwrap().different
+}
+
+#[tokio::test]
+async fn rows_are_lowered_to_what_is_left_of_their_events_or_removed_with_the_last_of_them() {
+    let world = World::start().await;
+    let ids = delivered_orders(&world, 8).await;
+    lose(&world, ids[0], 2..=4).await;
+    lose(&world, ids[1], 4..=4).await;
+    lose(&world, ids[2], 1..=4).await;
+    lose(&world, ids[3], 1..=4).await;
+    let untouched = join_all(ids[4..].iter().map(|id| world.row(*id))).await;
+
+    let left = Progress { orders: 6, written: 4, newer: 2, ..Progress::default() };
+    assert_eq!(rebuild(&world, Ahead::Left).await, left);
+    assert_eq!(different(&world).await, 4, "a rebuild that is not told so takes no row back");
+
+    let lowered = Progress { orders: 6, written: 4, lowered: 2, removed: 2, ..Progress::default() };
+    assert_eq!(rebuild(&world, Ahead::Lowered).await, lowered);
+    for id in &ids {
+        world.assert_up_to_date(*id).await;
+    }
+    assert_eq!(join_all(ids[4..].iter().map(|id| world.row(*id))).await, untouched);
+    assert_eq!(different(&world).await, 0);
+    let again = Progress { orders: 6, written: 6, ..Progress::default() };
+    assert_eq!(rebuild(&world, Ahead::Lowered).await, again, "there is nothing left to lower");
+}
+
+#[tokio::test]
+async fn a_row_that_was_parked_at_an_event_which_is_lost_goes_on_and_one_whose_first_event_is_broken_stays() {
+    let world = World::start().await;
+    let ids = delivered_orders(&world, 2).await;
+    let last = world.records_of(ids[0]).await.pop().unwrap();
+    lose(&world, ids[0], 4..=4).await;
+    world.damage(ids[0], "version", AttributeValue::N("3".into())).await;
+    world.projector.project(vec![poisoned(&last)]).await;
+    assert!(world.row(ids[0]).await.unwrap().contains_key("parked"));
+    let first = poisoned(&world.records_of(ids[1]).await[0]);
+    world.put_event(image(&first)).await;
+
+    let progress = rebuild(&world, Ahead::Lowered).await;
+    assert_eq!((progress.lowered, progress.removed, progress.unprojectable), (1, 0, 1), "{progress:?}");
+    world.assert_up_to_date(ids[0]).await;
+    assert!(world.row(ids[1]).await.is_some(), "an order that has events, whatever they say, keeps its row");
+    lose(&world, ids[1], 1..=1).await;
+    assert_eq!(rebuild(&world, Ahead::Lowered).await.removed, 0, "also one that lost its first event only");
+}
+
+/// Rebuilds, and stores the next commit when the write of this kind is on its way that takes the row back.
+async fn rebuild_beside_a_command(world: &World, order_id: OrderId, write: &'static str, nth: usize) -> Progress {
+    let (arrived, rows) = (Arc::new(Notify::new()), world.tables.name("Orders").to_owned());
+    let (signal, mut seen) = (arrived.clone(), 0);
+    world.proxy.faults.plan(move |call| {
+        seen += usize::from(call.operation == write && call.table == rows);
+        (call.operation == write && call.table == rows && seen == nth).then(|| {
+            signal.notify_one();
+            Fault::Delay(Duration::from_millis(1_500))
+        })
+    });
+    let command = async {
+        arrived.notified().await;
+        let stored = world.events.commits_after(&StreamId::new(order_id.to_string()), 0).await.unwrap();
+        let events = match stored.len() {
+            0 => created(order_id, "alice", start()),
+            n => vec![usual_course(order_id)[n - 1].clone()],
+        };
+        world.store(order_id, events, start()).await;
+        world.projector.project(world.records_of(order_id).await).await;
+    };
+    tokio::join!(rebuild(world, Ahead::Lowered), command).0
+}
+
+#[tokio::test]
+async fn what_is_stored_while_a_row_is_lowered_is_in_it_in_the_end() {
+    let world = World::start().await;
+    let id = delivered_orders(&world, 1).await[0];
+    lose(&world, id, 2..=4).await;
+    // The first put is refused, since the row is newer; the second one lowers it.
+    let progress = rebuild_beside_a_command(&world, id, "PutItem", 2).await;
+    assert_eq!(progress.lowered, 1, "{progress:?}");
+    assert_eq!(world.orders.get(id).await.unwrap().unwrap().version, 2);
+    world.assert_up_to_date(id).await;
+}
+
+#[tokio::test]
+async fn an_order_that_is_created_while_its_orphaned_row_is_removed_has_a_row_in_the_end() {
+    let world = World::start().await;
+    let id = delivered_orders(&world, 1).await[0];
+    lose(&world, id, 1..=4).await;
+    let progress = rebuild_beside_a_command(&world, id, "DeleteItem", 1).await;
+    assert_eq!(progress.removed, 1, "{progress:?}");
+    assert_eq!(world.orders.get(id).await.unwrap().unwrap().version, 1);
+    world.assert_up_to_date(id).await;
+}
