@@ -94,7 +94,7 @@ fn complaint(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
         path = format!("{path}{dot}{field}");
     }
     let path = if path.is_empty() { WHOLE } else { &path };
-    Problem::invalid_field(shortened(path), shortened(&detail.replace("expected i64", "expected a whole number")))
+    Problem::invalid_field(shortened(path), shortened(&detail))
 }
 
 /// What was sent comes back in complaints, but not at any length.

@@ -276,8 +276,16 @@ async fn a_stale_or_malformed_if_match_and_a_malformed_or_reused_key_store_nothi
             expect(&answer, 412, "precondition-failed", None, function);
         }
         for malformed in ["", "1", "\"1", "*, \"1\"", "\"1\" \"2\"", "é"] {
-            let answer = send(&shop, function, with_header(good(function, &order_id), "if-match", malformed)).await;
-            expect(&answer, 400, "invalid-request", Some("If-Match"), &format!("{function} {malformed}"));
+            for (header, path) in [("if-match", "If-Match"), ("if-none-match", "If-None-Match")] {
+                let answer = send(&shop, function, with_header(good(function, &order_id), header, malformed)).await;
+                expect(&answer, 400, "invalid-request", Some(path), &format!("{function} {malformed}"));
+            }
+        }
+        if function != "create-order" {
+            for there in ["*", "W/\"1\""] {
+                let event = with_header(good(function, &order_id), "if-none-match", there);
+                expect(&send(&shop, function, event).await, 412, "precondition-failed", None, function);
+            }
         }
         for malformed in ["", "\"", "a b", "é", "\u{1}", &"x".repeat(256)] {
             let answer =
