@@ -54,12 +54,16 @@ def event_problems(path, binary, routes, streams):
 
 
 def described(api):
-    """The routes (method, path) of the API description, with their scopes without prefix."""
+    """The routes (method, path) of the API description, with their scopes without prefix.
+
+    It says once for all of them that HEAD is answered wherever GET is.
+    """
     for path, item in api["paths"].items():
         for method, operation in item.items():
             if method in ("get", "post", "put", "patch", "delete"):
                 scopes = [scope for need in operation["security"] for scope in need["jwt"]]
-                yield (method.upper(), path), {scope.split(":")[-1] for scope in scopes}
+                for name in ("GET", "HEAD") if method == "get" else (method.upper(),):
+                    yield (name, path), {scope.split(":")[-1] for scope in scopes}
 
 
 def alarm_problems(template):

@@ -57,7 +57,8 @@ class Api:
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
-            return answer.status, answer.headers, json.load(answer)
+            text = answer.read()
+            return answer.status, answer.headers, json.loads(text) if text else None
 
     def call(self, status, method, path, caller, body=None, **headers):
         """Sends a request, holds the answer against the description, and gives its body."""
@@ -73,7 +74,7 @@ class Api:
             yield f"should be {expected}: {answer}"
         templates = self.description["paths"]
         route = next(t for t in templates if re.fullmatch(re.sub(r"{\w+}", "[^/]+", t), path))
-        described = templates[route][method.lower()]["responses"].get(str(status))
+        described = templates[route]["get" if method == "HEAD" else method.lower()]["responses"].get(str(status))
         if described is None:
             yield "the status is not described"
             return
@@ -81,6 +82,10 @@ class Api:
         for name in described.get("headers", {}):
             if name not in headers and name != "Idempotency-Replayed":
                 yield f"the header {name} is missing"
+        if method == "HEAD" or "content" not in described:
+            if answer is not None:
+                yield f"there should be no body: {answer}"
+            return
         media = described["content"].get(headers.get_content_type())
         if media is None:
             yield f"the content type {headers.get_content_type()} is not described"
@@ -120,12 +125,18 @@ def exercise(api):
     api.call(403, "POST", "/orders", "customer", ORDER)
     api.call(413, "POST", "/orders", "storefront", b" " * 65 * 1024)
     api.call(415, "POST", "/orders", "storefront", ORDER, Content_Type="text/plain")
+    api.call(415, "POST", "/orders", "storefront", ORDER, Content_Encoding="gzip")
+    api.call(201, "POST", "/orders", "storefront", ORDER, Content_Type="application/json; charset=UTF8")
+    api.call(412, "POST", "/orders", "storefront", ORDER, If_Match="*")
+    api.call(422, "POST", "/orders", "storefront", {**ORDER, "user_id": "bob"}, Idempotency_Key="cart-1")
+    api.call(400, "POST", "/orders", "storefront", {**ORDER, "user_id": None})
 
     path = f"/orders/{order}"
     api.call(409, "POST", f"{path}/ship", "fulfilment", {"tracking_number": "T1"})
     api.call(422, "POST", f"{path}/pay", "customer", {**PAYMENT, "amount": 1})
     api.call(404, "POST", f"{path}/pay", "other_customer", PAYMENT)
     api.call(412, "POST", f"{path}/pay", "customer", PAYMENT, If_Match='"7"')
+    api.call(412, "POST", f"{path}/pay", "customer", PAYMENT, If_None_Match="*")
     api.call(200, "POST", f"{path}/pay", "customer", PAYMENT, If_Match='"1"')
     api.call(200, "GET", f"{path}?min_version=2", "customer")
     api.call(409, "GET", f"{path}?min_version=9", "customer")
@@ -133,6 +144,14 @@ def exercise(api):
     api.call(200, "GET", f"{path}?as_of=2999-01-01T00:00:00Z", "fulfilment")
     api.call(400, "GET", f"{path}?as_of=yesterday", "customer")
     api.call(404, "GET", path, "other_customer")
+    api.call(200, "HEAD", path, "customer")
+    api.call(404, "HEAD", path, "other_customer")
+    for method in ("GET", "HEAD"):
+        api.call(304, method, f"{path}?at_version=1", "customer", If_None_Match='W/"1"')
+        api.call(412, method, f"{path}?at_version=1", "customer", If_Match='"7"')
+        api.call(304, method, f"{path}/events", "customer", If_None_Match='"2"')
+        api.call(304, method, "/users/ada/orders", "customer", If_None_Match="*")
+    api.call(400, "GET", path, "customer", If_None_Match="1")
     api.call(200, "GET", "/orders?status=paid", "fulfilment")
     api.call(400, "GET", "/orders?status=cancelled", "fulfilment")
     api.call(403, "GET", "/orders?status=paid", "customer")

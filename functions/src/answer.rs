@@ -41,6 +41,27 @@ impl Answer {
         self.with_header("etag", format!("\"{version}\""))
     }
 
+    /// With the tag of a version after which there is more: none that the order is at.
+    #[must_use]
+    pub fn with_passed_etag(self, version: Version) -> Self {
+        self.with_header("etag", format!("\"{version}+\""))
+    }
+
+    /// In its place, that it is what the caller has already: without the body, and what tells of the body alone.
+    #[must_use]
+    pub fn not_modified(mut self) -> Self {
+        self.status_code = 304;
+        self.headers.remove("content-type");
+        self.without_body()
+    }
+
+    /// Without the body, as `HEAD` is answered.
+    #[must_use]
+    pub fn without_body(mut self) -> Self {
+        self.body.clear();
+        self
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         self.status_code

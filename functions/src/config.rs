@@ -17,7 +17,7 @@ pub struct Config {
     pub order_events_table: String,
     /// The table of rows.
     pub orders_table: String,
-    /// The one currency of the deployment.
+    /// The one currency of the deployment, with the highest price of one piece.
     pub currency: Currency,
     /// What stands before `read`, `write`, … in a scope.
     pub scope_prefix: String,
@@ -59,10 +59,12 @@ impl Config {
 
     fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = |variable| text(&lookup, variable);
+        let currency: Currency = parsed("CURRENCY", &text("CURRENCY")?)?;
+        let max_price = lookup("MAX_PRICE").unwrap_or_default();
         Ok(Self {
             order_events_table: text("ORDER_EVENTS_TABLE")?,
             orders_table: text("ORDERS_TABLE")?,
-            currency: parsed("CURRENCY", &text("CURRENCY")?)?,
+            currency: currency.with_max_price(&max_price).map_err(|error| wrong("MAX_PRICE", error))?,
             scope_prefix: scope_prefix(text("SCOPE_PREFIX")?)?,
             snapshot_every: parsed("SNAPSHOT_EVERY", &text("SNAPSHOT_EVERY")?)?,
             event_epoch: match lookup("EVENT_EPOCH").filter(|text| !text.is_empty()) {
@@ -97,7 +99,11 @@ pub(crate) fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
     variable: &'static str,
     text: &str,
 ) -> Result<T, ConfigError> {
-    text.parse().map_err(|error| ConfigError { variable, why: format!("is wrong: {error}") })
+    text.parse().map_err(|error| wrong(variable, error))
+}
+
+fn wrong(variable: &'static str, error: impl fmt::Display) -> ConfigError {
+    ConfigError { variable, why: format!("is wrong: {error}") }
 }
 
 /// A scope is visible ASCII without `"` and `\` (RFC 6749).
@@ -124,6 +130,7 @@ async fn client(patience: impl FnOnce(Builder) -> Builder) -> aws_sdk_dynamodb::
 
 #[cfg(test)]
 mod tests {
+    use orders_core::order::Money;
     use orders_core::rate_limit::Policy;
 
     use super::*;
@@ -134,6 +141,7 @@ mod tests {
             "SCOPE_PREFIX" => "orders:",
             "SNAPSHOT_EVERY" => "14",
             "EVENT_EPOCH" => "2",
+            "MAX_PRICE" => "0",
             _ => "a-table",
         };
         let lookup = |name: &str| if name == variable { value } else { Some(rest(name)) }.map(str::to_owned);
@@ -156,6 +164,15 @@ mod tests {
     }
 
     #[test]
+    fn the_highest_price_is_the_currencys_own_unless_the_deployment_sets_one() {
+        let max_price = |value| config("MAX_PRICE", value).unwrap().currency.max_price();
+        for default in [None, Some(""), Some("0")] {
+            assert_eq!(max_price(default), Money(100_000_000));
+        }
+        assert_eq!(max_price(Some("99.5")), Money(9_950));
+    }
+
+    #[test]
     fn a_variable_that_is_missing_or_wrong_is_named_with_the_reason() {
         for variable in ["ORDER_EVENTS_TABLE", "ORDERS_TABLE", "CURRENCY", "SCOPE_PREFIX", "SNAPSHOT_EVERY"] {
             for value in [None, Some("")] {
@@ -166,6 +183,10 @@ mod tests {
         for (variable, value) in [
             ("CURRENCY", "euro"),
             ("CURRENCY", "XAU"),
+            ("MAX_PRICE", "-1"),
+            ("MAX_PRICE", "0.001"),
+            ("MAX_PRICE", "1e99"),
+            ("MAX_PRICE", "1,000"),
             ("SNAPSHOT_EVERY", "0"),
             ("SNAPSHOT_EVERY", "-3"),
             ("SNAPSHOT_EVERY", "many"),

@@ -10,6 +10,7 @@ pub mod body;
 pub mod caller;
 pub mod commands;
 pub mod config;
+pub mod content;
 pub mod deadline;
 pub mod emf;
 pub mod expiry;

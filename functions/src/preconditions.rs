@@ -1,39 +1,110 @@
-//! `If-Match` (RFC 9110, section 13.1.1): the caller acts only on the order that it has seen.
+//! `If-Match` and `If-None-Match` (RFC 9110, section 13): the caller acts only on the order that it has seen, and reads
+//! only what it has not.
 
-use orders_core::event_store::Version;
+use orders_core::event_store::{Version, Versions};
 
+use crate::answer::Answer;
 use crate::problem::Problem;
 use crate::request::Request;
 
-/// The versions that the caller accepts as the newest, if it cares: none for no header and for `*`.
+/// What a request's headers say of the entity tag that must be there, or must not.
 ///
-/// An order's entity tags are its versions, so any other tag names no version; a weak tag never matches.
-///
-/// # Errors
-/// 400 when the header is malformed.
-pub fn if_match(request: &Request) -> Result<Option<Vec<Version>>, Problem> {
-    let Some(header) = request.header("if-match") else { return Ok(None) };
-    if header.trim() == "*" {
-        return Ok(None);
-    }
-    let tags = entity_tags(header)
-        .ok_or_else(|| Problem::invalid_field("If-Match", "must be *, or entity tags such as \"3\", with quotes"))?;
-    let versions = tags.into_iter().filter(|tag| !tag.weak).filter_map(|tag| version(tag.opaque));
-    Ok(Some(versions.collect()))
+/// No answer has a date of its last change, so the conditions on dates mean nothing here and are passed over, as the RFC
+/// has it.
+#[derive(Debug)]
+pub struct Preconditions {
+    if_match: Option<EntityTags>,
+    if_none_match: Option<EntityTags>,
 }
 
-/// Tags are compared character by character: `"03"` is not the tag of version 3.
-fn version(tag: &str) -> Option<Version> {
-    tag.parse().ok().filter(|version: &Version| version.to_string() == tag)
+#[derive(Debug)]
+enum EntityTags {
+    /// `*`
+    Any,
+    Listed(Vec<EntityTag>),
 }
 
-struct EntityTag<'a> {
+#[derive(Debug)]
+struct EntityTag {
     weak: bool,
-    opaque: &'a str,
+    opaque: String,
 }
 
-/// One tag or more, separated by commas; `None` if that is not what it is.
-fn entity_tags(header: &str) -> Option<Vec<EntityTag<'_>>> {
+impl Preconditions {
+    /// Those of a request.
+    ///
+    /// # Errors
+    /// 400 when a header is malformed.
+    pub fn of(request: &Request) -> Result<Self, Problem> {
+        let read = |header, name: &str| {
+            let detail = "must be *, or entity tags such as \"3\", with quotes";
+            let tags = |field: &str| entity_tags(field).ok_or_else(|| Problem::invalid_field(name, detail));
+            request.header(header).map(tags).transpose()
+        };
+        Ok(Self { if_match: read("if-match", "If-Match")?, if_none_match: read("if-none-match", "If-None-Match")? })
+    }
+
+    /// Whether they fail where nothing is there yet. That nothing is there is just what `If-None-Match` asks for.
+    pub fn need_something(&self) -> bool {
+        self.if_match.is_some()
+    }
+
+    /// The versions that the caller accepts as an order's newest, if it cares.
+    ///
+    /// An order's entity tags are its versions, so any other tag names no version. A weak tag never matches in
+    /// `If-Match`.
+    pub fn versions(&self) -> Option<Versions> {
+        let none_of = match &self.if_none_match {
+            Some(EntityTags::Any) => return Some(Versions::OneOf(Vec::new())),
+            Some(EntityTags::Listed(tags)) => tags.iter().filter_map(EntityTag::version).collect(),
+            None => Vec::new(),
+        };
+        match &self.if_match {
+            Some(EntityTags::Listed(tags)) => {
+                let versions = tags.iter().filter(|tag| !tag.weak).filter_map(EntityTag::version);
+                Some(Versions::OneOf(versions.filter(|version| !none_of.contains(version)).collect()))
+            }
+            Some(EntityTags::Any) | None => Some(Versions::NoneOf(none_of)).filter(|_| self.if_none_match.is_some()),
+        }
+    }
+
+    /// What a caller who asked for something gets of the answer: nothing if it is not what `If-Match` names, and no body
+    /// if it is what `If-None-Match` names. An answer without an entity tag has none of the listed ones.
+    ///
+    /// # Errors
+    /// 412.
+    pub fn select(&self, answer: Answer) -> Result<Answer, Problem> {
+        let current = answer.header("etag").map(|tag| tag.trim_matches('"'));
+        let has = |tag: &EntityTag| current == Some(tag.opaque.as_str());
+        let matches = match &self.if_match {
+            Some(EntityTags::Listed(tags)) => tags.iter().any(|tag| !tag.weak && has(tag)),
+            Some(EntityTags::Any) | None => true,
+        };
+        let known = match &self.if_none_match {
+            Some(EntityTags::Listed(tags)) => tags.iter().any(has),
+            Some(EntityTags::Any) => true,
+            None => false,
+        };
+        match (matches, known) {
+            (false, _) => Err(Problem::not_selected(answer.header("etag"))),
+            (true, true) => Ok(answer.not_modified()),
+            (true, false) => Ok(answer),
+        }
+    }
+}
+
+impl EntityTag {
+    /// Tags are compared character by character: `"03"` is not the tag of version 3.
+    fn version(&self) -> Option<Version> {
+        self.opaque.parse().ok().filter(|version: &Version| version.to_string() == self.opaque)
+    }
+}
+
+/// `*`, or one tag or more, separated by commas; `None` if that is not what it is.
+fn entity_tags(header: &str) -> Option<EntityTags> {
+    if header.trim_matches([' ', '\t']) == "*" {
+        return Some(EntityTags::Any);
+    }
     let blank = [' ', '\t', ','];
     let mut tags = Vec::new();
     let mut rest = header.trim_start_matches(blank);
@@ -43,54 +114,76 @@ fn entity_tags(header: &str) -> Option<Vec<EntityTag<'_>>> {
         if opaque.chars().any(|c| c == ' ' || c.is_ascii_control()) {
             return None;
         }
-        tags.push(EntityTag { weak, opaque });
+        tags.push(EntityTag { weak, opaque: opaque.to_owned() });
         let after = after.trim_start_matches([' ', '\t']);
         if !after.is_empty() && !after.starts_with(',') {
             return None;
         }
         rest = after.trim_start_matches(blank);
     }
-    Some(tags).filter(|tags| !tags.is_empty())
+    (!tags.is_empty()).then_some(EntityTags::Listed(tags))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::testing;
 
-    fn accepted(header: &str) -> Result<Option<Vec<Version>>, u16> {
-        if_match(&testing::request(json!({"headers": {"if-match": header}}))).map_err(|problem| problem.status())
+    fn accepted_by(headers: Value) -> Result<Option<Versions>, u16> {
+        let preconditions = Preconditions::of(&testing::request(json!({ "headers": headers })));
+        preconditions.map(|preconditions| preconditions.versions()).map_err(|problem| problem.status())
+    }
+
+    fn accepted(if_match: &str) -> Result<Option<Versions>, u16> {
+        accepted_by(json!({ "if-match": if_match }))
+    }
+
+    fn one_of(versions: &[Version]) -> Result<Option<Versions>, u16> {
+        Ok(Some(Versions::OneOf(versions.to_vec())))
+    }
+
+    fn none_of(versions: &[Version]) -> Result<Option<Versions>, u16> {
+        Ok(Some(Versions::NoneOf(versions.to_vec())))
     }
 
     #[test]
     fn a_tag_names_a_version_and_a_list_several() {
-        assert_eq!(accepted(r#""3""#), Ok(Some(vec![3])));
-        assert_eq!(accepted(r#" "3" , "4","#), Ok(Some(vec![3, 4])));
-        assert_eq!(accepted(r#", "3""#), Ok(Some(vec![3])));
+        assert_eq!(accepted(r#""3""#), one_of(&[3]));
+        assert_eq!(accepted(r#" "3" , "4","#), one_of(&[3, 4]));
+        assert_eq!(accepted(r#", "3""#), one_of(&[3]));
     }
 
     #[test]
     fn any_version_will_do_without_the_header_and_for_a_star() {
-        assert_eq!(if_match(&testing::request(json!({}))).unwrap(), None);
+        assert_eq!(accepted_by(json!({})), Ok(None));
         assert_eq!(accepted(" * "), Ok(None));
     }
 
     #[test]
     fn weak_tags_and_tags_that_are_no_versions_never_match() {
-        for header in [r#"W/"3""#, r#""03""#, r#""+3""#, r#""abc""#, r#""""#, r#""99999999999999999999""#] {
-            assert_eq!(accepted(header), Ok(Some(vec![])), "{header}");
+        for header in [r#"W/"3""#, r#""03""#, r#""+3""#, r#""3+""#, r#""abc""#, r#""""#, r#""99999999999999999999""#] {
+            assert_eq!(accepted(header), one_of(&[]), "{header}");
         }
-        assert_eq!(accepted(r#"W/"3", "4""#), Ok(Some(vec![4])));
+        assert_eq!(accepted(r#"W/"3", "4""#), one_of(&[4]));
+    }
+
+    #[test]
+    fn versions_that_must_not_be_there_are_named_by_weak_tags_too() {
+        assert_eq!(accepted_by(json!({"if-none-match": "*"})), one_of(&[]));
+        assert_eq!(accepted_by(json!({"if-none-match": r#""3", W/"4", "x""#})), none_of(&[3, 4]));
+        assert_eq!(accepted_by(json!({"if-match": "*", "if-none-match": r#""3""#})), none_of(&[3]));
+        assert_eq!(accepted_by(json!({"if-match": r#""3", "4""#, "if-none-match": r#""3""#})), one_of(&[4]));
     }
 
     #[test]
     fn a_malformed_header_is_refused() {
         for header in
-            ["", " ", ",", "3", r#""3"#, r#"3""#, r#"w/"3""#, r#""3" "4""#, r#""3";"#, r#"*, "3""#, r#""a b""#]
+            ["", " ", ",", "3", r#""3"#, r#"3""#, r#"w/"3""#, r#""3" "4""#, r#""3";"#, r#"*, "3""#, "*,*", r#""a b""#]
         {
             assert_eq!(accepted(header), Err(400), "{header}");
+            assert_eq!(accepted_by(json!({"if-none-match": header})), Err(400), "{header}");
         }
     }
 }

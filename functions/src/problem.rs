@@ -111,6 +111,13 @@ impl Problem {
             .with_header("etag", format!("\"{current}\""))
     }
 
+    /// 412: what is there has not the entity tag that `If-Match` names.
+    pub fn not_selected(current: Option<&str>) -> Self {
+        let detail = "It has another ETag than those that If-Match names. Read it without If-Match.";
+        let problem = Self::new(412, "precondition-failed", "It has changed", detail);
+        current.into_iter().fold(problem, |problem, tag| problem.with_header("etag", tag))
+    }
+
     /// 413.
     pub fn body_too_large(limit: usize) -> Self {
         let detail = format!("The body may have {limit} bytes at most.");
@@ -121,6 +128,13 @@ impl Problem {
     pub fn unsupported_media_type() -> Self {
         let detail = "Send the body as Content-Type: application/json, in UTF-8.";
         Self::new(415, "unsupported-media-type", "The body is not JSON", detail)
+    }
+
+    /// 415: the body is compressed, or coded in another way.
+    pub fn unsupported_coding() -> Self {
+        let detail = "Send the body as it is, without Content-Encoding.";
+        Self::new(415, "unsupported-content-coding", "The body is coded", detail)
+            .with_header("accept-encoding", "identity")
     }
 
     /// 500: trying again does not help, somebody has to look.

@@ -43,6 +43,7 @@ struct RequestContext {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Http {
+    method: Option<String>,
     source_ip: Option<String>,
 }
 
@@ -56,6 +57,7 @@ pub struct Request {
     body: String,
     body_is_base64: bool,
     source_address: String,
+    method: String,
     /// Whether it may have effects.
     pub(crate) admission: Admission,
     /// Shared by everything that follows from this request: the caller's `X-Correlation-Id`, or the gateway's id of it.
@@ -78,6 +80,7 @@ impl Request {
             .map(|(name, value)| (name.to_ascii_lowercase(), value))
             .collect();
         let gateway = event.request_context.unwrap_or_default();
+        let http = gateway.http.unwrap_or_default();
         let ids = [headers.get("x-correlation-id"), gateway.request_id.as_ref(), Some(&context.request_id)];
         let correlation_id = ids.into_iter().flatten().find(|id| is_sane(id)).cloned();
         Self {
@@ -91,7 +94,8 @@ impl Request {
             authorizer: gateway.authorizer,
             body: event.body.unwrap_or_default(),
             body_is_base64: event.is_base64_encoded.unwrap_or_default(),
-            source_address: gateway.http.and_then(|http| http.source_ip).unwrap_or_default(),
+            source_address: http.source_ip.unwrap_or_default(),
+            method: http.method.unwrap_or_default(),
             admission: Admission::default(),
         }
     }
@@ -104,6 +108,16 @@ impl Request {
     /// A part of the path that the route has a name for, decoded as the gateway decodes it.
     pub fn path_parameter(&self, name: &str) -> Option<&str> {
         self.path_parameters.get(name).map(String::as_str)
+    }
+
+    /// Whether it asks for something and changes nothing.
+    pub fn is_read(&self) -> bool {
+        matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+
+    /// Whether it asks for the headers of an answer only.
+    pub fn is_head(&self) -> bool {
+        self.method == "HEAD"
     }
 
     /// The query string, still percent-encoded.

@@ -66,7 +66,10 @@ pub fn call(sub: &str, scopes: &str, order_id: &str, body: &Value) -> Value {
     json!({
         "headers": {"content-type": "application/json"},
         "pathParameters": {"id": order_id},
-        "requestContext": {"authorizer": {"jwt": {"claims": {"sub": sub, "scope": scopes}}}},
+        "requestContext": {
+            "authorizer": {"jwt": {"claims": {"sub": sub, "scope": scopes}}},
+            "http": {"method": "POST"},
+        },
         "body": body.to_string(),
     })
 }
@@ -75,6 +78,7 @@ pub fn call(sub: &str, scopes: &str, order_id: &str, body: &Value) -> Value {
 pub fn ask(sub: &str, scopes: &str, order_id: &str, query: &str) -> Value {
     let mut event = call(sub, scopes, order_id, &Value::Null);
     event["body"] = Value::Null;
+    event["requestContext"]["http"]["method"] = "GET".into();
     event["rawQueryString"] = query.into();
     event
 }

@@ -77,6 +77,8 @@ fn walk(template: &Template) -> Vec<(&Function, &Route)> {
         .functions
         .iter()
         .flat_map(|function| function.routes.iter().map(move |route| (function, route)))
+        // There is one beside every GET, which the walk has.
+        .filter(|(_, route)| route.method != "HEAD")
         .collect();
     routes.sort_by_key(|(function, _)| WALK.iter().position(|name| *name == function.binary).unwrap_or(WALK.len()));
     routes

@@ -68,7 +68,7 @@ pub struct Answer {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body.
+    /// The body; null if there is none.
     pub body: Value,
 }
 
@@ -141,6 +141,13 @@ impl Shop {
         Self::send(request.bearer_auth(&self.stack.tokens()[caller])).await
     }
 
+    /// Asks for something in this way, with these headers.
+    pub async fn ask(&self, method: &str, caller: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = self.http.request(method.parse().unwrap(), format!("{}{path}", self.stack.url()));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        Self::send(request.bearer_auth(&self.stack.tokens()[caller])).await
+    }
+
     /// Sends JSON.
     pub async fn post(&self, caller: &str, path: &str, body: Value) -> Answer {
         self.post_with(caller, path, body, &[]).await
@@ -163,7 +170,10 @@ impl Shop {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await.unwrap();
-        let body = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+        let body = match text.as_str() {
+            "" => Value::Null,
+            text => serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}")),
+        };
         Answer { status, headers, body }
     }
 

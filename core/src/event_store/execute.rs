@@ -35,10 +35,29 @@ pub struct Request {
     pub key: CommitKey,
     /// Who and why. The store fills in the request's fingerprint itself.
     pub metadata: Metadata,
-    /// The versions that the caller accepts as the newest, if it matters to them; an empty list accepts none.
-    pub if_match: Option<Vec<Version>>,
+    /// The versions that the caller accepts as the newest, if it matters to them.
+    pub if_match: Option<Versions>,
     /// When the caller stops waiting.
     pub deadline: Instant,
+}
+
+/// Versions that a caller accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Versions {
+    /// One of these; of an empty list, none.
+    OneOf(Vec<Version>),
+    /// Any but these.
+    NoneOf(Vec<Version>),
+}
+
+impl Versions {
+    /// Whether this one is accepted.
+    pub fn contains(&self, version: Version) -> bool {
+        match self {
+            Self::OneOf(versions) => versions.contains(&version),
+            Self::NoneOf(versions) => !versions.contains(&version),
+        }
+    }
 }
 
 /// A command that has been run.
@@ -257,7 +276,7 @@ fn judge<A: Aggregate, R, T>(
     decide: impl Fn(&A) -> Result<T, R>,
 ) -> Result<T, ExecuteError<R>> {
     match &request.if_match {
-        Some(accepted) if !accepted.contains(&stream.head) => {
+        Some(accepted) if !accepted.contains(stream.head) => {
             Err(ExecuteError::PreconditionFailed { current: stream.head })
         }
         _ => decide(&stream.state).map_err(ExecuteError::Refused),

@@ -20,7 +20,7 @@ pub struct IdempotencyKey(String);
 
 /// A text that is no idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an idempotency key is 1-255 visible ASCII characters, in double quotes or bare")]
+#[error("an idempotency key is 1-255 visible ASCII characters: once, in double quotes, or bare and without a comma")]
 pub struct InvalidKey;
 
 impl IdempotencyKey {
@@ -33,7 +33,8 @@ impl IdempotencyKey {
         let header = header.trim_matches([' ', '\t']);
         let key = match header.strip_prefix('"') {
             Some(rest) => unescape(rest.strip_suffix('"').ok_or(InvalidKey)?)?,
-            None if header.contains([' ', '"', '\\']) => return Err(InvalidKey),
+            // A header that came twice is joined with a comma by everything that it passes through.
+            None if header.contains([' ', '"', '\\', ',']) => return Err(InvalidKey),
             None => header.to_owned(),
         };
         let valid = (1..=255).contains(&key.len()) && key.bytes().all(|b| (0x20..=0x7e).contains(&b));
@@ -178,6 +179,14 @@ mod tests {
             assert_eq!(key(text), Err(InvalidKey), "{text:?}");
         }
         assert!(key(&"k".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn keys_of_a_header_that_came_twice_are_no_key() {
+        for text in ["a,b", "a, b", "a,a", "\"a\",b", "a,\"b\"", "\"a\",\"b\"", "\"a\" , \"b\"", ",", "a,", ",a"] {
+            assert_eq!(key(text), Err(InvalidKey), "{text}");
+        }
+        assert_eq!(key("\"a,b\""), Ok("a,b".into()), "a comma within quotes belongs to the key");
     }
 
     #[test]

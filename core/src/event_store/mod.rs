@@ -33,7 +33,7 @@ use std::num::NonZeroU32;
 pub use aggregate::{Aggregate, StoredEvent};
 pub use commit::{Commit, CommitError, Metadata, StreamId, Version};
 pub use epoch::{Epoch, InvalidEpoch};
-pub use execute::{Examined, ExecuteError, Executed, Request, Settled};
+pub use execute::{Examined, ExecuteError, Executed, Request, Settled, Versions};
 pub use history::Page;
 pub use idempotency::{CommitKey, IdempotencyKey, InvalidKey, RequestHash, derived_id};
 pub use load::{Consistency, Loaded, StoreError, Until};

@@ -65,7 +65,7 @@ pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
         Just(Verification::Declined(reason("card expired"))),
     ];
     let product_id = items()[0].product_id;
-    let items = Items::parse(&[ItemDraft { product_id, quantity: 1, price: "40" }], &"EUR".parse().unwrap()).unwrap();
+    let items = Items::parse(&[ItemDraft { product_id, quantity: "1", price: "40" }], &"EUR".parse().unwrap()).unwrap();
     let create = Command::Create(CreateOrder { order_id: order_id(), user_id: user_id(), items });
     let command = prop_oneof![
         1 => Just(create.clone()),

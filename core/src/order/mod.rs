@@ -13,6 +13,7 @@ mod command;
 pub mod confirm_payment;
 pub mod confirm_refund;
 pub mod create;
+mod decimal;
 pub mod deliver;
 mod error;
 pub mod event;
@@ -23,6 +24,7 @@ pub mod ids;
 pub mod items;
 #[cfg(test)]
 pub(crate) mod lifetimes;
+mod max_price;
 pub mod money;
 pub mod pay;
 pub mod reject_payment;
@@ -30,6 +32,7 @@ pub mod ship;
 pub mod state;
 #[cfg(test)]
 mod tables;
+mod text;
 mod transition;
 pub mod wire;
 
@@ -44,11 +47,12 @@ pub use deliver::DeliverOrder;
 pub use error::{DecisionError, Expected};
 pub use event::{Item, OrderEvent};
 pub use expire::ExpireOrder;
-pub use ids::{OrderId, PaymentId, ProductId, Reason, RefundId, TextError, TrackingNumber, UserId};
+pub use ids::{OrderId, PaymentId, ProductId, Reason, RefundId, TrackingNumber, UserId};
 pub use items::{InvalidField, InvalidItems, ItemDraft, Items};
 pub use money::{Currency, Money, MoneyError};
 pub use pay::{PayOrder, Verification};
 pub use reject_payment::RejectPayment;
 pub use ship::ShipOrder;
 pub use state::{Order, PaymentStatus, PlacedOrder, Status};
+pub use text::TextError;
 pub use transition::{BrokenRule, TransitionError};

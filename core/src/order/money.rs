@@ -4,14 +4,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::decimal::{Decimal, NoWholeUnits};
+use super::max_price;
+
 /// The largest amount that is read or totalled: 10¹⁵ minor units.
 ///
 /// At up to 15 significant digits a decimal survives even a reader that keeps JSON numbers as doubles, so what is
 /// written with [`Currency::to_json`] is exact for every client.
 const MAX_MINOR_UNITS: u64 = 1_000_000_000_000_000;
-
-/// The highest price of one piece, in major units.
-const MAX_PRICE_MAJOR_UNITS: u64 = 1_000_000;
 
 /// An exact amount in minor units (cents, yen, …) of the deployment's currency. Never negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,11 +80,12 @@ pub enum MoneyError {
 #[error("{0:?} is not the ISO 4217 code of a currency with minor units, such as EUR")]
 pub struct UnknownCurrency(String);
 
-/// A currency: reads and writes amounts with its number of decimals.
+/// A currency: reads and writes amounts with its number of decimals, and says how much one piece may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Currency {
     code: &'static str,
     exponent: u32,
+    max_price: Money,
 }
 
 impl FromStr for Currency {
@@ -92,9 +93,10 @@ impl FromStr for Currency {
 
     /// Reads an ISO 4217 code in capital letters. A code without minor units (gold, test codes) is refused.
     fn from_str(code: &str) -> Result<Self, UnknownCurrency> {
-        iso_currency::Currency::from_code(code)
-            .and_then(|known| Some(Self { code: known.code(), exponent: u32::from(known.exponent()?) }))
-            .ok_or_else(|| UnknownCurrency(code.chars().take(16).collect()))
+        let unknown = || UnknownCurrency(code.chars().take(16).collect());
+        let known = iso_currency::Currency::from_code(code).ok_or_else(unknown)?;
+        let (code, exponent) = (known.code(), u32::from(known.exponent().ok_or_else(unknown)?));
+        Ok(Self { code, exponent, max_price: max_price::default(code, exponent) })
     }
 }
 
@@ -109,9 +111,19 @@ impl Currency {
         self.exponent
     }
 
-    /// The highest price of one piece: 1,000,000 major units.
+    /// The highest price of one piece.
     pub fn max_price(&self) -> Money {
-        Money(MAX_PRICE_MAJOR_UNITS * self.minor_units())
+        self.max_price
+    }
+
+    /// With another highest price than the currency's default: an amount of it; nothing, or 0, for the default.
+    ///
+    /// # Errors
+    /// As [`Currency::parse`].
+    pub fn with_max_price(self, setting: &str) -> Result<Self, MoneyError> {
+        let set = if setting.is_empty() { Money::ZERO } else { self.parse(setting)? };
+        let max_price = if set == Money::ZERO { max_price::default(self.code, self.exponent) } else { set };
+        Ok(Self { max_price, ..self })
     }
 
     /// Reads an amount of money from the text of a JSON number, exactly.
@@ -126,17 +138,12 @@ impl Currency {
         if number.negative {
             return Err(MoneyError::Negative);
         }
-        if number.digits.is_empty() {
-            return Ok(Money::ZERO);
-        }
         let too_large = || MoneyError::TooLarge(self.to_json(Money::MAX));
-        let power = number.power.saturating_add(i64::from(self.exponent));
-        if power < 0 {
-            return Err(MoneyError::TooFine { code: self.code, exponent: self.exponent });
-        }
-        let scale = u32::try_from(power).ok().and_then(|power| 10_u64.checked_pow(power)).ok_or_else(too_large)?;
-        let amount = number.digits.parse::<u64>().ok().and_then(|digits| digits.checked_mul(scale));
-        amount.map(Money).filter(|amount| *amount <= Money::MAX).ok_or_else(too_large)
+        let amount = number.in_units(self.exponent).map_err(|why| match why {
+            NoWholeUnits::TooFine => MoneyError::TooFine { code: self.code, exponent: self.exponent },
+            NoWholeUnits::TooLarge => too_large(),
+        })?;
+        Some(Money(amount)).filter(|amount| *amount <= Money::MAX).ok_or_else(too_large)
     }
 
     /// Writes an amount as a JSON number: an integer where there is no fraction, else a decimal.
@@ -155,57 +162,6 @@ impl Currency {
     fn minor_units(&self) -> u64 {
         10_u64.pow(self.exponent)
     }
-}
-
-/// A JSON number taken apart: (−) digits × 10^power, the digits without zeros at either end.
-struct Decimal {
-    negative: bool,
-    digits: String,
-    power: i64,
-}
-
-impl Decimal {
-    /// Reads RFC 8259's `number`, and nothing else.
-    fn read(text: &str) -> Option<Self> {
-        let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, read_exponent(exponent)?),
-            None => (text, 0),
-        };
-        let (whole, fraction) = match mantissa.split_once('.') {
-            Some((whole, fraction)) if all_digits(fraction) => (whole, fraction),
-            Some(_) => return None,
-            None => (mantissa, ""),
-        };
-        if !all_digits(whole) || (whole.len() > 1 && whole.starts_with('0')) {
-            return None;
-        }
-        let all = format!("{whole}{fraction}");
-        let digits = all.trim_end_matches('0');
-        let power = exponent.saturating_add(length(&all) - length(digits) - length(fraction));
-        Some(Self { negative, digits: digits.trim_start_matches('0').to_owned(), power })
-    }
-}
-
-/// Reads what follows the `e`. One that does not fit is far outside every amount and saturates.
-fn read_exponent(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if !all_digits(digits) {
-        return None;
-    }
-    let size = digits.parse().unwrap_or(i64::MAX);
-    Some(if negative { -size } else { size })
-}
-
-fn all_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn length(text: &str) -> i64 {
-    i64::try_from(text.len()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -381,6 +337,5 @@ mod tests {
             assert!(error.to_string().len() < 100, "{error}");
         }
         assert_eq!((currency("EUR").code(), currency("EUR").exponent()), ("EUR", 2));
-        assert_eq!(currency("KWD").max_price(), Money(1_000_000_000));
     }
 }

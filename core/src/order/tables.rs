@@ -63,7 +63,7 @@ fn run(row: &str, history: &[OrderEvent]) -> String {
     let order = replay(history);
     let decided = match words.as_slice() {
         ["create"] => {
-            let drafts = [ItemDraft { product_id: items()[0].product_id, quantity: 1, price: "40" }];
+            let drafts = [ItemDraft { product_id: items()[0].product_id, quantity: "1", price: "40" }];
             let items = Items::parse(&drafts, &"EUR".parse().unwrap()).unwrap();
             CreateOrder { order_id: order_id(), user_id: user_id(), items }.decide(&order, now())
         }

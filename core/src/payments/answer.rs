@@ -6,9 +6,6 @@ use serde_json::value::RawValue;
 use super::{Claim, Verdict, VerifyError};
 use crate::order::{OrderId, Reason};
 
-/// A reason is shown to customers and kept for ever: what is longer is cut.
-const MAX_REASON: usize = 500;
-
 /// What is read of the body; there may be more in it.
 #[derive(Deserialize)]
 struct Body {
@@ -57,11 +54,9 @@ pub(super) fn read(body: &[u8], claim: &Claim) -> Result<Verdict, VerifyError> {
     }
 }
 
-/// The provider's words, made fit to be kept.
+/// The provider's words, as much of them as can be kept. A reason is shown to customers and stays for ever.
 fn reason(text: &str) -> Reason {
-    let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let cut: String = printable.trim().chars().take(MAX_REASON).collect();
-    Reason::try_from(cut).unwrap_or_else(|_| Reason::literal("the provider declined the payment"))
+    Reason::of_foreign(text).unwrap_or_else(|| Reason::literal("the provider declined the payment"))
 }
 
 #[cfg(test)]
@@ -146,7 +141,17 @@ mod tests {
     fn a_reason_is_cut_and_cleaned() {
         let said = said(json!({"status": "declined", "reason": format!("  a\u{0}b\n{}", "ä".repeat(1_000))})).unwrap();
         let Verdict::Declined(reason) = said else { panic!("{said:?}") };
-        assert!(reason.as_str().starts_with("a b ä"));
-        assert_eq!(reason.as_str().chars().count(), MAX_REASON);
+        assert!(reason.as_str().starts_with("ab ä"));
+        assert_eq!(reason.as_str().chars().count(), 500);
+    }
+
+    #[test]
+    fn marks_that_a_reason_must_not_have_are_dropped_and_the_rest_is_kept() {
+        let said = |reason: &str| match said(json!({"status": "declined", "reason": reason})).unwrap() {
+            Verdict::Declined(reason) => reason.as_str().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said("Karte \u{2068}Visa 42\u{2069} abgelehnt"), "Karte Visa 42 abgelehnt");
+        assert_eq!(said("\u{feff}\u{200b}"), "the provider declined the payment");
     }
 }

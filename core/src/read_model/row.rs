@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde::de::IntoDeserializer;
+use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
 
 use super::view::{ItemView, OrderSummary, OrderView, RefundView};
@@ -230,8 +232,9 @@ fn per_payment<T: for<'de> Deserialize<'de>>(
     let named = item.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value)));
     named
         .map(|(payment_id, value)| {
-            let payment_id = PaymentId::try_from(payment_id.to_owned()).map_err(serde::de::Error::custom)?;
-            Ok((payment_id, serde_dynamo::from_attribute_value(value.clone())?))
+            // As it was stored, like all else in the row.
+            let payment_id: StrDeserializer<'_, serde_dynamo::Error> = payment_id.into_deserializer();
+            Ok((PaymentId::deserialize(payment_id)?, serde_dynamo::from_attribute_value(value.clone())?))
         })
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Whatever is sent, every function answers it with a well-formed problem, and stores nothing.
 
+mod described;
 mod mangled;
 
 use base64::Engine as _;
@@ -124,7 +125,7 @@ async fn a_bad_body_is_400_with_the_path_of_its_field() {
         ("deliver-order", r#"{"delivered_at": "now"}"#.into(), "delivered_at"),
         ("deliver-order", "{}{}".into(), "body"),
     ];
-    for quantity in ["0", "-1", "10001", "1099511627776", "1.5", "\"1\"", "1e3", "null", "true"] {
+    for quantity in ["0", "-1", "10001", "1099511627776", "1.5", "\"1\"", "1e5", "null", "true"] {
         cases.push(("create-order", item(quantity, "1"), "items[0].quantity"));
     }
     for price in ["-1", "-0", "19.999", "1e300", "\"NaN\"", "\"19.99\"", "1000000.01", "null", "{}", "[1]", "1e-3"] {
@@ -244,6 +245,27 @@ async fn the_wrong_state_is_409_with_the_status_that_the_order_has() {
     assert_eq!(shop.commits().await, 2);
 }
 
+/// Which commands an order may have satisfied already. What these answer is told in each one's own tests.
+#[tokio::test]
+async fn of_all_commands_only_a_payment_can_be_satisfied_without_being_stored() {
+    let shop = Shop::open().await;
+    let order_id = shop.create_order(44.98).await;
+    for (function, then) in [("pay-order", 200), ("ship-order", 409), ("deliver-order", 409), ("cancel-order", 409)] {
+        let order_id = if function == "cancel-order" { shop.create_order(44.98).await } else { order_id.clone() };
+        for (key, status) in [("k1", 200), ("k2", then), ("k2", then)] {
+            let event = with_header(good(function, &order_id), "idempotency-key", &format!("{function}-{key}"));
+            let before = shop.commits().await;
+            let answer = send(&shop, function, event).await;
+            assert_eq!(
+                (answer.status(), shop.commits().await - before),
+                (status, i32::from(key == "k1")),
+                "{function}"
+            );
+            assert_eq!(answer.header("idempotency-replayed"), None, "{function}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_stale_or_malformed_if_match_and_a_malformed_or_reused_key_store_nothing() {
     let shop = Shop::open().await;
@@ -254,8 +276,16 @@ async fn a_stale_or_malformed_if_match_and_a_malformed_or_reused_key_store_nothi
             expect(&answer, 412, "precondition-failed", None, function);
         }
         for malformed in ["", "1", "\"1", "*, \"1\"", "\"1\" \"2\"", "é"] {
-            let answer = send(&shop, function, with_header(good(function, &order_id), "if-match", malformed)).await;
-            expect(&answer, 400, "invalid-request", Some("If-Match"), &format!("{function} {malformed}"));
+            for (header, path) in [("if-match", "If-Match"), ("if-none-match", "If-None-Match")] {
+                let answer = send(&shop, function, with_header(good(function, &order_id), header, malformed)).await;
+                expect(&answer, 400, "invalid-request", Some(path), &format!("{function} {malformed}"));
+            }
+        }
+        if function != "create-order" {
+            for there in ["*", "W/\"1\""] {
+                let event = with_header(good(function, &order_id), "if-none-match", there);
+                expect(&send(&shop, function, event).await, 412, "precondition-failed", None, function);
+            }
         }
         for malformed in ["", "\"", "a b", "é", "\u{1}", &"x".repeat(256)] {
             let answer =

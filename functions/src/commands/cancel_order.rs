@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{Commands, answer};
 use crate::answer::Answer;
-use crate::body;
+use crate::body::{self, Given};
 use crate::caller::{Needs, Scope};
 use crate::problem::Problem;
 use crate::request::Request;
@@ -15,7 +15,7 @@ const NEEDS: Needs = Needs { own: Some(Scope::Write), any: &[Scope::Fulfil] };
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    reason: Reason,
+    reason: Given<Reason>,
 }
 
 /// Answers 200 for an order that is cancelled now. What was paid becomes due for refund with it.
@@ -25,7 +25,7 @@ struct Body {
 pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
     let caller = commands.authorise(request, NEEDS)?;
     let body: Body = body::parse(request)?;
-    let command = CancelOrder { reason: body.reason };
+    let command = CancelOrder { reason: body.reason.0 };
     answer(200, &commands.run(request, &caller, &command).await?, [])
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Commands, Conditions, answer};
 use crate::answer::Answer;
-use crate::body::{self, Object};
+use crate::body::{self, Given, Object};
 use crate::caller::{Needs, Scope};
 use crate::problem::Problem;
 use crate::request::Request;
@@ -22,36 +22,33 @@ const NEEDS: Needs = Needs { own: None, any: &[Scope::Checkout] };
 struct Body {
     items: Vec<Object<ItemBody>>,
     /// The caller's own where it is left out.
-    user_id: Option<UserId>,
+    #[serde(default, deserialize_with = "body::present")]
+    user_id: Option<Given<UserId>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ItemBody {
     product_id: ProductId,
-    quantity: i64,
+    quantity: Box<RawValue>,
     price: Box<RawValue>,
 }
 
 /// Answers 201 with the new order's place.
 ///
-/// The id of a keyed request's order follows from the caller, the owner and the key, so a repeat meets its own order
-/// where it tries to create it: no read is needed.
+/// The id of a keyed request's order follows from the caller and the key alone, so a repeat meets its own order where it
+/// tries to create it, and so does another request with the same key: no read is needed.
 ///
 /// # Errors
 /// Every reason not to create it, or not to know whether it was created.
 pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
     let caller = commands.authorise(request, NEEDS)?;
     let body: Body = body::parse(request)?;
-    let conditions = Conditions::of(request)?;
-    if conditions.if_match.is_some() {
-        let detail = "An order that is yet to be created has no version. Leave If-Match out.";
-        return Err(Problem::new(412, "precondition-failed", "There is no order yet", detail));
-    }
+    let conditions = Conditions::of_new(request)?;
     let items = items(&body.items, commands)?;
-    let user_id = body.user_id.unwrap_or_else(|| caller.user().clone());
+    let user_id = body.user_id.map_or_else(|| caller.user().clone(), |Given(user_id)| user_id);
     let order_id = OrderId(match &conditions.key {
-        Some(key) => key.derive(&["order", caller.user().as_str(), user_id.as_str()]),
+        Some(key) => key.derive(&["order", caller.user().as_str()]),
         None => Uuid::new_v4(),
     });
     telemetry::concerns(order_id);
@@ -66,7 +63,7 @@ pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Pr
 fn items(items: &[Object<ItemBody>], commands: &Commands) -> Result<Items, Problem> {
     let drafts = items.iter().map(|Object(item)| ItemDraft {
         product_id: item.product_id,
-        quantity: item.quantity,
+        quantity: item.quantity.get(),
         price: item.price.get(),
     });
     let drafts: Vec<_> = drafts.collect();
@@ -134,6 +131,68 @@ mod tests {
         let answer = create(&shop, with(json!([item(2, 19.99)]))).await;
         assert_eq!((answer.status(), problem(&answer).as_str()), (422, "idempotency-key-reused"));
         assert_eq!(shop.commits().await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_key_belongs_to_the_caller_and_the_owner_to_the_request() {
+        let shop = Shop::open().await;
+        let by = |user: Value| {
+            let mut order = json!({"items": [item(1, 1.0)]});
+            user.as_str().into_iter().for_each(|user| order["user_id"] = user.into());
+            with_header(call("storefront", "orders:checkout", "", &order), "idempotency-key", "k1")
+        };
+        assert_eq!(create(&shop, by("ada".into())).await.status(), 201);
+        for other in [json!("bob"), json!("storefront"), Value::Null] {
+            let answer = create(&shop, by(other.clone())).await;
+            assert_eq!((answer.status(), problem(&answer).as_str()), (422, "idempotency-key-reused"), "{other}");
+        }
+        assert_eq!(create(&shop, by("ada".into())).await.header("idempotency-replayed"), Some("true"));
+        assert_eq!(shop.commits().await, 1);
+    }
+
+    #[tokio::test]
+    async fn an_integer_is_an_integer_however_it_is_written() {
+        let shop = Shop::open().await;
+        let ordered = |quantity: &str, price: &str| {
+            let product = "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11";
+            let items = format!(r#"[{{"product_id": "{product}", "quantity": {quantity}, "price": {price}}}]"#);
+            let mut event = call("storefront", "orders:checkout", "", &json!({}));
+            event["body"] = format!(r#"{{"items": {items}}}"#).into();
+            event
+        };
+        for quantity in ["2", "2.0", "2e0", "20E-1", "0.2e1", "2000000000e-9", "2.000000000000000000000"] {
+            let answer = create(&shop, ordered(quantity, "1")).await;
+            assert_eq!((answer.status(), &body(&answer)["total"]), (201, &json!(2)), "{quantity}: {}", answer.body());
+        }
+        for (quantity, price, path) in [
+            ("1.5", "1", "items[0].quantity"),
+            ("1e400", "1", "items[0].quantity"),
+            ("1e-400", "1", "items[0].quantity"),
+            ("1e99999999999999999999", "1", "items[0].quantity"),
+            ("0e0", "1", "items[0].quantity"),
+            ("-2e0", "1", "items[0].quantity"),
+            ("\"2\"", "1", "items[0].quantity"),
+            ("1", "1e400", "items[0].price"),
+            ("1", "1e-400", "items[0].price"),
+        ] {
+            let answer = create(&shop, ordered(quantity, price)).await;
+            let told = body(&answer);
+            assert_eq!((answer.status(), &told["errors"][0]["path"]), (400, &json!(path)), "{quantity} {price}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_order_exists_yet_so_if_match_fails_and_if_none_match_holds() {
+        let shop = Shop::open().await;
+        for header in ["*", "\"1\""] {
+            let answer = create(&shop, with_header(ordered(json!([item(1, 1.0)])), "if-match", header)).await;
+            assert_eq!((answer.status(), problem(&answer).as_str()), (412, "precondition-failed"), "{header}");
+        }
+        assert_eq!(shop.commits().await, 0);
+        for header in ["*", "\"1\""] {
+            let answer = create(&shop, with_header(ordered(json!([item(1, 1.0)])), "if-none-match", header)).await;
+            assert_eq!(answer.status(), 201, "{header}");
+        }
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ mod verified_payments;
 
 use orders_core::event_store::{
     self, Consistency, EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled,
-    StreamId, Version,
+    StreamId, Versions,
 };
 use orders_core::order::{Currency, Decide, DecisionError, Order};
 use serde::Serialize;
@@ -20,9 +20,10 @@ use tokio::time::timeout_at;
 use crate::answer::Answer;
 use crate::caller::{Caller, Needs};
 use crate::config::Config;
+use crate::preconditions::Preconditions;
 use crate::problem::Problem;
 use crate::request::Request;
-use crate::{idempotency, ownership, parameters, preconditions};
+use crate::{idempotency, ownership, parameters};
 
 /// What the functions that change orders share: made once for each container.
 #[derive(Clone, Debug)]
@@ -35,14 +36,29 @@ pub struct Commands {
 /// What a request's headers say about the running of its command.
 struct Conditions {
     key: Option<IdempotencyKey>,
-    if_match: Option<Vec<Version>>,
+    if_match: Option<Versions>,
 }
 
 impl Conditions {
+    /// Those on an order that is there.
+    ///
     /// # Errors
     /// 400 when a header is malformed.
     fn of(request: &Request) -> Result<Self, Problem> {
-        Ok(Self { key: idempotency::key(request)?, if_match: preconditions::if_match(request)? })
+        Ok(Self { key: idempotency::key(request)?, if_match: Preconditions::of(request)?.versions() })
+    }
+
+    /// Those on an order that is yet to be created. It has no version, so none that `If-None-Match` could name.
+    ///
+    /// # Errors
+    /// 400 when a header is malformed, 412 for an `If-Match`, `*` included.
+    fn of_new(request: &Request) -> Result<Self, Problem> {
+        let conditions = Self { key: idempotency::key(request)?, if_match: None };
+        if Preconditions::of(request)?.need_something() {
+            let detail = "An order that is yet to be created has no version. Leave If-Match out.";
+            return Err(Problem::new(412, "precondition-failed", "There is no order yet", detail));
+        }
+        Ok(conditions)
     }
 }
 
@@ -107,7 +123,8 @@ impl Commands {
         timeout_at(request.deadline, loading).await.map_err(Problem::unavailable)?.map_err(Problem::from)
     }
 
-    /// Runs a command on a loaded order: repeats are answered first, then `If-Match` is checked, then the state.
+    /// Runs a command on a loaded order: repeats are answered first, then the preconditions are checked, then the
+    /// state.
     ///
     /// # Errors
     /// 409, 412 and 422 when it was not run, 503 when it was not or nobody knows.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Commands, Conditions, answer};
 use crate::answer::Answer;
-use crate::body;
+use crate::body::{self, Given};
 use crate::caller::{Needs, Scope};
 use crate::payments::{self, Payments};
 use crate::problem::Problem;
@@ -25,7 +25,7 @@ const FOR_THE_STORE: Duration = Duration::from_secs(2);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    payment_id: PaymentId,
+    payment_id: Given<PaymentId>,
     amount: Box<RawValue>,
 }
 
@@ -43,7 +43,7 @@ pub async fn handle(commands: &Commands, payments: &Payments, request: &Request)
     let caller = commands.authorise(request, NEEDS)?;
     let body: Body = body::parse(request)?;
     let amount = body::amount("amount", &body.amount, &commands.currency)?;
-    let mut command = PayOrder { payment_id: body.payment_id, amount, verification: Verification::Trusted };
+    let mut command = PayOrder { payment_id: body.payment_id.0, amount, verification: Verification::Trusted };
     let mut conditions = Conditions::of(request)?;
     let mut loaded = commands.find(request, &caller).await?;
     if let Payments::Verified(provider) = payments {
@@ -199,6 +199,45 @@ mod tests {
         let with = |amount| with_header(payment(&order_id, "p1", amount), "idempotency-key", "k1");
         assert_eq!(pay(&shop, with(1.0)).await.status(), 422);
         assert_eq!(pay(&shop, with(44.98)).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn if_none_match_refuses_the_version_that_it_names() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        for refused in ["*", "\"1\"", "W/\"1\"", "\"7\", \"1\""] {
+            let answer = pay(&shop, with_header(payment(&order_id, "p1", 44.98), "if-none-match", refused)).await;
+            assert_eq!((answer.status(), problem(&answer).as_str()), (412, "precondition-failed"), "{refused}");
+            assert_eq!(answer.header("etag"), Some("\"1\""));
+        }
+        let answer = pay(&shop, with_header(payment(&order_id, "p1", 44.98), "if-none-match", "1")).await;
+        assert_eq!((answer.status(), &body(&answer)["errors"][0]["path"]), (400, &json!("If-None-Match")));
+        assert_eq!(shop.commits().await, 1);
+        let event = with_header(payment(&order_id, "p1", 44.98), "if-none-match", "\"7\", \"01\"");
+        let event = with_header(event, "idempotency-key", "k1");
+        assert_eq!(pay(&shop, event.clone()).await.status(), 200);
+        let repeat = pay(&shop, with_header(event, "if-none-match", "\"2\"")).await;
+        assert_eq!(repeat.header("idempotency-replayed"), Some("true"), "repeats come before conditions");
+    }
+
+    #[tokio::test]
+    async fn a_payment_on_record_is_answered_with_the_order_as_it_is_then_whatever_the_key() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        pay(&shop, with_header(payment(&order_id, "p1", 44.98), "idempotency-key", "k1")).await;
+        let satisfied = with_header(payment(&order_id, "p1", 44.98), "idempotency-key", "k2");
+        let answer = pay(&shop, satisfied.clone()).await;
+        assert_eq!((answer.status(), &body(&answer)["version"]), (200, &json!(2)));
+        shop.ship(&order_id).await;
+        let answer = pay(&shop, satisfied).await;
+        assert_eq!(body(&answer), json!({"order_id": order_id, "version": 3, "status": "shipped"}));
+        assert_eq!((answer.header("etag"), answer.header("idempotency-replayed")), (Some("\"3\""), None));
+        // Nothing was stored with the key, so it is free for another request.
+        let cancel = call(OWNER, "orders:write", &order_id, &json!({"reason": "too late"}));
+        let cancel = with_header(cancel, "idempotency-key", "k2");
+        let handle = async |request: &Request| crate::commands::cancel_order::handle(&shop.commands, request).await;
+        assert_eq!(testing::answer(handle, cancel).await.status(), 200);
+        assert_eq!(shop.commits().await, 4);
     }
 
     #[tokio::test]

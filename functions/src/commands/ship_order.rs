@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{Commands, answer};
 use crate::answer::Answer;
-use crate::body;
+use crate::body::{self, Given};
 use crate::caller::{Needs, Scope};
 use crate::problem::Problem;
 use crate::request::Request;
@@ -15,7 +15,7 @@ const NEEDS: Needs = Needs { own: None, any: &[Scope::Fulfil] };
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    tracking_number: TrackingNumber,
+    tracking_number: Given<TrackingNumber>,
 }
 
 /// Answers 200 for an order that is on its way now.
@@ -25,7 +25,7 @@ struct Body {
 pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
     let caller = commands.authorise(request, NEEDS)?;
     let body: Body = body::parse(request)?;
-    let command = ShipOrder { tracking_number: body.tracking_number };
+    let command = ShipOrder { tracking_number: body.tracking_number.0 };
     answer(200, &commands.run(request, &caller, &command).await?, [])
 }
 

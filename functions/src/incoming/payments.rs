@@ -85,10 +85,9 @@ fn money(number: &RawValue, currency: &Currency) -> Result<Money, InvalidEvent> 
 
 /// That a payment failed matters more than the words it failed with: what cannot be kept of them is left out.
 fn readable(reason: Option<String>) -> Reason {
-    const NONE: &str = "the provider gave no reason";
-    let text: String = reason.unwrap_or_default().chars().filter(|c| !c.is_control()).take(500).collect();
+    let said = reason.as_deref().and_then(Reason::of_foreign);
     #[expect(clippy::expect_used, reason = "a literal of printable ASCII")]
-    text.trim().parse().unwrap_or_else(|_| NONE.parse().expect("a reason"))
+    said.unwrap_or_else(|| "the provider gave no reason".parse().expect("a reason"))
 }
 
 #[cfg(test)]
@@ -134,6 +133,9 @@ mod tests {
         };
         assert_eq!(reason(json!({ "payment_id": "p" })), "the provider gave no reason");
         assert_eq!(reason(json!({ "payment_id": "p", "reason": "a\u{0}b\n" })), "ab");
+        let isolated = "Karte \u{2068}Visa 42\u{2069} abgelehnt";
+        assert_eq!(reason(json!({ "payment_id": "p", "reason": isolated })), "Karte Visa 42 abgelehnt");
+        assert_eq!(reason(json!({ "payment_id": "p", "reason": "\u{200b}\u{202e}" })), "the provider gave no reason");
         assert_eq!(reason(json!({ "payment_id": "p", "reason": "x".repeat(1_000_000) })), "x".repeat(500));
     }
 

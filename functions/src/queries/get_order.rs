@@ -22,7 +22,7 @@ enum Which {
     AsOf(Timestamp),
 }
 
-/// Answers the order with its version as entity tag.
+/// Answers the order with its version as entity tag; with another tag where events follow that cannot be read.
 ///
 /// # Errors
 /// 404 for an order that is not there or somebody else's; 409 when it has not got to the version asked for.
@@ -41,8 +41,9 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
         },
     };
     let view = found.filter(allowed).ok_or_else(|| Problem::not_found("order"))?;
-    let version = view.version;
-    Ok(Answer::json(200, &to_json(&view.on_the_wire(&queries.currency))?).with_etag(version))
+    let (version, parked) = (view.version, view.parked);
+    let answer = Answer::json(200, &to_json(&view.on_the_wire(&queries.currency))?);
+    Ok(if parked { answer.with_passed_etag(version) } else { answer.with_etag(version) })
 }
 
 /// The order, if there is one; or, inside, the version that it has got to instead.

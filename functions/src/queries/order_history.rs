@@ -15,7 +15,8 @@ use crate::request::Request;
 
 const NEEDS: Needs = Needs { own: Some(Scope::Read), any: &[Scope::Fulfil] };
 
-/// Answers a page of its events, oldest first, with the version of the newest of them as entity tag.
+/// Answers a page of its events, oldest first, with the version of the newest of them as entity tag; of a page that is not
+/// the last, with a tag that says so, since such a page has a cursor that the last one has not.
 ///
 /// # Errors
 /// 404 for an order that is not there or somebody else's, 400 for a cursor of another order.
@@ -50,7 +51,8 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
     let newest = events.last().and_then(|event| event["version"].as_u64());
     let answer = Answer::json(200, &json!({"events": events, "next_cursor": next_cursor}));
     Ok(match newest {
-        Some(version) => answer.with_etag(version),
+        Some(version) if next_cursor.is_none() => answer.with_etag(version),
+        Some(version) => answer.with_passed_etag(version),
         None => answer,
     })
 }
@@ -195,6 +197,23 @@ mod tests {
             }
             assert_eq!(types, TRAIL, "in pages of {limit}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_gets_a_successor_is_another_one_than_before() {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        let etag = async || {
+            let page = history(&shop, OWNER, "orders:read", &order_id, "limit=1").await;
+            page.header("etag").map(str::to_owned)
+        };
+        assert_eq!(etag().await.as_deref(), Some("\"1\""));
+        shop.pay(&order_id, 44.98).await;
+        assert_eq!(
+            etag().await.as_deref(),
+            Some("\"1+\""),
+            "there is a next cursor now, and version 1 is not the order's"
+        );
     }
 
     #[tokio::test]

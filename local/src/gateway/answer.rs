@@ -60,7 +60,10 @@ fn response(answer: Answer) -> Option<Response> {
     for cookie in answer.cookies.unwrap_or_default() {
         headers.append(SET_COOKIE, HeaderValue::try_from(cookie).ok()?);
     }
-    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain;charset=UTF-8"));
+    let status = StatusCode::from_u16(answer.status_code).ok().filter(|status| status.as_u16() >= 200)?;
+    if status != StatusCode::NOT_MODIFIED {
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain;charset=UTF-8"));
+    }
     let text = answer.body.unwrap_or_default();
     let body = if answer.is_base64_encoded.unwrap_or_default() {
         Body::from(STANDARD.decode(text).ok()?)
@@ -68,7 +71,7 @@ fn response(answer: Answer) -> Option<Response> {
         text.into()
     };
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(answer.status_code).ok().filter(|status| status.as_u16() >= 200)?;
+    *response.status_mut() = status;
     *response.headers_mut() = headers;
     Some(response)
 }
@@ -113,6 +116,13 @@ mod tests {
         assert_eq!(headers["content-type"], "application/json");
         assert_eq!(answered(json!("hi")).await.2, "hi");
         assert_eq!(answered(json!([1])).await.2, "[1]");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_modified_has_no_content_and_so_no_type_of_it() {
+        let (status, headers, body) = answered(json!({"statusCode": 304, "headers": {"etag": "\"1\""}})).await;
+        assert_eq!((status, body.as_str()), (304, ""));
+        assert_eq!((&headers["etag"], headers.get("content-type")), (&HeaderValue::from_static("\"1\""), None));
     }
 
     #[tokio::test]

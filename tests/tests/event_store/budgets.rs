@@ -227,7 +227,7 @@ async fn the_commits_of_a_plain_order_are_one_write_unit_and_two_with_a_snapshot
             .into_iter()
             .map(|price| ItemDraft {
                 product_id: uuid::Uuid::new_v4().to_string().parse().unwrap(),
-                quantity: 2,
+                quantity: "2",
                 price,
             })
             .collect();

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use fastrand::Rng;
 use orders_core::event_store::{
-    Aggregate, Commit, Consistency, ExecuteError, Request, Settled, StoreError, StreamId, Until, Version,
+    Aggregate, Commit, Consistency, ExecuteError, Request, Settled, StoreError, StreamId, Until, Version, Versions,
 };
 use orders_tests::counter_aggregate::{Command, Counter, CounterEvent};
 use orders_tests::faults::{Fault, Faults};
@@ -122,7 +122,8 @@ impl World {
     async fn command(&self, rng: &mut Rng, key: Option<String>, command: &Command) -> bool {
         let mut request = key.as_deref().map_or_else(request, |key| keyed(&self.stream, key, command));
         let before = self.head().await;
-        request.if_match = [None, Some(vec![before, before + 1])][usize::from(rng.u32(0..5) == 0)].clone();
+        request.if_match =
+            [None, Some(Versions::OneOf(vec![before, before + 1]))][usize::from(rng.u32(0..5) == 0)].clone();
         if rng.u32(0..5) == 0 {
             request.deadline = Instant::now() + Duration::from_millis(rng.u64(0..400));
         }
@@ -325,7 +326,7 @@ impl History {
 }
 
 fn accepted(run: &Run, version: Version) -> bool {
-    run.request.if_match.as_ref().is_none_or(|accepted| accepted.contains(&version))
+    run.request.if_match.as_ref().is_none_or(|accepted| accepted.contains(version))
 }
 
 fn hash(command: &Command) -> orders_core::event_store::RequestHash {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orders_core::clock::Clock;
-use orders_core::event_store::{Consistency, EventStore, ExecuteError, Settled, StoreError, StreamId};
+use orders_core::event_store::{Consistency, EventStore, ExecuteError, Settled, StoreError, StreamId, Versions};
 use orders_tests::counter_aggregate::{Command, Counter, TooLittle};
 use orders_tests::faults::Fault;
 use orders_tests::simulation::Simulation;
@@ -117,7 +117,7 @@ async fn a_condition_on_the_version_is_checked_after_the_key_and_before_the_rule
     let (store, stream) = (&fixture.store, &fixture.stream);
     let on = |versions: &[u64], command: &Command, key: Option<&str>| {
         let mut request = key.map_or_else(request, |key| keyed(stream, key, command));
-        request.if_match = Some(versions.to_vec());
+        request.if_match = Some(Versions::OneOf(versions.to_vec()));
         request
     };
     let (add, take) = (Command::Add(1), Command::Take(99));
@@ -139,10 +139,10 @@ async fn a_condition_that_a_stale_read_meets_is_checked_against_what_is_really_t
     let fixture = Fixture::at(3).await;
     fixture.simulation.faults.plan(|_| Some(Fault::Stale(1)));
     let mut stale = request();
-    stale.if_match = Some(vec![2]);
+    stale.if_match = Some(Versions::OneOf(vec![2]));
     let error = run(&fixture.store, &fixture.stream, &Command::Add(1), &stale).await.unwrap_err();
     assert!(matches!(error, ExecuteError::PreconditionFailed { current: 3 }), "{error:?}");
-    stale.if_match = Some(vec![3]);
+    stale.if_match = Some(Versions::OneOf(vec![3]));
     let done = run(&fixture.store, &fixture.stream, &Command::Add(1), &stale).await.unwrap();
     assert_eq!((done.settled, done.version), (Settled::Stored, 4));
 }

@@ -34,8 +34,8 @@ pub fn new_id(rng: &mut Rng) -> OrderId {
 pub fn create(order_id: OrderId, user: &str) -> CreateOrder {
     let product = |n| ProductId(Uuid::from_u128(n));
     let drafts = [
-        ItemDraft { product_id: product(1), quantity: 3, price: "10" },
-        ItemDraft { product_id: product(2), quantity: 1, price: "10.00" },
+        ItemDraft { product_id: product(1), quantity: "3", price: "10" },
+        ItemDraft { product_id: product(2), quantity: "1", price: "10.00" },
     ];
     let currency: Currency = "EUR".parse().unwrap();
     CreateOrder { order_id, user_id: user.parse::<UserId>().unwrap(), items: Items::parse(&drafts, &currency).unwrap() }

@@ -1,6 +1,7 @@
 //! The whole service as its clients see it: over HTTP, through the real function binaries, with the projector behind.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
 
+mod conditions;
 mod lifecycle;
 mod limits;
 mod poison;

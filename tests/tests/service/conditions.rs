@@ -1,0 +1,94 @@
+//! Reads on conditions, and reads of headers only, through the gateway.
+
+use serde_json::{Value, json};
+
+use crate::shop::Shop;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_caller_has_already_is_304_with_the_headers_that_it_would_have_had() {
+    let shop = Shop::open().await;
+    let order_id = shop.create().await;
+    let origin = ("origin", "https://shop.example.com");
+    for path in [format!("/orders/{order_id}"), format!("/orders/{order_id}/events")] {
+        for method in ["GET", "HEAD"] {
+            let answer = shop.ask(method, "customer", &path, &[("if-none-match", "W/\"1\""), origin]).await.expect(304);
+            assert_eq!((answer.header("etag"), &answer.body), (Some("\"1\""), &Value::Null), "{method} {path}");
+            assert_eq!((answer.header("cache-control"), answer.header("content-type")), (Some("no-store"), None));
+            for name in ["ratelimit", "ratelimit-policy", "x-correlation-id", "access-control-allow-origin"] {
+                assert!(answer.header(name).is_some(), "{name}: {answer:?}");
+            }
+            assert!(answer.header("access-control-expose-headers").unwrap().contains("etag"));
+        }
+    }
+    shop.pay(&order_id).await.expect(200);
+    let path = format!("/orders/{order_id}?min_version=2");
+    let fresh = shop.ask("GET", "customer", &path, &[("if-none-match", "\"1\"")]).await.expect(200);
+    assert_eq!((fresh.version(), fresh.header("etag")), (2, Some("\"2\"")));
+    let stale = shop.ask("GET", "customer", &path, &[("if-match", "\"1\"")]).await.expect(412);
+    assert_eq!((stale.problem(), stale.header("etag")), ("precondition-failed", Some("\"2\"")));
+    assert!(stale.header("ratelimit").is_some());
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_is_answered_wherever_get_is() {
+    let shop = Shop::open().await;
+    let order_id = shop.create().await;
+    let routes = shop.stack.template().functions.iter().flat_map(|function| &function.routes);
+    let paths: Vec<_> = routes.filter(|route| route.method == "GET").map(|route| route.path.clone()).collect();
+    assert!(paths.len() >= 5, "{paths:?}");
+    for path in paths {
+        let path = path.replace("{id}", &order_id).replace("{user_id}", shop.sub("customer"));
+        let path = if path == "/orders" { "/orders?status=pending".to_owned() } else { path };
+        for (caller, method) in [("admin", "GET"), ("admin", "HEAD")] {
+            let answer = shop.ask(method, caller, &path, &[]).await.expect(200);
+            assert_eq!(answer.body.is_null(), method == "HEAD", "{path}");
+            assert_eq!(answer.header("content-type"), Some("application/json"));
+        }
+        let anonymous = reqwest::Client::new().head(format!("{}{path}", shop.stack.url())).send().await.unwrap();
+        assert_eq!(anonymous.status().as_u16(), 401, "{path}");
+    }
+    let foreign = shop.ask("HEAD", "other_customer", &format!("/orders/{order_id}"), &[]).await.expect(404);
+    assert_eq!(foreign.body, Value::Null);
+    let scope = shop.ask("HEAD", "customer", "/orders?status=pending", &[]).await;
+    assert_eq!(scope.status, 403);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_came_twice_are_refused() {
+    let shop = Shop::open().await;
+    let json = ("content-type", "application/json");
+    for headers in [
+        [json, ("idempotency-key", "a"), ("idempotency-key", "b")],
+        [json, ("idempotency-key", "a"), ("idempotency-key", "a")],
+        [json, ("idempotency-key", "\"a\""), ("idempotency-key", "\"b\"")],
+        [json, ("idempotency-key", "a"), ("idempotency-key", "\"b\"")],
+    ] {
+        let answer = shop.post_raw("storefront", "/orders", shop.basket().to_string(), &headers).await.expect(400);
+        assert_eq!(answer.body["errors"][0]["path"], "Idempotency-Key", "{answer:?}");
+    }
+    let answer = shop.post_raw("storefront", "/orders", shop.basket().to_string(), &[json, json]).await;
+    assert_eq!((answer.status, answer.problem()), (415, "unsupported-media-type"));
+    let comma = [json, ("idempotency-key", "\"a,b\"")];
+    shop.post_raw("storefront", "/orders", shop.basket().to_string(), &comma).await.expect(201);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_highest_price_is_the_currencys_or_the_deployments_own() {
+    for (parameters, price, too_high, limit) in [
+        (vec![("Currency", "IDR")], json!(2_000_000_000), json!(1e14), "10000000000"),
+        (vec![("MaxPrice", "99.50")], json!(99.5), json!(99.51), "99.5"),
+    ] {
+        let shop = Shop::open_with(&parameters).await;
+        let mut basket = shop.basket();
+        basket["items"][0]["price"] = price;
+        basket["items"][1]["price"] = json!(5);
+        shop.post("storefront", "/orders", basket.clone()).await.expect(201);
+        basket["items"][0]["price"] = too_high;
+        let refused = shop.post("storefront", "/orders", basket).await.expect(400);
+        assert_eq!(refused.body["errors"][0]["detail"], format!("must not be above {limit}"), "{refused:?}");
+        shop.close().await;
+    }
+}
