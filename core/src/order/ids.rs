@@ -183,6 +183,9 @@ mod tests {
             assert_eq!(text.parse::<UserId>().unwrap().as_str(), text);
         }
         assert_eq!("a b".parse::<PaymentId>(), Err(TextError::NotVisible(' ')));
+        for text in [".", ".."] {
+            assert_eq!(text.parse::<PaymentId>(), Err(TextError::DotSegment));
+        }
         assert_eq!("a".repeat(129).parse::<TrackingNumber>(), Err(TextError::Length { max: 128 }));
     }
 

@@ -26,6 +26,9 @@ pub enum TextError {
     /// An id with a character that cannot be seen.
     #[error("must have visible characters only, without spaces: U+{:04X} is none", u32::from(*.0))]
     NotVisible(char),
+    /// An id that no path can hold: `.` and `..` mean places in it, even percent-encoded (RFC 3986, section 5.2.4).
+    #[error("must not be . or .., which no path can hold")]
+    DotSegment,
     /// A text in which there is nothing to see.
     #[error("must have a visible character")]
     NothingVisible,
@@ -37,6 +40,9 @@ pub enum TextError {
 /// Whether a text is fit for an id of so many characters at most.
 pub(super) fn check_id(text: &str, max: usize) -> Result<(), TextError> {
     check_length(text, max)?;
+    if matches!(text, "." | "..") {
+        return Err(TextError::DotSegment);
+    }
     text.chars().find(|c| !is_visible(*c)).map_or(Ok(()), |c| Err(TextError::NotVisible(c)))
 }
 

@@ -82,7 +82,7 @@ impl HttpProvider {
     /// `{url}/payments/{payment_id}?order_id=…&amount=…&currency=…`; nothing for an id that no path can hold.
     fn address(&self, claim: &Claim) -> Option<Url> {
         let payment_id = claim.payment_id.as_str();
-        // These mean "here" and "above", even percent-encoded.
+        // These mean "here" and "above", even percent-encoded. No client can name one; a stored event might.
         if matches!(payment_id, "." | "..") {
             return None;
         }
@@ -129,6 +129,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;
@@ -136,6 +137,7 @@ mod tests {
     use super::super::tests::{ORDER, claim};
     use super::*;
     use crate::breaker::{Blame, Fallible};
+    use crate::order::harness::properties;
 
     /// A server that reads one request of each connection, answers it with these bytes, and hangs up; or that keeps the
     /// connection and says no more.
@@ -221,10 +223,25 @@ mod tests {
             let request = server.requests.recv().await.unwrap();
             assert!(request.starts_with(&format!("GET {path}order_id=")), "{request}");
         }
+        // Stored before ids like these were refused.
         for payment_id in [".", ".."] {
             assert!(matches!(ask(&server, payment_id).await, Err(VerifyError::Unknown)));
         }
         assert_eq!(server.count.load(SeqCst), 4);
+    }
+
+    #[test]
+    fn every_payment_id_that_a_client_may_name_is_one_segment_of_the_path() {
+        let provider = HttpProvider::new("https://pay.example.com/v1", None, Timeouts::default()).unwrap();
+        properties(2_000, &r"[./%\?#a0ä;:@ ]{1,6}|\PC{1,20}", |text| {
+            let Ok(payment_id) = text.parse() else { return Ok(()) };
+            let address = provider.address(&Claim { payment_id, ..claim("p1") }).expect("an address");
+            let segments: Vec<_> = address.path_segments().expect("a path").collect();
+            let [version, payments, id] = segments[..] else { panic!("{address}") };
+            let decoded = percent_encoding::percent_decode_str(id).decode_utf8().expect("UTF-8");
+            prop_assert_eq!((version, payments, decoded.as_ref()), ("v1", "payments", text.as_str()));
+            Ok(())
+        });
     }
 
     #[tokio::test]

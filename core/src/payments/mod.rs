@@ -95,9 +95,10 @@ mod tests {
 
     pub const ORDER: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
+    /// With a payment id as it may have been stored.
     pub fn claim(payment_id: &str) -> Claim {
         Claim {
-            payment_id: payment_id.to_owned().try_into().unwrap(),
+            payment_id: serde_json::from_value(payment_id.into()).unwrap(),
             order_id: ORDER.parse().unwrap(),
             amount: Money(4_498),
             currency: "EUR".parse().unwrap(),

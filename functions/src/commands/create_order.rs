@@ -72,9 +72,11 @@ fn items(items: &[Object<ItemBody>], commands: &Commands) -> Result<Items, Probl
 
 #[cfg(test)]
 mod tests {
+    use orders_local::payments::Mode;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::commands::pay_order;
     use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
 
     async fn create(shop: &Shop, event: Value) -> Answer {
@@ -227,6 +229,25 @@ mod tests {
                 .to_owned();
             assert_eq!(shop.order(&order_id).await.user_id.as_str(), owner);
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_finds_the_created_order_however_much_came_after_it() {
+        let (shop, provider, _served) = Shop::with_provider("").await;
+        provider.behave(Mode::Declines);
+        let keyed = with_header(ordered(json!([item(1, 19.99)])), "idempotency-key", "k1");
+        let first = create(&shop, keyed.clone()).await;
+        let order_id = body(&first)["order_id"].as_str().unwrap().to_owned();
+        for n in 0..33 {
+            let payment = json!({"payment_id": format!("p{n}"), "amount": 19.99});
+            let event = call(OWNER, "orders:write", &order_id, &payment);
+            let pay = async |request: &Request| pay_order::handle(&shop.commands, &shop.payments, request).await;
+            let declined = testing::answer(pay, with_header(event, "idempotency-key", &format!("k{n}"))).await;
+            assert_eq!(declined.status(), 422, "{}", declined.body());
+        }
+        let repeat = create(&shop, keyed).await;
+        assert_eq!((repeat.status(), repeat.body()), (201, first.body()));
+        assert_eq!(repeat.header("idempotency-replayed"), Some("true"));
     }
 
     #[tokio::test]
