@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod dynamodb;
 pub mod error;
 pub mod event_store;
+pub mod json;
 pub mod order;
 pub mod payments;
 pub mod publication;

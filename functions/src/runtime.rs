@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
+use orders_core::json::Strict;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
@@ -18,8 +19,8 @@ pub async fn run<E: DeserializeOwned, A: Serialize, F: Into<Diagnostic> + Debug>
     handle: impl AsyncFn(E, &Context, bool) -> Result<A, F>,
 ) -> Result<(), lambda_runtime::Error> {
     let (handle, cold_start) = (&handle, &AtomicBool::new(true));
-    let service = service_fn(|LambdaEvent { payload, context }| async move {
-        handle(payload, &context, cold_start.swap(false, Ordering::Relaxed)).await
+    let service = service_fn(|LambdaEvent { payload: Strict(event), context }| async move {
+        handle(event, &context, cold_start.swap(false, Ordering::Relaxed)).await
     });
     lambda_runtime::run(service).await
 }
