@@ -49,7 +49,7 @@ pub(super) fn read(body: &[u8], claim: &Claim) -> Result<Verdict, VerifyError> {
             let (Some(amount), Some(currency)) = (body.amount, body.currency) else {
                 return Err(nonsense("a capture without amount or currency".into()));
             };
-            if currency != claim.currency.code() {
+            if !claim.currency.is(&currency) {
                 return Err(VerifyError::OtherCurrency);
             }
             let captured = claim.currency.parse(amount.get()).map_err(|error| nonsense(format!("amount: {error}")))?;
@@ -95,7 +95,7 @@ mod tests {
     fn a_capture_of_the_claimed_amount_is_a_yes() {
         assert_eq!(said(json!({})).unwrap(), Verdict::Captured);
         assert_eq!(
-            said(json!({"amount": 44.980, "more": [1], "reason": "ok"})).unwrap(),
+            said(json!({"amount": 44.980, "currency": "eur", "more": [1], "reason": "ok"})).unwrap(),
             Verdict::Captured
         );
     }
