@@ -5,6 +5,7 @@ mod bad_input;
 mod consumer;
 mod expiry;
 mod incoming;
+mod money;
 mod publication;
 mod republish;
 mod trouble;
