@@ -8,4 +8,5 @@ mod incoming;
 mod money;
 mod publication;
 mod republish;
+mod side_fields;
 mod trouble;
