@@ -152,6 +152,11 @@ class Deployment:
             self.queues.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
         return set(events.values())
 
+    def kept(self, queue):
+        """The events whose refusals are in one of the stack's queues."""
+        messages = self.queues.receive_message(QueueUrl=self.ids[queue], VisibilityTimeout=0).get("Messages", [])
+        return [json.loads(message["Body"])["detail"]["data"]["event"]["detail"] for message in messages]
+
 
 class Provider(http.server.BaseHTTPRequestHandler):
     """A payment provider that has captured whatever it is asked about."""
@@ -226,6 +231,10 @@ def use(service, provider_port):
     service.publish(sample("on-shipment-event", order=(order, moved), id=("shp-", "again-")))
     refused = ("OrderCommandRejected", moved)
     until("what is refused is published", lambda: refused in service.received(queue, events))
+
+    money = sample("on-payment-event-currency", order=(order, moved))
+    service.publish(money)
+    until("money that cannot be recorded is kept", lambda: service.kept("UnrecordedMoney") == [money["detail"]])
 
     # Maintenance.
     service.dynamodb.delete_item(TableName=service.ids["Orders"], Key={"order_id": {"S": order}})

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod dynamodb;
 pub mod error;
 pub mod event_store;
+pub mod json;
 pub mod order;
 pub mod payments;
 pub mod publication;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use orders_core::json::Strict;
 use orders_core::order::{Currency, Money};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -73,7 +74,7 @@ fn decode(request: &Request) -> Result<Cow<'_, [u8]>, Problem> {
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let Object(parsed) = serde_path_to_error::deserialize(&mut json).map_err(|error| complaint(&error))?;
+    let Strict(Object(parsed)) = serde_path_to_error::deserialize(&mut json).map_err(|error| complaint(&error))?;
     json.end().map_err(|error| Problem::invalid_field(WHOLE, format!("must be one JSON object: {error}")))?;
     Ok(parsed)
 }

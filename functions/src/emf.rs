@@ -4,8 +4,8 @@ use std::env;
 
 use metrics_cloudwatch_embedded::{Builder, Collector};
 
-/// Has what `metrics::counter!` counts from here on written, namespace `Orders`, by function. The caller flushes at the
-/// end of each invocation, since the container may stand still after it for good.
+/// Collects what `metrics::counter!` and `metrics::histogram!` tell from here on, namespace `Orders`, by function, until it
+/// is flushed. No gauges: their last value would be written again at every flush.
 ///
 /// # Errors
 /// Somebody has done so before.

@@ -12,20 +12,54 @@ use crate::failure;
 
 /// What is to be rebuilt. Give the answer's `progress` back until it is `done`.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(try_from = "Asked")]
 pub enum Rebuild {
     /// The row of one order: repair it, and unpark it.
-    Order(OneOrder),
+    Order(OrderId),
     /// The rows of a segment.
     Segment(OneSegment<Progress>),
 }
 
-/// One order.
+/// All that may be asked for, as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OneOrder {
-    /// The order.
-    pub order_id: OrderId,
+struct Asked {
+    order_id: Option<OrderId>,
+    segment: Option<u32>,
+    total_segments: Option<u32>,
+    table: Option<String>,
+    #[serde(default)]
+    after_restore: bool,
+    seconds: Option<u64>,
+    progress: Option<Progress>,
+}
+
+impl TryFrom<Asked> for Rebuild {
+    type Error = &'static str;
+
+    fn try_from(asked: Asked) -> Result<Self, Self::Error> {
+        match asked {
+            Asked {
+                order_id: Some(order_id),
+                segment: None,
+                total_segments: None,
+                table: None,
+                after_restore: false,
+                seconds: None,
+                progress: None,
+            } => Ok(Self::Order(order_id)),
+            Asked {
+                order_id: None,
+                segment: Some(segment),
+                total_segments: Some(total_segments),
+                table,
+                after_restore,
+                seconds,
+                progress,
+            } => Ok(Self::Segment(OneSegment { segment, total_segments, table, after_restore, seconds, progress })),
+            _ => Err("give either `order_id` alone, or `segment` and `total_segments`"),
+        }
+    }
 }
 
 /// One segment of the event table, and how far it is done.
@@ -110,7 +144,7 @@ impl Maintenance {
     /// See [`RunError`].
     pub async fn rebuild(&self, rebuild: Rebuild, context: &Context) -> Result<Rebuilt, RunError> {
         match rebuild {
-            Rebuild::Order(OneOrder { order_id }) => {
+            Rebuild::Order(order_id) => {
                 let version = self.projector(None).repair(order_id).await?;
                 tracing::info!(%order_id, version, "order repaired");
                 Ok(Rebuilt::Order { order_id, version })
@@ -155,12 +189,13 @@ impl<P> OneSegment<P> {
 
 #[cfg(test)]
 mod tests {
+    use orders_core::json;
     use serde_json::{Value, json};
 
     use super::*;
 
     fn read(event: Value) -> Result<Rebuild, String> {
-        serde_json::from_value(event).map_err(|error| error.to_string())
+        json::from_slice(event.to_string().as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -169,8 +204,20 @@ mod tests {
         assert!(matches!(read(json!({ "order_id": order_id })), Ok(Rebuild::Order(_))));
         let first = read(json!({ "segment": 0, "total_segments": 4 }));
         assert!(matches!(first, Ok(Rebuild::Segment(OneSegment { progress: None, table: None, .. }))), "{first:?}");
-        for event in [json!({}), json!({ "order_id": "seven" }), json!({ "segment": -1, "total_segments": 4 })] {
-            assert!(read(event.clone()).is_err(), "{event}");
+        let both = json!({ "order_id": order_id, "segment": 0, "total_segments": 4 });
+        for (event, said) in [
+            (json!({}), "give either `order_id` alone, or `segment` and `total_segments`"),
+            (both, "give either"),
+            (json!({ "segment": 0 }), "give either"),
+            (json!({ "order_id": "seven" }), "UUID"),
+            (json!({ "segment": -1, "total_segments": 4 }), "invalid value: integer `-1`, expected u32"),
+            (json!({ "order": order_id }), "unknown field `order`"),
+            (json!([order_id]), "invalid type: sequence"),
+            (json!([0, 4]), "invalid type: sequence"),
+            (json!({ "segment": 0, "total_segments": 4, "progress": [null, true, 7] }), "invalid type: sequence"),
+        ] {
+            let error = read(event.clone()).unwrap_err();
+            assert!(error.contains(said), "{event}: {error}");
         }
     }
 

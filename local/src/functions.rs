@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use tokio::net::TcpListener;
 
 use crate::asynchronous::{Asynchronous, Background};
-use crate::bus::{Bus, Endpoint, Journal, Target};
+use crate::bus::{Bus, Destination, Endpoint, Journal, Target};
 use crate::containers::{Containers, InvokeError};
 use crate::database::{self, Database};
 use crate::options::{StackError, StackOptions};
@@ -16,7 +16,7 @@ use crate::payments::{PaymentProvider, Served};
 use crate::queues::Queues;
 use crate::schedules::Schedules;
 use crate::tables;
-use crate::template::{Template, TemplateOptions};
+use crate::template::{QueueRule, Template, TemplateOptions};
 
 /// Functions that can be invoked, and the database that they use.
 #[derive(Debug)]
@@ -67,9 +67,11 @@ impl Functions {
         let targets = template.functions.iter().filter_map(|function| {
             let containers = containers.get(&function.logical_id)?.clone();
             let target = Asynchronous::new(function, containers, background.clone());
-            Some(function.rules.iter().map(move |rule| Target::new(rule, target.clone())))
+            Some(function.rules.iter().map(move |rule| Target::new(rule, Destination::Function(target.clone()))))
         });
-        let bus = Bus::new(&template.buses, targets.flatten().collect(), background.clone());
+        let to_queues = template.queue_rules.iter();
+        let to_queues = to_queues.map(|QueueRule { rule, queue }| Target::new(rule, Destination::Queue(queue.clone())));
+        let bus = Bus::new(&template.buses, targets.flatten().chain(to_queues).collect(), background.clone());
         let _bus_endpoint = bus.serve(listener);
         Ok(Self {
             template,

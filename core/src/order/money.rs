@@ -106,6 +106,11 @@ impl Currency {
         self.code
     }
 
+    /// Whether that is its code, in capitals or not: some providers write `eur`.
+    pub fn is(&self, code: &str) -> bool {
+        self.code.eq_ignore_ascii_case(code)
+    }
+
     /// How many decimals an amount has: 2 for EUR, 0 for JPY, 3 for KWD.
     pub fn exponent(&self) -> u32 {
         self.exponent
@@ -196,6 +201,13 @@ mod tests {
         let sum = currency("EUR").parse("0.1").unwrap().checked_add(currency("EUR").parse("0.2").unwrap()).unwrap();
         assert_eq!(sum, Money(30));
         assert_eq!(currency("EUR").to_json(sum).to_string(), "0.3");
+    }
+
+    #[test]
+    fn a_currency_is_known_by_its_code_in_capitals_or_not() {
+        for (code, is) in [("EUR", true), ("eur", true), ("Eur", true), ("USD", false), ("", false), ("EUR ", false)] {
+            assert_eq!(currency("EUR").is(code), is, "{code:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Claim, Verdict, VerifyError};
+use crate::json;
 use crate::order::{OrderId, Reason};
 
 /// What is read of the body; there may be more in it.
@@ -31,7 +32,7 @@ enum Status {
 /// It makes no sense, or is not about what was claimed.
 pub(super) fn read(body: &[u8], claim: &Claim) -> Result<Verdict, VerifyError> {
     let nonsense = |problem: String| VerifyError::Nonsense(problem);
-    let body: Body = serde_json::from_slice(body).map_err(|error| nonsense(error.to_string()))?;
+    let body: Body = json::from_slice(body).map_err(|error| nonsense(error.to_string()))?;
     if body.payment_id != claim.payment_id.as_str() {
         return Err(nonsense("it is about another payment".into()));
     }
@@ -45,7 +46,7 @@ pub(super) fn read(body: &[u8], claim: &Claim) -> Result<Verdict, VerifyError> {
             let (Some(amount), Some(currency)) = (body.amount, body.currency) else {
                 return Err(nonsense("a capture without amount or currency".into()));
             };
-            if currency != claim.currency.code() {
+            if !claim.currency.is(&currency) {
                 return Err(VerifyError::OtherCurrency);
             }
             let captured = claim.currency.parse(amount.get()).map_err(|error| nonsense(format!("amount: {error}")))?;
@@ -88,7 +89,10 @@ mod tests {
     #[test]
     fn a_capture_of_the_claimed_amount_is_a_yes() {
         assert_eq!(said(json!({})).unwrap(), Verdict::Captured);
-        assert_eq!(said(json!({"amount": 44.980, "more": [1], "reason": "ok"})).unwrap(), Verdict::Captured);
+        assert_eq!(
+            said(json!({"amount": 44.980, "currency": "eur", "more": [1], "reason": "ok"})).unwrap(),
+            Verdict::Captured
+        );
     }
 
     #[test]
@@ -135,6 +139,12 @@ mod tests {
             assert!(nonsense(&read(body.as_bytes(), &claim("p1"))), "{body:?}");
         }
         assert!(nonsense(&read(b"{\"payment_id\":\"\xff\"}", &claim("p1"))));
+    }
+
+    #[test]
+    fn a_list_of_the_fields_is_no_answer() {
+        let list = json!(["p1", ORDER, "captured", 44.98, "EUR", null]);
+        assert!(nonsense(&read(list.to_string().as_bytes(), &claim("p1"))));
     }
 
     #[test]

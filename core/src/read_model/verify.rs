@@ -16,6 +16,7 @@ use super::row::{self, RowItem};
 use super::streams::{OrderStream, OrderStreams};
 use crate::error::chain;
 use crate::event_store::{Place, Segment, StoreError, Version};
+use crate::json;
 use crate::order::ids::OrderId;
 
 /// The most items that one `BatchGetItem` answers (DynamoDB API reference).
@@ -39,6 +40,7 @@ pub struct Verification {
     /// Orders whose row is not what their events make.
     pub different: u64,
     /// The first of the differences.
+    #[serde(deserialize_with = "json::tagged")]
     pub differences: Vec<Difference>,
 }
 

@@ -1,21 +1,16 @@
 //! The function `publish-events`: see [`orders_functions::publishing`].
 
-use std::io;
-
 use aws_lambda_events::dynamodb::Event;
 use lambda_runtime::{Context, Error};
 use orders_functions::config::Config;
-use orders_functions::{emf, publishing, runtime, telemetry};
+use orders_functions::{publishing, runtime, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
-    let metrics = emf::init()?;
     let relay = &publishing::relay(&Config::from_env()?).await?;
     runtime::serve(async |batch: Event, context: &Context| {
-        let answer = publishing::handle(relay, batch, context).await;
-        metrics.flush(io::stdout())?;
-        Ok::<_, Error>(answer)
+        Ok::<_, Error>(publishing::handle(relay, batch, context).await)
     })
     .await
 }

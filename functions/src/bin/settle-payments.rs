@@ -1,23 +1,19 @@
 //! The function `settle-payments`: see [`orders_functions::settlement`].
 
-use std::io;
-
 use lambda_runtime::{Context, Diagnostic, Error};
 use orders_core::read_model::RowsError;
 use orders_functions::config::{self, Config};
 use orders_functions::settlement::Settlement;
-use orders_functions::{emf, failure, runtime, telemetry};
+use orders_functions::{failure, runtime, telemetry};
 use serde::de::IgnoredAny;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
-    let metrics = emf::init()?;
     let settlement = &Settlement::from_env(&Config::from_env()?, config::dynamodb_client().await)?;
     runtime::serve(async |_: IgnoredAny, context: &Context| {
         let run = settlement.run(context).await.map_err(no_rows)?;
         settlement.measure().await.map_err(no_rows)?;
-        metrics.flush(io::stdout()).unwrap_or_else(|error| tracing::error!(%error, "metrics lost"));
         Ok::<_, Diagnostic>(run)
     })
     .await

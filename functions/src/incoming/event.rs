@@ -1,7 +1,9 @@
 //! An event from the bus, as far as every producer's looks alike.
 //!
-//! Readers are tolerant: what they do not know they pass over, and what they miss they name.
+//! Readers are tolerant: what they do not know they pass over, what they can do without they drop when it is odd, and
+//! what they miss they name.
 
+use orders_core::json::{self, Strict};
 use orders_core::order::OrderId;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,14 +14,28 @@ const MAX_ID_BYTES: usize = 256;
 
 /// An event as EventBridge delivers it (EventBridge user guide, "Event structure").
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "Box<RawValue>")]
 pub struct Event {
+    /// The event as it came.
+    pub whole: Box<RawValue>,
+    envelope: Envelope,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", expecting = "an event of the bus")]
+struct Envelope {
     id: String,
-    /// The service that sent it.
-    pub source: String,
-    /// What happened there.
-    pub detail_type: String,
+    source: String,
+    detail_type: String,
     detail: Box<RawValue>,
+}
+
+impl TryFrom<Box<RawValue>> for Event {
+    type Error = serde_json::Error;
+
+    fn try_from(whole: Box<RawValue>) -> Result<Self, Self::Error> {
+        Ok(Self { envelope: json::from_slice(whole.get().as_bytes())?, whole })
+    }
 }
 
 /// What makes an event unusable, however often it comes.
@@ -53,58 +69,92 @@ impl InvalidEvent {
     }
 }
 
-/// What can be said of an event whether or not the rest of it can be used.
-#[derive(Debug, Default, Deserialize)]
+/// What an event says, as far as it can be read.
+#[derive(Debug, Default)]
 pub struct Detail {
-    #[serde(default)]
-    metadata: Metadata,
+    event_id: Option<String>,
+    correlation_id: Option<String>,
+    data: Option<Box<RawValue>>,
+    /// The fields of the metadata that were dropped.
+    pub dropped: Vec<&'static str>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Parts {
+    metadata: Option<Box<RawValue>>,
     data: Option<Box<RawValue>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 struct Metadata {
-    event_id: Option<String>,
-    correlation_id: Option<String>,
+    event_id: Option<Box<RawValue>>,
+    correlation_id: Option<Box<RawValue>>,
 }
 
 /// Every command's data names its order.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Named {
     order_id: String,
 }
 
 impl Event {
-    /// Reads the detail.
-    ///
-    /// # Errors
-    /// [`InvalidEvent::Field`].
-    pub fn detail(&self) -> Result<Detail, InvalidEvent> {
-        let detail: Detail = parse("detail", &self.detail)?;
-        let Metadata { event_id, correlation_id } = &detail.metadata;
-        for (name, id) in [("event_id", event_id), ("correlation_id", correlation_id)] {
-            if id.as_ref().is_some_and(|id| id.len() > MAX_ID_BYTES) {
-                let why = format!("must be at most {MAX_ID_BYTES} bytes");
-                return Err(InvalidEvent::Field { path: format!("detail.metadata.{name}"), why });
-            }
-        }
-        Ok(detail)
+    /// The service that sent it.
+    pub fn source(&self) -> &str {
+        &self.envelope.source
+    }
+
+    /// What happened there.
+    pub fn detail_type(&self) -> &str {
+        &self.envelope.detail_type
+    }
+
+    /// Whether it tells of money that has moved. If that cannot be recorded, somebody has to hear of it.
+    pub fn is_money(&self) -> bool {
+        matches!(self.detail_type(), "PaymentCaptured" | "RefundCompleted")
+    }
+
+    /// Reads the detail. What is unusable in it is told beside what can be read all the same: that an order is named does
+    /// not depend on the metadata.
+    pub fn detail(&self) -> (Detail, Result<(), InvalidEvent>) {
+        let Parts { metadata, data } = match parse("detail", &self.envelope.detail) {
+            Ok(parts) => parts,
+            Err(error) => return (Detail::default(), Err(error)),
+        };
+        let metadata = metadata.map_or(Ok(Metadata::default()), |metadata| parse("detail.metadata", &metadata));
+        let mut detail = Detail { data, ..Detail::default() };
+        let readable = metadata.map(|Metadata { event_id, correlation_id }| {
+            detail.event_id = detail.id("detail.metadata.event_id", event_id);
+            detail.correlation_id = detail.id("detail.metadata.correlation_id", correlation_id);
+        });
+        (detail, readable)
     }
 
     /// The id that all repeats of this event share: the producer's own, since the bus gives a repeat a new one.
     pub fn id<'a>(&'a self, detail: &'a Detail) -> &'a str {
-        detail.metadata.event_id.as_deref().filter(|id| !id.is_empty()).unwrap_or(&self.id)
+        detail.event_id.as_deref().unwrap_or(&self.envelope.id)
     }
 }
 
 impl Detail {
+    fn id(&mut self, path: &'static str, written: Option<Box<RawValue>>) -> Option<String> {
+        let id = text(&written?).filter(|id| id.len() <= MAX_ID_BYTES);
+        if id.is_none() {
+            self.dropped.push(path);
+        }
+        id.filter(|id| !id.is_empty())
+    }
+
     /// What the event belongs to, if its producer says so.
     pub fn correlation_id(&self) -> Option<&str> {
-        self.metadata.correlation_id.as_deref().filter(|id| !id.is_empty())
+        self.correlation_id.as_deref()
     }
 
     /// The order's id as the event has it, if it has one at all.
     pub fn named_order(&self) -> Option<String> {
-        serde_json::from_str::<Named>(self.data.as_deref()?.get()).ok().map(|named| named.order_id)
+        self.data().ok().map(|Named { order_id }| order_id)
     }
 
     /// The order that the event is about.
@@ -126,9 +176,29 @@ impl Detail {
     }
 }
 
+/// A text that an event can do without. One that is no text is dropped: the fact matters more.
+pub fn side_text(path: &str, written: Option<Box<RawValue>>) -> Option<String> {
+    let read = text(&written?);
+    if read.is_none() {
+        count_dropped(path);
+    }
+    read
+}
+
+/// Counts a field that an event can do without, and that was dropped because it is not what it should be.
+pub fn count_dropped(path: &str) {
+    metrics::counter!("EventFieldsDropped").increment(1);
+    tracing::warn!(field = path, "field dropped");
+}
+
+fn text(json: &RawValue) -> Option<String> {
+    serde_json::from_str(json.get()).ok()
+}
+
 fn parse<T: DeserializeOwned>(root: &str, json: &RawValue) -> Result<T, InvalidEvent> {
     let mut json = serde_json::Deserializer::from_str(json.get());
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let parsed = serde_path_to_error::deserialize(&mut json).map(|Strict(parsed)| parsed);
+    parsed.map_err(|error| {
         let path = match error.path().to_string() {
             path if path == "." => root.to_owned(),
             path => format!("{root}.{path}"),
@@ -155,7 +225,15 @@ mod tests {
         serde_json::from_str(&event.to_string()).unwrap()
     }
 
+    /// The detail of an event that can be used.
+    fn detail(detail: Value) -> Detail {
+        let (detail, readable) = event(detail).detail();
+        readable.unwrap();
+        detail
+    }
+
     #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(expecting = "an object")]
     struct Data {
         payment_id: String,
     }
@@ -165,39 +243,77 @@ mod tests {
         let event = event(
             json!({ "metadata": { "event_id": "own", "new": 1 }, "data": { "payment_id": "p", "x": [] }, "y": 0 }),
         );
-        let detail = event.detail().unwrap();
-        assert_eq!(event.id(&detail), "own");
+        let (detail, readable) = event.detail();
+        assert_eq!((readable, event.id(&detail)), (Ok(()), "own"));
         assert_eq!(detail.data::<Data>(), Ok(Data { payment_id: "p".into() }));
+        assert!(detail.dropped.is_empty());
     }
 
     #[test]
     fn without_an_id_of_the_producer_s_the_bus_s_stands_in() {
-        for detail in [json!({}), json!({ "metadata": {} }), json!({ "metadata": { "event_id": "" } })] {
+        let without = [json!({}), json!({ "metadata": null }), json!({ "metadata": {} })];
+        let empty = [json!(""), json!(null)].map(|id| json!({ "metadata": { "event_id": id } }));
+        for detail in without.into_iter().chain(empty) {
             let event = event(detail);
-            assert_eq!(event.id(&event.detail().unwrap()), "bus-1");
+            let (detail, readable) = event.detail();
+            assert_eq!((readable, event.id(&detail), detail.dropped.len()), (Ok(()), "bus-1", 0));
         }
     }
 
     #[test]
+    fn an_odd_id_is_dropped_and_the_bus_s_stands_in() {
+        for odd in [json!(7), json!({}), json!(["own"]), json!(true), json!("x".repeat(MAX_ID_BYTES + 1))] {
+            let event = event(json!({ "metadata": { "event_id": odd, "correlation_id": odd } }));
+            let (detail, readable) = event.detail();
+            assert_eq!((readable, event.id(&detail), detail.correlation_id()), (Ok(()), "bus-1", None), "{odd}");
+            assert_eq!(detail.dropped, ["detail.metadata.event_id", "detail.metadata.correlation_id"]);
+        }
+        let lone =
+            r#"{"id": "bus-1", "source": "s", "detail-type": "t", "detail": {"metadata": {"event_id": "\ud800"}}}"#;
+        let event: Event = serde_json::from_str(lone).unwrap();
+        assert_eq!(event.id(&event.detail().0), "bus-1", "half a character is none");
+    }
+
+    #[test]
     fn what_is_missing_or_wrong_is_named() {
-        let data =
-            |detail: Value| event(detail).detail().and_then(|detail| detail.data::<Data>()).unwrap_err().to_string();
-        assert_eq!(data(json!("text")), "detail: invalid type: string \"text\", expected struct Detail");
+        let data = |json: Value| detail(json).data::<Data>().unwrap_err().to_string();
         assert_eq!(data(json!({})), "detail: missing field `data`");
         assert_eq!(data(json!({ "data": {} })), "detail.data: missing field `payment_id`");
         let wrong = data(json!({ "data": { "payment_id": 7 } }));
         assert_eq!(wrong, "detail.data.payment_id: invalid type: integer `7`, expected a string");
-        assert!(data(json!({ "metadata": { "event_id": 7 } })).starts_with("detail.metadata.event_id: "));
-        let long = "x".repeat(1_000_000);
-        assert!(data(json!({ "metadata": { "event_id": long } })).starts_with("detail.metadata.event_id: must be"));
-        assert!(
-            data(json!({ "metadata": { "correlation_id": long } })).starts_with("detail.metadata.correlation_id: ")
+        let wrong = event(json!("text")).detail().1.unwrap_err().to_string();
+        assert_eq!(wrong, "detail: invalid type: string \"text\", expected an object");
+    }
+
+    #[test]
+    fn an_object_is_an_object() {
+        let list = json!({ "data": ["p"] });
+        assert_eq!(
+            detail(list).data::<Data>().unwrap_err().to_string(),
+            "detail.data: invalid type: sequence, expected an object"
         );
+        assert_eq!(
+            event(json!([{}, {}])).detail().1.unwrap_err().to_string(),
+            "detail: invalid type: sequence, expected an object"
+        );
+        let whole = json!(["bus-1", "payments", "PaymentCaptured", {}]);
+        let error = serde_json::from_value::<Event>(whole).unwrap_err().to_string();
+        assert!(error.contains("sequence, expected an event of the bus"), "{error}");
+    }
+
+    #[test]
+    fn metadata_that_is_no_object_is_named_and_so_is_the_order() {
+        for metadata in [json!(["id", "corr"]), json!("id"), json!(7)] {
+            let (detail, readable) = event(json!({ "metadata": metadata, "data": { "order_id": "seven" } })).detail();
+            let error = readable.unwrap_err().to_string();
+            assert!(error.starts_with("detail.metadata: invalid type: "), "{error}");
+            assert_eq!(detail.named_order().as_deref(), Some("seven"));
+        }
     }
 
     #[test]
     fn an_order_id_that_is_no_uuid_is_named_but_still_told() {
-        let detail = event(json!({ "data": { "order_id": "seven" } })).detail().unwrap();
+        let detail = detail(json!({ "data": { "order_id": "seven" } }));
         assert_eq!(detail.order_id(), Err(InvalidEvent::field("order_id", "must be a UUID")));
         assert_eq!(detail.named_order().as_deref(), Some("seven"));
     }

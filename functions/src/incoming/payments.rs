@@ -5,7 +5,7 @@ use orders_core::publication::EventBus;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::event::{Detail, InvalidEvent};
+use super::event::{Detail, InvalidEvent, side_text};
 use super::run::{NotDone, Received, Runner};
 
 /// A command that a payment event stands for.
@@ -20,22 +20,27 @@ pub enum PaymentCommand {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Captured {
     payment_id: String,
     amount: Box<RawValue>,
+    currency: Option<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Failed {
     payment_id: String,
-    reason: Option<String>,
+    reason: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Refunded {
     payment_id: String,
     refund_id: String,
     amount: Box<RawValue>,
+    currency: Option<String>,
 }
 
 /// Runs a payment event's command.
@@ -58,17 +63,19 @@ pub async fn handle(runner: &Runner<impl EventBus>, currency: &Currency, receive
 pub fn command(detail_type: &str, detail: &Detail, currency: &Currency) -> Result<PaymentCommand, InvalidEvent> {
     Ok(match detail_type {
         "PaymentCaptured" => {
-            let Captured { payment_id: id, amount } = detail.data()?;
-            PaymentCommand::Confirm(ConfirmPayment { payment_id: payment_id(&id)?, amount: money(&amount, currency)? })
+            let Captured { payment_id: id, amount, currency: said } = detail.data()?;
+            let (payment_id, amount) = (payment_id(&id)?, money(&amount, said, currency)?);
+            PaymentCommand::Confirm(ConfirmPayment { payment_id, amount })
         }
         "PaymentFailed" => {
             let Failed { payment_id: id, reason } = detail.data()?;
-            PaymentCommand::Reject(RejectPayment { payment_id: payment_id(&id)?, reason: readable(reason) })
+            let reason = readable(side_text("detail.data.reason", reason));
+            PaymentCommand::Reject(RejectPayment { payment_id: payment_id(&id)?, reason })
         }
         "RefundCompleted" => {
-            let Refunded { payment_id: id, refund_id, amount } = detail.data()?;
+            let Refunded { payment_id: id, refund_id, amount, currency: said } = detail.data()?;
             let refund_id: RefundId = refund_id.parse().map_err(|why| InvalidEvent::field("refund_id", why))?;
-            let (payment_id, amount) = (payment_id(&id)?, money(&amount, currency)?);
+            let (payment_id, amount) = (payment_id(&id)?, money(&amount, said, currency)?);
             PaymentCommand::Refund(ConfirmRefund { payment_id, refund_id, amount })
         }
         _ => return Err(InvalidEvent::UnknownType),
@@ -79,7 +86,12 @@ fn payment_id(text: &str) -> Result<PaymentId, InvalidEvent> {
     text.parse().map_err(|why| InvalidEvent::field("payment_id", why))
 }
 
-fn money(number: &RawValue, currency: &Currency) -> Result<Money, InvalidEvent> {
+/// An amount in the currency that the event says, if it says one; it can only be the deployment's.
+fn money(number: &RawValue, said: Option<String>, currency: &Currency) -> Result<Money, InvalidEvent> {
+    if said.is_some_and(|said| !currency.is(&said)) {
+        let why = format!("must be {}, the one currency of this deployment", currency.code());
+        return Err(InvalidEvent::field("currency", why));
+    }
     currency.parse(number.get()).map_err(|why| InvalidEvent::field("amount", why))
 }
 
@@ -94,10 +106,14 @@ fn readable(reason: Option<String>) -> Reason {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::event::Event;
     use super::*;
 
     fn read(detail_type: &str, data: Value) -> Result<PaymentCommand, String> {
-        let detail: Detail = serde_json::from_str(&json!({ "data": data }).to_string()).unwrap();
+        let event =
+            json!({ "id": "bus-1", "source": "payments", "detail-type": detail_type, "detail": { "data": data } });
+        let (detail, readable) = serde_json::from_value::<Event>(event).unwrap().detail();
+        readable.unwrap();
         command(detail_type, &detail, &"EUR".parse().unwrap()).map_err(|error| error.to_string())
     }
 
@@ -137,6 +153,30 @@ mod tests {
         assert_eq!(reason(json!({ "payment_id": "p", "reason": isolated })), "Karte Visa 42 abgelehnt");
         assert_eq!(reason(json!({ "payment_id": "p", "reason": "\u{200b}\u{202e}" })), "the provider gave no reason");
         assert_eq!(reason(json!({ "payment_id": "p", "reason": "x".repeat(1_000_000) })), "x".repeat(500));
+        for odd in [json!(null), json!({ "code": 51 }), json!(["no funds"]), json!(51), json!(false)] {
+            assert_eq!(reason(json!({ "payment_id": "p", "reason": odd })), "the provider gave no reason", "{odd}");
+        }
+    }
+
+    #[test]
+    fn money_of_another_currency_is_none_of_ours() {
+        let said = |currency: Value| {
+            let data = json!({ "payment_id": "p", "refund_id": "r", "amount": 5, "currency": currency });
+            let outcomes = ["PaymentCaptured", "RefundCompleted"].map(|name| read(name, data.clone()).map(drop));
+            assert_eq!(outcomes[0], outcomes[1]);
+            outcomes[0].clone()
+        };
+        for ours in [json!("EUR"), json!("eur"), json!(null)] {
+            assert_eq!(said(ours.clone()), Ok(()), "{ours}");
+        }
+        let other = "detail.data.currency: must be EUR, the one currency of this deployment";
+        for code in ["USD", "usd", "", "EUR ", "978", "€"] {
+            assert_eq!(said(json!(code)), Err(other.into()), "{code}");
+        }
+        for odd in [json!(978), json!(["EUR"]), json!({ "code": "EUR" }), json!(true)] {
+            let error = said(odd).unwrap_err();
+            assert!(error.starts_with("detail.data.currency: invalid type: "), "{error}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use orders_core::timestamp::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::event::{Detail, Event, InvalidEvent};
+use super::event::{self, Detail, Event, InvalidEvent};
 use crate::deadline::deadline;
 use crate::{failure, telemetry};
 
@@ -56,6 +56,12 @@ pub enum NotDone {
         #[source]
         source: PutError,
     },
+    /// The refusal was published without the event, which tells of money and must be kept whole.
+    #[error("event {event_id} tells of money, and is too large to be kept with its refusal")]
+    TooLarge {
+        /// The event.
+        event_id: String,
+    },
     /// A command that does not serialise.
     #[error(transparent)]
     Fingerprint(#[from] serde_json::Error),
@@ -72,23 +78,20 @@ impl From<NotDone> for Diagnostic {
 pub struct Received {
     event: Event,
     detail: Detail,
-    unreadable: Option<InvalidEvent>,
+    readable: Result<(), InvalidEvent>,
     deadline: Instant,
 }
 
 impl Received {
     /// The event, as it arrives now.
     pub fn new(event: Event, context: &Context) -> Self {
-        let (detail, unreadable) = match event.detail() {
-            Ok(detail) => (detail, None),
-            Err(error) => (Detail::default(), Some(error)),
-        };
-        Self { event, detail, unreadable, deadline: deadline(context, RESERVE) }
+        let (detail, readable) = event.detail();
+        Self { event, detail, readable, deadline: deadline(context, RESERVE) }
     }
 
     /// What happened.
     pub fn detail_type(&self) -> &str {
-        &self.event.detail_type
+        self.event.detail_type()
     }
 
     /// What the producer says of it.
@@ -96,7 +99,7 @@ impl Received {
     /// # Errors
     /// [`InvalidEvent`].
     pub fn detail(&self) -> Result<&Detail, InvalidEvent> {
-        self.unreadable.clone().map_or(Ok(&self.detail), Err)
+        self.readable.clone().map(|()| &self.detail)
     }
 
     /// What the event belongs to.
@@ -104,12 +107,17 @@ impl Received {
         self.detail.correlation_id().unwrap_or_else(|| self.id())
     }
 
+    /// Counts what of the event's metadata was dropped.
+    pub fn count_dropped(&self) {
+        self.detail.dropped.iter().for_each(|path| event::count_dropped(path));
+    }
+
     fn id(&self) -> &str {
         self.event.id(&self.detail)
     }
 
     fn request(&self, order_id: OrderId, kind: &str, body: &impl Serialize) -> Result<Request, serde_json::Error> {
-        let origin = format!("event|{}", self.event.source);
+        let origin = format!("event|{}", self.event.source());
         let stream = StreamId::new(order_id.to_string());
         let hash = RequestHash::of(kind, body)?;
         let metadata = Metadata {
@@ -151,15 +159,18 @@ impl<B: EventBus> Runner<B> {
         }
     }
 
-    /// Publishes that an event is refused.
+    /// Publishes that an event is refused. If it tells of money, that one entry is what the bus puts into the queue of
+    /// unrecorded money as well: there is no moment in which one of the two is done and the other is not.
     ///
     /// # Errors
-    /// [`NotDone::Rejection`].
+    /// [`NotDone::Rejection`]; [`NotDone::TooLarge`], so that the event is kept with those that failed.
     pub async fn reject(&self, received: &Received, code: &str, reason: &str) -> Result<(), NotDone> {
         let event_id = received.id();
         let order_id = received.detail.named_order();
-        let (source, detail_type) = (&received.event.source, &received.event.detail_type);
-        tracing::warn!(event_id, source, detail_type, code, reason, "event refused");
+        let (source, detail_type) = (received.event.source(), received.event.detail_type());
+        let money = received.event.is_money().then_some(&*received.event.whole);
+        let unrecorded_money = money.is_some();
+        tracing::warn!(event_id, source, detail_type, code, reason, unrecorded_money, "event refused");
         let rejection = Rejection {
             source,
             event_id,
@@ -168,11 +179,13 @@ impl<B: EventBus> Runner<B> {
             correlation_id: received.correlation_id(),
             code,
             reason,
+            money,
         };
         let deadline = received.deadline + PUBLISHING;
         let mut unpublished = self.publisher.publish(&[rejection.envelope(Timestamp::now())], deadline).await;
         match unpublished.0.pop_first() {
-            None => Ok(()),
+            None if rejection.is_complete() => Ok(()),
+            None => Err(NotDone::TooLarge { event_id: event_id.to_owned() }),
             Some((_, source)) => Err(NotDone::Rejection { event_id: event_id.to_owned(), source }),
         }
     }

@@ -17,6 +17,7 @@ pub enum ShipmentCommand {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Dispatched {
     tracking_number: String,
 }
@@ -53,10 +54,14 @@ pub fn command(detail_type: &str, detail: &Detail) -> Result<ShipmentCommand, In
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::event::Event;
     use super::*;
 
     fn read(detail_type: &str, data: Value) -> Result<ShipmentCommand, String> {
-        let detail: Detail = serde_json::from_str(&json!({ "data": data }).to_string()).unwrap();
+        let event =
+            json!({ "id": "bus-1", "source": "shipping", "detail-type": detail_type, "detail": { "data": data } });
+        let (detail, readable) = serde_json::from_value::<Event>(event).unwrap().detail();
+        readable.unwrap();
         command(detail_type, &detail).map_err(|error| error.to_string())
     }
 

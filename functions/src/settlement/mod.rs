@@ -87,13 +87,13 @@ impl Settlement {
     pub async fn measure(&self) -> Result<(), RowsError> {
         let count = self.rows.deferred_count().await?;
         let age = count.oldest.map_or(0, |oldest| (Timestamp::now() - oldest).num_seconds());
-        metrics::gauge!("PaymentsWaiting").set(count.waiting as f64);
-        metrics::gauge!("OldestPaymentWaiting").set(age as f64);
+        metrics::histogram!("PaymentsWaiting").record(count.waiting as f64);
+        metrics::histogram!("OldestPaymentWaiting").record(age as f64);
         if let Payments::Verified(provider) = &self.payments {
             match provider.breaker().inspect().await {
                 Ok(circuit) => {
                     let closed = circuit.state == State::Closed;
-                    metrics::gauge!("PaymentCircuitOpen").set(if closed { 0 } else { 1 });
+                    metrics::histogram!("PaymentCircuitOpen").record(if closed { 0 } else { 1 });
                 }
                 Err(error) => tracing::warn!(error = chain(&error), "the state of the circuit is not known"),
             }

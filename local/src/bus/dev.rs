@@ -110,11 +110,14 @@ async fn redrive(State(bus): State<Bus>, Path(name): Path<String>) -> Response {
         Ok(messages) => messages,
         Err(error @ NoQueue(_)) => return refusal(StatusCode::NOT_FOUND, &error.to_string()),
     };
-    let count = messages.len();
+    let mut count = 0;
     for message in messages {
-        if let Err(reason) = bus.give_again(&message) {
-            tracing::error!(queue = name, id = %message.id, "a message cannot be given again: {reason}");
-            drop(bus.0.background.queues.send(&name, message.body, message.attributes));
+        match bus.give_again(&message) {
+            Ok(()) => count += 1,
+            Err(reason) => {
+                tracing::error!(queue = name, id = %message.id, "a message cannot be given again: {reason}");
+                drop(bus.0.background.queues.send(&name, message.body, message.attributes));
+            }
         }
     }
     Json(json!({ "redriven": count })).into_response()
@@ -151,16 +154,18 @@ impl Bus {
         let (arn, event) = match message.attributes.get("TARGET_ARN") {
             Some(arn) => (arn.clone(), message.body.clone()),
             None => {
-                let record: Record = serde_json::from_str(message.body.get()).map_err(|error| error.to_string())?;
+                let record: Record = serde_json::from_str(message.body.get())
+                    .map_err(|_| "it is not about a failure, so it is nothing that a function is to try again")?;
                 let arn = record.request_context.function_arn;
                 (arn.strip_suffix(":$LATEST").unwrap_or(&arn).to_owned(), record.request_payload)
             }
         };
-        let target = self.0.targets.iter().find(|target| target.function.arn == arn);
+        let target = self.0.targets.iter().find(|target| target.to.arn() == arn);
         let target = target.ok_or_else(|| format!("no rule has the target {arn}"))?;
         let id = serde_json::from_str::<Value>(event.get()).ok();
         let id = id.and_then(|event| event.get("id")?.as_str().map(str::to_owned)).unwrap_or_default();
         let parcel = Parcel { event: event.into(), event_id: id, rule: "redrive".into() };
-        target.function.accept(parcel).map_err(|error| error.to_string())
+        target.clone().deliver(parcel, &self.0.background, &self.0.faults);
+        Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub enum Mode {
     Partial,
     /// Every request fails.
     Down,
-    /// It takes events and cannot reach the functions.
+    /// It takes events and cannot reach the functions and queues.
     Deaf,
 }
 
@@ -93,7 +93,7 @@ impl Faults {
         })
     }
 
-    /// Whether functions cannot be reached.
+    /// Whether targets cannot be reached.
     pub(super) fn is_deaf(&self) -> bool {
         self.state(|state| state.deaf)
     }

@@ -40,7 +40,7 @@ pub enum What {
         bus: String,
         /// The event as targets get it.
         event: Arc<RawValue>,
-        /// The functions that it goes to.
+        /// The functions and queues that it goes to.
         targets: Vec<String>,
     },
     /// The bus refused an entry.
@@ -54,18 +54,18 @@ pub enum What {
         /// Why.
         message: String,
     },
-    /// A function was called, or could not be called.
+    /// A target was reached, or could not be reached.
     Delivery(Delivery),
 }
 
-/// What came of giving an event to a function.
+/// What came of giving an event to a function, or to a rule's queue.
 #[derive(Clone, Debug, Serialize)]
 pub struct Delivery {
     /// Id of the event.
     pub event_id: String,
     /// Name of the rule or schedule.
     pub rule: String,
-    /// The function's binary.
+    /// The function's binary, or the queue's name.
     pub function: String,
     /// How it went.
     pub outcome: Outcome,
@@ -80,7 +80,7 @@ pub struct Delivery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The function did its work.
+    /// The function did its work, or the queue has it.
     Done,
     /// It will be tried again.
     Failed,

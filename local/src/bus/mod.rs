@@ -1,4 +1,4 @@
-//! The event buses: take events, match them to the template's rules, and give them to the rules' functions.
+//! The event buses: take events, match them to the template's rules, and give them to the rules' functions and queues.
 
 mod dev;
 mod endpoint;
@@ -22,7 +22,7 @@ pub(crate) use dev::router;
 pub use entry::{EntryError, RequestEntry};
 pub use faults::{Call, Fault, Faults, Mode};
 pub use journal::{Delivery, Entry, Journal, Outcome, What};
-pub(crate) use target::Target;
+pub(crate) use target::{Destination, Target};
 
 /// The buses of a template, with its rules. Clones are the same buses.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ impl Bus {
         }
         let matching = |target: &&Target<_>| target.bus == event.bus && target.rule.pattern.matches(&event.value);
         let targets: Vec<_> = self.0.targets.iter().filter(matching).collect();
-        let names = targets.iter().map(|target| target.function.function.clone()).collect();
+        let names = targets.iter().map(|target| target.to.name().to_owned()).collect();
         // First, so that what comes of it stands below it.
         self.journal().write(What::Event { bus: event.bus.clone(), event: event.text.clone(), targets: names });
         for target in targets {

@@ -1,4 +1,4 @@
-//! A rule's function: events are handed to it, again and again where it cannot be reached, and then put aside.
+//! A rule's function or queue: events are handed to it, again and again where it cannot be reached, and then put aside.
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html>
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::faults::Faults;
 use super::journal::{Delivery, Outcome, What};
 use crate::asynchronous::{Asynchronous, Background, Parcel, TooLarge, in_queue};
+use crate::queues::name_of;
 use crate::streams::Invoke;
 use crate::template::{ACCOUNT, REGION, Rule};
 
@@ -16,14 +17,42 @@ use crate::template::{ACCOUNT, REGION, Rule};
 const MAX_RETRIES: u32 = 185;
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// A function that a rule sends events to.
+/// A function or a queue that a rule sends events to.
 #[derive(Clone, Debug)]
 pub(crate) struct Target<F> {
     pub rule: Rule,
     /// Name of the rule's bus.
     pub bus: String,
-    pub function: Asynchronous<F>,
+    pub to: Destination<F>,
 }
+
+/// Where a rule's events go.
+#[derive(Clone, Debug)]
+pub(crate) enum Destination<F> {
+    Function(Asynchronous<F>),
+    /// By its ARN.
+    Queue(String),
+}
+
+impl<F> Destination<F> {
+    /// The function's binary, or the queue's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Function(function) => &function.function,
+            Self::Queue(arn) => name_of(arn),
+        }
+    }
+
+    pub fn arn(&self) -> &str {
+        match self {
+            Self::Function(function) => &function.arn,
+            Self::Queue(arn) => arn,
+        }
+    }
+}
+
+/// What is wrong while the bus reaches nobody.
+const UNREACHABLE: &str = "the target cannot be reached";
 
 /// Why an event could not be handed over.
 struct Undelivered {
@@ -35,11 +64,11 @@ struct Undelivered {
 }
 
 impl<F: Invoke + Clone + 'static> Target<F> {
-    /// The function as the target of that rule.
-    pub(crate) fn new(rule: &Rule, function: Asynchronous<F>) -> Self {
+    /// What that rule sends its events to.
+    pub(crate) fn new(rule: &Rule, to: Destination<F>) -> Self {
         let bus = rule.bus.as_deref().unwrap_or("default");
         let bus = bus.rsplit_once("event-bus/").map_or(bus, |(_, name)| name).to_owned();
-        Self { rule: rule.clone(), bus, function }
+        Self { rule: rule.clone(), bus, to }
     }
 
     /// Hands the event over in the background.
@@ -58,27 +87,45 @@ impl<F: Invoke + Clone + 'static> Target<F> {
         let max_age = self.rule.failure.max_age.unwrap_or(MAX_AGE);
         for attempts in 1.. {
             if !faults.is_deaf() {
-                return self.function.accept(parcel.clone()).map_err(|error: TooLarge| Undelivered {
-                    code: "INVALID_PARAMETER",
-                    message: error.to_string(),
-                    condition: None,
-                    attempts,
-                });
+                return self.give(parcel, background, attempts);
             }
             let wait = background.wait(attempts);
             let condition = match () {
                 () if attempts > max_retries => "MaximumRetryAttempts",
                 () if begun.elapsed() + wait > max_age => "MaximumEventAgeInSeconds",
                 () => {
-                    self.write(parcel, background, attempts, Outcome::Failed, "the function cannot be reached".into());
+                    self.write(parcel, background, attempts, Outcome::Failed, Some(UNREACHABLE.to_owned()));
                     sleep(wait).await;
                     continue;
                 }
             };
-            let message = "the function cannot be reached".to_owned();
+            let message = UNREACHABLE.to_owned();
             return Err(Undelivered { code: "THROTTLING", message, condition: Some(condition), attempts });
         }
         Ok(())
+    }
+
+    /// Gives the event to a target that can be reached. What becomes of it in a function, the function says.
+    fn give(&self, parcel: &Parcel, background: &Background, attempts: u32) -> Result<(), Undelivered> {
+        match &self.to {
+            Destination::Function(function) => function.accept(parcel.clone()).map_err(|error: TooLarge| Undelivered {
+                code: "INVALID_PARAMETER",
+                message: error.to_string(),
+                condition: None,
+                attempts,
+            }),
+            Destination::Queue(arn) => {
+                let sent = background.queues.send(arn, parcel.event.as_ref().to_owned(), BTreeMap::new());
+                sent.map_err(|error| Undelivered {
+                    code: "NO_RESOURCE",
+                    message: error.to_string(),
+                    condition: None,
+                    attempts,
+                })?;
+                self.write(parcel, background, attempts, Outcome::Done, None);
+                Ok(())
+            }
+        }
     }
 
     fn put_aside(&self, parcel: &Parcel, undelivered: Undelivered, background: &Background) {
@@ -96,19 +143,19 @@ impl<F: Invoke + Clone + 'static> Target<F> {
                     ("ERROR_MESSAGE", message.clone()),
                     ("RETRY_ATTEMPTS", (attempts - 1).to_string()),
                     ("RULE_ARN", format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{bus}{rule}")),
-                    ("TARGET_ARN", self.function.arn.clone()),
+                    ("TARGET_ARN", self.to.arn().to_owned()),
                 ]);
                 attributes.extend(condition.map(|condition| ("EXHAUSTED_RETRY_CONDITION", condition.to_owned())));
                 let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
                 in_queue(background.queues.send(queue, parcel.event.as_ref().to_owned(), attributes), queue)
             }
         };
-        self.write(parcel, background, attempts, outcome, message);
+        self.write(parcel, background, attempts, outcome, Some(message));
     }
 
-    fn write(&self, parcel: &Parcel, background: &Background, attempt: u32, outcome: Outcome, reason: String) {
+    fn write(&self, parcel: &Parcel, background: &Background, attempt: u32, outcome: Outcome, reason: Option<String>) {
         let (event_id, rule) = (parcel.event_id.clone(), parcel.rule.clone());
-        let (function, reason) = (self.function.function.clone(), Some(reason));
+        let function = self.to.name().to_owned();
         background.journal.write(What::Delivery(Delivery { event_id, rule, function, outcome, attempt, reason }));
     }
 }
@@ -124,12 +171,16 @@ mod tests {
     use crate::patterns::Pattern;
     use crate::template::{FailurePolicy, fixture};
 
-    fn target(failure: FailurePolicy, script: Scripted, background: &Background) -> Target<Scripted> {
+    fn rule(failure: FailurePolicy) -> Rule {
         let pattern = Pattern::parse(&json!({"source": ["s"]})).unwrap();
         let bus = Some("arn:aws:events:us-east-1:000000000000:event-bus/things".to_owned());
-        let rule = Rule { name: "R".into(), pattern, bus, input: None, failure };
+        Rule { name: "R".into(), pattern, bus, input: None, failure }
+    }
+
+    fn target(failure: FailurePolicy, script: Scripted, background: &Background) -> Target<Scripted> {
         let function = fixture::template().function("Health").unwrap().clone();
-        Target::new(&rule, Asynchronous::new(&function, script, background.clone()))
+        let function = Asynchronous::new(&function, script, background.clone());
+        Target::new(&rule(failure), Destination::Function(function))
     }
 
     fn parcel(text: String) -> Parcel {
@@ -194,5 +245,28 @@ mod tests {
         let large = parcel(format!("\"{}\"", "x".repeat(1024 * 1024)));
         target(failure, Scripted::default(), &background).deliver(large, &background, &faults);
         assert_eq!(last(&background, 0).await, Outcome::InQueue("Dead".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_gets_the_event_as_it_is_once_it_can_be_reached_and_is_put_aside_like_any_other() {
+        let (background, faults) = (background(), Faults::default());
+        let failure = FailurePolicy { max_retries: Some(1), max_age: None, dead_letter: queue("Dead") };
+        let target: Target<Scripted> = Target::new(&rule(failure), Destination::Queue(queue("Failed").unwrap()));
+        target.clone().deliver(parcel("{\"n\":1.50}".into()), &background, &faults);
+        assert_eq!(last(&background, 0).await, Outcome::Done);
+        let message = background.queues.take("Failed").unwrap().remove(0);
+        assert_eq!((message.body.get(), message.attributes.len()), ("{\"n\":1.50}", 0));
+
+        faults.mode(Mode::Deaf);
+        target.clone().deliver(parcel("1".into()), &background, &faults);
+        assert_eq!(last(&background, 1).await, Outcome::Failed);
+        faults.mode(Mode::Ok);
+        assert_eq!(last(&background, 2).await, Outcome::Done);
+
+        faults.mode(Mode::Deaf);
+        target.deliver(parcel("2".into()), &background, &faults);
+        assert_eq!(last(&background, 4).await, Outcome::InQueue("Dead".into()));
+        let message = background.queues.take("Dead").unwrap().remove(0);
+        assert!(message.attributes["TARGET_ARN"].ends_with(":Failed"));
     }
 }

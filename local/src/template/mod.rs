@@ -23,7 +23,7 @@ pub use functions::{Function, Route};
 pub use http_api::{Cors, HttpApi, JwtAuthorizer, JwtConfiguration};
 pub use intrinsics::{ACCOUNT, REGION};
 pub use policies::Statement;
-pub use sources::{FailurePolicy, Rule, Schedule, StartingPosition, StreamMapping};
+pub use sources::{FailurePolicy, QueueRule, Rule, Schedule, StartingPosition, StreamMapping};
 pub use tables::{GlobalIndex, KeyType, Projection, Table};
 
 use intrinsics::{Named, Scope, to_json};
@@ -111,6 +111,8 @@ pub struct Template {
     pub buses: Vec<String>,
     /// Names of the queues.
     pub queues: Vec<String>,
+    /// Rules that send events to queues; those that call functions are the functions'.
+    pub queue_rules: Vec<QueueRule>,
 }
 
 impl Template {
@@ -159,6 +161,7 @@ impl Template {
             api: HttpApi::default(),
             buses: Vec::new(),
             queues: Vec::new(),
+            queue_rules: Vec::new(),
         };
         let mut apis = 0;
         let mut found = Vec::new();
@@ -208,7 +211,7 @@ impl Template {
             template.functions.push(function.map_err(|error| error.within(id))?);
         }
         for (id, properties) in rules {
-            rules::add_rule(id, properties, &mut template.functions).map_err(|error| error.within(id))?;
+            rules::add_rule(id, properties, &mut template).map_err(|error| error.within(id))?;
         }
         for (id, properties) in schedules {
             rules::add_schedule(id, properties, &mut template.functions).map_err(|error| error.within(id))?;

@@ -62,8 +62,17 @@ pub struct Rule {
     pub bus: Option<String>,
     /// What is sent in place of the event.
     pub input: Option<Arc<RawValue>>,
-    /// What happens when the function cannot be called.
+    /// What happens when the target cannot be reached.
     pub failure: FailurePolicy,
+}
+
+/// A rule whose target is a queue.
+#[derive(Clone, Debug)]
+pub struct QueueRule {
+    /// The rule.
+    pub rule: Rule,
+    /// ARN of the queue.
+    pub queue: String,
 }
 
 /// A function's call by the clock.

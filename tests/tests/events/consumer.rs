@@ -101,3 +101,8 @@ pub async fn records(shop: &Shop) -> Vec<Value> {
     };
     items.into_iter().enumerate().map(record).collect()
 }
+
+/// The queue's name, in the stack of this test.
+pub fn queue(shop: &Shop, logical_id: &str) -> String {
+    shop.stack.template().queues.iter().find(|name| name.ends_with(logical_id)).unwrap().clone()
+}

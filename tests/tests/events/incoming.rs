@@ -10,7 +10,7 @@ use orders_tests::proxy::Proxy;
 use orders_tests::shop::{Shop, until};
 use serde_json::json;
 
-use crate::consumer::{consumed, ended, everything_arrives, put, refusals};
+use crate::consumer::{consumed, ended, everything_arrives, put, queue, refusals};
 
 async fn status(shop: &Shop, order_id: &str) -> (String, u64) {
     let versions = shop.get("customer", &format!("/orders/{order_id}/events")).await.expect(200);
@@ -165,9 +165,4 @@ async fn a_refusal_that_cannot_be_published_is_tried_again_and_then_kept() {
     let id = put(&shop, "ShipmentDelivered", "shp-1", json!({})).await;
     assert_eq!(ended(&shop, &id).await, (3, json!({ "in-queue": queue(&shop, "FailedEvents") })));
     shop.close().await;
-}
-
-/// The queue's name, in the stack of this test.
-fn queue(shop: &Shop, logical_id: &str) -> String {
-    shop.stack.template().queues.iter().find(|name| name.ends_with(logical_id)).unwrap().clone()
 }
