@@ -13,6 +13,7 @@ pub mod options;
 pub mod patterns;
 pub mod payments;
 pub mod queues;
+mod relay;
 mod runtime_api;
 pub mod schedule_expression;
 mod schedules;
