@@ -12,6 +12,7 @@ pub mod logs;
 pub mod options;
 pub mod patterns;
 pub mod payments;
+mod process;
 pub mod queues;
 mod relay;
 mod runtime_api;
