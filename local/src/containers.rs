@@ -143,11 +143,7 @@ impl Containers {
     pub async fn invoke(self: &Arc<Self>, payload: Bytes) -> Result<Bytes, InvokeError> {
         let containers = self.clone();
         let run = tokio::spawn(async move { containers.run(payload).await });
-        let result = run.await.unwrap_or(Err(InvokeError::Stopping));
-        if let Err(error @ (InvokeError::Function(_) | InvokeError::Start { .. })) = &result {
-            self.logs.line(&self.name, &error.to_string());
-        }
-        result
+        run.await.unwrap_or(Err(InvokeError::Stopping))
     }
 
     /// Kills every process of the function, as when its host is lost; the function goes on with new ones.
@@ -179,7 +175,7 @@ impl Containers {
         }
         let mut container = match self.take_idle() {
             Some(container) => container,
-            None => self.launch().await?,
+            None => self.launch().await.map_err(|error| self.told(error))?,
         };
         let mut crashes = self.crashes.subscribe();
         let outcome = tokio::select! {
@@ -194,9 +190,18 @@ impl Containers {
             }
             Err(failure) => {
                 let status = container.end().await;
-                Err(failure.explain(self.time_limit, status))
+                Err(self.told(failure.explain(self.time_limit, status)))
             }
         }
+    }
+
+    /// Writes a line about what the function cannot tell itself; an error that it answers it has logged before.
+    fn told(&self, error: InvokeError) -> InvokeError {
+        match &error {
+            InvokeError::Function(_) | InvokeError::Start { .. } => self.logs.line(&self.name, &error.to_string()),
+            InvokeError::TooLarge | InvokeError::Stopping => {}
+        }
+        error
     }
 
     /// An idle container whose process is still there.

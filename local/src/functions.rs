@@ -109,7 +109,7 @@ impl Functions {
     pub(crate) fn keep_time(&self) -> Schedules {
         let timed = self.template.functions.iter().filter_map(|function| {
             let containers = self.containers.get(&function.logical_id)?.clone();
-            Some((function, Asynchronous::new(function, containers, self.background.clone())))
+            Some((function, Asynchronous::new(function, containers, self.background.clone()).by_schedule()))
         });
         Schedules::start(&timed.collect::<Vec<_>>(), &self.background)
     }

@@ -110,11 +110,15 @@ async fn redrive(State(bus): State<Bus>, Path(name): Path<String>) -> Response {
         Ok(messages) => messages,
         Err(error @ NoQueue(_)) => return refusal(StatusCode::NOT_FOUND, &error.to_string()),
     };
-    let count = messages.len();
+    let mut count = 0;
     for message in messages {
-        if let Err(reason) = bus.give_again(&message) {
-            tracing::error!(queue = name, id = %message.id, "a message cannot be given again: {reason}");
-            drop(bus.0.background.queues.send(&name, message.body, message.attributes));
+        match bus.give_again(&message) {
+            Ok(()) => count += 1,
+            Err(reason) => {
+                let id = message.id;
+                tracing::error!(queue = name, %id, "a message cannot be given again, and stays in its queue: {reason}");
+                drop(bus.0.background.queues.send(&name, message.body, message.attributes));
+            }
         }
     }
     Json(json!({ "redriven": count })).into_response()

@@ -124,6 +124,33 @@ async fn a_publisher_whose_bus_does_not_exist_does_not_start_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failed_event_is_one_error_line_for_people() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let gather = lines.clone();
+    let shop = Shop::open_as(|options| {
+        options.logs = Logs::to(move |function, line| gather.lock().unwrap().push(format!("{function}: {line}")));
+    })
+    .await;
+    shop.stack.bus().faults().mode(Mode::Down);
+    let unknown_order = include_str!("../../../events/on-shipment-event-delivered.json");
+    for (function, event, reason) in [
+        ("republish", r#"{"order_id": 5}"#, "invalid type: integer `5`"),
+        ("on-shipment-event", unknown_order, "an event was not dealt with"),
+    ] {
+        shop.stack.invoke(function, event.into()).await.unwrap().unwrap_err();
+        let told = || -> Vec<String> {
+            let lines = lines.lock().unwrap();
+            let errors = lines.iter().filter(|line| line.starts_with(function) && !line.contains("INFO"));
+            errors.filter(|line| !line.contains("WARN")).cloned().collect()
+        };
+        until(async || !told().is_empty()).await;
+        let told = told();
+        assert!(told.len() == 1 && told[0].contains(reason) && !told[0].contains("Diagnostic"), "{told:#?}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_while_the_publisher_was_away_is_published_after_a_restart() {
     let data = std::env::temp_dir().join(format!("orders-events-{}", uuid::Uuid::new_v4()));
     if std::env::var("DYNAMODB_ENDPOINT").is_ok_and(|endpoint| !endpoint.is_empty()) {
