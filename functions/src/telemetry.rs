@@ -3,9 +3,9 @@
 use std::env;
 
 use orders_core::order::OrderId;
-use tracing::{Metadata, Span};
 use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Span};
 use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;

@@ -69,7 +69,11 @@ pub fn text(stack: &Stack, kept: &Kept, events: &Path, took: Duration) -> String
     for function in template.functions.iter().filter(|function| !function.schedules.is_empty()) {
         text += &format!("  Clock     -> {}\n", function.binary);
     }
-    if template.functions.iter().any(|function| function.environment.values().any(|value| value == stack.payments_url())) {
+    if template
+        .functions
+        .iter()
+        .any(|function| function.environment.values().any(|value| value == stack.payments_url()))
+    {
         text += &format!("  Payments  {}, behaves as {url}/dev/payments is told\n", stack.payments_url());
     }
     text += &format!("  Failures  queues, failed records and how far streams are read: {}\n", kept.rest());

@@ -160,12 +160,10 @@ mod tests {
         async fn start_with(&self, function: &Function, settings: StreamMapping, data: Option<&Path>) -> Streams {
             let declared = self.template.function("ProjectThings").unwrap();
             let mut streams = Streams::default();
-            let source = (self.template.table("Events").unwrap(), self.arn.as_str(), News::new(Some(self.relay.writes())));
+            let source =
+                (self.template.table("Events").unwrap(), self.arn.as_str(), News::new(Some(self.relay.writes())));
             let invoke = (declared, function.clone());
-            streams
-                .start(self.database.endpoint(), invoke, &settings, source, (data, &self.failures))
-                .await
-                .unwrap();
+            streams.start(self.database.endpoint(), invoke, &settings, source, (data, &self.failures)).await.unwrap();
             streams
         }
 

@@ -131,11 +131,13 @@ async fn a_failed_event_is_one_error_line_for_people() {
         options.logs = Logs::to(move |function, line| gather.lock().unwrap().push(format!("{function}: {line}")));
     })
     .await;
-    shop.stack.bus().faults().mode(Mode::Down);
     let unknown_order = include_str!("../../../events/on-shipment-event-delivered.json");
+    // It starts while the bus is well.
+    shop.stack.invoke("on-shipment-event", unknown_order.into()).await.unwrap().unwrap();
+    shop.stack.bus().faults().mode(Mode::Down);
     for (function, event, reason) in [
-        ("republish", r#"{"order_id": 5}"#, "invalid type: integer `5`"),
         ("on-shipment-event", unknown_order, "an event was not dealt with"),
+        ("project-orders", r#"{"Records": 5}"#, "Records: invalid type: integer `5`"),
     ] {
         shop.stack.invoke(function, event.into()).await.unwrap().unwrap_err();
         let told = || -> Vec<String> {
