@@ -1,6 +1,5 @@
 //! Taking events from the Lambda runtime. Every function does so here, and whatever it counts meanwhile is written.
 
-use std::fmt::Debug;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,24 +7,28 @@ use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use orders_core::json::Strict;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tracing::Instrument as _;
 
 use crate::{emf, telemetry};
 
 /// Hands over one event after the other, with its context and whether it is the container's first. What was counted is
-/// written before the answer is given, since the container may stand still after it for good.
+/// written before the answer is given, since the container may stand still after it for good. What fails, the handler
+/// has told in a log line of its own.
 ///
 /// # Errors
 /// The runtime's API is gone; the container ends.
-pub async fn run<E: DeserializeOwned, A: Serialize, F: Into<Diagnostic> + Debug>(
+pub async fn run<E: DeserializeOwned, A: Serialize, F: Into<Diagnostic>>(
     handle: impl AsyncFn(E, &Context, bool) -> Result<A, F>,
 ) -> Result<(), lambda_runtime::Error> {
     let (handle, cold_start, metrics) = (&handle, &AtomicBool::new(true), emf::init()?);
-    let service = service_fn(|LambdaEvent { payload: Strict(event), context }| async move {
-        let answer = handle(event, &context, cold_start.swap(false, Ordering::Relaxed)).await;
+    let service = service_fn(|LambdaEvent::<Box<RawValue>> { payload, context }| async move {
+        let cold_start = cold_start.swap(false, Ordering::Relaxed);
+        let event = telemetry::request(&context.request_id, cold_start).in_scope(|| read(&payload))?;
+        let answer = handle(event, &context, cold_start).await;
         // The work is done, counted or not.
         metrics.flush(io::stdout()).unwrap_or_else(|error| tracing::error!(%error, "metrics lost"));
-        answer
+        answer.map_err(Into::into)
     });
     #[expect(clippy::disallowed_methods, reason = "the one place")]
     lambda_runtime::run(service).await
@@ -35,14 +38,51 @@ pub async fn run<E: DeserializeOwned, A: Serialize, F: Into<Diagnostic> + Debug>
 ///
 /// # Errors
 /// As [`run`].
-pub async fn serve<E: DeserializeOwned, A: Serialize, F: Into<Diagnostic> + Debug>(
+pub async fn serve<E: DeserializeOwned, A: Serialize, F: Into<Diagnostic>>(
     handle: impl AsyncFn(E, &Context) -> Result<A, F>,
 ) -> Result<(), lambda_runtime::Error> {
     let handle = &handle;
     run(async |event, context: &Context, cold_start| {
-        // Boxed, since the compiler gives up on a future as deep as the SDK's within the runtime's.
-        let handled = Box::pin(handle(event, context));
+        let handled = async {
+            // Boxed, since the compiler gives up on a future as deep as the SDK's within the runtime's.
+            Box::pin(handle(event, context)).await.map_err(|error| told(error.into()))
+        };
         handled.instrument(telemetry::request(&context.request_id, cold_start)).await
     })
     .await
+}
+
+/// The event as the function takes it. The runtime would write one that is none into the log as a Rust value.
+fn read<E: DeserializeOwned>(payload: &RawValue) -> Result<E, Diagnostic> {
+    let mut json = serde_json::Deserializer::from_str(payload.get());
+    serde_path_to_error::deserialize(&mut json).map(|Strict(event)| event).map_err(|error| {
+        let (place, reason) = (error.path().to_string(), error.inner());
+        let error_message = format!("the event is none that the function takes, at {place}: {reason}");
+        told(Diagnostic { error_type: "InvalidEvent".into(), error_message })
+    })
+}
+
+/// Writes the one log line about a failure.
+fn told(failure: Diagnostic) -> Diagnostic {
+    tracing::error!(error_type = failure.error_type, error = failure.error_message, "the invocation failed");
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_is_none_is_told_with_the_place_and_the_reason() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Asked {
+            #[expect(dead_code, reason = "is only read")]
+            order_id: String,
+        }
+        let payload = RawValue::from_string(r#"{"order_id": 5}"#.into()).unwrap();
+        let failure = read::<Asked>(&payload).unwrap_err();
+        assert_eq!(failure.error_type, "InvalidEvent");
+        let said = failure.error_message;
+        assert!(said.contains("order_id: invalid type: integer `5`") && !said.contains('{'), "{said}");
+    }
 }

@@ -3,10 +3,10 @@
 use std::env;
 
 use orders_core::order::OrderId;
-use tracing::Span;
 use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use tracing::{Metadata, Span};
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -44,7 +44,13 @@ where
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = if json { lines.json().flatten_event(true).with_span_list(false).boxed() } else { lines.boxed() };
-    lines.with_filter(targets(level))
+    lines.with_filter(targets(level).and(filter_fn(|about| !is_repetition(about))))
+}
+
+/// Whether the Lambda runtime says once more, as a Rust value, that the function failed: it has told that itself. That
+/// it panicked, which has an error beside the message, it cannot have told.
+fn is_repetition(about: &Metadata<'_>) -> bool {
+    about.target() == "lambda_runtime::layers::panic" && about.fields().field("error").is_none()
 }
 
 /// Libraries are heard from warnings up, whatever the level: below that the SDK prints requests and responses.
@@ -101,6 +107,19 @@ mod tests {
             let ids = ["correlation_id", "cold_start", "order_id"].map(|id| line["span"][id].to_string());
             assert_eq!(ids, ["\"c1\"", "true", "\"c0000000-0000-5000-8000-000000000000\""]);
         }
+    }
+
+    #[test]
+    fn a_failure_that_is_told_is_not_repeated_by_the_runtime_and_a_panic_is_told() {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::registry().with(lines(true, "", move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: "lambda_runtime::layers::panic", "{:?}", Some("a failure"));
+            tracing::error!(target: "lambda_runtime::layers::panic", error = "e", "user handler panicked");
+        });
+        let lines = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(lines.lines().count() == 1 && lines.contains("panicked"), "{lines}");
     }
 
     #[test]

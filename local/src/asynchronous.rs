@@ -70,12 +70,22 @@ pub(crate) struct Parcel {
     pub rule: String,
 }
 
+/// What a function is called for.
+#[derive(Clone, Copy, Debug)]
+enum Cause {
+    /// Something that happened, and that is told once.
+    Event,
+    /// The time, which comes again.
+    Schedule,
+}
+
 /// A function, called without waiting.
 #[derive(Clone, Debug)]
 pub(crate) struct Asynchronous<F> {
     /// Its binary.
     pub function: String,
     pub arn: String,
+    cause: Cause,
     policy: AsyncPolicy,
     invoke: F,
     background: Background,
@@ -115,7 +125,12 @@ struct ResponseContext {
 impl<F: Invoke + Clone + 'static> Asynchronous<F> {
     pub(crate) fn new(function: &Function, invoke: F, background: Background) -> Self {
         let (name, arn, policy) = (function.binary.clone(), function.arn(), function.asynchronous.clone());
-        Self { function: name, arn, policy, invoke, background }
+        Self { function: name, arn, cause: Cause::Event, policy, invoke, background }
+    }
+
+    /// The same function, called by the clock.
+    pub(crate) fn by_schedule(self) -> Self {
+        Self { cause: Cause::Schedule, ..self }
     }
 
     /// Takes the event; what becomes of it is in the journal.
@@ -157,6 +172,9 @@ impl<F: Invoke + Clone + 'static> Asynchronous<F> {
     }
 
     fn put_aside(&self, parcel: &Parcel, condition: &str, attempts: u32, answer: Option<&[u8]>) -> Outcome {
+        if self.policy.dead_letter.is_none() && self.policy.on_failure.is_none() {
+            return self.give_up(parcel, attempts);
+        }
         let mut outcome = Outcome::Lost;
         let queues = &self.background.queues;
         if let Some(queue) = &self.policy.dead_letter {
@@ -190,10 +208,31 @@ impl<F: Invoke + Clone + 'static> Asynchronous<F> {
         outcome
     }
 
-    fn write(&self, parcel: &Parcel, attempt: u32, outcome: Outcome, reason: Option<String>) {
-        if outcome == Outcome::Lost {
-            tracing::error!(function = self.function, rule = parcel.rule, "an event is lost: it has no queue");
+    /// What it comes to that a call has failed for good, and that the function has no queue for that.
+    fn give_up(&self, parcel: &Parcel, attempts: u32) -> Outcome {
+        let (function, rule, plural) = (&self.function, &parcel.rule, if attempts == 1 { "" } else { "s" });
+        match self.cause {
+            Cause::Event => {
+                tracing::error!(
+                    function,
+                    rule,
+                    event = parcel.event_id,
+                    "an event is lost after {attempts} attempt{plural}: the function has no queue for what fails"
+                );
+                Outcome::Lost
+            }
+            Cause::Schedule => {
+                tracing::error!(
+                    function,
+                    schedule = rule,
+                    "a scheduled run is given up after {attempts} attempt{plural}: the next one comes in its time"
+                );
+                Outcome::Missed
+            }
         }
+    }
+
+    fn write(&self, parcel: &Parcel, attempt: u32, outcome: Outcome, reason: Option<String>) {
         self.background.journal.write(What::Delivery(Delivery {
             event_id: parcel.event_id.clone(),
             rule: parcel.rule.clone(),
@@ -210,7 +249,7 @@ pub(crate) fn in_queue(sent: Result<(), crate::queues::NoQueue>, queue: &str) ->
     match sent {
         Ok(()) => Outcome::InQueue(name_of(queue).to_owned()),
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!("an event is lost: {error}");
             Outcome::Lost
         }
     }
@@ -337,10 +376,16 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_queue_it_is_lost_and_said_so() {
-        let (_, outcomes) =
-            outcome(AsyncPolicy { max_retries: 0, ..AsyncPolicy::default() }, Scripted::failing(1)).await;
+    async fn without_a_queue_an_event_is_lost_and_a_scheduled_run_is_missed() {
+        let policy = || AsyncPolicy { max_retries: 0, ..AsyncPolicy::default() };
+        let (_, outcomes) = outcome(policy(), Scripted::failing(1)).await;
         assert_eq!(outcomes, [Outcome::Lost]);
+        let background = background();
+        let function = Asynchronous::new(&function(policy()), Scripted::failing(1), background.clone());
+        function.by_schedule().accept(parcel("{}")).unwrap();
+        background.journal.past(0).await;
+        let What::Delivery(delivery) = background.journal.since(0).remove(0).what else { panic!("no delivery") };
+        assert_eq!(delivery.outcome, Outcome::Missed);
     }
 
     #[tokio::test]

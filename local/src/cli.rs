@@ -12,11 +12,12 @@ pub struct Cli {
     #[arg(long, global = true, default_value_t = 3000, value_name = "PORT")]
     pub port: u16,
 
-    /// Keep everything in this directory, over restarts; without it nothing is kept
+    /// Keep the embedded tables, the queues and how far streams are read in this directory; without it they are gone with
+    /// the stack
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Use the DynamoDB at this address instead of the embedded one
+    /// Use the DynamoDB at this address instead of the embedded one; its tables stay when the stack stops
     #[arg(long, global = true, value_name = "URL")]
     pub dynamodb: Option<String>,
 
@@ -40,8 +41,8 @@ pub struct Cli {
 /// Other things than to serve.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run one function on one event and print its answer, with the tables and the bus of the stack that runs on --port, or
-    /// with empty ones
+    /// Run one function on one event and print its answer, with the tables and the bus of the stack that runs on --port,
+    /// with the tables of --data or --dynamodb, or with empty ones
     Invoke {
         /// The function, by its binary or by its name in the template
         function: String,
@@ -51,7 +52,7 @@ pub enum Command {
     },
     /// Show the events on the bus of the stack that runs on --port, and what became of them, as they come
     Events,
-    /// Make all rows anew from the events, of the stack that runs on --port or of the data in --data
+    /// Make all rows anew from the events, of the stack that runs on --port or of the tables of --data or --dynamodb
     Rebuild(Rebuild),
     /// Drive an order from creation to delivery, and show each request, what it stored and the row that followed
     Demo,

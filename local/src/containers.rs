@@ -8,20 +8,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use serde_json::json;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::logs::Logs;
+use crate::process::Process;
 use crate::runtime_api::{Invocation, PAYLOAD_LIMIT, Report, RuntimeApi};
 use crate::template::{ACCOUNT, Function, REGION};
 
 /// How long a process may take until it first asks for an invocation.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
-/// How long an ended process may take to be gone, and its last lines to be read.
-const GONE_LIMIT: Duration = Duration::from_secs(1);
+/// How long the last lines of an ended process may take to be read.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 /// What a process gets of this one's environment.
 const PASSED_ON: [&str; 5] = ["PATH", "RUST_LOG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "SystemRoot"];
 
@@ -65,7 +66,7 @@ pub struct Containers {
 
 #[derive(Debug)]
 struct Container {
-    child: Child,
+    process: Process,
     api: RuntimeApi,
     output: Vec<JoinHandle<()>>,
     /// Whether it has asked for an invocation yet.
@@ -142,11 +143,7 @@ impl Containers {
     pub async fn invoke(self: &Arc<Self>, payload: Bytes) -> Result<Bytes, InvokeError> {
         let containers = self.clone();
         let run = tokio::spawn(async move { containers.run(payload).await });
-        let result = run.await.unwrap_or(Err(InvokeError::Stopping));
-        if let Err(error @ (InvokeError::Function(_) | InvokeError::Start { .. })) = &result {
-            self.logs.line(&self.name, &error.to_string());
-        }
-        result
+        run.await.unwrap_or(Err(InvokeError::Stopping))
     }
 
     /// Kills every process of the function, as when its host is lost; the function goes on with new ones.
@@ -178,7 +175,7 @@ impl Containers {
         }
         let mut container = match self.take_idle() {
             Some(container) => container,
-            None => self.launch().await?,
+            None => self.launch().await.map_err(|error| self.told(error))?,
         };
         let mut crashes = self.crashes.subscribe();
         let outcome = tokio::select! {
@@ -193,18 +190,24 @@ impl Containers {
             }
             Err(failure) => {
                 let status = container.end().await;
-                Err(failure.explain(self.time_limit, status))
+                Err(self.told(failure.explain(self.time_limit, status)))
             }
         }
+    }
+
+    /// Writes a line about what the function cannot tell itself; an error that it answers it has logged before.
+    fn told(&self, error: InvokeError) -> InvokeError {
+        match &error {
+            InvokeError::Function(_) | InvokeError::Start { .. } => self.logs.line(&self.name, &error.to_string()),
+            InvokeError::TooLarge | InvokeError::Stopping => {}
+        }
+        error
     }
 
     /// An idle container whose process is still there.
     fn take_idle(&self) -> Option<Container> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find_map(|mut container| match container.child.try_wait() {
-            Ok(None) => Some(container),
-            _ => None,
-        })
+        std::iter::from_fn(|| idle.pop()).find(|container| container.process.runs())
     }
 
     async fn launch(&self) -> Result<Container, InvokeError> {
@@ -230,7 +233,7 @@ impl Containers {
         if let Some(pipe) = child.stderr.take() {
             output.push(tokio::spawn(self.logs.clone().follow(self.name.clone(), pipe)));
         }
-        Ok(Container { child, api, output, ready: false })
+        Ok(Container { process: Process::new(child), api, output, ready: false })
     }
 }
 
@@ -276,19 +279,17 @@ impl Container {
             // What it said before it ended counts.
             biased;
             report = self.api.report() => Ok(report),
-            _ = self.child.wait() => Err(()),
+            _ = self.process.ended() => Err(()),
         }
     }
 
     /// Ends the process if it still runs; its last lines are read.
-    async fn end(mut self) -> Option<ExitStatus> {
-        let before = self.child.try_wait().ok().flatten();
-        drop(self.child.start_kill());
-        let status = timeout(GONE_LIMIT, self.child.wait()).await;
+    async fn end(self) -> Option<ExitStatus> {
+        let status = self.process.end().await;
         for output in self.output {
-            drop(timeout(GONE_LIMIT, output).await);
+            drop(timeout(OUTPUT_LIMIT, output).await);
         }
-        before.or(status.ok().and_then(Result::ok))
+        status
     }
 }
 

@@ -10,11 +10,13 @@ use tokio::net::TcpListener;
 use crate::asynchronous::{Asynchronous, Background};
 use crate::bus::{Bus, Destination, Endpoint, Journal, Target};
 use crate::containers::{Containers, InvokeError};
-use crate::database::{self, Database};
+use crate::database::{self, Database, DatabaseError, Storage};
 use crate::options::{StackError, StackOptions};
 use crate::payments::{PaymentProvider, Served};
 use crate::queues::Queues;
+use crate::relay::Relay;
 use crate::schedules::Schedules;
+use crate::streams::News;
 use crate::tables;
 use crate::template::{QueueRule, Template, TemplateOptions};
 
@@ -31,7 +33,24 @@ pub struct Functions {
     _bus_endpoint: Endpoint,
     payments: PaymentProvider,
     payments_served: Served,
-    database: Option<Database>,
+    embedded: Option<Embedded>,
+}
+
+/// The embedded database, and the way to it.
+#[derive(Debug)]
+struct Embedded {
+    database: Database,
+    relay: Relay,
+}
+
+impl Embedded {
+    async fn start(storage: &Storage, template: &Template) -> Result<Self, DatabaseError> {
+        let database = Database::start(storage)?;
+        let streamed = template.tables.iter().filter(|table| table.stream.is_some());
+        let relay = Relay::start(database.endpoint(), streamed.map(|table| table.name.clone()).collect()).await;
+        let relay = relay.map_err(|error| DatabaseError::Start(error.to_string()))?;
+        Ok(Self { database, relay })
+    }
 }
 
 impl Functions {
@@ -45,12 +64,12 @@ impl Functions {
         let payments_served = payments.serve().await.map_err(StackError::Payments)?;
         let template = Template::load(&options.template, &with_provider(&options.reading, &payments_served.url))
             .map_err(|source| StackError::Template { path: options.template.clone(), source })?;
-        let (database, dynamodb) = match &options.dynamodb {
+        let (embedded, dynamodb) = match &options.dynamodb {
             Some(endpoint) => (None, endpoint.clone()),
             None => {
-                let database = Database::start(&options.storage())?;
-                let endpoint = database.endpoint().to_owned();
-                (Some(database), endpoint)
+                let embedded = Embedded::start(&options.storage(), &template).await?;
+                let endpoint = embedded.relay.endpoint().to_owned();
+                (Some(embedded), endpoint)
             }
         };
         let streams = tables::create_all(&database::client(&dynamodb), &template.tables).await?;
@@ -84,7 +103,7 @@ impl Functions {
             _bus_endpoint,
             payments,
             payments_served,
-            database,
+            embedded,
         })
     }
 
@@ -92,7 +111,7 @@ impl Functions {
     pub(crate) fn keep_time(&self) -> Schedules {
         let timed = self.template.functions.iter().filter_map(|function| {
             let containers = self.containers.get(&function.logical_id)?.clone();
-            Some((function, Asynchronous::new(function, containers, self.background.clone())))
+            Some((function, Asynchronous::new(function, containers, self.background.clone()).by_schedule()))
         });
         Schedules::start(&timed.collect::<Vec<_>>(), &self.background)
     }
@@ -142,6 +161,11 @@ impl Functions {
         self.streams.get(table).map(String::as_str)
     }
 
+    /// What a reader of a stream hears of writes.
+    pub(crate) fn news(&self) -> News {
+        News::new(self.embedded.as_ref().map(|embedded| embedded.relay.writes()))
+    }
+
     /// Runs a function, by logical id or binary, on an event.
     ///
     /// # Errors
@@ -160,8 +184,9 @@ impl Functions {
         for containers in self.containers.values() {
             containers.stop().await;
         }
+        let database = self.embedded.map(|embedded| embedded.database);
         // It waits for a thread.
-        drop(tokio::task::spawn_blocking(move || drop(self.database)).await);
+        drop(tokio::task::spawn_blocking(move || drop(database)).await);
     }
 }
 

@@ -33,8 +33,9 @@ pub async fn run(mut options: StackOptions, function: &str, event: &Path) -> Res
     let answer = functions.invoke(function, event).await;
     let took = begun.elapsed();
     functions.stop().await;
+    let answer = answer?;
     eprintln!("{function} took {} ms, start included", took.as_millis());
-    let (answer, code) = match answer? {
+    let (answer, code) = match answer {
         Ok(answer) => (answer, ExitCode::SUCCESS),
         Err(InvokeError::Function(error)) => (error, ExitCode::FAILURE),
         Err(error) => return Err(error.into()),

@@ -25,6 +25,7 @@ use orders_local::template::Template;
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
+use welcome::Kept;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -98,10 +99,10 @@ async fn start(options: StackOptions, stop: Stop<'_>) -> Result<Option<Stack>, S
 
 async fn serve(options: StackOptions, mut stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
-    let kept = options.data.clone();
+    let kept = Kept { elsewhere: options.dynamodb.is_some(), directory: options.data.clone() };
     let events = options.template.with_file_name("events");
     let Some(stack) = start(options, stop.as_mut()).await? else { return Ok(ExitCode::from(INTERRUPTED)) };
-    output::say(&welcome::text(&stack, kept.as_deref(), &events, begun.elapsed()));
+    output::say(&welcome::text(&stack, &kept, &events, begun.elapsed()));
     stop.await;
     eprintln!("stopping");
     stack.shutdown().await;

@@ -166,8 +166,9 @@ async fn start_streams(functions: &Functions, data: Option<&Path>, failures: &Fa
         for settings in &function.streams {
             let containers = functions.containers(&function.logical_id);
             let source = template.table(&settings.table).zip(functions.stream(&settings.table));
-            if let Some((containers, source)) = containers.zip(source) {
+            if let Some((containers, (table, arn))) = containers.zip(source) {
                 let reader = (function, containers.clone());
+                let source = (table, arn, functions.news());
                 streams.start(functions.dynamodb(), reader, settings, source, (data, failures)).await?;
             }
         }

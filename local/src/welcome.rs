@@ -1,6 +1,6 @@
 //! What a newcomer reads when the stack has started: what runs, and a line for the shell for each route.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use orders_local::stack::Stack;
@@ -22,17 +22,40 @@ const WALK: [&str; 10] = [
     "ops-status",
 ];
 
+/// What becomes of the tables, and of what else is stored, when the stack stops.
+#[derive(Debug)]
+pub struct Kept {
+    /// Whether the tables are in a DynamoDB that goes on without the stack.
+    pub elsewhere: bool,
+    /// Where the stack keeps what it stores.
+    pub directory: Option<PathBuf>,
+}
+
+impl Kept {
+    fn tables(&self) -> String {
+        match (self.elsewhere, &self.directory) {
+            (true, _) => "not this stack's: the tables stay when it stops".into(),
+            (false, Some(directory)) => format!("kept in {}", directory.display()),
+            (false, None) => "gone when this stops; --data DIR keeps it".into(),
+        }
+    }
+
+    fn rest(&self) -> String {
+        match &self.directory {
+            Some(directory) => format!("kept in {}", directory.display()),
+            None => "gone when this stops; --data DIR keeps them".into(),
+        }
+    }
+}
+
 /// All of it. The lines are made of the functions' events, which are in the directory `events`.
-pub fn text(stack: &Stack, kept: Option<&Path>, events: &Path, took: Duration) -> String {
+pub fn text(stack: &Stack, kept: &Kept, events: &Path, took: Duration) -> String {
     let (url, template) = (stack.url(), stack.template());
-    let kept = match kept {
-        Some(directory) => format!("kept in {}", directory.display()),
-        None => "gone when this stops; --data DIR keeps it".into(),
-    };
     let mut text = format!(
-        "The order service runs on this machine, after {} ms.\n\n  API       {url}\n  DynamoDB  {}  ({kept})\n  Tables    {}\n",
+        "The order service runs on this machine, after {} ms.\n\n  API       {url}\n  DynamoDB  {}  ({})\n  Tables    {}\n",
         took.as_millis(),
         stack.dynamodb(),
+        kept.tables(),
         join(template.tables.iter().map(|table| table.name.as_str()))
     );
     for function in &template.functions {
@@ -46,7 +69,14 @@ pub fn text(stack: &Stack, kept: Option<&Path>, events: &Path, took: Duration) -
     for function in template.functions.iter().filter(|function| !function.schedules.is_empty()) {
         text += &format!("  Clock     -> {}\n", function.binary);
     }
-    text += &format!("  Payments  {}, behaves as {url}/dev/payments is told\n", stack.payments_url());
+    if template
+        .functions
+        .iter()
+        .any(|function| function.environment.values().any(|value| value == stack.payments_url()))
+    {
+        text += &format!("  Payments  {}, behaves as {url}/dev/payments is told\n", stack.payments_url());
+    }
+    text += &format!("  Failures  queues, failed records and how far streams are read: {}\n", kept.rest());
     text += "  Events    cargo run -- events, in a second terminal, shows them as they come\n";
     text += &format!("  About     {url}/dev/stack\n\nTokens, also at {url}/dev/tokens/NAME:\n\n");
     for caller in &CALLERS {
@@ -60,7 +90,7 @@ pub fn text(stack: &Stack, kept: Option<&Path>, events: &Path, took: Duration) -
         let what = function.description.as_deref().unwrap_or(&function.logical_id);
         text += &format!("# {what}\n{}\n\n", curl(url, template, route, &event));
     }
-    text += "Ctrl-C stops everything.";
+    text += "Ctrl-C stops everything that was started here.";
     text
 }
 
@@ -152,6 +182,21 @@ mod tests {
             assert!(!line.contains('{') || line.contains("-d '{"), "{line}");
         }
         assert_eq!(walk(&template)[0].0.binary, "create-order");
+    }
+
+    #[test]
+    fn what_becomes_of_the_data_is_said_as_it_is_under_every_option() {
+        let said = |elsewhere, directory: Option<&str>| {
+            let kept = Kept { elsewhere, directory: directory.map(PathBuf::from) };
+            (kept.tables(), kept.rest())
+        };
+        let (tables, rest) = said(false, None);
+        assert!(tables.starts_with("gone when this stops") && rest.starts_with("gone when this stops"));
+        assert_eq!(said(false, Some("d")), ("kept in d".into(), "kept in d".into()));
+        let (tables, rest) = said(true, None);
+        assert!(tables.contains("stay when it stops") && rest.starts_with("gone when this stops"), "{tables}; {rest}");
+        let (tables, rest) = said(true, Some("d"));
+        assert!(tables.contains("stay when it stops") && rest == "kept in d", "{tables}; {rest}");
     }
 
     #[test]

@@ -115,7 +115,8 @@ async fn redrive(State(bus): State<Bus>, Path(name): Path<String>) -> Response {
         match bus.give_again(&message) {
             Ok(()) => count += 1,
             Err(reason) => {
-                tracing::error!(queue = name, id = %message.id, "a message cannot be given again: {reason}");
+                let id = message.id;
+                tracing::error!(queue = name, %id, "a message cannot be given again, and stays in its queue: {reason}");
                 drop(bus.0.background.queues.send(&name, message.body, message.attributes));
             }
         }

@@ -88,6 +88,8 @@ pub enum Outcome {
     InQueue(String),
     /// It will not be tried again, and there is no queue for it.
     Lost,
+    /// A run of a schedule will not be tried again; the next one comes in its time.
+    Missed,
 }
 
 /// The latest entries. Clones are the same journal.

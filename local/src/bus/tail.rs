@@ -90,6 +90,7 @@ fn line(entry: &Value) -> String {
                 Value::Object(queue) => {
                     format!("given up, kept in the queue {}", queue.values().map(text).collect::<String>())
                 }
+                other if other == "missed" => "given up until the next run".to_owned(),
                 other => text(other),
             };
             format!("{at}    └ {} {outcome}{attempt}{reason}", text(&entry["function"]))
@@ -151,6 +152,8 @@ mod tests {
         };
         assert_eq!(delivery(json!("done"), 1, Value::Null), "  └ f done");
         assert_eq!(delivery(json!("failed"), 2, json!("no")), "  └ f failed, attempt 2: no");
+        let missed = delivery(json!("missed"), 3, json!("no"));
+        assert_eq!(missed, "  └ f given up until the next run, attempt 3: no");
         let given_up = delivery(json!({"in-queue": "Dead"}), 3, json!("no"));
         assert_eq!(given_up, "  └ f given up, kept in the queue Dead, attempt 3: no");
     }

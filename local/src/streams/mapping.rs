@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::delivery::{Delivery, Invoke, Stopping};
 use super::failures::Failures;
+use super::news::News;
 use super::progress::Progress;
 use super::reader::{Position, Record, Shard, ShardReader, Stream};
 use crate::template::StreamMapping;
 
-/// The pause after which a reader that found nothing looks again.
-const IDLE: Duration = Duration::from_millis(50);
 /// The pause after which a reader that could not read tries again.
 const TROUBLE: Duration = Duration::from_secs(1);
 /// Most bytes of records in one event: Lambda's 6 MB, less the frame around them.
@@ -30,6 +29,7 @@ pub(super) struct Mapping<F> {
     pub settings: StreamMapping,
     pub stream: Stream,
     pub failures: Failures,
+    pub news: News,
     pub progress: Mutex<Progress>,
 }
 
@@ -79,13 +79,15 @@ impl<F: Invoke + 'static> Mapping<F> {
     /// Gives the records of a shard to the function until the shard has ended.
     async fn follow(&self, mut reader: ShardReader) -> Result<(), Stopping> {
         let most = self.settings.batch_size.saturating_mul(self.settings.parallelization);
+        let mut news = self.news.clone();
         loop {
-            let (records, ended) = self.gather(&mut reader, most).await;
+            let (records, ended) = self.gather(&mut reader, &mut news, most).await;
             if let Some(last) = records.last().map(|record| record.sequence.clone()) {
+                news.found();
                 self.process(&reader.shard, records).await?;
                 self.progress.lock().unwrap_or_else(PoisonError::into_inner).advance(&reader.shard, &last);
             } else if !ended {
-                sleep(IDLE).await;
+                news.more().await;
             }
             if ended {
                 return Ok(());
@@ -94,10 +96,11 @@ impl<F: Invoke + 'static> Mapping<F> {
     }
 
     /// The next records, and whether they are the shard's last; waits for more as long as the batching window is open.
-    async fn gather(&self, reader: &mut ShardReader, most: usize) -> (Vec<Record>, bool) {
+    async fn gather(&self, reader: &mut ShardReader, news: &mut News, most: usize) -> (Vec<Record>, bool) {
         let mut records = Vec::new();
         let mut closes = None;
         loop {
+            news.look();
             match reader.next(most - records.len()).await {
                 Ok(page) => {
                     records.extend(page.records);
@@ -108,13 +111,16 @@ impl<F: Invoke + 'static> Mapping<F> {
                 Err(error) => {
                     tracing::warn!(mapping = self.name, "cannot read the stream: {error}");
                     sleep(TROUBLE).await;
+                    if records.is_empty() {
+                        continue;
+                    }
                 }
             }
             let closes = *closes.get_or_insert_with(|| Instant::now() + self.settings.window);
             if records.is_empty() || records.len() >= most || Instant::now() >= closes {
                 return (records, false);
             }
-            sleep(IDLE).await;
+            drop(timeout_at(closes, news.more()).await);
         }
     }
 

@@ -3,6 +3,7 @@
 mod delivery;
 mod failures;
 mod mapping;
+mod news;
 mod progress;
 mod reader;
 
@@ -20,6 +21,7 @@ use reader::{ReadError, Stream};
 
 pub(crate) use delivery::Invoke;
 pub(crate) use failures::Failures;
+pub(crate) use news::News;
 
 impl Invoke for Arc<Containers> {
     async fn invoke(&self, event: Bytes) -> Result<Bytes, InvokeError> {
@@ -41,7 +43,7 @@ impl Streams {
         endpoint: &str,
         (function, invoke): (&Function, F),
         settings: &StreamMapping,
-        (table, arn): (&Table, &str),
+        (table, arn, news): (&Table, &str, News),
         directories: (Option<&Path>, &Failures),
     ) -> Result<(), StreamError> {
         let name = format!("{}-{}", function.logical_id, settings.name);
@@ -54,6 +56,7 @@ impl Streams {
             settings: settings.clone(),
             stream: Stream { client: reader::client(endpoint), arn: arn.to_owned(), key },
             failures: directories.1.clone(),
+            news,
         };
         let unreadable = |error: ReadError| StreamError { stream: arn.to_owned(), reason: error.to_string() };
         let mut opened = Vec::new();
@@ -83,6 +86,7 @@ mod tests {
 
     use super::*;
     use crate::database::{Database, Storage};
+    use crate::relay::Relay;
     use crate::tables;
     use crate::template::{StartingPosition, Template, fixture};
 
@@ -126,6 +130,7 @@ mod tests {
 
     struct World {
         database: Database,
+        relay: Relay,
         template: Template,
         arn: String,
         failures: Failures,
@@ -136,7 +141,8 @@ mod tests {
             let database = Database::start(&Storage::Memory).unwrap();
             let template = fixture::template();
             let arn = tables::create_all(&database.client(), &template.tables).await.unwrap().remove("Events").unwrap();
-            Self { database, template, arn, failures: Failures::new(None) }
+            let relay = Relay::start(database.endpoint(), vec!["Events".into()]).await.unwrap();
+            Self { database, relay, template, arn, failures: Failures::new(None) }
         }
 
         async fn start(
@@ -154,18 +160,15 @@ mod tests {
         async fn start_with(&self, function: &Function, settings: StreamMapping, data: Option<&Path>) -> Streams {
             let declared = self.template.function("ProjectThings").unwrap();
             let mut streams = Streams::default();
-            let table = self.template.table("Events").unwrap();
+            let source =
+                (self.template.table("Events").unwrap(), self.arn.as_str(), News::new(Some(self.relay.writes())));
             let invoke = (declared, function.clone());
-            streams
-                .start(self.database.endpoint(), invoke, &settings, (table, &self.arn), (data, &self.failures))
-                .await
-                .unwrap();
+            streams.start(self.database.endpoint(), invoke, &settings, source, (data, &self.failures)).await.unwrap();
             streams
         }
 
         async fn put(&self, stream: &str, version: u32) {
-            self.database
-                .client()
+            crate::database::client(self.relay.endpoint())
                 .put_item()
                 .table_name("Events")
                 .item("stream_id", AttributeValue::S(stream.into()))
@@ -210,7 +213,7 @@ mod tests {
         let world = World::new().await;
         let function = Function::default();
         let _streams = world.start(&function, "S", None, StartingPosition::TrimHorizon).await;
-        let rewrite = world.database.client().put_item().table_name("Events");
+        let rewrite = crate::database::client(world.relay.endpoint()).put_item().table_name("Events");
         world.put("a", 1).await;
         let rewrite = rewrite.item("stream_id", AttributeValue::S("a".into()));
         rewrite

@@ -93,6 +93,9 @@ async fn an_event_that_fails_lies_in_the_function_s_queue_until_it_is_redriven()
     let running = hasty(Some(&data)).await;
     let (_, put) = post(&running, "events", &thing(json!({"fail": "no glue"}))).await;
     assert_eq!(outcome(&running, &put["id"]).await, json!({"in-queue": "FailedThings"}));
+    let log = running.log();
+    let told = log.lines().filter(|line| line.contains("no glue")).collect::<Vec<_>>();
+    assert!(told.iter().all(|line| !line.contains("the function failed")), "the function has told it itself: {told:?}");
     running.shutdown().await;
     // It outlives the stack.
     let running = hasty(Some(&data)).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::obedient;
-use crate::support::{Log, alive, until};
+use crate::support::{Log, alive, exists, until};
 use axum::body::Bytes;
 use orders_local::containers::{Containers, InvokeError};
 use orders_local::logs::Logs;
@@ -176,4 +176,32 @@ async fn stopping_ends_idle_and_working_processes() {
     assert!(!alive(&idle));
     assert!(working.await.unwrap().unwrap_err().contains("stopping"));
     assert!(running.call(json!({})).await.unwrap_err().contains("stopping"));
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_no_zombie_whether_it_worked_or_was_idle_and_whoever_killed_it() {
+    let running = Arc::new(start(60_000, 3, &[]));
+    let calls = (0..3).map(|_| {
+        let running = running.clone();
+        tokio::spawn(async move { running.call(json!({"sleep": 200})).await.unwrap()["pid"].clone() })
+    });
+    let mut idle = Vec::new();
+    for call in calls.collect::<Vec<_>>() {
+        idle.push(call.await.unwrap());
+    }
+    // From outside, and nothing is called afterwards.
+    let (first, second) = (idle[0].to_string(), idle[1].to_string());
+    assert!(std::process::Command::new("kill").args(["-s", "KILL", &first, &second]).status().unwrap().success());
+    until("the end of the killed", || !exists(&idle[0]) && !exists(&idle[1])).await;
+    let working = {
+        let running = running.clone();
+        tokio::spawn(async move { running.call(json!({"print": "working", "sleep": 60_000})).await })
+    };
+    until("the start of the work", || running.log().contains("working")).await;
+    running.containers.crash();
+    assert!(working.await.unwrap().unwrap_err().contains("Runtime exited"));
+    until("the end of the crashed", || !exists(&idle[2])).await;
+    let next = running.call(json!({})).await.unwrap()["pid"].clone();
+    running.containers.stop().await;
+    until("the end of the stopped", || !exists(&next)).await;
 }

@@ -6,6 +6,7 @@
 mod bus;
 mod containers;
 mod gateway;
+mod idle;
 mod obedient;
 mod program;
 mod streams;

@@ -60,6 +60,8 @@ async fn obey(instance: &str, event: LambdaEvent<Value>) -> Result<Value, Error>
         std::process::exit(i32::try_from(code)?);
     }
     if let Some(reason) = order.get("fail").and_then(Value::as_str) {
+        // As every function does.
+        eprintln!("{reason}");
         return Err(Error::from(reason.to_owned()));
     }
     // A record of a stream says it in its new image.

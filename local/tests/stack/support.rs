@@ -17,6 +17,23 @@ pub fn template() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/stack/template.yaml")
 }
 
+/// A directory of a test's own, gone with it.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("orders-local-test-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
 /// All files below a directory.
 pub fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
@@ -27,6 +44,11 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
 pub fn alive(pid: &serde_json::Value) -> bool {
     // One that was killed and not yet waited for is a zombie: gone for all but its parent.
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Whether there is such a process, be it a zombie.
+pub fn exists(pid: &serde_json::Value) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// Lines that functions wrote.

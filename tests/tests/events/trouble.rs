@@ -124,6 +124,35 @@ async fn a_publisher_whose_bus_does_not_exist_does_not_start_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failed_event_is_one_error_line_for_people() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let gather = lines.clone();
+    let shop = Shop::open_as(|options| {
+        options.logs = Logs::to(move |function, line| gather.lock().unwrap().push(format!("{function}: {line}")));
+    })
+    .await;
+    let unknown_order = include_str!("../../../events/on-shipment-event-delivered.json");
+    // It starts while the bus is well.
+    shop.stack.invoke("on-shipment-event", unknown_order.into()).await.unwrap().unwrap();
+    shop.stack.bus().faults().mode(Mode::Down);
+    for (function, event, reason) in [
+        ("on-shipment-event", unknown_order, "an event was not dealt with"),
+        ("project-orders", r#"{"Records": 5}"#, "Records: invalid type: integer `5`"),
+    ] {
+        shop.stack.invoke(function, event.into()).await.unwrap().unwrap_err();
+        let told = || -> Vec<String> {
+            let lines = lines.lock().unwrap();
+            let errors = lines.iter().filter(|line| line.starts_with(function) && !line.contains("INFO"));
+            errors.filter(|line| !line.contains("WARN")).cloned().collect()
+        };
+        until(async || !told().is_empty()).await;
+        let told = told();
+        assert!(told.len() == 1 && told[0].contains(reason) && !told[0].contains("Diagnostic"), "{told:#?}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_while_the_publisher_was_away_is_published_after_a_restart() {
     let data = std::env::temp_dir().join(format!("orders-events-{}", uuid::Uuid::new_v4()));
     if std::env::var("DYNAMODB_ENDPOINT").is_ok_and(|endpoint| !endpoint.is_empty()) {
