@@ -73,8 +73,8 @@ pub struct OneSegment<P> {
     /// The table to write, if it is not the one that is read from: a new one for a changed form of rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// The event table was taken back to an earlier point: rows that are ahead of it are lowered to its events, and those
-    /// without any event are removed. Only for making rows.
+    /// The event table was taken back to an earlier point: all rows are compared with its events, made anew where they
+    /// differ, and removed where there is no event. Only for making rows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub after_restore: bool,
     /// How long this run goes on; 60 unless it says so. It ends with a page, and with the function's time at the latest.

@@ -124,7 +124,9 @@ pub async fn run(mut options: StackOptions, how: &Rebuild, stop: Stop<'_>) -> Re
         say(&format!("{newer} rows are newer than what was read, and were left"));
     }
     if lowered + removed > 0 {
-        say(&format!("{lowered} rows were ahead of their events and made anew; {removed} without events were removed"));
+        say(&format!(
+            "{lowered} rows held what is not in their events, and were made anew; {removed} without events were removed"
+        ));
     }
     if unprojectable > 0 {
         say(&format!("{unprojectable} orders have events of which no row can be made; the lines above name them"));

@@ -1,4 +1,4 @@
-//! Rows of orders that have no event: what a table of events that was taken back leaves behind.
+//! The rows that an event table which was taken back leaves behind: of orders that have no event, or have others by now.
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -8,15 +8,22 @@ use super::follow::{Expected, MAX_ROUNDS, ProjectionError, settle};
 use super::projector::Projector;
 use super::row::{RowItem, Standing};
 use crate::error::chain;
-use crate::event_store::{Segment, StoreError, StreamId};
+use crate::event_store::{Segment, StoreError, StreamId, Version};
 use crate::order::ids::OrderId;
 
 /// The most rows of a page.
 const PAGE: i32 = 1_000;
 /// The most streams that are asked for at once.
 const BATCH: usize = 100;
-/// How many rows are removed at once.
+/// How many rows are lowered at once.
 const IN_FLIGHT: usize = 32;
+
+/// Some rows of a segment.
+struct RowsPage {
+    rows: Vec<RowItem>,
+    /// Where to go on after; none at the segment's end.
+    next: Option<String>,
+}
 
 /// Those of a page of rows that have no event.
 pub(super) struct OrphansPage {
@@ -26,6 +33,24 @@ pub(super) struct OrphansPage {
     pub next: Option<String>,
 }
 
+/// What a page of rows came to.
+pub(super) struct LoweredPage {
+    /// Rows that were made anew, since they held what is not in their events.
+    pub lowered: u64,
+    /// Rows without events that were removed.
+    pub removed: u64,
+    /// Where to go on after; none at the segment's end.
+    pub next: Option<String>,
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Left,
+    Lowered,
+    Removed,
+}
+
 impl Projector {
     /// Looks through a page of a segment of the rows.
     pub(super) async fn orphans(
@@ -33,12 +58,43 @@ impl Projector {
         segment: Segment,
         after: Option<String>,
     ) -> Result<OrphansPage, ProjectionError> {
+        let page = self.rows_page(segment, after, Some("order_id")).await?;
+        let streams: Vec<StreamId> = page.rows.iter().filter_map(id_of).map(StreamId::new).collect();
+        let mut orphans = Vec::new();
+        for batch in streams.chunks(BATCH) {
+            let existing = self.events.existing(batch).await?;
+            orphans.extend(batch.iter().filter(|stream| !existing.contains(*stream)).map(StreamId::to_string));
+        }
+        Ok(OrphansPage { orphans, next: page.next })
+    }
+
+    /// Makes the rows of a page what their events are now, and removes those that have none.
+    ///
+    /// Versions do not tell which rows these are: an order that is created again while its old row is still there grows
+    /// up to the row's version, and the projector then adds to the old row what comes after it.
+    pub(super) async fn lower_page(
+        &self,
+        segment: Segment,
+        after: Option<String>,
+    ) -> Result<LoweredPage, ProjectionError> {
+        let RowsPage { rows, next } = self.rows_page(segment, after, None).await?;
+        let ends: Vec<End> = stream::iter(rows).map(|row| self.lower(row)).buffered(IN_FLIGHT).try_collect().await?;
+        let count = |end| ends.iter().filter(|each| **each == end).count() as u64;
+        Ok(LoweredPage { lowered: count(End::Lowered), removed: count(End::Removed), next })
+    }
+
+    async fn rows_page(
+        &self,
+        segment: Segment,
+        after: Option<String>,
+        attributes: Option<&str>,
+    ) -> Result<RowsPage, ProjectionError> {
         let (segment, total_segments) = segment.parameters();
         let page = self
             .client
             .scan()
             .table_name(&self.table)
-            .projection_expression("order_id")
+            .set_projection_expression(attributes.map(str::to_owned))
             .set_segment(segment)
             .set_total_segments(total_segments)
             .limit(PAGE)
@@ -46,39 +102,39 @@ impl Projector {
             .send()
             .await
             .map_err(|error| ProjectionError::Unavailable(error.into()))?;
-        let order_id = |row: &RowItem| row.get("order_id").and_then(|id| id.as_s().ok()).cloned();
-        let rows = page.items.unwrap_or_default();
-        let streams: Vec<StreamId> = rows.iter().filter_map(order_id).map(StreamId::new).collect();
-        let mut orphans = Vec::new();
-        for batch in streams.chunks(BATCH) {
-            let existing = self.events.existing(batch).await?;
-            orphans.extend(batch.iter().filter(|stream| !existing.contains(*stream)).map(StreamId::to_string));
+        let next = page.last_evaluated_key.as_ref().and_then(id_of);
+        Ok(RowsPage { rows: page.items.unwrap_or_default(), next })
+    }
+
+    async fn lower(&self, row: RowItem) -> Result<End, ProjectionError> {
+        let Some(id) = id_of(&row) else { return Ok(End::Left) };
+        // Streams have one spelling; a row whose key has another one is of no order.
+        let Some(order_id) = id.parse().ok().filter(|order_id: &OrderId| order_id.to_string() == id) else {
+            return self.remove_orphan(&id).await;
+        };
+        match self.fold(order_id).await {
+            Ok(None) => self.remove_orphan(&id).await,
+            Ok(Some((_, made))) if made == row => Ok(End::Left),
+            Ok(Some((version, _))) => {
+                let made = self.make_again(&id).await?;
+                Ok(if made && !is_late(row, version) { End::Lowered } else { End::Left })
+            }
+            // The rebuild has named it before.
+            Err(ProjectionError::Unprojectable { .. }) => Ok(End::Left),
+            Err(error) => Err(error),
         }
-        Ok(OrphansPage { orphans, next: page.last_evaluated_key.as_ref().and_then(order_id) })
     }
 
-    /// Removes those of a page; answers how many, and where to go on after.
-    pub(super) async fn remove_page_of_orphans(
-        &self,
-        segment: Segment,
-        after: Option<String>,
-    ) -> Result<(u64, Option<String>), ProjectionError> {
-        let page = self.orphans(segment, after).await?;
-        let removals = stream::iter(&page.orphans).map(|order_id| self.remove_orphan(order_id)).buffered(IN_FLIGHT);
-        let removed: Vec<bool> = removals.try_collect().await?;
-        Ok((removed.into_iter().map(u64::from).sum(), page.next))
-    }
-
-    /// Removes a row, if its order has no event at all. False if it stays.
-    async fn remove_orphan(&self, order_id: &str) -> Result<bool, ProjectionError> {
+    /// Removes a row, if its order has no event at all. If it has, the row is made of these.
+    async fn remove_orphan(&self, order_id: &str) -> Result<End, ProjectionError> {
         for _ in 0..MAX_ROUNDS {
             let get = self.client.get_item().table_name(&self.table).set_key(Some([key(order_id)].into()));
             let row = get.consistent_read(true).send().await;
             let Some(row) = row.map_err(|error| ProjectionError::Unavailable(error.into()))?.item else {
-                return Ok(false);
+                return Ok(End::Left);
             };
             if self.has_events(order_id).await? {
-                return Ok(false);
+                return Ok(if self.make_again(order_id).await? { End::Lowered } else { End::Left });
             }
             let seen = Standing::of(Some(row));
             let (condition, version) = Expected::Unpark(&seen).condition();
@@ -95,21 +151,22 @@ impl Projector {
                 _ => None,
             });
             if settled?.is_none() {
-                return self.follow_removal(order_id).await.map(|()| true);
+                return self.make_again(order_id).await.map(|_| End::Removed);
             }
         }
         Err(ProjectionError::Unavailable("others wrote the row between all attempts".into()))
     }
 
-    /// Makes the row of an order that was created meanwhile: the projector took its events for what the row had.
-    async fn follow_removal(&self, order_id: &str) -> Result<(), ProjectionError> {
-        let Ok(order_id) = order_id.parse::<OrderId>() else { return Ok(()) };
+    /// Makes a row of the events that there are by now: the projector took them for what the old row had. False if no
+    /// row can be made of them.
+    async fn make_again(&self, order_id: &str) -> Result<bool, ProjectionError> {
+        let Ok(order_id) = order_id.parse::<OrderId>() else { return Ok(false) };
         match self.repair(order_id).await {
             Err(error @ ProjectionError::Unprojectable { .. }) => {
                 tracing::error!(%order_id, error = chain(&error), "order not rebuilt");
-                Ok(())
+                Ok(false)
             }
-            repaired => repaired.map(drop),
+            repaired => Ok(repaired?.is_some()),
         }
     }
 
@@ -121,6 +178,16 @@ impl Projector {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether a row only lacks what the projector is about to add.
+fn is_late(row: RowItem, version: Version) -> bool {
+    let standing = Standing::of(Some(row));
+    standing.version < version && !standing.parked
+}
+
+fn id_of(row: &RowItem) -> Option<String> {
+    row.get("order_id").and_then(|id| id.as_s().ok()).cloned()
 }
 
 fn key(order_id: impl Into<String>) -> (String, AttributeValue) {

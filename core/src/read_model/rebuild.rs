@@ -20,8 +20,8 @@ const IN_FLIGHT: usize = 32;
 pub enum Ahead {
     /// They are left as they are: it is the scan that is older.
     Left,
-    /// The event table was taken back. They are lowered to their events as a strong read has them, and those without any
-    /// event are removed.
+    /// The event table was taken back. After all orders come all rows: those that are not what a strong read of their
+    /// events makes are made anew, and those without any event are removed.
     Lowered,
 }
 
@@ -41,13 +41,13 @@ pub struct Progress {
     pub events: u64,
     /// Rows written.
     pub written: u64,
-    /// Rows that were newer than the scan, and were left.
+    /// Rows that were newer than the scan, and were left. Not counted where rows are lowered: these are looked at again.
     pub newer: u64,
-    /// Rows that were newer than the scan, and were made of a strong read instead. Only where rows are lowered.
+    /// Rows that held what is not in their events, and were made anew. Only where rows are lowered.
     pub lowered: u64,
     /// Rows without events that were removed. Only where rows are lowered.
     pub removed: u64,
-    /// Where the search for such rows stands: up to this key, or at the start. It comes after all orders.
+    /// Where the pass over the rows stands: up to this key, or at the start. It comes after all orders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<RowsUpTo>,
     /// Orders of which no row can be made; the log names each. They stay as they are.
@@ -64,7 +64,6 @@ pub struct RowsUpTo {
 enum End {
     Written,
     Newer,
-    Lowered,
     Unprojectable,
 }
 
@@ -76,9 +75,8 @@ impl Projector {
     /// written on condition that it is not newer, so the projector may go on beside it, and an interrupted or repeated
     /// rebuild does no harm. Rows of orders that can be projected again are unparked.
     ///
-    /// Rows that are ahead of the event table take a read of the row and one of the events each, and a pass over all rows
-    /// of the segment, if they are to be lowered. That is safe beside the projector too, as long as no record reaches it of
-    /// the events that the table has lost.
+    /// If rows are to be lowered, a pass over all rows of the segment follows, with a read of the events of each. That is
+    /// safe beside commands and the projector too, as long as no record reaches it of the events that the table has lost.
     ///
     /// # Errors
     /// See [`RebuildError`], at the first orders: start again from the last progress.
@@ -95,7 +93,7 @@ impl Projector {
         };
         match progress.rows {
             None => Ok(progress),
-            Some(_) => self.remove_orphans(segment, progress, moved, deadline).await,
+            Some(_) => self.lower_rows(segment, progress, moved, deadline).await,
         }
     }
 
@@ -111,9 +109,9 @@ impl Projector {
         let (mut waiting, before) = (Vec::new(), progress.orders);
         loop {
             // The next page is read while the rows of the last one are written.
-            let (next, ends) = tokio::join!(orders.next_page(), self.write_all(&waiting, ahead));
+            let (next, ends) = tokio::join!(orders.next_page(), self.write_all(&waiting));
             let written =
-                waiting.iter().zip(ends).try_for_each(|(order, end)| end.map(|end| progress.count(order, &end)));
+                waiting.iter().zip(ends).try_for_each(|(order, end)| end.map(|end| progress.count(order, &end, ahead)));
             // However short the time, a run moves on.
             let moved = progress.orders > before;
             let next = match written.map_err(RebuildError::from).and(next.map_err(RebuildError::from)) {
@@ -135,8 +133,8 @@ impl Projector {
         }
     }
 
-    /// The rows of the segment that have no events.
-    async fn remove_orphans(
+    /// The rows of the segment, those of orders without events among them.
+    async fn lower_rows(
         &self,
         segment: Segment,
         mut progress: Progress,
@@ -145,7 +143,7 @@ impl Projector {
     ) -> Result<Progress, RebuildError> {
         loop {
             let after = progress.rows.clone().and_then(|rows| rows.order_id);
-            let (removed, next) = match self.remove_page_of_orphans(segment, after).await {
+            let page = match self.lower_page(segment, after).await {
                 // What was done before it is not to be done again.
                 Err(error) if moved => {
                     tracing::warn!(error = chain(&error), "the rebuild breaks off");
@@ -154,20 +152,21 @@ impl Projector {
                 page => page?,
             };
             moved = true;
-            progress.removed += removed;
-            progress.done = next.is_none();
-            progress.rows = next.map(|order_id| RowsUpTo { order_id: Some(order_id) });
+            progress.lowered += page.lowered;
+            progress.removed += page.removed;
+            progress.done = page.next.is_none();
+            progress.rows = page.next.map(|order_id| RowsUpTo { order_id: Some(order_id) });
             if progress.done || Instant::now() >= deadline {
                 return Ok(progress);
             }
         }
     }
 
-    async fn write_all(&self, orders: &[OrderStream], ahead: Ahead) -> Vec<Result<End, ProjectionError>> {
-        stream::iter(orders).map(|order| self.write(order, ahead)).buffered(IN_FLIGHT).collect().await
+    async fn write_all(&self, orders: &[OrderStream]) -> Vec<Result<End, ProjectionError>> {
+        stream::iter(orders).map(|order| self.write(order)).buffered(IN_FLIGHT).collect().await
     }
 
-    async fn write(&self, order: &OrderStream, ahead: Ahead) -> Result<End, ProjectionError> {
+    async fn write(&self, order: &OrderStream) -> Result<End, ProjectionError> {
         let order_id = order.order_id;
         let row = match &order.commits {
             Ok(commits) => row_of(order_id, commits),
@@ -180,12 +179,6 @@ impl Projector {
                 Ok(row) => self.put_unless_newer(row).await,
                 Err(error) => Err(error),
             },
-        };
-        let end = match (end, ahead) {
-            (Ok(End::Newer), Ahead::Lowered) => {
-                self.repair(order_id).await.map(|version| version.map_or(End::Newer, |_| End::Lowered))
-            }
-            (end, _) => end,
         };
         if let Err(error @ ProjectionError::Unprojectable { .. }) = end {
             tracing::error!(%order_id, error = chain(&error), "order not rebuilt");
@@ -215,17 +208,18 @@ impl Projector {
 
 impl Progress {
     /// An order is done, and all before it are.
-    fn count(&mut self, order: &OrderStream, end: &End) {
+    fn count(&mut self, order: &OrderStream, end: &End, ahead: Ahead) {
         self.token = Some(order.end.clone());
         self.orders += 1;
         let commits = order.commits.as_deref().unwrap_or_default();
         self.commits += commits.len() as u64;
         self.events += commits.iter().map(|commit| commit.events.len() as u64).sum::<u64>();
-        match end {
-            End::Written => self.written += 1,
-            End::Newer => self.newer += 1,
-            End::Lowered => self.lowered += 1,
-            End::Unprojectable => self.unprojectable += 1,
+        match (end, ahead) {
+            (End::Written, _) => self.written += 1,
+            (End::Newer, Ahead::Left) => self.newer += 1,
+            // The pass over the rows looks at it.
+            (End::Newer, Ahead::Lowered) => {}
+            (End::Unprojectable, _) => self.unprojectable += 1,
         }
     }
 }
