@@ -77,6 +77,7 @@ pub async fn run(events: &EventStore<Order>, mut asked: Restore, context: &Conte
 
 #[cfg(test)]
 mod tests {
+    use orders_core::json;
     use serde_json::{Value, json};
 
     use super::*;
@@ -114,5 +115,17 @@ mod tests {
         for unclear in [json!({}), json!({ "from_table": "t", "table": "t" })] {
             assert!(serde_json::from_value::<Restore>(unclear.clone()).is_err(), "{unclear}");
         }
+    }
+
+    #[test]
+    fn what_was_found_is_given_back_as_objects_and_never_as_lists() {
+        let read = |finding: Value| {
+            let asked = json!({ "from_table": "t", "progress": { "findings": [finding] } }).to_string();
+            json::from_slice::<Restore>(asked.as_bytes()).map_err(|error| error.to_string())
+        };
+        let found = json!({ "finding": "missing", "stream_id": "s", "version": 3 });
+        assert_eq!(serde_json::to_value(read(found.clone()).unwrap()).unwrap()["progress"]["findings"], json!([found]));
+        let error = read(json!(["missing", "s", 3])).unwrap_err();
+        assert!(error.starts_with("invalid type: sequence, expected a map"), "{error}");
     }
 }

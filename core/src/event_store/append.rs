@@ -97,33 +97,29 @@ impl<A: Aggregate> EventStore<A> {
             .interceptor(unanswered.clone())
             .send();
         let Err(error) = put.await else { return Ok(Appended::Stored) };
-        match error {
-            SdkError::ServiceError(context) if context.err().is_conditional_check_failed_exception() => {
-                let PutItemError::ConditionalCheckFailedException(failed) = context.into_err() else {
-                    unreachable!("the guard of this arm names the variant")
-                };
-                let found = Commit::from_item::<A>(Item::from(failed.item.unwrap_or_default()));
+        match found(error) {
+            Ok(item) => {
+                let found = Commit::from_item::<A>(item);
                 Ok(Appended::Taken(Box::new(found.map_err(StoreError::Unreadable)?)))
             }
-            error if unanswered.is_none() => Ok(Appended::Refused(StoreError::unavailable(error))),
-            error => Ok(Appended::Unknown(StoreError::unavailable(error))),
+            Err(error) if unanswered.is_none() => Ok(Appended::Refused(StoreError::unavailable(error))),
+            Err(error) => Ok(Appended::Unknown(StoreError::unavailable(error))),
         }
     }
 
-    /// Stores the item of a commit that this table had, if its version is free; false if something is there.
-    pub(super) async fn put_back(&self, item: Item) -> Result<bool, StoreError> {
+    /// Stores the item of a commit that this table had, if its version is free; else answers what is there, which may be
+    /// the same item, stored by an attempt whose answer was lost.
+    pub(super) async fn put_back(&self, item: Item) -> Result<Option<Item>, StoreError> {
         let put = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item.into()))
             .condition_expression("attribute_not_exists(stream_id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send();
-        match put.await {
-            Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(context)) if context.err().is_conditional_check_failed_exception() => Ok(false),
-            Err(error) => Err(StoreError::unavailable(error)),
-        }
+        let Err(error) = put.await else { return Ok(None) };
+        found(error).map(Some).map_err(StoreError::unavailable)
     }
 
     /// The commit's item, with a snapshot when one is due and has room.
@@ -144,5 +140,18 @@ impl<A: Aggregate> EventStore<A> {
             }
         }
         Ok(item)
+    }
+}
+
+/// What a write has found in its place, if that is why it was not done.
+fn found(error: SdkError<PutItemError>) -> Result<Item, SdkError<PutItemError>> {
+    match error {
+        SdkError::ServiceError(context) if context.err().is_conditional_check_failed_exception() => {
+            let PutItemError::ConditionalCheckFailedException(failed) = context.into_err() else {
+                unreachable!("the guard of this arm names the variant")
+            };
+            Ok(Item::from(failed.item.unwrap_or_default()))
+        }
+        error => Err(error),
     }
 }

@@ -14,6 +14,7 @@ use super::load::StoreError;
 use super::scan::{Place, Segment};
 use super::{EventStore, snapshot};
 use crate::error::chain;
+use crate::json;
 
 /// How many streams are compared at once.
 const IN_FLIGHT: usize = 32;
@@ -34,11 +35,12 @@ pub struct Restoration {
     pub streams: u64,
     /// Commits that the event table lacked: put there, unless the run only looks.
     pub copied: u64,
-    /// Commits of the other table that do not belong after what the event table has.
+    /// What the other table has of the damaged streams from where they part, and is not copied.
     pub left_out: u64,
     /// Streams that are not as the other table has them, and need a person.
     pub damaged: u64,
     /// The first of those.
+    #[serde(deserialize_with = "json::tagged")]
     pub findings: Vec<Finding>,
 }
 
@@ -132,16 +134,14 @@ impl<A: Aggregate> EventStore<A> {
         // A stream is done whole, so what of it lies in the next page has been.
         let done = restoration.token.as_ref().map(|place| &place.stream_id);
         let streams = streams.iter().filter(|stream| Some(*stream) != done);
-        let plans = stream::iter(streams).map(|stream| self.restore_stream(from, stream, write)).buffered(IN_FLIGHT);
-        for plan in plans.try_collect::<Vec<_>>().await? {
+        let ends = stream::iter(streams).map(|stream| self.restore_stream(from, stream, write)).buffered(IN_FLIGHT);
+        for (copied, Plan { left_out, finding, .. }) in ends.try_collect::<Vec<_>>().await? {
             restoration.streams += 1;
-            restoration.copied += plan.missing.len() as u64;
-            restoration.left_out += plan.left_out;
-            let Some(finding) = plan.finding else { continue };
-            tracing::error!(?finding, left_out = plan.left_out, "stream not restored");
-            restoration.damaged += 1;
-            if restoration.findings.len() < LISTED {
-                restoration.findings.push(finding);
+            restoration.copied += copied;
+            restoration.left_out += left_out;
+            if let Some(finding) = finding {
+                tracing::error!(?finding, left_out, "stream not restored");
+                restoration.tell(finding);
             }
         }
         restoration.done = page.next.is_none();
@@ -149,16 +149,23 @@ impl<A: Aggregate> EventStore<A> {
         Ok(())
     }
 
-    async fn restore_stream(&self, from: &Self, stream: &StreamId, write: bool) -> Result<Plan, StoreError> {
+    /// Answers how many commits were copied, and the last plan. If the run only looks, these are the missing ones.
+    async fn restore_stream(&self, from: &Self, stream: &StreamId, write: bool) -> Result<(u64, Plan), StoreError> {
+        let mut copied = 0;
         'again: for _ in 0..MAX_ROUNDS {
             let (theirs, ours) = try_join!(from.items(stream), self.items(stream))?;
             let plan = plan(stream, ours, theirs);
-            for missing in plan.missing.iter().filter(|_| write) {
-                if !self.put_back(missing.clone()).await? {
+            if !write {
+                return Ok((plan.missing.len() as u64, plan));
+            }
+            for missing in &plan.missing {
+                let found = self.put_back(missing.clone()).await?.map(without_snapshot);
+                if found.is_some_and(|found| found != *missing) {
                     continue 'again;
                 }
+                copied += 1;
             }
-            return Ok(plan);
+            return Ok((copied, plan));
         }
         Err(StoreError::Unavailable("others wrote the stream between all attempts".into()))
     }
@@ -180,12 +187,24 @@ impl<A: Aggregate> EventStore<A> {
             .map_err(StoreError::unavailable)?;
         let by_version = items.into_iter().filter_map(|item| {
             let version = item.get("version")?.as_n().ok()?.parse().ok()?;
-            let mut item = Item::from(item);
-            drop(snapshot::detach(&mut item));
-            Some((version, item))
+            Some((version, without_snapshot(item.into())))
         });
         Ok(by_version.collect())
     }
+}
+
+impl Restoration {
+    fn tell(&mut self, finding: Finding) {
+        self.damaged += 1;
+        if self.findings.len() < LISTED {
+            self.findings.push(finding);
+        }
+    }
+}
+
+fn without_snapshot(mut item: Item) -> Item {
+    drop(snapshot::detach(&mut item));
+    item
 }
 
 /// Walks both histories from the first version on for as long as they are one.
@@ -193,7 +212,8 @@ fn plan(stream: &StreamId, mut ours: Items, mut theirs: Items) -> Plan {
     let (mut missing, mut version) = (Vec::new(), 1);
     let stream_id = stream.clone();
     let finding = loop {
-        let (item, ours_too) = match (ours.remove(&version), theirs.remove(&version)) {
+        let (own, other) = (ours.remove(&version), theirs.get(&version));
+        let (item, ours_too) = match (&own, other) {
             (Some(own), Some(other)) if own != other => break Some(Finding::Different { stream_id, version }),
             (Some(own), _) => (own, true),
             (None, Some(other)) => (other, false),
@@ -203,16 +223,14 @@ fn plan(stream: &StreamId, mut ours: Items, mut theirs: Items) -> Plan {
         let Ok(last) = StoredCommit::from_item(item.clone()).map(|commit| commit.last()) else {
             break Some(Finding::Malformed { stream_id, version });
         };
-        if !ours_too {
-            // It must fit in, not only begin where nothing is.
-            if ours.range(version..=last).next().is_some() {
-                theirs.insert(version, item);
-                break Some(Finding::Different { stream_id, version });
-            }
-            missing.push(item);
+        // It must fit in, not only begin where nothing is.
+        if !ours_too && ours.range(version..=last).next().is_some() {
+            break Some(Finding::Different { stream_id, version });
         }
+        missing.extend(theirs.remove(&version).filter(|_| !ours_too));
         version = last + 1;
     };
+    // What is left of theirs begins with the commit at which the histories part.
     Plan { missing, left_out: theirs.len() as u64, finding }
 }
 
@@ -264,15 +282,15 @@ mod tests {
         let mut theirs = items(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
         altered(&mut theirs, 2);
         let different = Some("different at 2".to_owned());
-        assert_eq!(planned(items(&[(1, 1), (2, 1)]), theirs.clone()), (vec![], 2, different.clone()));
-        assert_eq!(planned(items(&[(2, 1)]), theirs), (vec![1], 2, different), "what comes before is");
+        assert_eq!(planned(items(&[(1, 1), (2, 1)]), theirs.clone()), (vec![], 3, different.clone()));
+        assert_eq!(planned(items(&[(2, 1)]), theirs), (vec![1], 3, different), "what comes before is");
     }
 
     #[test]
     fn a_commit_that_would_lie_over_another_one_is_left_out() {
         let theirs = || items(&[(1, 1), (2, 3)]);
         assert_eq!(planned(items(&[(1, 1), (3, 1)]), theirs()), (vec![], 1, Some("different at 2".into())));
-        assert_eq!(planned(items(&[(1, 1), (2, 1), (3, 1)]), theirs()), (vec![], 0, Some("different at 2".into())));
+        assert_eq!(planned(items(&[(1, 1), (2, 1), (3, 1)]), theirs()), (vec![], 1, Some("different at 2".into())));
     }
 
     #[test]
@@ -286,7 +304,16 @@ mod tests {
     #[test]
     fn what_is_no_commit_is_named_and_not_copied() {
         let junk = Items::from([(1, Item::default())]);
-        assert_eq!(planned(items(&[]), junk.clone()), (vec![], 0, Some("malformed at 1".into())));
+        assert_eq!(planned(items(&[]), junk.clone()), (vec![], 1, Some("malformed at 1".into())));
         assert_eq!(planned(junk, items(&[(2, 1)])), (vec![], 1, Some("malformed at 1".into())));
+    }
+
+    #[test]
+    fn all_damaged_streams_are_counted_and_the_first_100_are_listed() {
+        let mut restoration = Restoration::default();
+        let finding = |version| Finding::Missing { stream_id: StreamId::new("numbers"), version };
+        (1..=250).for_each(|version| restoration.tell(finding(version)));
+        assert_eq!(restoration.damaged, 250);
+        assert_eq!(restoration.findings, (1..=100).map(finding).collect::<Vec<_>>());
     }
 }

@@ -7,5 +7,6 @@ mod lost_answers;
 mod model;
 mod reads;
 mod requests;
+mod restoring;
 mod snapshots;
 mod support;
