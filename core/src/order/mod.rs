@@ -54,5 +54,5 @@ pub use pay::{PayOrder, Verification};
 pub use reject_payment::RejectPayment;
 pub use ship::ShipOrder;
 pub use state::{Order, PaymentStatus, PlacedOrder, Status};
-pub use text::TextError;
+pub use text::{TextError, check_free_text, check_id};
 pub use transition::{BrokenRule, TransitionError};

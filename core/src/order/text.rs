@@ -38,7 +38,10 @@ pub enum TextError {
 }
 
 /// Whether a text is fit for an id of so many characters at most.
-pub(super) fn check_id(text: &str, max: usize) -> Result<(), TextError> {
+///
+/// # Errors
+/// [`TextError`].
+pub fn check_id(text: &str, max: usize) -> Result<(), TextError> {
     check_length(text, max)?;
     if matches!(text, "." | "..") {
         return Err(TextError::DotSegment);
@@ -47,7 +50,10 @@ pub(super) fn check_id(text: &str, max: usize) -> Result<(), TextError> {
 }
 
 /// Whether a text is fit to be free text of so many characters at most.
-pub(super) fn check_free_text(text: &str, max: usize) -> Result<(), TextError> {
+///
+/// # Errors
+/// [`TextError`].
+pub fn check_free_text(text: &str, max: usize) -> Result<(), TextError> {
     check_length(text, max)?;
     if let Some(c) = text.chars().find(|c| !is_printable(*c)) {
         return Err(TextError::Unprintable(c));

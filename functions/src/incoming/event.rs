@@ -4,9 +4,9 @@
 //! what they miss they name.
 
 use orders_core::json::{self, Strict};
-use orders_core::order::OrderId;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use orders_core::order::{OrderId, TextError, check_free_text, check_id};
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// The longest id that is taken from a producer: ids are stored with every commit.
@@ -24,8 +24,11 @@ pub struct Event {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", expecting = "an event of the bus")]
 struct Envelope {
+    #[serde(deserialize_with = "id")]
     id: String,
+    #[serde(deserialize_with = "id")]
     source: String,
+    #[serde(deserialize_with = "free_text")]
     detail_type: String,
     detail: Box<RawValue>,
 }
@@ -140,11 +143,15 @@ impl Event {
 
 impl Detail {
     fn id(&mut self, path: &'static str, written: Option<Box<RawValue>>) -> Option<String> {
-        let id = text(&written?).filter(|id| id.len() <= MAX_ID_BYTES);
+        let written = text(&written?);
+        if written.as_deref() == Some("") {
+            return None;
+        }
+        let id = written.filter(|id| check_text(id, check_id).is_ok());
         if id.is_none() {
             self.dropped.push(path);
         }
-        id.filter(|id| !id.is_empty())
+        id
     }
 
     /// What the event belongs to, if its producer says so.
@@ -152,9 +159,10 @@ impl Detail {
         self.correlation_id.as_deref()
     }
 
-    /// The order's id as the event has it, if it has one at all.
+    /// The order's id as the event has it, if it has one that could be an id of anything.
     pub fn named_order(&self) -> Option<String> {
-        self.data().ok().map(|Named { order_id }| order_id)
+        let Named { order_id } = self.data().ok()?;
+        check_text(&order_id, check_id).is_ok().then_some(order_id)
     }
 
     /// The order that the event is about.
@@ -189,6 +197,24 @@ pub fn side_text(path: &str, written: Option<Box<RawValue>>) -> Option<String> {
 pub fn count_dropped(path: &str) {
     metrics::counter!("EventFieldsDropped").increment(1);
     tracing::warn!(field = path, "field dropped");
+}
+
+/// Holds a text of the event against the one rule for all texts of its kind.
+fn check_text(text: &str, check: fn(&str, usize) -> Result<(), TextError>) -> Result<(), String> {
+    if text.len() > MAX_ID_BYTES {
+        return Err(format!("must have at most {MAX_ID_BYTES} bytes"));
+    }
+    check(text, MAX_ID_BYTES).map_err(|error| error.to_string())
+}
+
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let id = String::deserialize(deserializer)?;
+    check_text(&id, check_id).map_err(de::Error::custom).map(|()| id)
+}
+
+fn free_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    check_text(&text, check_free_text).map_err(de::Error::custom).map(|()| text)
 }
 
 fn text(json: &RawValue) -> Option<String> {
@@ -272,6 +298,54 @@ mod tests {
             r#"{"id": "bus-1", "source": "s", "detail-type": "t", "detail": {"metadata": {"event_id": "\ud800"}}}"#;
         let event: Event = serde_json::from_str(lone).unwrap();
         assert_eq!(event.id(&event.detail().0), "bus-1", "half a character is none");
+    }
+
+    /// Texts that are no id: with something invisible in them, or longer than an id may be.
+    fn no_ids() -> Vec<String> {
+        let invisible = ["\n\u{202e}evt", "\u{200b}", "evt 1", "evt\0", "\u{2800}", ".", ".."].map(str::to_owned);
+        invisible.into_iter().chain(["x".repeat(MAX_ID_BYTES + 1), "é".repeat(MAX_ID_BYTES / 2 + 1)]).collect()
+    }
+
+    #[test]
+    fn an_id_that_nobody_can_see_whole_is_dropped_and_the_bus_s_stands_in() {
+        for odd in no_ids() {
+            let event = event(json!({ "metadata": { "event_id": odd, "correlation_id": odd } }));
+            let (detail, readable) = event.detail();
+            assert_eq!((readable, event.id(&detail), detail.correlation_id()), (Ok(()), "bus-1", None), "{odd:?}");
+            assert_eq!(detail.dropped, ["detail.metadata.event_id", "detail.metadata.correlation_id"]);
+        }
+        for good in ["evt_5f1c2a", "D4yL5b5IZDTl900=", "Zoë/7", &"é".repeat(MAX_ID_BYTES / 2)] {
+            let event = event(json!({ "metadata": { "event_id": good, "correlation_id": good } }));
+            let (detail, _) = event.detail();
+            assert_eq!((event.id(&detail), detail.correlation_id()), (good, Some(good)));
+        }
+    }
+
+    #[test]
+    fn an_envelope_whose_names_are_none_is_no_event_of_the_bus() {
+        let with = |field: &str, text: &str| {
+            let mut event = json!({ "id": "bus-1", "source": "s", "detail-type": "t", "detail": {} });
+            event[field] = text.into();
+            serde_json::from_str::<Event>(&event.to_string()).map_err(|error| error.to_string())
+        };
+        for odd in no_ids().into_iter().chain([String::new()]) {
+            for field in ["id", "source"] {
+                let error = with(field, &odd).unwrap_err();
+                assert!(error.contains("must have") || error.contains("must not be"), "{field} {odd:?}: {error}");
+            }
+        }
+        for odd in ["a\u{202e}b", "a\nb", "\u{200b}", "", &"x".repeat(MAX_ID_BYTES + 1)] {
+            assert!(with("detail-type", odd).unwrap_err().contains("must "), "{odd:?}");
+        }
+        with("source", "aws.partner/example.com/123").unwrap();
+        with("detail-type", "Payment Captured").unwrap();
+    }
+
+    #[test]
+    fn an_order_is_told_under_no_name_that_nobody_can_see_whole() {
+        for odd in no_ids() {
+            assert_eq!(detail(json!({ "data": { "order_id": odd } })).named_order(), None, "{odd:?}");
+        }
     }
 
     #[test]

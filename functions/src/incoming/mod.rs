@@ -266,8 +266,17 @@ mod tests {
     #[tokio::test]
     async fn what_an_event_can_do_without_is_dropped_when_it_is_odd_and_the_fact_is_kept() {
         let incoming = Incoming::open().await;
-        for (number, odd) in
-            [json!({}), json!([]), json!(7), json!(true), json!("x".repeat(100_000))].iter().enumerate()
+        for (number, odd) in [
+            json!({}),
+            json!([]),
+            json!(7),
+            json!(true),
+            json!("x".repeat(100_000)),
+            json!("\n\u{202e}"),
+            json!("\u{200b}"),
+        ]
+        .iter()
+        .enumerate()
         {
             let order_id = incoming.shop.create_order(19.99).await;
             let data = json!({"order_id": order_id, "payment_id": "p", "reason": odd, "amount": odd, "currency": odd});
