@@ -144,6 +144,7 @@ impl<A: Aggregate> EventStore<A> {
 }
 
 /// What a write has found in its place, if that is why it was not done.
+#[expect(clippy::result_large_err, reason = "it comes from the SDK as large as it is, and goes no further")]
 fn found(error: SdkError<PutItemError>) -> Result<Item, SdkError<PutItemError>> {
     match error {
         SdkError::ServiceError(context) if context.err().is_conditional_check_failed_exception() => {

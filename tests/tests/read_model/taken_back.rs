@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
-use orders_core::event_store::{Segment, StreamId, Version};
+use orders_core::event_store::{Segment, Version};
 use orders_core::order::{OrderEvent, OrderId};
 use orders_core::read_model::{Ahead, Progress, Verification};
 use orders_tests::faults::Fault;
