@@ -146,15 +146,16 @@ def problems_of_runbooks(template):
         yield f"docs/restore.md stops {sorted(stopped)}, but {sorted(set(appending(template)))} write to the event table"
 
 
-def watched(value):
-    """The names of the service's own metrics in a part of the template."""
-    if isinstance(value, dict):
-        if value.get("Namespace") == "Orders":
-            yield value["MetricName"]
-        value = list(value.values())
-    if isinstance(value, list):
-        for part in value:
-            yield from watched(part)
+def problems_of_bounds():
+    """Bounds whose test is not there."""
+    code = "".join(path.read_text(encoding="utf-8") for folder in CODE for path in pathlib.Path(folder).rglob("*.rs"))
+    for line in pathlib.Path("docs/bounds.md").read_text(encoding="utf-8").splitlines():
+        for test in re.findall(r"\| `(\w+)` \|$", line):
+            if f"fn {test}(" not in code:
+                yield f"docs/bounds.md names the test {test}, which is not there"
+
+
+CODE = ("core", "functions", "local", "tests")
 
 
 def problems():
@@ -184,14 +185,7 @@ def problems():
 
     yield from alarm_problems(template)
     yield from problems_of_runbooks(template)
-
-    filters = [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::Logs::MetricFilter"]
-    counted = {made["MetricName"] for filter in filters for made in filter["MetricTransformations"]}
-    counted |= set(re.findall(r'metrics::(?:counter|histogram)!\("(\w+)"\)', code))
-    for name, resource in template["Resources"].items():
-        if resource["Type"] == "AWS::CloudWatch::Alarm":
-            for metric in set(watched(resource["Properties"])) - counted:
-                yield f"template.yaml: {name} watches the metric {metric}, which no function counts"
+    yield from problems_of_bounds()
 
     api = yaml.safe_load(pathlib.Path("docs/api/openapi.yaml").read_text(encoding="utf-8"))
     there = {(method, path): scopes for _, _, routes, _ in found for method, path, scopes in routes}

@@ -31,10 +31,11 @@ impl Place {
         .await
     }
 
-    /// What a restore to this moment makes: a table of that name with the items and nothing else.
+    /// What a restore to this moment makes: a table with the items and nothing else. Its name is one that the function may
+    /// read from.
     async fn restore_events_of(&self, shop: &Shop) -> String {
         let events = events_table(shop);
-        let copy = Table { name: format!("{}restored", self.prefix), stream: None, ..events.clone() };
+        let copy = Table { name: format!("local-restored-{}", uuid::Uuid::new_v4()), stream: None, ..events.clone() };
         tables::create(&shop.stack.client(), &copy).await.unwrap();
         let items = shop.stack.client().scan().table_name(&events.name).send().await.unwrap().items.unwrap();
         for item in items {
