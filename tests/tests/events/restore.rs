@@ -19,7 +19,8 @@ struct Place {
 
 impl Place {
     async fn find() -> Self {
-        Self { tables: TestTables::create(&[]).await, prefix: format!("test-{}-", uuid::Uuid::new_v4()) }
+        // The event table's name begins as CloudFormation's does: the function may read tables that were the stack's.
+        Self { tables: TestTables::create(&[]).await, prefix: format!("local-OrderEvents-{}-", uuid::Uuid::new_v4()) }
     }
 
     async fn open(&self, epoch: &str) -> Shop {
