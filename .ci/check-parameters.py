@@ -79,11 +79,16 @@ def environments(parameters):
 
 
 def versions():
-    """Whether the version that the documents ask for is one that these checks ran with."""
+    """Whether the documents name the version that these checks run with, and one older as the least."""
     files = ["samconfig.toml", "README.md", "docs/operations.md"]
     stated = {
-        path: set(re.findall(r"SAM CLI (\d+\.\d+\.\d+)", pathlib.Path(path).read_text(encoding="utf-8"))) for path in files
+        path: set(re.findall(r"SAM CLI\s+(\d+\.\d+\.\d+)", pathlib.Path(path).read_text(encoding="utf-8")))
+        for path in files
     }
+    for path in files[1:]:
+        if samcli.__version__ not in stated[path]:
+            yield f"{path} does not say that SAM CLI {samcli.__version__} is the one that is tested"
+    stated = {path: versions - {samcli.__version__} for path, versions in stated.items()}
     least = set().union(*stated.values())
     if len(least) != 1 or not all(stated.values()):
         yield f"the least version of SAM CLI is not one: {stated}"

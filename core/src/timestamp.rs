@@ -60,7 +60,7 @@ impl FromStr for Timestamp {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        text.parse::<DateTime<Utc>>().map(Self::from)
+        DateTime::parse_from_rfc3339(text).map(|time| time.to_utc().into())
     }
 }
 
@@ -149,7 +149,9 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for written in ["", "yesterday", "2026-11-24", "2026-13-24T12:00:40Z"] {
+        for written in
+            ["", "yesterday", "2026-11-24", "2026-13-24T12:00:40Z", "2026-1-1T0:0:0Z", "+12026-11-24T12:00:40Z"]
+        {
             assert!(written.parse::<Timestamp>().is_err(), "{written}");
         }
     }

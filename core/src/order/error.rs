@@ -30,6 +30,9 @@ pub enum DecisionError {
     /// Another payment of the order was taken on, and the provider has yet to settle it.
     #[error("payment {0} of this order is in progress: wait until it is settled before paying in another way")]
     PaymentInProgress(PaymentId),
+    /// The order cannot take the payment, and nobody says whether it was captured. To be tried again.
+    #[error("whether payment {0} was captured is not known, and the order cannot take it: try again")]
+    PaymentUnverified(PaymentId),
     /// A payment must be of the order's total, no more and no less.
     #[error("the amount is not the order's total")]
     AmountMismatch {
@@ -91,6 +94,7 @@ impl DecisionError {
             Self::WrongStatus { expected: Expected::Shipped, .. } => "order-not-shipped",
             Self::WrongStatus { expected: Expected::Cancellable, .. } => "order-not-cancellable",
             Self::PaymentInProgress(_) => "payment-in-progress",
+            Self::PaymentUnverified(_) => "payment-unverified",
             Self::AmountMismatch { .. } => "amount-mismatch",
             Self::PaymentAmountDiffers { .. } => "payment-amount-differs",
             Self::RefundNotDue(_) => "refund-not-due",
@@ -179,6 +183,7 @@ mod tests {
             status(Expected::Shipped),
             status(Expected::Cancellable),
             DecisionError::PaymentInProgress(payment_id.clone()),
+            DecisionError::PaymentUnverified(payment_id.clone()),
             DecisionError::AmountMismatch { total: TOTAL, given: OTHER },
             DecisionError::PaymentAmountDiffers { payment_id: payment_id.clone(), recorded: TOTAL, given: OTHER },
             DecisionError::RefundNotDue(payment_id.clone()),

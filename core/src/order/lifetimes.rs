@@ -42,7 +42,7 @@ impl Command {
     fn capture(&self) -> Option<(&PaymentId, Money)> {
         match self {
             Self::Confirm(ConfirmPayment { payment_id, amount })
-            | Self::Pay(PayOrder { payment_id, amount, verification: Verification::Verified }) => {
+            | Self::Pay(PayOrder { payment_id, verification: Verification::Captured(amount), .. }) => {
                 Some((payment_id, *amount))
             }
             _ => None,
@@ -60,7 +60,7 @@ pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
     let amount = || prop_oneof![6 => Just(TOTAL), 2 => Just(OTHER), 1 => Just(Money::ZERO), 1 => Just(Money::MAX)];
     let verification = prop_oneof![
         Just(Verification::Trusted),
-        Just(Verification::Verified),
+        amount().prop_map(Verification::Captured),
         Just(Verification::Deferred),
         Just(Verification::Declined(reason("card expired"))),
     ];

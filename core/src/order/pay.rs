@@ -27,8 +27,8 @@ pub struct PayOrder {
 pub enum Verification {
     /// The caller, whom this deployment trusts. A refusal leaves the money to the caller.
     Trusted,
-    /// The provider: the amount is captured. From here on the money must not be lost, whatever the order's state.
-    Verified,
+    /// The provider: it has captured this amount. From here on the money must not be lost, whatever the order's state.
+    Captured(Money),
     /// Nobody yet: the provider does not answer. The payment is taken on, and settled later.
     Deferred,
     /// Nobody: the provider refused the payment, for this reason.
@@ -50,22 +50,25 @@ pub fn needs_verification(order: &Order, payment_id: &PaymentId, amount: Money) 
 /// without an event, as long as its amount is the same; it is settled if it was deferred, and what the provider
 /// refused stays refused until the provider itself says otherwise.
 ///
-/// A payment that the provider has captured is never just refused: it is decided as [`ConfirmPayment`] is.
+/// A payment that the provider has captured is never just refused: it is decided as [`ConfirmPayment`] is. One that may
+/// have been captured, since there is no word, is not refused for the order's state either.
 ///
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`], [`DecisionError::AmountMismatch`],
-/// [`DecisionError::PaymentInProgress`], [`DecisionError::PaymentAmountDiffers`].
+/// [`DecisionError::PaymentInProgress`], [`DecisionError::PaymentAmountDiffers`]; [`DecisionError::PaymentUnverified`] in
+/// place of the order's state where there is no word on the payment.
 pub fn decide(order: &Order, command: &PayOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let PayOrder { payment_id, amount, verification } = command;
     let placed = order.require()?;
-    if *verification == Verification::Verified {
-        return confirm_payment::decide(
-            order,
-            &ConfirmPayment { payment_id: payment_id.clone(), amount: *amount },
-            now,
-        );
+    if let Verification::Captured(amount) = *verification {
+        return confirm_payment::decide(order, &ConfirmPayment { payment_id: payment_id.clone(), amount }, now);
     }
-    admit(placed, payment_id, *amount)?;
+    admit(placed, payment_id, *amount).map_err(|refusal| match (verification, refusal) {
+        (Verification::Deferred, DecisionError::WrongStatus { .. } | DecisionError::PaymentInProgress(_)) => {
+            DecisionError::PaymentUnverified(payment_id.clone())
+        }
+        (_, refusal) => refusal,
+    })?;
     let (order_id, amount) = (placed.order_id, *amount);
     let pending = placed.status == Status::Pending;
     match (placed.payment_status(payment_id), verification) {
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn a_pending_order_is_paid_on_a_trusted_word() {
         given(&[created()]).when(pay("p1", Verification::Trusted)).then(&[paid("p1").now()]);
-        given(&[created()]).when(pay("p1", Verification::Verified)).then(&[paid("p1").now()]);
+        given(&[created()]).when(pay("p1", Verification::Captured(TOTAL))).then(&[paid("p1").now()]);
     }
 
     #[test]
@@ -141,7 +144,7 @@ mod tests {
     #[test]
     fn a_declined_payment_is_recorded_and_leaves_the_order_to_be_paid() {
         given(&[created()]).when(pay("p1", declined())).then(&[rejected("p1").now()]);
-        given(&[created(), rejected("p1")]).when(pay("p2", Verification::Verified)).then(&[paid("p2").now()]);
+        given(&[created(), rejected("p1")]).when(pay("p2", Verification::Captured(TOTAL))).then(&[paid("p2").now()]);
     }
 
     #[test]
@@ -159,7 +162,7 @@ mod tests {
 
     #[test]
     fn an_order_cannot_be_paid_twice() {
-        for verification in without_money() {
+        for verification in [Verification::Trusted, declined()] {
             let again = pay("p2", verification);
             given(&[created(), paid("p1")]).when(again.clone()).then_refused(not_pending(Status::Paid));
             given(&[created(), paid("p1"), shipped()]).when(again.clone()).then_refused(not_pending(Status::Shipped));
@@ -170,11 +173,28 @@ mod tests {
     #[test]
     fn nobody_pays_while_another_payment_is_in_progress() {
         let in_progress = DecisionError::PaymentInProgress(payment_id("p1"));
-        for verification in without_money() {
+        for verification in [Verification::Trusted, declined()] {
             given(&[created(), deferred("p1")]).when(pay("p2", verification)).then_refused(in_progress.clone());
         }
         let order = replay(&[created(), deferred("p1")]);
         assert_eq!(needs_verification(&order, &payment_id("p2"), TOTAL), Err(in_progress));
+    }
+
+    #[test]
+    fn a_payment_that_may_have_been_captured_is_not_refused_for_the_orders_state() {
+        let unverified = DecisionError::PaymentUnverified(payment_id("p2"));
+        for history in [vec![created(), cancelled()], vec![created(), paid("p1")], vec![created(), deferred("p1")]] {
+            given(&history).when(pay("p2", Verification::Deferred)).then_refused(unverified.clone());
+        }
+        let mismatch = DecisionError::AmountMismatch { total: TOTAL, given: OTHER };
+        let other = PayOrder { amount: OTHER, ..pay("p2", Verification::Deferred) };
+        given(&[created()]).when(other).then_refused(mismatch);
+    }
+
+    #[test]
+    fn a_capture_of_another_amount_than_claimed_is_owed_back() {
+        let due = refund_due("p1", OTHER, "the captured amount is not the order's total").now();
+        given(&[created()]).when(pay("p1", Verification::Captured(OTHER))).then(&[due]);
     }
 
     #[test]
@@ -186,7 +206,7 @@ mod tests {
         ];
         for (history, why) in cases {
             let due = refund_due("p2", TOTAL, why).now();
-            given(&history).when(pay("p2", Verification::Verified)).then(&[due]);
+            given(&history).when(pay("p2", Verification::Captured(TOTAL))).then(&[due]);
         }
     }
 
@@ -195,7 +215,7 @@ mod tests {
         let cancel = [cancelled(), refund_due("p1", TOTAL, "the order was cancelled"), refunded("p1", "r1", TOTAL)];
         let history = [[created(), paid("p1"), shipped()].as_slice(), &cancel].concat();
         for lived in 2..=history.len() {
-            for verification in [without_money().as_slice(), &[Verification::Verified]].concat() {
+            for verification in [without_money().as_slice(), &[Verification::Captured(TOTAL)]].concat() {
                 given(&history[..lived]).when(pay("p1", verification)).then_nothing();
             }
         }
@@ -206,7 +226,7 @@ mod tests {
     fn a_repeated_payment_cannot_change_its_amount() {
         let differs =
             DecisionError::PaymentAmountDiffers { payment_id: payment_id("p1"), recorded: TOTAL, given: OTHER };
-        for verification in [without_money().as_slice(), &[Verification::Verified]].concat() {
+        for verification in [without_money().as_slice(), &[Verification::Captured(OTHER)]].concat() {
             let changed = PayOrder { amount: OTHER, ..pay("p1", verification) };
             given(&[created(), paid("p1"), shipped()]).when(changed).then_refused(differs.clone());
         }
@@ -215,7 +235,7 @@ mod tests {
     #[test]
     fn paying_again_settles_a_deferred_payment() {
         let history = [created(), deferred("p1")];
-        given(&history).when(pay("p1", Verification::Verified)).then(&[paid("p1").now()]);
+        given(&history).when(pay("p1", Verification::Captured(TOTAL))).then(&[paid("p1").now()]);
         given(&history).when(pay("p1", Verification::Trusted)).then(&[paid("p1").now()]);
         given(&history).when(pay("p1", declined())).then(&[rejected("p1").now()]);
     }
@@ -224,7 +244,7 @@ mod tests {
     fn a_cancelled_order_still_settles_its_deferred_payment_but_on_no_mere_word() {
         let history = [created(), deferred("p1"), cancelled()];
         let due = refund_due("p1", TOTAL, "captured after the order was cancelled");
-        given(&history).when(pay("p1", Verification::Verified)).then(&[due.now()]);
+        given(&history).when(pay("p1", Verification::Captured(TOTAL))).then(&[due.now()]);
         given(&history).when(pay("p1", declined())).then(&[rejected("p1").now()]);
         given(&history).when(pay("p1", Verification::Trusted)).then_nothing();
         given(&history).when(pay("p1", Verification::Deferred)).then_nothing();
@@ -236,7 +256,7 @@ mod tests {
         for verification in without_money() {
             given(&history).when(pay("p1", verification)).then_nothing();
         }
-        given(&history).when(pay("p1", Verification::Verified)).then(&[paid("p1").now()]);
+        given(&history).when(pay("p1", Verification::Captured(TOTAL))).then(&[paid("p1").now()]);
     }
 
     #[test]
@@ -247,7 +267,7 @@ mod tests {
         assert_eq!(needs_verification(&order, &payment_id("p1"), TOTAL), Ok(true), "the provider is asked again");
         given(&history).when(pay("p1", declined())).then(&[rejected("p1").now()]);
         given(&history).when(pay("p1", Verification::Deferred)).then(&[deferred("p1").now()]);
-        given(&history).when(pay("p1", Verification::Verified)).then(&[paid("p1").now()]);
+        given(&history).when(pay("p1", Verification::Captured(TOTAL))).then(&[paid("p1").now()]);
         given(&history).when(pay("p1", Verification::Trusted)).then(&[paid("p1").now()]);
     }
 
@@ -267,7 +287,7 @@ mod tests {
     #[test]
     fn what_the_client_asked_for_does_not_depend_on_the_verification() {
         let asked = |verification| serde_json::to_value(pay("p1", verification)).unwrap();
-        assert_eq!(asked(Verification::Deferred), asked(Verification::Verified));
+        assert_eq!(asked(Verification::Deferred), asked(Verification::Captured(TOTAL)));
         assert_eq!(asked(declined()), serde_json::json!({"payment_id": "p1", "amount": 4000}));
     }
 }

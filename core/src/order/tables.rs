@@ -70,7 +70,7 @@ fn run(row: &str, history: &[OrderEvent]) -> String {
         ["pay", payment, verification, rest @ ..] => {
             let verification = match *verification {
                 "trusted" => Verification::Trusted,
-                "verified" => Verification::Verified,
+                "verified" => Verification::Captured(amount(rest.first())),
                 "deferred" => Verification::Deferred,
                 _ => Verification::Declined(reason("card expired")),
             };
@@ -116,6 +116,7 @@ fn refusal(error: &DecisionError) -> &'static str {
         DecisionError::WrongStatus { expected: Expected::Shipped, .. } => "!shipped",
         DecisionError::WrongStatus { expected: Expected::Cancellable, .. } => "!open",
         DecisionError::PaymentInProgress(_) => "!busy",
+        DecisionError::PaymentUnverified(_) => "!unknown",
         DecisionError::AmountMismatch { .. } => "!total",
         DecisionError::PaymentAmountDiffers { .. } => "!amount",
         DecisionError::RefundNotDue(_) => "!due",
@@ -138,7 +139,7 @@ fn every_command_in_every_state_of_an_open_order() {
         pay p1 declined   | !found  | Rejected  | Rejected  | -         | !amount   | -             | -
         pay p2 trusted    | !found  | Paid      | !busy     | Paid      | Paid      | !pending      | !pending
         pay p2 verified   | !found  | Paid      | Due       | Paid      | Paid      | Due           | Due
-        pay p2 deferred   | !found  | Deferred  | !busy     | Deferred  | Deferred  | !pending      | !pending
+        pay p2 deferred   | !found  | Deferred  | !unknown  | Deferred  | Deferred  | !unknown      | !unknown
         pay p2 declined   | !found  | Rejected  | !busy     | Rejected  | Rejected  | !pending      | !pending
         pay p1 trusted other  | !found | !total | !total    | !total    | -         | !amount       | !amount
         pay p1 verified other | !found | Due    | Due       | Due       | -         | !amount       | !amount
@@ -172,15 +173,15 @@ fn every_command_in_every_state_of_a_finished_order() {
         create            | !new      | !new     | !new       | !new       | !new     | !new
         pay p1 trusted    | -         | !pending | -          | -          | -        | -
         pay p1 verified   | -         | Due      | Due        | Due        | -        | -
-        pay p1 deferred   | -         | !pending | -          | -          | -        | -
+        pay p1 deferred   | -         | !unknown | -          | -          | -        | -
         pay p1 declined   | -         | !pending | Rejected   | -          | -        | -
         pay p2 trusted    | !pending  | !pending | !pending   | !pending   | !pending | !pending
         pay p2 verified   | Due       | Due      | Due        | Due        | Due      | Due
-        pay p2 deferred   | !pending  | !pending | !pending   | !pending   | !pending | !pending
+        pay p2 deferred   | !unknown  | !unknown | !unknown   | !unknown   | !unknown | !unknown
         pay p2 declined   | !pending  | !pending | !pending   | !pending   | !pending | !pending
         pay p1 trusted other  | !amount | !pending | !total   | !total     | !amount  | !amount
         pay p1 verified other | !amount | Due      | Due      | Due        | !amount  | !amount
-        pay p1 deferred other | !amount | !pending | !total   | !total     | !amount  | !amount
+        pay p1 deferred other | !amount | !unknown | !total   | !total     | !amount  | !amount
         pay p1 declined other | !amount | !pending | !total   | !total     | !amount  | !amount
         pay p2 verified other | Due     | Due      | Due      | Due        | Due      | Due
         confirm p1        | -         | Due      | Due        | Due        | -        | -

@@ -14,8 +14,8 @@ struct Body {
     order_id: OrderId,
     status: Status,
     amount: Option<Box<RawValue>>,
-    currency: Option<String>,
-    reason: Option<String>,
+    currency: Option<Box<RawValue>>,
+    reason: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -41,11 +41,15 @@ pub(super) fn read(body: &[u8], claim: &Claim) -> Result<Verdict, VerifyError> {
     }
     match body.status {
         Status::Pending => Ok(Verdict::Pending),
-        Status::Declined => Ok(Verdict::Declined(reason(&body.reason.unwrap_or_default()))),
+        Status::Declined => {
+            let said = body.reason.as_deref().and_then(text).unwrap_or_default();
+            Ok(Verdict::Declined(reason(&said)))
+        }
         Status::Captured => {
             let (Some(amount), Some(currency)) = (body.amount, body.currency) else {
                 return Err(nonsense("a capture without amount or currency".into()));
             };
+            let currency = text(&currency).ok_or_else(|| nonsense("the currency is no text".into()))?;
             if !claim.currency.is(&currency) {
                 return Err(VerifyError::OtherCurrency);
             }
@@ -53,6 +57,11 @@ pub(super) fn read(body: &[u8], claim: &Claim) -> Result<Verdict, VerifyError> {
             if captured == claim.amount { Ok(Verdict::Captured) } else { Err(VerifyError::OtherAmount { captured }) }
         }
     }
+}
+
+/// A field that is a text, if it is one.
+fn text(json: &RawValue) -> Option<String> {
+    serde_json::from_str(json.get()).ok()
 }
 
 /// The provider's words, as much of them as can be kept. A reason is shown to customers and stays for ever.
@@ -102,6 +111,11 @@ mod tests {
         let bare = said(json!({"status": "declined", "amount": null, "currency": null})).unwrap();
         assert_eq!(bare, Verdict::Declined(Reason::literal("the provider declined the payment")));
         assert_eq!(said(json!({"status": "pending", "amount": null})).unwrap(), Verdict::Pending);
+        // What a no does not need may be as it likes.
+        for odd in [json!({"code": 51}), json!(7), json!(["card expired"])] {
+            let declined = said(json!({"status": "declined", "reason": odd, "amount": "?", "currency": 978})).unwrap();
+            assert_eq!(declined, Verdict::Declined(Reason::literal("the provider declined the payment")));
+        }
         for status in [json!("refused"), json!("CAPTURED"), json!(1), json!(null)] {
             assert!(nonsense(&said(json!({"status": status}))), "{status}");
         }

@@ -45,6 +45,9 @@ pub enum VerifyError {
     /// The provider could not be reached, or did not answer in time.
     #[error("the payment provider does not answer")]
     Unanswered(#[source] Box<dyn Error + Send + Sync>),
+    /// The caller had no time left to wait for the answer.
+    #[error("no time is left for the payment provider")]
+    OutOfTime,
     /// The provider answered with an error: it is in trouble, too busy, or does not accept our credentials.
     #[error("the payment provider answered with status {0}")]
     Status(u16),
@@ -74,7 +77,9 @@ impl Fallible for VerifyError {
     fn blame(&self) -> Blame {
         match self {
             Self::Unanswered(_) | Self::Status(_) | Self::Nonsense(_) => Blame::Callee,
-            Self::Unknown | Self::OtherOrder | Self::OtherAmount { .. } | Self::OtherCurrency => Blame::Caller,
+            Self::OutOfTime | Self::Unknown | Self::OtherOrder | Self::OtherAmount { .. } | Self::OtherCurrency => {
+                Blame::Caller
+            }
         }
     }
 }

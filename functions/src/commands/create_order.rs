@@ -104,6 +104,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_sample_events_are_about_the_order_that_the_first_of_them_creates() {
+        let shop = Shop::open().await;
+        let created = body(&create(&shop, testing::event("create-order")).await);
+        for name in ["pay-order", "ship-order", "deliver-order", "cancel-order", "get-order", "order-history"] {
+            assert_eq!(testing::event(name)["pathParameters"]["id"], created["order_id"], "{name}");
+        }
+        for name in ["on-payment-event", "on-shipment-event"] {
+            assert_eq!(testing::event(name)["detail"]["data"]["order_id"], created["order_id"], "{name}");
+        }
+    }
+
+    #[tokio::test]
     async fn tenths_add_up_exactly() {
         let shop = Shop::open().await;
         let answer = create(&shop, ordered(json!([item(1, 0.1), item(1, 0.2)]))).await;

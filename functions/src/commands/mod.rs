@@ -12,7 +12,7 @@ use orders_core::event_store::{
     self, Consistency, EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled,
     StreamId, Versions,
 };
-use orders_core::order::{Currency, Decide, DecisionError, Order};
+use orders_core::order::{Currency, Decide, DecisionError, Order, PaymentId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout_at;
@@ -34,6 +34,7 @@ pub struct Commands {
 }
 
 /// What a request's headers say about the running of its command.
+#[derive(Clone)]
 struct Conditions {
     key: Option<IdempotencyKey>,
     if_match: Option<Versions>,
@@ -197,6 +198,7 @@ impl Commands {
         let amount = |amount| self.currency.to_json(amount);
         let (status, title) = match refusal {
             DecisionError::NotFound => return Problem::not_found("order"),
+            DecisionError::PaymentUnverified(payment_id) => return unverified(payment_id),
             DecisionError::AlreadyExists | DecisionError::WrongStatus { .. } | DecisionError::PaymentInProgress(_) => {
                 (409, "The order's state does not allow this")
             }
@@ -219,6 +221,15 @@ impl Commands {
             _ => problem,
         }
     }
+}
+
+/// 503: the order cannot take the payment as it is, but the provider may have captured it.
+fn unverified(payment_id: &PaymentId) -> Problem {
+    let detail = format!(
+        "The order cannot take payment {payment_id}, but the provider may have captured it, and does not say. Nothing was \
+         stored. Try again with the same Idempotency-Key."
+    );
+    Problem::try_again("payment-unverified", "It is not known whether the payment was captured", detail)
 }
 
 /// What the event store has to know of a request and its command.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use orders_core::breaker::Cause;
 use orders_core::event_store::{Examined, Executed, Settled};
-use orders_core::order::{DecisionError, Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification, pay};
-use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict};
+use orders_core::order::{DecisionError, Money, Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification, pay};
+use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict, VerifyError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{Commands, Conditions, answer};
 use crate::answer::Answer;
@@ -33,9 +34,9 @@ struct Body {
 /// answer says so.
 ///
 /// The provider is asked once at most, however often other writers make the command be decided again, and only about a
-/// payment that the order can take. The exception is a keyed request that the order's state refuses: its first attempt
-/// may be asking at this moment, and what the provider has captured is then owed back. So the caller of the repeat is
-/// not told no while the first attempt records money.
+/// payment that the order can take. A request with an idempotency key is the exception: it may repeat one that is asking at
+/// this moment. It is refused for the order's state or version only when the provider has said that nothing is captured;
+/// where there is no word, the caller is told to try again. So nobody is told no while the first attempt records money.
 ///
 /// # Errors
 /// Every reason not to take the payment, or not to know whether it was taken.
@@ -44,6 +45,7 @@ pub async fn handle(commands: &Commands, payments: &Payments, request: &Request)
     let body: Body = body::parse(request)?;
     let amount = body::amount("amount", &body.amount, &commands.currency)?;
     let mut command = PayOrder { payment_id: body.payment_id.0, amount, verification: Verification::Trusted };
+    let mut unverified = false;
     let mut conditions = Conditions::of(request)?;
     let mut loaded = commands.find(request, &caller).await?;
     if let Payments::Verified(provider) = payments {
@@ -52,7 +54,8 @@ pub async fn handle(commands: &Commands, payments: &Payments, request: &Request)
             Err(DecisionError::WrongStatus { .. } | DecisionError::PaymentInProgress(_)) if keyed => Ok(true),
             checked => checked,
         };
-        let needed = match commands.examine(request, &caller, &conditions, loaded, &command, check).await? {
+        let looked_at = Conditions { if_match: conditions.if_match.clone().filter(|_| !keyed), ..conditions.clone() };
+        let needed = match commands.examine(request, &caller, &looked_at, loaded, &command, check).await? {
             Examined::Replayed(executed) => return tell(&executed, &command.payment_id),
             Examined::Open(open, needed) => {
                 loaded = *open;
@@ -68,28 +71,33 @@ pub async fn handle(commands: &Commands, payments: &Payments, request: &Request)
             }
             None => Verification::Deferred,
         };
-        // `If-Match` held when the provider was asked. What it has captured is recorded, whatever has changed since.
-        if command.verification == Verification::Verified {
+        // What the provider has captured is recorded, whatever version the caller expects.
+        if matches!(command.verification, Verification::Captured(_)) {
             conditions.if_match = None;
         }
+        unverified = needed && command.verification == Verification::Deferred;
     }
-    let executed = commands.execute(request, &caller, &conditions, loaded, &command).await?;
-    tell(&executed, &command.payment_id)
+    match commands.execute(request, &caller, &conditions, loaded, &command).await {
+        Err(refused) if unverified && refused.status() == 412 => Err(super::unverified(&command.payment_id)),
+        executed => tell(&executed?, &command.payment_id),
+    }
 }
 
 /// The provider's word, as far as there is one.
 async fn verify(provider: &GuardedProvider<HttpProvider>, claim: &Claim, until: Instant) -> Verification {
-    match timeout_at(until, provider.verify(claim)).await {
-        Ok(Ok(Verdict::Captured)) => Verification::Verified,
-        Ok(Ok(Verdict::Declined(reason))) => Verification::Declined(reason),
-        Ok(Ok(Verdict::Pending)) => Verification::Deferred,
-        Ok(Err(cause)) => {
+    match provider.verify(claim, until).await {
+        Ok(Verdict::Captured) => Verification::Captured(claim.amount),
+        Ok(Verdict::Declined(reason)) => Verification::Declined(reason),
+        Ok(Verdict::Pending) => Verification::Deferred,
+        Err(cause) => {
             payments::log(claim, &cause);
-            Verification::Deferred
-        }
-        Err(_) => {
-            tracing::warn!(payment_id = %claim.payment_id, "payment not verified: no time is left for it");
-            Verification::Deferred
+            match cause {
+                // Money was captured all the same, and must not be lost. Of a capture of nothing there is none.
+                Cause::Failed(VerifyError::OtherAmount { captured }) if captured > Money::ZERO => {
+                    Verification::Captured(captured)
+                }
+                _ => Verification::Deferred,
+            }
         }
     }
 }

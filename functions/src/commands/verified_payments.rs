@@ -194,12 +194,13 @@ impl HeldProvider {
 
 #[tokio::test]
 async fn a_repeat_during_its_first_attempt_is_told_what_the_first_attempt_records() {
-    for other_payment in [false, true] {
+    for (other_payment, if_match) in [(false, false), (true, false), (false, true), (true, true)] {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let provider = HeldProvider::start(&order_id).await;
         let payments = shop.verified(&provider.url, "");
         let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
+        let event = if if_match { with_header(event, "if-match", "\"1\"") } else { event };
         let attempt = async |event: Value| {
             testing::answer(async |request| pay_order::handle(&shop.commands, &payments, request).await, event).await
         };
@@ -224,6 +225,31 @@ async fn a_repeat_during_its_first_attempt_is_told_what_the_first_attempt_record
 }
 
 #[tokio::test]
+async fn a_capture_of_another_amount_is_recorded_and_owed_back_at_once() {
+    for cancelled in [false, true] {
+        let shop = Shop::open().await;
+        let order_id = shop.create_order(44.98).await;
+        let captured = json!({
+            "payment_id": "p1", "order_id": order_id, "status": "captured", "amount": 40, "currency": "EUR",
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/payments/{id}", get(async move || axum::Json(captured)));
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        if cancelled {
+            shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
+        }
+        let payments = shop.verified(&url, "");
+        let handle = async |request: &_| pay_order::handle(&shop.commands, &payments, request).await;
+        let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
+        let answer = testing::answer(handle, event).await;
+        serving.abort();
+        assert_eq!((answer.status(), &body(&answer)["payment"]), (200, &json!("refund-due")), "{}", answer.body());
+        assert_eq!(shop.order(&order_id).await.refunds[0].amount, Money(4_000));
+    }
+}
+
+#[tokio::test]
 async fn a_capture_is_recorded_though_the_order_changed_after_if_match_was_checked() {
     let shop = Shop::open().await;
     let order_id = shop.create_order(44.98).await;
@@ -242,16 +268,20 @@ async fn a_capture_is_recorded_though_the_order_changed_after_if_match_was_check
 }
 
 #[tokio::test]
-async fn a_keyed_payment_that_cannot_pay_is_refused_when_the_provider_has_not_captured_it() {
-    for (mode, asked) in [(Mode::Declines, 1), (Mode::Down, 1)] {
+async fn a_keyed_payment_that_cannot_pay_is_refused_only_when_the_provider_has_not_captured_it() {
+    let [not_pending, unverified] = [(409, "order-not-pending"), (503, "payment-unverified")];
+    for (mode, answered) in [(Mode::Declines, not_pending), (Mode::Down, unverified)] {
         let (shop, provider, _served) = Shop::with_provider("").await;
         provider.behave(mode);
         let order_id = shop.create_order(44.98).await;
         shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
         let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
-        let answer = pay(&shop, event).await;
-        assert_eq!((answer.status(), problem(&answer).as_str()), (409, "order-not-pending"), "{mode:?}");
-        assert_eq!((provider.asked(), shop.commits().await), (asked, 2));
+        let answer = pay(&shop, event.clone()).await;
+        assert_eq!((answer.status(), problem(&answer).as_str()), answered, "{mode:?}");
+        let answer = pay(&shop, with_header(event, "if-match", "\"1\"")).await;
+        let stale = if mode == Mode::Down { unverified } else { (412, "precondition-failed") };
+        assert_eq!((answer.status(), problem(&answer).as_str()), stale, "{mode:?}");
+        assert_eq!((provider.asked(), shop.commits().await), (2, 2));
     }
 }
 

@@ -156,7 +156,7 @@ impl Work<'_> {
                 return Fate::OutOfTime;
             }
             let payment_id = claim.payment_id.clone();
-            return match self.provider.verify(&claim).await {
+            return match self.provider.verify(&claim, self.deadline).await {
                 Ok(Verdict::Captured) => {
                     self.run(loaded, &claim, &ConfirmPayment { payment_id, amount: claim.amount }).await
                 }

@@ -19,7 +19,8 @@ struct Place {
 
 impl Place {
     async fn find() -> Self {
-        Self { tables: TestTables::create(&[]).await, prefix: format!("test-{}-", uuid::Uuid::new_v4()) }
+        // The event table's name begins as CloudFormation's does: the function may read tables that were the stack's.
+        Self { tables: TestTables::create(&[]).await, prefix: format!("local-OrderEvents-{}-", uuid::Uuid::new_v4()) }
     }
 
     async fn open(&self, epoch: &str) -> Shop {
@@ -31,10 +32,11 @@ impl Place {
         .await
     }
 
-    /// What a restore to this moment makes: a table of that name with the items and nothing else.
+    /// What a restore to this moment makes: a table with the items and nothing else. Its name is one that the function may
+    /// read from.
     async fn restore_events_of(&self, shop: &Shop) -> String {
         let events = events_table(shop);
-        let copy = Table { name: format!("{}restored", self.prefix), stream: None, ..events.clone() };
+        let copy = Table { name: format!("local-restored-{}", uuid::Uuid::new_v4()), stream: None, ..events.clone() };
         tables::create(&shop.stack.client(), &copy).await.unwrap();
         let items = shop.stack.client().scan().table_name(&events.name).send().await.unwrap().items.unwrap();
         for item in items {

@@ -83,7 +83,7 @@ fn decide(rng: &mut Rng, order: &Order, now: Timestamp) -> Result<Vec<OrderEvent
     match rng.u8(..16) {
         0..=4 => {
             let verification = match rng.u8(..5) {
-                0 => Verification::Verified,
+                0 => Verification::Captured(TOTAL),
                 1 | 2 => Verification::Deferred,
                 _ => Verification::Declined(reason),
             };

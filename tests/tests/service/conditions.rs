@@ -6,7 +6,7 @@ use crate::shop::Shop;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_caller_has_already_is_304_with_the_headers_that_it_would_have_had() {
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(&[("CorsOrigins", "https://shop.example.com")]).await;
     let order_id = shop.create().await;
     let origin = ("origin", "https://shop.example.com");
     for path in [format!("/orders/{order_id}"), format!("/orders/{order_id}/events")] {
