@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use orders_core::event_store::Version;
+use dynamodb_event_store::Version;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -7,13 +7,13 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use orders_core::json::Strict;
-use orders_core::order::{Currency, Money};
+use orders_core::domain::{Currency, Money};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_path_to_error::Segment;
+use strict_json::Strict;
 
 use crate::content;
 use crate::problem::Problem;

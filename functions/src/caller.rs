@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use orders_core::order::UserId;
+use orders_core::domain::UserId;
 use serde_json::Value;
 
 use crate::problem::Problem;

@@ -6,9 +6,9 @@ use std::num::NonZeroU32;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::Builder;
-use orders_core::dynamodb;
-use orders_core::event_store::{Epoch, EventStore};
-use orders_core::order::{Currency, Order};
+use dynamodb_event_store::client as settings;
+use dynamodb_event_store::{Epoch, EventStore};
+use orders_core::domain::{Currency, Order};
 
 /// The settings that all functions share; `template.yaml` gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,12 +115,12 @@ fn scope_prefix(text: String) -> Result<String, ConfigError> {
 
 /// The client of DynamoDB that a container makes once and keeps.
 pub async fn dynamodb_client() -> aws_sdk_dynamodb::Client {
-    client(dynamodb::for_requests).await
+    client(settings::for_requests).await
 }
 
 /// The same, for a function that works through whole tables.
 pub async fn bulk_client() -> aws_sdk_dynamodb::Client {
-    client(dynamodb::for_bulk).await
+    client(settings::for_bulk).await
 }
 
 async fn client(patience: impl FnOnce(Builder) -> Builder) -> aws_sdk_dynamodb::Client {
@@ -130,8 +130,8 @@ async fn client(patience: impl FnOnce(Builder) -> Builder) -> aws_sdk_dynamodb::
 
 #[cfg(test)]
 mod tests {
-    use orders_core::order::Money;
-    use orders_core::rate_limit::Policy;
+    use dynamodb_rate_limit::Policy;
+    use orders_core::domain::Money;
 
     use super::*;
 

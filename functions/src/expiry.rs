@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use dynamodb_event_store::{CommitKey, Consistency, EventStore, ExecuteError, Metadata, Request, Settled, StreamId};
 use futures::{StreamExt, stream};
 use lambda_runtime::Context;
+use orders_core::domain::{Decide, DecisionError, ExpireOrder, Order, OrderId};
 use orders_core::error::chain;
-use orders_core::event_store::{
-    CommitKey, Consistency, EventStore, ExecuteError, Metadata, Request, Settled, StreamId,
-};
-use orders_core::order::{Decide, DecisionError, ExpireOrder, Order, OrderId};
 use orders_core::read_model::{OpenStatus, Orders, RowsError};
-use orders_core::timestamp::Timestamp;
 use serde::Serialize;
+use service_clock::Timestamp;
 use tokio::time::Instant;
 
 use crate::config::{self, Config, ConfigError};

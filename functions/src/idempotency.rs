@@ -1,7 +1,7 @@
 //! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a command that is repeated runs once.
 
-use orders_core::event_store::{CommitKey, IdempotencyKey, RequestHash, StreamId};
-use orders_core::order::{Decide, UserId};
+use dynamodb_event_store::{CommitKey, IdempotencyKey, RequestHash, StreamId};
+use orders_core::domain::{Decide, UserId};
 use serde::Serialize;
 
 use crate::caller::Caller;

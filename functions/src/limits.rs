@@ -3,8 +3,8 @@
 use std::pin::pin;
 
 use aws_sdk_dynamodb::Client;
+use dynamodb_rate_limit::{By, Checked, DynamoTable, Limiter, OnError, Subject};
 use futures::future::{Either, select};
-use orders_core::rate_limit::{By, Checked, DynamoTable, Limiter, OnError, Subject};
 use serde_json::{Value, json};
 use tokio::sync::SetOnce;
 
@@ -130,11 +130,11 @@ impl Limits {
 mod tests {
     use std::time::Duration;
 
-    use orders_core::rate_limit::Policy;
+    use dynamodb_rate_limit::Policy;
+    use dynamodb_testkit::faults::Fault;
+    use dynamodb_testkit::proxy::Proxy;
     use orders_local::payments::PaymentProvider;
     use orders_tests::database::TestTables;
-    use orders_tests::faults::Fault;
-    use orders_tests::proxy::Proxy;
 
     use super::*;
     use crate::commands::{cancel_order, create_order, pay_order};

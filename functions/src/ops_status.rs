@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use orders_core::breaker::{Circuit, CircuitBreaker, Settings, State};
+use dynamodb_circuit_breaker::{Circuit, CircuitBreaker, Settings, State};
+use dynamodb_rate_limit::Policy;
 use orders_core::error::chain;
-use orders_core::rate_limit::Policy;
 use orders_core::read_model::{DeferredCount, Orders};
-use orders_core::timestamp::Timestamp;
 use serde_json::{Value, json};
+use service_clock::Timestamp;
 
 use crate::answer::Answer;
 use crate::caller::{Caller, Needs};
@@ -112,7 +112,7 @@ fn time(micros: u64) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use orders_core::order::{Money, PayOrder, Verification};
+    use orders_core::domain::{Money, PayOrder, Verification};
     use orders_local::payments::Mode;
 
     use super::*;
@@ -180,7 +180,8 @@ mod tests {
             PayOrder { payment_id: "p1".parse().unwrap(), amount: Money(100), verification: Verification::Deferred };
         shop.run(&order_id, &deferred).await;
         shop.project().await;
-        shop.faults().plan(|call| call.table.contains("CircuitBreakers").then_some(orders_tests::faults::Fault::Fail));
+        shop.faults()
+            .plan(|call| call.table.contains("CircuitBreakers").then_some(dynamodb_testkit::faults::Fault::Fail));
         let shown = body(&status(&shop, "orders:admin").await);
         assert_eq!(shown["breakers"], json!([{"name": "payments", "state": "unknown"}]));
         assert_eq!(shown["deferred_payments"]["waiting"], 1);

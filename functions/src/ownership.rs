@@ -1,7 +1,7 @@
 //! Whose order it is, where the order as a whole cannot be read.
 
-use orders_core::event_store::{Consistency, EventStore, StoreError, StreamId, Until};
-use orders_core::order::Order;
+use dynamodb_event_store::{Consistency, EventStore, StoreError, StreamId, Until};
+use orders_core::domain::Order;
 use tokio::time::timeout_at;
 
 use crate::caller::Caller;

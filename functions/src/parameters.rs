@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use orders_core::event_store::Version;
-use orders_core::order::{OrderId, Status, UserId};
+use dynamodb_event_store::Version;
+use orders_core::domain::{OrderId, Status, UserId};
 use serde::Deserialize;
 use serde::de::value::{self, StrDeserializer};
 

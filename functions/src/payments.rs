@@ -4,7 +4,7 @@ use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orders_core::breaker::{self, Cause, CircuitBreaker, Settings, Table};
+use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Settings, Table};
 use orders_core::error::chain;
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, InvalidProvider, Timeouts, VerifyError};
 
@@ -62,7 +62,7 @@ impl Payments {
             let variable = if matches!(error, InvalidProvider::Token) { TOKEN } else { URL };
             ConfigError::new(variable, format!("is wrong: {error}"))
         })?;
-        let breaker = breaker(&lookup, client, breaker::TIMEOUT)?;
+        let breaker = breaker(&lookup, client, dynamodb_circuit_breaker::TIMEOUT)?;
         Ok(Self::Verified(Arc::new(GuardedProvider::new(provider, breaker))))
     }
 }

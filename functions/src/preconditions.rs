@@ -1,7 +1,7 @@
 //! `If-Match` and `If-None-Match` (RFC 9110, section 13): the caller acts only on the order that it has seen, and reads
 //! only what it has not.
 
-use orders_core::event_store::{Version, Versions};
+use dynamodb_event_store::{Version, Versions};
 
 use crate::answer::Answer;
 use crate::problem::Problem;

@@ -5,8 +5,8 @@
 
 use std::error::Error;
 
-use orders_core::event_store::{StoreError, Version};
-use orders_core::order::InvalidField;
+use dynamodb_event_store::{StoreError, Version};
+use orders_core::domain::InvalidField;
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;

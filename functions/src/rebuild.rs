@@ -1,8 +1,8 @@
 //! `rebuild-orders`: makes rows anew, of one order or of a segment of all.
 
+use dynamodb_event_store::{EventStore, NoSuchSegment, Segment, Version};
 use lambda_runtime::{Context, Diagnostic};
-use orders_core::event_store::{EventStore, NoSuchSegment, Segment, Version};
-use orders_core::order::{Order, OrderId};
+use orders_core::domain::{Order, OrderId};
 use orders_core::read_model::{Ahead, Progress, ProjectionError, Projector, RebuildError, Verification, VerifyError};
 use serde::{Deserialize, Serialize};
 
@@ -189,13 +189,12 @@ impl<P> OneSegment<P> {
 
 #[cfg(test)]
 mod tests {
-    use orders_core::json;
     use serde_json::{Value, json};
 
     use super::*;
 
     fn read(event: Value) -> Result<Rebuild, String> {
-        json::from_slice(event.to_string().as_bytes()).map_err(|error| error.to_string())
+        strict_json::from_slice(event.to_string().as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]

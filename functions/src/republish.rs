@@ -6,14 +6,14 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use dynamodb_event_store::{Commit, EventStore, NoSuchSegment, Place, Segment, StoreError, StreamId};
 use lambda_runtime::{Context, Diagnostic};
+use orders_core::domain::event::OrderEvent;
+use orders_core::domain::{Order, OrderId};
 use orders_core::error::chain;
-use orders_core::event_store::{Commit, EventStore, NoSuchSegment, Place, Segment, StoreError, StreamId};
-use orders_core::order::event::OrderEvent;
-use orders_core::order::{Order, OrderId};
 use orders_core::publication::{EventBus, PutError, Relay};
-use orders_core::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
+use service_clock::Timestamp;
 use tokio::time::Instant;
 
 use crate::deadline::deadline;

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use lambda_runtime::Context;
-use orders_core::timestamp::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use service_clock::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 

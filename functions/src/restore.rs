@@ -1,8 +1,8 @@
 //! `restore-events`: copies the commits that the event table lacks from a table that still has them.
 
+use dynamodb_event_store::{EventStore, NoSuchSegment, Restoration, Segment, StoreError};
 use lambda_runtime::{Context, Diagnostic};
-use orders_core::event_store::{EventStore, NoSuchSegment, Restoration, Segment, StoreError};
-use orders_core::order::Order;
+use orders_core::domain::Order;
 use serde::{Deserialize, Serialize};
 
 use crate::deadline;
@@ -77,7 +77,6 @@ pub async fn run(events: &EventStore<Order>, mut asked: Restore, context: &Conte
 
 #[cfg(test)]
 mod tests {
-    use orders_core::json;
     use serde_json::{Value, json};
 
     use super::*;
@@ -121,7 +120,7 @@ mod tests {
     fn what_was_found_is_given_back_as_objects_and_never_as_lists() {
         let read = |finding: Value| {
             let asked = json!({ "from_table": "t", "progress": { "findings": [finding] } }).to_string();
-            json::from_slice::<Restore>(asked.as_bytes()).map_err(|error| error.to_string())
+            strict_json::from_slice::<Restore>(asked.as_bytes()).map_err(|error| error.to_string())
         };
         let found = json!({ "finding": "missing", "stream_id": "s", "version": 3 });
         assert_eq!(serde_json::to_value(read(found.clone()).unwrap()).unwrap()["progress"]["findings"], json!([found]));

@@ -4,10 +4,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
-use orders_core::json::Strict;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use strict_json::Strict;
 use tracing::Instrument as _;
 
 use crate::{emf, telemetry};

@@ -2,7 +2,7 @@
 
 use aws_lambda_events::dynamodb::{Event, EventRecord};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
-use orders_core::event_store::{Change, StreamRecord};
+use dynamodb_event_store::{Change, StreamRecord};
 
 /// The records of a batch.
 pub fn records(batch: Event) -> Vec<StreamRecord> {

@@ -2,7 +2,7 @@
 
 use std::env;
 
-use orders_core::order::OrderId;
+use orders_core::domain::OrderId;
 use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Span};

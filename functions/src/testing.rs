@@ -8,19 +8,19 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
+use dynamodb_circuit_breaker::CircuitBreaker;
+use dynamodb_event_store::client as settings;
+use dynamodb_event_store::{Change, CommitKey, Consistency, EventStore, Metadata, StreamId, StreamRecord};
+use dynamodb_testkit::faults::Faults;
+use dynamodb_testkit::proxy::Proxy;
 use lambda_runtime::Context;
-use orders_core::breaker::{self, CircuitBreaker};
-use orders_core::dynamodb;
-use orders_core::event_store::{self, Change, CommitKey, Consistency, EventStore, Metadata, StreamId, StreamRecord};
-use orders_core::order::{Decide, Order, PlacedOrder};
+use orders_core::domain::{Decide, Order, PlacedOrder};
 use orders_core::payments::{GuardedProvider, HttpProvider, Timeouts};
 use orders_core::publication::{Envelope, Envelopes, EventBus, Publisher, PutError, Relay};
 use orders_core::read_model::{Orders, Projected, Projector};
 use orders_local::database;
 use orders_local::payments::{PaymentProvider, Served};
 use orders_tests::database::TestTables;
-use orders_tests::faults::Faults;
-use orders_tests::proxy::Proxy;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -196,8 +196,8 @@ impl Shop {
         let patience = Duration::from_secs(10);
         let timeouts = Timeouts { connect: patience, total: Duration::from_secs(1) };
         let provider = HttpProvider::new(url, None, timeouts).unwrap();
-        let table =
-            breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers")).with_timeout(patience);
+        let table = dynamodb_circuit_breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers"))
+            .with_timeout(patience);
         let breaker = CircuitBreaker::new(payments::BREAKER, breaker.parse().unwrap(), table);
         Payments::Verified(Arc::new(GuardedProvider::new(provider, breaker)))
     }
@@ -214,7 +214,7 @@ impl Shop {
 
     /// What `ops-status` looks at.
     pub fn operations(&self) -> Operations {
-        let table = breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers"));
+        let table = dynamodb_circuit_breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers"));
         let table = table.with_timeout(Duration::from_secs(10));
         Operations {
             rows: self.orders(),
@@ -268,7 +268,7 @@ impl Shop {
     pub async fn run(&self, order_id: &str, command: &impl Decide) {
         let events = self.events();
         let loaded = events.load(&StreamId::new(order_id), Consistency::Strong).await.unwrap();
-        let request = event_store::Request {
+        let request = dynamodb_event_store::Request {
             key: CommitKey::unkeyed(),
             metadata: Metadata { actor: "event|payments".into(), ..Metadata::default() },
             if_match: None,
@@ -342,7 +342,7 @@ pub fn unreachable_events() -> EventStore<Order> {
 /// A client of such a database.
 pub fn unreachable_client() -> aws_sdk_dynamodb::Client {
     let client = database::client("http://127.0.0.1:9");
-    aws_sdk_dynamodb::Client::from_conf(dynamodb::for_requests(client.config().to_builder()).build())
+    aws_sdk_dynamodb::Client::from_conf(settings::for_requests(client.config().to_builder()).build())
 }
 
 fn config(order_events_table: &str, orders_table: &str) -> Config {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use orders_core::event_store::StreamId;
+use dynamodb_event_store::StreamId;
 use orders_local::database::{Database, Storage, client};
 use orders_local::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};

@@ -1,4 +1,4 @@
-//! Support for the tests: databases, faults before them, and an aggregate made for trying the event store.
+//! Support for the end-to-end tests: the shop, its tables, its permissions, and load.
 //!
 //! A failure of this code is a failure of the test that uses it, so it panics and says why.
 #![allow(
@@ -9,14 +9,8 @@
 )]
 
 pub mod bus;
-pub mod call_log;
-pub mod counter_aggregate;
 pub mod database;
-pub mod faults;
 pub mod load;
 pub mod mass;
 pub mod permissions;
-pub mod proxy;
 pub mod shop;
-pub mod simulation;
-mod stale;

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use orders_core::event_store::{Aggregate, CommitKey, Consistency, EventStore, Metadata, Request, StreamId};
-use orders_core::timestamp::Timestamp;
+use dynamodb_event_store::{Aggregate, CommitKey, Consistency, EventStore, Metadata, Request, StreamId};
+use service_clock::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::counter_aggregate::{Command, Counter, CounterEvent};
 use crate::database::{TestTables, stream_items};
-use crate::faults::Faults;
-use crate::proxy::Proxy;
-use crate::simulation::Simulation;
+use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
+use dynamodb_testkit::faults::Faults;
+use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::simulation::Simulation;
 
 /// How many write at once.
 pub const WRITERS: usize = 32;

@@ -1,11 +1,13 @@
 //! What AWS would refuse the functions: calls of DynamoDB that their policies in the template do not allow.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use orders_local::template::{ACCOUNT, Function, REGION, Template};
 use serde_json::Value;
 
-use crate::faults::{Answer, Request, denied};
+use dynamodb_testkit::faults::{Answer, Request, denied};
+use dynamodb_testkit::proxy::Guard;
 
 /// The policies of the template's functions. A function is known by the access key that it signs with: its logical id.
 #[derive(Clone, Debug)]
@@ -17,8 +19,13 @@ impl Permissions {
         Self(template.functions.iter().map(|function| (function.logical_id.clone(), function.clone())).collect())
     }
 
+    /// For a proxy that answers what is not allowed as AWS does.
+    pub fn guard(self) -> Guard {
+        Arc::new(move |authorization, request| self.refusal(authorization, request))
+    }
+
     /// What AWS answers to a call that its caller is not allowed; none if it is.
-    pub(crate) fn refusal(&self, authorization: &str, request: &Request) -> Option<Answer> {
+    fn refusal(&self, authorization: &str, request: &Request) -> Option<Answer> {
         let caller = authorization.split_once("Credential=").and_then(|(_, key)| key.split('/').next());
         let caller = caller.and_then(|key| self.0.get(key));
         let action = format!("dynamodb:{}", request.target.rsplit('.').next().unwrap_or_default());

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::permissions::Permissions;
-use crate::proxy::Proxy;
+use dynamodb_testkit::proxy::Proxy;
 
 /// How long the read model may take to follow a write.
 pub const PROJECTION: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ impl Gate {
             options.dynamodb = Some(database.endpoint().to_owned());
         }
         let template = Template::load(&options.template, &options.reading).unwrap();
-        let proxy = Proxy::guard(options.dynamodb.clone().unwrap(), Permissions::of(&template));
+        let proxy = Proxy::guard(options.dynamodb.clone().unwrap(), Permissions::of(&template).guard());
         options.environment.insert(DYNAMODB.to_owned(), proxy.endpoint().to_owned());
         for function in &template.functions {
             let own = options.function_environment.entry(function.logical_id.clone()).or_default();

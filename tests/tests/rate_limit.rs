@@ -3,15 +3,15 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fastrand::Rng;
-use orders_core::rate_limit::{
+use dynamodb_rate_limit::{
     Algorithm, Checked, DynamoTable, Item, Limiter, Micros, Policy, SlidingWindow, Step, Subject, Table, TokenBucket,
     Updated,
 };
-use orders_tests::call_log::Calls;
+use dynamodb_testkit::call_log::Calls;
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::proxy::Proxy;
+use fastrand::Rng;
 use orders_tests::database::TestTables;
-use orders_tests::faults::Fault;
-use orders_tests::proxy::Proxy;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 

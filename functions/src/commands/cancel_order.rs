@@ -1,6 +1,6 @@
 //! `cancel-order`: a customer or fulfilment gives an order up.
 
-use orders_core::order::{CancelOrder, Reason};
+use orders_core::domain::{CancelOrder, Reason};
 use serde::Deserialize;
 
 use super::{Commands, answer};

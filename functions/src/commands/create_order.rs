@@ -1,7 +1,7 @@
 //! `create-order`: the shop's backend creates an order for a user.
 
-use orders_core::event_store::{Loaded, StreamId};
-use orders_core::order::{CreateOrder, ItemDraft, Items, OrderId, ProductId, UserId};
+use dynamodb_event_store::{Loaded, StreamId};
+use orders_core::domain::{CreateOrder, ItemDraft, Items, OrderId, ProductId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! `deliver-order`: an order has arrived.
 
-use orders_core::order::DeliverOrder;
+use orders_core::domain::DeliverOrder;
 use serde::Deserialize;
 
 use super::{Commands, answer};

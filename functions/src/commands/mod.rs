@@ -8,11 +8,11 @@ pub mod ship_order;
 #[cfg(test)]
 mod verified_payments;
 
-use orders_core::event_store::{
-    self, Consistency, EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled,
-    StreamId, Versions,
+use dynamodb_event_store::{
+    Consistency, EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled, StreamId,
+    Versions,
 };
-use orders_core::order::{Currency, Decide, DecisionError, Order, PaymentId};
+use orders_core::domain::{Currency, Decide, DecisionError, Order, PaymentId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout_at;
@@ -239,8 +239,8 @@ fn work<C: Decide + Serialize>(
     conditions: &Conditions,
     stream: &StreamId,
     command: &C,
-) -> Result<event_store::Request, Problem> {
-    Ok(event_store::Request {
+) -> Result<dynamodb_event_store::Request, Problem> {
+    Ok(dynamodb_event_store::Request {
         key: idempotency::commit_key(conditions.key.as_ref(), stream, caller, command)?,
         metadata: Metadata {
             actor: caller.user().to_string(),
@@ -281,7 +281,7 @@ fn sentence(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use orders_tests::faults::Fault;
+    use dynamodb_testkit::faults::Fault;
     use serde_json::json;
 
     use super::*;

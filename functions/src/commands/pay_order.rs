@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use orders_core::breaker::Cause;
-use orders_core::event_store::{Examined, Executed, Settled};
-use orders_core::order::{DecisionError, Money, Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification, pay};
+use dynamodb_circuit_breaker::Cause;
+use dynamodb_event_store::{Examined, Executed, Settled};
+use orders_core::domain::{DecisionError, Money, Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification, pay};
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict, VerifyError};
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -1,6 +1,6 @@
 //! `ship-order`: fulfilment has sent an order.
 
-use orders_core::order::{ShipOrder, TrackingNumber};
+use orders_core::domain::{ShipOrder, TrackingNumber};
 use serde::Deserialize;
 
 use super::{Commands, answer};

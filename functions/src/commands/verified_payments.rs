@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use axum::Router;
 use axum::extract::Path;
 use axum::routing::get;
-use orders_core::order::{CancelOrder, ConfirmPayment, Money, PayOrder, PaymentStatus, Status, Verification};
+use orders_core::domain::{CancelOrder, ConfirmPayment, Money, PayOrder, PaymentStatus, Status, Verification};
 use orders_local::payments::Mode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

@@ -3,11 +3,11 @@
 //! Readers are tolerant: what they do not know they pass over, what they can do without they drop when it is odd, and
 //! what they miss they name.
 
-use orders_core::json::{self, Strict};
-use orders_core::order::{OrderId, TextError, check_free_text, check_id};
+use orders_core::domain::{OrderId, TextError, check_free_text, check_id};
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use strict_json::Strict;
 
 /// The longest id that is taken from a producer: ids are stored with every commit.
 const MAX_ID_BYTES: usize = 256;
@@ -37,7 +37,7 @@ impl TryFrom<Box<RawValue>> for Event {
     type Error = serde_json::Error;
 
     fn try_from(whole: Box<RawValue>) -> Result<Self, Self::Error> {
-        Ok(Self { envelope: json::from_slice(whole.get().as_bytes())?, whole })
+        Ok(Self { envelope: strict_json::from_slice(whole.get().as_bytes())?, whole })
     }
 }
 

@@ -57,7 +57,7 @@ async fn receive(
 mod tests {
     use std::sync::atomic::Ordering;
 
-    use orders_core::order::Status;
+    use orders_core::domain::Status;
     use serde_json::{Value, json};
 
     use super::*;

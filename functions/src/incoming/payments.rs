@@ -1,6 +1,6 @@
 //! The payment provider's events.
 
-use orders_core::order::{ConfirmPayment, ConfirmRefund, Currency, Money, PaymentId, Reason, RefundId, RejectPayment};
+use orders_core::domain::{ConfirmPayment, ConfirmRefund, Currency, Money, PaymentId, Reason, RefundId, RejectPayment};
 use orders_core::publication::EventBus;
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use lambda_runtime::{Context, Diagnostic};
-use orders_core::event_store::{
+use dynamodb_event_store::{
     CommitKey, Consistency, EventStore, ExecuteError, IdempotencyKey, Metadata, Request, RequestHash, Settled,
     StoreError, StreamId,
 };
-use orders_core::order::{Decide, DecisionError, Order, OrderId};
+use lambda_runtime::{Context, Diagnostic};
+use orders_core::domain::{Decide, DecisionError, Order, OrderId};
 use orders_core::publication::{EventBus, Publisher, PutError, Rejection};
-use orders_core::timestamp::Timestamp;
 use serde::Serialize;
+use service_clock::Timestamp;
 use tokio::time::Instant;
 
 use super::event::{self, Detail, Event, InvalidEvent};

@@ -1,6 +1,6 @@
 //! The carrier's events.
 
-use orders_core::order::{DeliverOrder, ShipOrder};
+use orders_core::domain::{DeliverOrder, ShipOrder};
 use orders_core::publication::EventBus;
 use serde::Deserialize;
 

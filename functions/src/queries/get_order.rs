@@ -1,9 +1,9 @@
 //! `get-order`: an order as it is, or as it was.
 
-use orders_core::event_store::{StreamId, Version};
-use orders_core::order::OrderId;
+use dynamodb_event_store::{StreamId, Version};
+use orders_core::domain::OrderId;
 use orders_core::read_model::{OrderView, ReadError};
-use orders_core::timestamp::Timestamp;
+use service_clock::Timestamp;
 
 use super::{Queries, to_json};
 use crate::answer::Answer;

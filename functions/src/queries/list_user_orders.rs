@@ -27,8 +27,8 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
 
 #[cfg(test)]
 mod tests {
-    use orders_core::timestamp::Timestamp;
     use serde_json::{Value, json};
+    use service_clock::Timestamp;
 
     use super::*;
     use crate::testing::{self, OWNER, Shop, ask, body};

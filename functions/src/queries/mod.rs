@@ -7,8 +7,8 @@ pub mod order_history;
 
 use std::fmt::Display;
 
-use orders_core::event_store::{EventStore, StreamId};
-use orders_core::order::{Currency, Order};
+use dynamodb_event_store::{EventStore, StreamId};
+use orders_core::domain::{Currency, Order};
 use orders_core::read_model::{OrderPage, OrderReader, Orders, ReadError, RowsError};
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use orders_core::event_store::{Commit, StoreError, StreamId, Version, derived_id};
-use orders_core::order::{OrderEvent, UserId, wire};
+use dynamodb_event_store::{Commit, StoreError, StreamId, Version, derived_id};
+use orders_core::domain::{OrderEvent, UserId, wire};
 use serde_json::{Value, json};
 
 use super::{Queries, in_time, invalid_cursor};
@@ -143,7 +143,7 @@ fn binding(stream: &StreamId) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
-    use orders_core::order::ConfirmRefund;
+    use orders_core::domain::ConfirmRefund;
 
     use super::*;
     use crate::testing::{self, OWNER, Shop, ask, body};

@@ -6,18 +6,18 @@ use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures::future::try_join_all;
-use lambda_runtime::Context;
-use orders_core::breaker::{Cause, Rejected, State};
-use orders_core::error::chain;
-use orders_core::event_store::{
+use dynamodb_circuit_breaker::{Cause, Rejected, State};
+use dynamodb_event_store::{
     CommitKey, Consistency, EventStore, IdempotencyKey, Loaded, Metadata, Request, RequestHash, Settled, StreamId,
 };
-use orders_core::order::{ConfirmPayment, Currency, Decide, Order, OrderId, PaymentId, PaymentStatus, RejectPayment};
+use futures::future::try_join_all;
+use lambda_runtime::Context;
+use orders_core::domain::{ConfirmPayment, Currency, Decide, Order, OrderId, PaymentId, PaymentStatus, RejectPayment};
+use orders_core::error::chain;
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict, VerifyError};
 use orders_core::read_model::{Deferred, DeferredPlace, Orders, RowsError};
-use orders_core::timestamp::Timestamp;
 use serde::Serialize;
+use service_clock::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use outcome::Fate;

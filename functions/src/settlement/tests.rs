@@ -1,6 +1,6 @@
 //! Deferred payments, a provider that behaves in all its ways, and what becomes of them.
 
-use orders_core::order::{CancelOrder, Money, PayOrder, PaymentId, PlacedOrder, Status, Verification};
+use orders_core::domain::{CancelOrder, Money, PayOrder, PaymentId, PlacedOrder, Status, Verification};
 use orders_local::payments::Mode;
 
 use super::*;

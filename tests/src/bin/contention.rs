@@ -4,9 +4,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use dynamodb_testkit::proxy::Proxy;
 use orders_tests::database::TestTables;
 use orders_tests::load::{COMMANDS, Load, WRITERS};
-use orders_tests::proxy::Proxy;
 
 const SNAPSHOT_EVERY: NonZeroU32 = NonZeroU32::new(14).unwrap();
 

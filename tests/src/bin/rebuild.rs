@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
+use dynamodb_event_store::{Consistency, EventStore, StreamId, Until};
 use futures::{StreamExt, stream};
-use orders_core::event_store::{Consistency, EventStore, StreamId, Until};
-use orders_core::order::Order;
+use orders_core::domain::Order;
 use orders_core::read_model::{OrderView, Orders, Progress, Verification};
 use orders_local::database::{Database, Storage};
 use orders_local::tables;

@@ -5,11 +5,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use orders_core::event_store::{
+use dynamodb_event_store::{
     CommitKey, Consistency, EventStore, IdempotencyKey, Metadata, Request, RequestHash, StreamId,
 };
-use orders_tests::counter_aggregate::{Command, Counter};
-use orders_tests::simulation::Simulation;
+use dynamodb_testkit::counter_aggregate::{Command, Counter};
+use dynamodb_testkit::simulation::Simulation;
 use tokio::time::Instant;
 use uuid::Uuid;
 

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
-use orders_core::breaker::{
+use dynamodb_circuit_breaker::{
     Blame, Change, Changed, Circuit, CircuitBreaker, Fallible, Item, Outcome, State, Store, Table, Unavailable,
 };
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::proxy::Proxy;
+use futures::future::join_all;
 use orders_tests::database::TestTables;
-use orders_tests::faults::Fault;
-use orders_tests::proxy::Proxy;
 
 const TABLE: &str = "CircuitBreakers";
 /// Where time does not matter, a busy machine has time.

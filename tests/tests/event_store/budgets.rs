@@ -5,16 +5,16 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use orders_core::event_store::{
+use dynamodb_event_store::{
     Aggregate, Consistency, EventStore, Loaded, Metadata, Request, Settled, StoredEvent, StreamId, Version,
 };
-use orders_core::order::{
+use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
+use dynamodb_testkit::proxy::Proxy;
+use orders_core::domain::{
     CancelOrder, CreateOrder, Currency, Decide, ItemDraft, Items, Order, PayOrder, ShipOrder, Verification,
 };
 use orders_local::template::{Template, TemplateOptions, project_path};
-use orders_tests::counter_aggregate::{Command, Counter, CounterEvent};
 use orders_tests::database::TestTables;
-use orders_tests::proxy::Proxy;
 use serde_json::Value;
 
 use crate::support::{keyed, request, run};

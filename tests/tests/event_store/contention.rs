@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::simulation::Simulation;
 use orders_tests::database::TestTables;
 use orders_tests::load::{COMMANDS, Load, WRITERS};
-use orders_tests::proxy::Proxy;
-use orders_tests::simulation::Simulation;
 
 const SNAPSHOT_EVERY: NonZeroU32 = NonZeroU32::new(14).unwrap();
 

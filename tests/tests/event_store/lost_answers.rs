@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orders_core::event_store::{EventStore, ExecuteError, Settled, StoreError, StreamId};
-use orders_tests::call_log::Call;
-use orders_tests::counter_aggregate::{Command, Counter};
+use dynamodb_event_store::{EventStore, ExecuteError, Settled, StoreError, StreamId};
+use dynamodb_testkit::call_log::Call;
+use dynamodb_testkit::counter_aggregate::{Command, Counter};
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::proxy::Proxy;
 use orders_tests::database::TestTables;
-use orders_tests::faults::Fault;
-use orders_tests::proxy::Proxy;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use fastrand::Rng;
-use orders_core::event_store::{
+use dynamodb_event_store::{
     Aggregate, Commit, Consistency, ExecuteError, Request, Settled, StoreError, StreamId, Until, Version, Versions,
 };
-use orders_tests::counter_aggregate::{Command, Counter, CounterEvent};
-use orders_tests::faults::{Fault, Faults};
-use orders_tests::simulation::Simulation;
+use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
+use dynamodb_testkit::faults::{Fault, Faults};
+use dynamodb_testkit::simulation::Simulation;
+use fastrand::Rng;
 use tokio::time::Instant;
 
 use crate::support::{Outcome, commit_id, commits, keyed, request, run, states, store, store_at, time};
@@ -329,8 +329,8 @@ fn accepted(run: &Run, version: Version) -> bool {
     run.request.if_match.as_ref().is_none_or(|accepted| accepted.contains(version))
 }
 
-fn hash(command: &Command) -> orders_core::event_store::RequestHash {
-    orders_core::event_store::RequestHash::of("command", command).unwrap()
+fn hash(command: &Command) -> dynamodb_event_store::RequestHash {
+    dynamodb_event_store::RequestHash::of("command", command).unwrap()
 }
 
 /// Says which life it was when a check fails.

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use orders_core::event_store::{
+use dynamodb_event_store::{
     CommitError, Consistency, CorruptStream, EventStore, ExecuteError, Settled, StoreError, StreamId, Until, Version,
 };
-use orders_tests::counter_aggregate::{Command, Counter};
-use orders_tests::faults::Fault;
-use orders_tests::simulation::Simulation;
+use dynamodb_testkit::counter_aggregate::{Command, Counter};
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::simulation::Simulation;
 
 use crate::support::{request, run, store};
 

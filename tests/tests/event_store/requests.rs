@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use orders_core::clock::Clock;
-use orders_core::event_store::{Consistency, EventStore, ExecuteError, Settled, StoreError, StreamId, Versions};
-use orders_tests::counter_aggregate::{Command, Counter, TooLittle};
-use orders_tests::faults::Fault;
-use orders_tests::simulation::Simulation;
+use dynamodb_event_store::{Consistency, EventStore, ExecuteError, Settled, StoreError, StreamId, Versions};
+use dynamodb_testkit::counter_aggregate::{Command, Counter, TooLittle};
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::simulation::Simulation;
+use service_clock::Clock;
 use tokio::time::Instant;
 
 use crate::support::{commits, keyed, request, run, store, time};
@@ -271,7 +271,7 @@ async fn a_deadline_that_has_passed_sends_nothing() {
     let fixture = Fixture::at(1).await;
     let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
     fixture.simulation.faults.take_calls();
-    let request = orders_core::event_store::Request { deadline: Instant::now(), ..request() };
+    let request = dynamodb_event_store::Request { deadline: Instant::now(), ..request() };
     let error =
         fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter)).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Store(StoreError::Unavailable(_))), "{error:?}");

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use orders_core::event_store::{EventStore, Finding, Restoration, Segment, StreamId};
-use orders_tests::counter_aggregate::{Command, Counter};
+use dynamodb_event_store::{EventStore, Finding, Restoration, Segment, StreamId};
+use dynamodb_testkit::counter_aggregate::{Command, Counter};
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::proxy::Proxy;
 use orders_tests::database::{TestTables, stream_items};
-use orders_tests::faults::Fault;
-use orders_tests::proxy::Proxy;
 use tokio::time::Instant;
 use uuid::Uuid;
 

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use dynamodb_event_store::{Aggregate, Consistency, EventStore, Request, StreamId, Until, Version};
+use dynamodb_testkit::counter_aggregate::{Command, Counter};
+use dynamodb_testkit::simulation::Simulation;
 use fastrand::Rng;
-use orders_core::event_store::{Aggregate, Consistency, EventStore, Request, StreamId, Until, Version};
-use orders_core::timestamp::Timestamp;
-use orders_tests::counter_aggregate::{Command, Counter};
-use orders_tests::simulation::Simulation;
+use service_clock::Timestamp;
 
 use crate::support::{commits, keyed, request, run, store, store_at, time};
 

@@ -4,14 +4,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use orders_core::clock::Clock;
-use orders_core::event_store::{
+use dynamodb_event_store::{
     Aggregate, Commit, CommitKey, Consistency, EventStore, ExecuteError, Executed, IdempotencyKey, Metadata, Request,
     RequestHash, StreamId, Version,
 };
-use orders_core::timestamp::Timestamp;
-use orders_tests::counter_aggregate::{Command, Counter, CounterEvent, TooLittle};
+use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent, TooLittle};
 use orders_tests::database::stream_items;
+use service_clock::Clock;
+use service_clock::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 

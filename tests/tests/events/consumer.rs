@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use orders_core::event_store::{EventStore, Segment};
-use orders_core::order::Order;
+use dynamodb_event_store::{EventStore, Segment};
+use orders_core::domain::Order;
 use orders_local::bus::What;
 pub use orders_tests::bus::{ended, put};
 use orders_tests::shop::{Shop, until_within};

@@ -6,11 +6,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use orders_core::event_store::{CommitKey, EventStore, Loaded, Metadata, Request, StreamId};
-use orders_core::order::{Item, Money, Order, OrderEvent};
-use orders_core::timestamp::Timestamp;
+use dynamodb_event_store::{CommitKey, EventStore, Loaded, Metadata, Request, StreamId};
+use orders_core::domain::{Item, Money, Order, OrderEvent};
 use orders_tests::shop::{PRODUCT, Shop, until};
 use serde_json::json;
+use service_clock::Timestamp;
 
 use crate::consumer::{consumed, ended, everything_arrives};
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::proxy::Proxy;
 use orders_local::bus::Mode;
 use orders_tests::database::TestTables;
-use orders_tests::faults::Fault;
-use orders_tests::proxy::Proxy;
 use orders_tests::shop::{Shop, until};
 use serde_json::json;
 

@@ -1,8 +1,8 @@
 //! Publishing again from the event table.
 
-use orders_core::timestamp::Timestamp;
 use orders_tests::shop::Shop;
 use serde_json::{Value, json};
+use service_clock::Timestamp;
 
 use crate::consumer::{consumed, everything_arrives, taken};
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use orders_core::event_store::Until;
-use orders_core::order::{OrderEvent, OrderId};
+use dynamodb_event_store::Until;
+use orders_core::domain::{OrderEvent, OrderId};
 use orders_core::read_model::{DeferredCount, DeferredPlace};
-use orders_core::timestamp::Timestamp;
+use service_clock::Timestamp;
 
 use crate::lives::{TOTAL, created, life, new_id, payment, seeded, start};
 use crate::world::World;

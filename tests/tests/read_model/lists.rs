@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::Duration;
-use orders_core::order::{OrderId, Status, UserId};
+use orders_core::domain::{OrderId, Status, UserId};
 use orders_core::read_model::{InvalidCursor, OpenStatus, OrderPage, OrderSummary, RowsError};
 
 use crate::lives::{created, new_id, seeded, start, usual_course};

@@ -2,11 +2,11 @@
 
 use chrono::Duration;
 use fastrand::Rng;
-use orders_core::order::{
+use orders_core::domain::{
     CancelOrder, ConfirmPayment, ConfirmRefund, CreateOrder, Currency, Decide, DeliverOrder, ItemDraft, Items, Money,
     Order, OrderEvent, OrderId, PayOrder, PaymentId, ProductId, RejectPayment, ShipOrder, UserId, Verification,
 };
-use orders_core::timestamp::Timestamp;
+use service_clock::Timestamp;
 use uuid::Uuid;
 
 /// What an order of these tests costs.
@@ -76,7 +76,7 @@ pub fn life(rng: &mut Rng, order_id: OrderId, user: &str, commands: usize) -> Ve
     commits
 }
 
-fn decide(rng: &mut Rng, order: &Order, now: Timestamp) -> Result<Vec<OrderEvent>, orders_core::order::DecisionError> {
+fn decide(rng: &mut Rng, order: &Order, now: Timestamp) -> Result<Vec<OrderEvent>, orders_core::domain::DecisionError> {
     let payment_id = payment(["p1", "p2", "p3", "é€𝄞#:."][rng.usize(..4)]);
     let amount = if rng.u8(..4) == 0 { Money(1) } else { TOTAL };
     let reason = "such is life".parse().unwrap();

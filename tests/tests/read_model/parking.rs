@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use orders_core::event_store::{StreamRecord, Until, Version};
-use orders_core::order::{Money, OrderEvent, OrderId};
+use dynamodb_event_store::{StreamRecord, Until, Version};
+use orders_core::domain::{Money, OrderEvent, OrderId};
 use orders_core::read_model::{OpenStatus, OrderView, Projected, ProjectionError};
 use serde_dynamo::AttributeValue;
 

@@ -1,8 +1,8 @@
 //! Rows follow the stream, however it delivers.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use orders_core::event_store::{StreamRecord, Until};
-use orders_core::order::{Money, OrderEvent, OrderId};
+use dynamodb_event_store::{StreamRecord, Until};
+use orders_core::domain::{Money, OrderEvent, OrderId};
 use orders_core::read_model::Projected;
 
 use crate::lives::{created, life, new_id, seeded, start, usual_course};

@@ -2,10 +2,10 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::Duration;
-use orders_core::event_store::{StoreError, Until};
-use orders_core::order::{OrderId, Status};
+use dynamodb_event_store::{StoreError, Until};
+use dynamodb_testkit::faults::Fault;
+use orders_core::domain::{OrderId, Status};
 use orders_core::read_model::{OrderView, ReadError};
-use orders_tests::faults::Fault;
 
 use crate::lives::{created, life, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};

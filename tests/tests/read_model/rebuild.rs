@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use dynamodb_event_store::Segment;
+use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
-use orders_core::event_store::Segment;
-use orders_core::order::{Money, OrderEvent, OrderId};
+use orders_core::domain::{Money, OrderEvent, OrderId};
 use orders_core::read_model::{Ahead, Difference, Progress, Verification};
-use orders_tests::faults::Fault;
 use tokio::time::Instant;
 
 use crate::lives::{created, life, new_id, seeded, start, usual_course};

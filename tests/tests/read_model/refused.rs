@@ -1,9 +1,9 @@
 //! What DynamoDB refuses the projector: a permission that is missing, or a table. Somebody has to mend the deployment.
 
-use orders_core::order::OrderId;
+use dynamodb_testkit::call_log::Call;
+use dynamodb_testkit::faults::Fault;
+use orders_core::domain::OrderId;
 use orders_core::read_model::Projected;
-use orders_tests::call_log::Call;
-use orders_tests::faults::Fault;
 
 use crate::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use dynamodb_event_store::{Segment, Version};
+use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
-use orders_core::event_store::{Segment, Version};
-use orders_core::order::{OrderEvent, OrderId};
+use orders_core::domain::{OrderEvent, OrderId};
 use orders_core::read_model::{Ahead, Progress, Verification};
-use orders_tests::faults::Fault;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 

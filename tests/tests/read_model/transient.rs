@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use orders_core::event_store::{Change, StreamRecord};
-use orders_core::order::OrderId;
+use dynamodb_event_store::{Change, StreamRecord};
+use dynamodb_testkit::call_log::Call;
+use dynamodb_testkit::faults::Fault;
+use orders_core::domain::OrderId;
 use orders_core::read_model::Projected;
-use orders_tests::call_log::Call;
-use orders_tests::faults::Fault;
 
 use crate::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, key};

@@ -4,18 +4,18 @@ use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use futures::future::join_all;
-use orders_core::clock::Clock;
-use orders_core::event_store::{
+use dynamodb_event_store::{
     Change, CommitKey, Consistency, EventStore, Loaded, Metadata, Request, Stream, StreamId, StreamRecord, Until,
     Version,
 };
-use orders_core::order::{Order, OrderEvent, OrderId};
+use dynamodb_testkit::proxy::Proxy;
+use futures::future::join_all;
+use orders_core::domain::{Order, OrderEvent, OrderId};
 use orders_core::read_model::{OrderReader, OrderView, Orders, Projected, Projector};
-use orders_core::timestamp::Timestamp;
 use orders_tests::database::TestTables;
-use orders_tests::proxy::Proxy;
 use serde_dynamo::{AttributeValue, Item};
+use service_clock::Clock;
+use service_clock::Timestamp;
 use tokio::time::Instant;
 
 use crate::lives::start;

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use orders_core::timestamp::Timestamp;
 use orders_local::payments::Mode;
 use orders_tests::shop::{Answer, Shop, until};
 use serde_json::Value;
+use service_clock::Timestamp;
 
 use crate::support::{SETTLED, breaker, history, settle, shown, status, taken_on, waiting};
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::proxy::Proxy;
 use orders_local::payments::Mode;
 use orders_tests::bus::{ended, put};
 use orders_tests::database::TestTables;
-use orders_tests::faults::Fault;
-use orders_tests::proxy::Proxy;
 use orders_tests::shop::{Shop, until};
 use serde_json::json;
 

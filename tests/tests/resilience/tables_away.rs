@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::proxy::Proxy;
 use orders_local::payments::Mode;
 use orders_tests::database::TestTables;
-use orders_tests::faults::Fault;
-use orders_tests::proxy::Proxy;
 use orders_tests::shop::{Answer, Shop};
 use serde_json::json;
 

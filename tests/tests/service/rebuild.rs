@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::proxy::Proxy;
 use orders_local::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 use orders_tests::database::TestTables;
-use orders_tests::faults::Fault;
 use orders_tests::mass::{Lives, fill};
-use orders_tests::proxy::Proxy;
 use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ async fn a_rebuild_whose_process_is_killed_goes_on_after_its_last_answer_and_sta
     })
     .await;
     let rows = &template.table("Orders").unwrap().name;
-    let written = |calls: orders_tests::call_log::Calls| -> Vec<String> {
+    let written = |calls: dynamodb_testkit::call_log::Calls| -> Vec<String> {
         let puts = calls.of("PutItem").on(rows);
         puts.0.iter().map(|call| call.body["Item"]["order_id"]["S"].as_str().unwrap().to_owned()).collect()
     };

@@ -1,0 +1,23 @@
+//! The table that is needed.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+
+/// The request that creates a table of this name, to be sent as it is or with more settings.
+///
+/// Its key is `name` (S), and it is billed on demand. It holds one item for each breaker, and none ever expires.
+///
+/// # Errors
+/// None with this version of the SDK, whose builders check what is given to them.
+pub fn create_table(client: &Client, name: impl Into<String>) -> Result<CreateTableFluentBuilder, BuildError> {
+    let attribute = AttributeDefinition::builder().attribute_name("name").attribute_type(ScalarAttributeType::S);
+    let key = KeySchemaElement::builder().attribute_name("name").key_type(KeyType::Hash);
+    Ok(client
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(attribute.build()?)
+        .key_schema(key.build()?))
+}

@@ -1,0 +1,59 @@
+//! A circuit breaker whose state is one DynamoDB item that all containers share.
+//!
+//! [`CircuitBreaker::call`] makes a call if the circuit allows it, and gives the fallback's answer otherwise. What the
+//! item means and how it may change is pure ([`Circuit`], [`Change`]); [`Store`] is where it is kept.
+//!
+//! ```
+//! use dynamodb_circuit_breaker::{Blame, CircuitBreaker, Fallible, Table, create_table};
+//!
+//! #[derive(Debug)]
+//! struct Down;
+//!
+//! impl Fallible for Down {
+//!     fn blame(&self) -> Blame {
+//!         Blame::Callee
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let client = dynamodb_testkit::simulation::Simulation::start().client();
+//! create_table(&client, "breakers")?.send().await?;
+//! let table = Table::new(client, "breakers").with_timeout(std::time::Duration::from_secs(5));
+//! let breaker = CircuitBreaker::new("prices", "failures=2; calls=2".parse()?, table);
+//!
+//! // Two calls fail, and the circuit is open: the third is not made.
+//! let mut made = 0;
+//! for _ in 0..3 {
+//!     let call = async { made += 1; Err::<&str, _>(Down) };
+//!     let answer = breaker.call(call, |_| "yesterday's price").await.map_err(|Down| "never")?;
+//!     assert!(answer.from_fallback);
+//! }
+//! assert_eq!(made, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - Closed: nothing is written for a success, and the item is read at most once per cache time.
+//! - Failures are added atomically to a rolling window; at the threshold one of those who see it opens the circuit.
+//! - Open: no call and no look at the table until the time is over; then a few probes at a time, each with a lease that
+//!   ends by itself.
+//! - Every opening and closing begins a generation, and whatever belongs to an older one changes nothing.
+//! - While the table does not answer, each container goes on with the item as it last saw it, by the same rules.
+
+mod call;
+mod change;
+mod circuit;
+mod definition;
+mod memory;
+mod settings;
+mod table;
+mod transition;
+
+pub use call::{Answer, Blame, Cause, CircuitBreaker, Fallible};
+pub use change::{Change, Changed, Guard, Item, Value};
+pub use circuit::{Circuit, Counts, Malformed, Rejected, State, Ticket};
+pub use definition::create_table;
+pub use settings::Settings;
+pub use table::{Store, TIMEOUT, Table, Unavailable};
+pub use transition::Outcome;

@@ -1,0 +1,355 @@
+//! What calls through a breaker get, and what they cost at the table.
+
+use std::future::ready;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dynamodb_circuit_breaker::{
+    Blame, Cause, Change, Changed, Circuit, CircuitBreaker, Fallible, Item, Rejected, State, Store, Unavailable,
+};
+
+use crate::fleet::Fleet;
+use crate::world::{Rules, SECOND, lock};
+
+/// A table in memory that counts its calls and can be taken away.
+#[derive(Default)]
+struct Table {
+    item: Mutex<Item>,
+    /// What an eventually consistent read gets, if not the item.
+    stale: Mutex<Option<Item>>,
+    away: AtomicBool,
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl Table {
+    fn answer<T>(&self, answer: impl FnOnce() -> T) -> Result<T, Unavailable> {
+        if self.away.load(SeqCst) { Err(Unavailable("away".into())) } else { Ok(answer()) }
+    }
+
+    /// Reads and writes since the last time.
+    fn calls(&self) -> (u64, u64) {
+        (self.reads.swap(0, SeqCst), self.writes.swap(0, SeqCst))
+    }
+
+    fn circuit(&self) -> Circuit {
+        Circuit::read(&self.item.lock().unwrap()).unwrap()
+    }
+}
+
+/// A container's way to the table.
+struct Link(Arc<Table>);
+
+impl Store for Link {
+    async fn read(&self, _: &str, consistent: bool) -> Result<Item, Unavailable> {
+        let table = &self.0;
+        table.reads.fetch_add(1, SeqCst);
+        let stale = table.stale.lock().unwrap().clone().filter(|_| !consistent);
+        table.answer(|| stale.unwrap_or_else(|| table.item.lock().unwrap().clone()))
+    }
+
+    async fn change(&self, _: &str, change: &Change) -> Result<Changed, Unavailable> {
+        let table = &self.0;
+        table.writes.fetch_add(1, SeqCst);
+        table.answer(|| {
+            let mut item = table.item.lock().unwrap();
+            let changed = change.apply(item.clone());
+            if let Changed::Made(after) = &changed {
+                *item = after.clone();
+            }
+            changed
+        })
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Fault(Blame);
+
+impl Fallible for Fault {
+    fn blame(&self) -> Blame {
+        self.0
+    }
+}
+
+/// A breaker on a table, with a clock that stands still until it is moved.
+struct Case {
+    table: Arc<Table>,
+    clock: Arc<AtomicU64>,
+    settings: String,
+    breaker: CircuitBreaker<Link>,
+}
+
+impl Case {
+    fn new(settings: &str) -> Self {
+        let (table, clock) = (Arc::default(), Arc::new(AtomicU64::new(1_800_000_000 * SECOND)));
+        let breaker = Self::container(&table, &clock, settings);
+        Self { table, clock, settings: settings.to_owned(), breaker }
+    }
+
+    fn container(table: &Arc<Table>, clock: &Arc<AtomicU64>, settings: &str) -> CircuitBreaker<Link> {
+        let clock = clock.clone();
+        let clock = Arc::new(move || clock.load(SeqCst));
+        CircuitBreaker::with_clock("callee", settings.parse().unwrap(), Link(table.clone()), clock)
+    }
+
+    fn another(&self) -> CircuitBreaker<Link> {
+        Self::container(&self.table, &self.clock, &self.settings)
+    }
+
+    fn pass(&self, time: Duration) {
+        self.clock.fetch_add(u64::try_from(time.as_micros()).unwrap(), SeqCst);
+    }
+
+    async fn call(&self, result: Result<&'static str, Fault>) -> (&'static str, bool) {
+        let answer = self.breaker.call(ready(result), |_| "fallback").await.unwrap();
+        (answer.value, answer.from_fallback)
+    }
+
+    async fn fail(&self, times: u32) {
+        for _ in 0..times {
+            assert_eq!(self.call(Err(Fault(Blame::Callee))).await, ("fallback", true));
+        }
+    }
+}
+
+const OPEN: Duration = Duration::from_secs(5);
+const CACHE: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_call_that_succeeds_is_answered_by_the_callee() {
+    assert_eq!(Case::new("").call(Ok("yes")).await, ("yes", false));
+}
+
+#[tokio::test]
+async fn a_call_that_fails_is_answered_by_the_fallback_which_learns_why() {
+    let case = Case::new("failures=1; calls=1");
+    let call = || case.breaker.call(ready(Err::<Result<(), _>, _>(Fault(Blame::Callee))), Err);
+    assert_eq!(call().await.unwrap().value, Err(Cause::Failed(Fault(Blame::Callee))));
+    let refused = call().await.unwrap();
+    assert_eq!(refused.value, Err(Cause::Rejected(Rejected::Open { retry_after: OPEN })));
+    assert!(refused.from_fallback);
+}
+
+#[tokio::test]
+async fn an_open_circuit_does_not_make_the_call() {
+    let case = Case::new("failures=1; calls=1");
+    case.fail(1).await;
+    let call = async { panic!("the call was made") };
+    let answer = case.breaker.call::<_, Fault>(call, |_| "fallback").await.unwrap();
+    assert_eq!(answer.value, "fallback");
+}
+
+#[tokio::test]
+async fn the_callers_own_mistakes_are_told_and_do_not_count() {
+    let case = Case::new("failures=1; calls=1");
+    for _ in 0..10 {
+        let told = case.breaker.call(ready(Err::<(), _>(Fault(Blame::Caller))), |_| ()).await;
+        assert_eq!(told.unwrap_err(), Fault(Blame::Caller));
+    }
+    assert_eq!(case.table.circuit(), Circuit::default());
+}
+
+#[tokio::test]
+async fn a_slow_call_is_answered_and_counts_as_a_failure() {
+    let case = Case::new("failures=1; calls=1; slow=1s");
+    for (millis, state) in [(1_000, State::Closed), (1_001, State::Open)] {
+        let slow = async {
+            case.pass(Duration::from_millis(millis));
+            Ok::<_, Fault>("late")
+        };
+        assert!(!case.breaker.call(slow, |_| "fallback").await.unwrap().from_fallback);
+        assert_eq!(case.table.circuit().state, state);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_call_counts_as_a_failure_whatever_it_answers() {
+    for blame in [Blame::Caller, Blame::Callee] {
+        let case = Case::new("failures=1; calls=1; slow=1s");
+        let slow = async {
+            case.pass(Duration::from_millis(1_001));
+            Err::<(), _>(Fault(blame))
+        };
+        let told = case.breaker.call(slow, |_| ()).await;
+        assert_eq!(told.is_err(), blame == Blame::Caller, "the answer is passed on all the same");
+        assert_eq!(case.table.circuit().state, State::Open, "{blame:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_healthy_callee_costs_no_write_and_one_read_per_cache_time() {
+    let case = Case::new("");
+    for _ in 0..10_000 {
+        assert_eq!(case.call(Ok("yes")).await, ("yes", false));
+        case.pass(Duration::from_millis(10));
+    }
+    let (reads, writes) = case.table.calls();
+    assert_eq!(writes, 0);
+    assert!((60..=100).contains(&reads), "{reads} reads in 100 s");
+}
+
+#[tokio::test]
+async fn an_open_circuit_costs_nothing_until_its_time_is_over() {
+    let case = Case::new("failures=5");
+    case.fail(5).await;
+    assert_eq!(case.table.calls(), (1, 6), "a read, five failures and one opening");
+    for _ in 0..499 {
+        case.pass(Duration::from_millis(10));
+        assert_eq!(case.call(Ok("yes")).await, ("fallback", true));
+    }
+    assert_eq!(case.table.calls(), (0, 0));
+    case.pass(Duration::from_millis(10));
+    assert_eq!(case.call(Ok("yes")).await, ("yes", false));
+    assert_eq!(case.table.calls(), (1, 2), "a look, a slot and its result");
+}
+
+#[tokio::test]
+async fn successes_are_reported_with_a_failure_and_then_once_per_cache_time_while_it_is_in_the_window() {
+    let case = Case::new("window=10s; failures=100");
+    for _ in 0..50 {
+        case.call(Ok("yes")).await;
+    }
+    case.fail(1).await;
+    let (failures, successes) = (1, 50);
+    let now = case.clock.load(SeqCst);
+    let window = |now| case.table.circuit().window(case.breaker.settings(), now);
+    assert_eq!((window(now).failures, window(now).successes), (failures, successes));
+    case.table.calls();
+    for _ in 0..800 {
+        case.pass(Duration::from_millis(10));
+        case.call(Ok("yes")).await;
+    }
+    let (_, writes) = case.table.calls();
+    assert_eq!(writes, 8);
+    assert_eq!(window(case.clock.load(SeqCst)).successes, 850);
+    case.pass(Duration::from_secs(3));
+    for _ in 0..500 {
+        case.pass(Duration::from_millis(10));
+        case.call(Ok("yes")).await;
+    }
+    assert_eq!(case.table.calls().1, 0, "the window holds no failure any more");
+}
+
+#[tokio::test]
+async fn successes_of_other_containers_keep_a_few_failures_from_opening_it() {
+    let case = Case::new("failures=5; ratio=50%; window=20s");
+    let busy = case.another();
+    case.fail(1).await;
+    for _ in 0..20 {
+        case.pass(Duration::from_millis(100));
+        busy.call(ready(Ok::<_, Fault>("yes")), |_| "fallback").await.unwrap();
+    }
+    case.fail(9).await;
+    assert_eq!(case.table.circuit().state, State::Closed);
+    case.fail(20).await;
+    assert_eq!(case.table.circuit().state, State::Open);
+}
+
+#[tokio::test]
+async fn a_replica_that_lags_behind_does_not_close_a_circuit() {
+    let case = Case::new("failures=1; calls=1; open=1s");
+    let before = case.table.item.lock().unwrap().clone();
+    case.fail(1).await;
+    *case.table.stale.lock().unwrap() = Some(before);
+    case.pass(Duration::from_secs(3));
+    assert!(case.breaker.admit().await.unwrap().is_probe());
+    assert_eq!(case.table.calls().0, 3, "one to begin with, and one more because the other was stale");
+}
+
+#[tokio::test]
+async fn an_item_that_was_deleted_is_a_circuit_that_is_closed() {
+    let case = Case::new("failures=1; calls=1; open=1s; ramp=0s");
+    case.fail(1).await;
+    case.table.item.lock().unwrap().clear();
+    case.pass(Duration::from_secs(2));
+    assert!(!case.breaker.admit().await.unwrap().is_probe());
+}
+
+#[tokio::test]
+async fn without_its_table_a_container_goes_on_by_itself_and_asks_once_per_cache_time() {
+    let case = Case::new("failures=3; calls=3; open=5s; successes=1; ramp=0s");
+    case.table.away.store(true, SeqCst);
+    assert_eq!(case.call(Ok("yes")).await, ("yes", false));
+    case.fail(3).await;
+    assert_eq!(case.call(Ok("yes")).await, ("fallback", true), "it opened");
+    for _ in 0..400 {
+        case.pass(Duration::from_millis(10));
+        assert_eq!(case.call(Ok("yes")).await, ("fallback", true), "and stays open");
+    }
+    let (reads, writes) = case.table.calls();
+    assert!(reads <= 5 && writes == 0, "{reads} reads, {writes} writes in four seconds");
+    case.pass(Duration::from_secs(1));
+    assert_eq!(case.call(Ok("yes")).await, ("yes", false), "a probe");
+    assert_eq!(case.call(Ok("yes")).await, ("yes", false), "which closed it");
+}
+
+#[tokio::test]
+async fn what_a_container_did_by_itself_ends_when_the_table_is_back() {
+    let case = Case::new("failures=3; calls=3; open=5m");
+    case.table.away.store(true, SeqCst);
+    case.fail(3).await;
+    assert_eq!(case.call(Ok("yes")).await, ("fallback", true));
+    case.table.away.store(false, SeqCst);
+    case.pass(2 * CACHE);
+    assert_eq!(case.call(Ok("yes")).await, ("yes", false));
+    assert_eq!(case.table.circuit(), Circuit::default());
+}
+
+#[tokio::test]
+async fn a_table_that_fails_never_fails_a_call() {
+    let case = Case::new("failures=3; calls=3; open=1s; open-max=1s");
+    for n in 0..2_000_u64 {
+        case.table.away.store(n % 7 < 3, SeqCst);
+        case.pass(Duration::from_millis(n % 900));
+        let result = if n % 50 < 25 { Err(Fault(Blame::Callee)) } else { Ok("yes") };
+        let (answer, from_fallback) = case.call(result).await;
+        assert_eq!(answer, if from_fallback { "fallback" } else { "yes" });
+    }
+    case.table.item.lock().unwrap().insert("st".into(), "ajar".into());
+    case.pass(Duration::from_secs(10));
+    case.call(Ok("yes")).await;
+}
+
+#[test]
+fn one_of_32_opens_it() {
+    for seed in 0..300 {
+        let mut fleet = Fleet::new(seed, Rules::new("failures=5; calls=5; probes=3"), 32);
+        fleet.faults = false;
+        // All of them have begun a call before the first one fails.
+        (0..32).for_each(|container| fleet.begin_at(container));
+        while lock(&fleet.world).calls.len() < 32 {
+            fleet.something_answers();
+        }
+        lock(&fleet.world).callee_is_up = false;
+        lock(&fleet.world).do_everything();
+        for _ in 0..2_000 {
+            fleet.something_answers();
+        }
+        let mut world = lock(&fleet.world);
+        assert_eq!(world.checks.violation.take(), None, "seed {seed}");
+        assert_eq!(world.checks.seen[0], 1, "seed {seed}");
+        assert!(world.requests.is_empty() && world.calls.is_empty());
+    }
+}
+
+#[test]
+fn waiting_probes_of_many_containers_are_few() {
+    let mut fleet = Fleet::new(7, Rules::new("failures=1; calls=1; probes=3; open=1s"), 32);
+    fleet.faults = false;
+    fleet.begin_at(0);
+    lock(&fleet.world).callee_is_up = false;
+    lock(&fleet.world).noise = (100, 0);
+    while lock(&fleet.world).checks.seen[0] == 0 {
+        lock(&fleet.world).do_everything();
+        fleet.something_answers();
+    }
+    lock(&fleet.world).now += 2 * SECOND;
+    (0..32).for_each(|container| fleet.begin_at(container));
+    for _ in 0..2_000 {
+        fleet.something_answers();
+    }
+    let world = lock(&fleet.world);
+    assert_eq!(world.calls.len(), 3, "the callee has three calls, and the others were turned away");
+    assert_eq!(world.checks.violation, None);
+}

@@ -1,0 +1,202 @@
+//! Containers with clocks of their own that call through the real breaker, and the dice that say what happens next.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use dynamodb_circuit_breaker::CircuitBreaker;
+
+use crate::world::{Call, Rules, SECOND, SKEW, Shared, Way, Who, World, lock};
+
+pub struct Fleet {
+    pub world: Shared,
+    containers: Vec<Container>,
+    tasks: Vec<Task>,
+    /// Whether requests get lost and containers die.
+    pub faults: bool,
+    pub rejected: u64,
+}
+
+struct Container {
+    breaker: Arc<CircuitBreaker<Way>>,
+    skew: u64,
+}
+
+/// A call on its way, and, at its end, whether the breaker let it through.
+type Task = (Who, Pin<Box<dyn Future<Output = bool>>>);
+
+impl Fleet {
+    pub fn new(seed: u64, rules: Rules, containers: usize) -> Self {
+        fastrand::seed(seed);
+        let world = Arc::new(Mutex::new(World::new(seed, rules)));
+        let skews: Vec<_> = (0..containers).map(|_| lock(&world).rng.u64(0..=2 * SKEW)).collect();
+        let containers = skews.into_iter().map(|skew| Container::new(&world, skew)).collect();
+        Self { world, containers, tasks: vec![], faults: true, rejected: 0 }
+    }
+
+    /// One thing happens.
+    pub fn step(&mut self) {
+        let dice = lock(&self.world).rng.u32(0..1_000);
+        match dice {
+            0..200 => self.begin(),
+            200..480 => self.serve(),
+            480..720 => self.poll_one(),
+            720..880 => self.finish(),
+            880..910 if self.faults => self.request(|world, index| {
+                let for_good = world.rng.bool();
+                world.lose(index, for_good);
+            }),
+            910..920 if self.faults => self.crash(),
+            920..930 => {
+                let mut world = lock(&self.world);
+                world.callee_is_up = !world.callee_is_up;
+            }
+            930..933 if self.faults => {
+                let mut world = lock(&self.world);
+                world.table_is_up = !world.table_is_up;
+            }
+            _ => {
+                let mut world = lock(&self.world);
+                let most = match world.rng.u8(0..20) {
+                    0 => 8 * SECOND,
+                    1..4 => SECOND,
+                    _ => SECOND / 20,
+                };
+                let span = world.rng.u64(0..most);
+                world.now += span;
+            }
+        }
+    }
+
+    /// A request is served, a call ends or a task goes on.
+    pub fn something_answers(&mut self) {
+        let serves = lock(&self.world).rng.bool();
+        if serves { self.serve() } else { self.poll_one() }
+    }
+
+    /// A while in which nothing goes wrong any more: every container makes a call every tenth of a second.
+    pub fn calm(&mut self, span: u64) {
+        {
+            let mut world = lock(&self.world);
+            (world.callee_is_up, world.table_is_up, world.noise) = (true, true, (0, 0));
+        }
+        let end = lock(&self.world).now + span;
+        while lock(&self.world).now < end {
+            for container in 0..self.containers.len() {
+                self.begin_at(container);
+            }
+            // Longer than any chain of steps that one call takes.
+            for _ in 0..40 {
+                lock(&self.world).do_everything();
+                for container in 0..self.containers.len() {
+                    self.poll(container);
+                }
+                if self.tasks.is_empty() {
+                    break;
+                }
+            }
+            lock(&self.world).now += SECOND / 10;
+        }
+    }
+
+    fn begin(&mut self) {
+        let container = lock(&self.world).rng.usize(0..self.containers.len());
+        // Two at a time in one process, to show that they do not disturb one another.
+        if self.tasks.iter().filter(|(who, _)| who.container == container).count() < 2 {
+            self.begin_at(container);
+        }
+    }
+
+    pub fn begin_at(&mut self, container: usize) {
+        let who = Who { container, call: lock(&self.world).number() };
+        let (world, breaker) = (self.world.clone(), self.containers[container].breaker.clone());
+        let task = async move {
+            let Ok(ticket) = breaker.admit().await else { return false };
+            {
+                let mut world = lock(&world);
+                let now = world.now;
+                world.checks.admitted(now, who, ticket);
+                world.calls.push(Call { who, ticket, outcome: None });
+            }
+            let outcome = std::future::poll_fn(|_| {
+                let mut world = lock(&world);
+                let index = world.calls.iter().position(|call| call.who == who && call.outcome.is_some());
+                let Some(index) = index else { return Poll::Pending };
+                Poll::Ready(world.calls.swap_remove(index).outcome)
+            });
+            if let Some(outcome) = outcome.await {
+                breaker.record(ticket, outcome).await;
+            }
+            true
+        };
+        self.tasks.push((who, Box::pin(task)));
+        self.poll(container);
+    }
+
+    /// All calls of a container go on as far as they can.
+    fn poll(&mut self, container: usize) {
+        let mut context = Context::from_waker(Waker::noop());
+        self.tasks.retain_mut(|(who, task)| {
+            if who.container != container {
+                return true;
+            }
+            lock(&self.world).polled = *who;
+            let Poll::Ready(passed) = task.as_mut().poll(&mut context) else { return true };
+            self.rejected += u64::from(!passed);
+            false
+        });
+    }
+
+    fn poll_one(&mut self) {
+        if !self.tasks.is_empty() {
+            let index = lock(&self.world).rng.usize(0..self.tasks.len());
+            self.poll(self.tasks[index].0.container);
+        }
+    }
+
+    fn serve(&mut self) {
+        self.request(|world, index| {
+            if world.requests[index].answer.is_none() {
+                world.serve(index);
+            }
+        });
+    }
+
+    fn request(&mut self, act: impl FnOnce(&mut World, usize)) {
+        let mut world = lock(&self.world);
+        if !world.requests.is_empty() {
+            let requests = world.requests.len();
+            let index = world.rng.usize(0..requests);
+            act(&mut world, index);
+        }
+    }
+
+    fn finish(&mut self) {
+        let container = {
+            let mut world = lock(&self.world);
+            let calls: Vec<_> = (0..world.calls.len()).filter(|index| world.calls[*index].outcome.is_none()).collect();
+            let Some(index) = world.rng.choice(calls) else { return };
+            world.finish(index);
+            world.calls[index].who.container
+        };
+        self.poll(container);
+    }
+
+    /// The container's process dies; the next one knows nothing.
+    fn crash(&mut self) {
+        let index = lock(&self.world).rng.usize(0..self.containers.len());
+        self.tasks.retain(|(who, _)| who.container != index);
+        lock(&self.world).crash(index);
+        self.containers[index] = Container::new(&self.world, self.containers[index].skew);
+    }
+}
+
+impl Container {
+    fn new(world: &Shared, skew: u64) -> Self {
+        let clock = world.clone();
+        let clock = Arc::new(move || lock(&clock).now + skew - SKEW);
+        let settings = lock(world).rules.settings;
+        let breaker = CircuitBreaker::with_clock("callee", settings, Way(world.clone()), clock);
+        Self { breaker: Arc::new(breaker), skew }
+    }
+}

@@ -1,0 +1,17 @@
+//! The time, for services that record it: [`Timestamp`], a point in time in whole milliseconds whose texts sort as the
+//! times do, and [`Clock`], which tests can replace.
+//!
+//! ```
+//! use service_clock::{Clock, Timestamp};
+//!
+//! let opening: Timestamp = "2026-11-24T09:00:00Z".parse()?;
+//! assert_eq!(opening.to_string(), "2026-11-24T09:00:00.000Z");
+//! assert_eq!(Clock::stopped_at(opening).now(), opening);
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+
+mod clock;
+mod timestamp;
+
+pub use clock::Clock;
+pub use timestamp::Timestamp;

@@ -1,0 +1,157 @@
+//! The one place that writes to the event table.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aws_sdk_dynamodb::error::{BoxError, SdkError};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use serde_dynamo::Item;
+
+use super::aggregate::Aggregate;
+use super::commit::Commit;
+use super::error::{CommitError, ExecuteError, StoreError};
+use super::size::{MAX_ITEM_BYTES, item_bytes};
+use super::stream::Stream;
+use super::{EventStore, snapshot};
+
+/// What became of a write.
+pub(super) enum Appended<E> {
+    /// Stored, by this call.
+    Stored,
+    /// The version holds this commit: somebody else's, or our own from an attempt whose answer was lost.
+    Taken(Box<Commit<E>>),
+    /// Not stored: DynamoDB refused every attempt in so many words (throttled, not allowed, …).
+    Refused(StoreError),
+    /// An attempt, not necessarily the last, was sent and never answered: it may be stored, even later.
+    Unknown(StoreError),
+}
+
+/// How many attempts of one operation were sent and not refused. The SDK reports the last attempt only, and a
+/// throttled one may follow one whose answer was lost.
+#[derive(Clone, Debug, Default)]
+struct Unanswered(Arc<AtomicUsize>);
+
+impl Unanswered {
+    fn is_none(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Intercept for Unanswered {
+    fn name(&self) -> &'static str {
+        "Unanswered"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_after_transmit(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().status().is_client_error() {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl<A: Aggregate> EventStore<A> {
+    /// Stores `commit`, which leads to `next`, if its version is still free.
+    ///
+    /// # Errors
+    /// [`ExecuteError::TooLarge`], and [`ExecuteError::Store`] when the version holds what cannot be read: this commit
+    /// is not stored.
+    pub(super) async fn append<R>(
+        &self,
+        commit: &Commit<A::Event>,
+        next: &Stream<A>,
+    ) -> Result<Appended<A::Event>, ExecuteError<R>> {
+        let item = self.item_of(commit, next)?;
+        let unanswered = Unanswered::default();
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item.into()))
+            .condition_expression("attribute_not_exists(stream_id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .customize()
+            .interceptor(unanswered.clone())
+            .send();
+        let Err(error) = put.await else { return Ok(Appended::Stored) };
+        match found(error) {
+            Ok(item) => {
+                let found = Commit::from_item::<A>(item);
+                Ok(Appended::Taken(Box::new(found.map_err(StoreError::Unreadable)?)))
+            }
+            Err(error) if unanswered.is_none() => Ok(Appended::Refused(StoreError::unavailable(error))),
+            Err(error) => Ok(Appended::Unknown(StoreError::unavailable(error))),
+        }
+    }
+
+    /// Stores the item of a commit that this table had, if its version is free; else answers what is there, which may be
+    /// the same item, stored by an attempt whose answer was lost.
+    pub(super) async fn put_back(&self, item: Item) -> Result<Option<Item>, StoreError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item.into()))
+            .condition_expression("attribute_not_exists(stream_id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send();
+        let Err(error) = put.await else { return Ok(None) };
+        found(error).map(Some).map_err(StoreError::unavailable)
+    }
+
+    /// The commit's item, with a snapshot when one is due and has room.
+    fn item_of<R>(&self, commit: &Commit<A::Event>, next: &Stream<A>) -> Result<Item, ExecuteError<R>> {
+        let malformed = |source| {
+            let (stream, version) = (commit.stream.to_string(), commit.first);
+            StoreError::Unreadable(CommitError::Malformed { stream, version, source })
+        };
+        let mut item = commit.to_item::<A>().map_err(malformed)?;
+        let bytes = item_bytes(&item);
+        if bytes > MAX_ITEM_BYTES {
+            return Err(ExecuteError::TooLarge { bytes });
+        }
+        if snapshot::is_due(commit, self.snapshot_every) {
+            snapshot::put(next, &mut item).map_err(malformed)?;
+            if item_bytes(&item) > MAX_ITEM_BYTES {
+                snapshot::detach(&mut item);
+            }
+        }
+        Ok(item)
+    }
+}
+
+/// What a write has found in its place, if that is why it was not done.
+#[expect(clippy::result_large_err, reason = "it comes from the SDK as large as it is, and goes no further")]
+fn found(error: SdkError<PutItemError>) -> Result<Item, SdkError<PutItemError>> {
+    match error {
+        SdkError::ServiceError(context) if context.err().is_conditional_check_failed_exception() => {
+            let PutItemError::ConditionalCheckFailedException(failed) = context.into_err() else {
+                unreachable!("the guard of this arm names the variant")
+            };
+            Ok(Item::from(failed.item.unwrap_or_default()))
+        }
+        error => Err(error),
+    }
+}

@@ -1,0 +1,321 @@
+//! Reading a stream back: newest commit first, as far as a snapshot or the first version.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_dynamo::Item;
+
+use super::aggregate::Aggregate;
+use super::commit::{Commit, StoredCommit};
+use super::error::{CommitError, CorruptStream, StoreError};
+use super::stream::Stream;
+use super::stream_id::{StreamId, Version};
+use super::{EventStore, snapshot};
+use service_clock::Timestamp;
+
+/// The most commits that are asked for in one page; DynamoDB ends a page at 1 MB in any case.
+const MAX_PAGE: i32 = 1_000;
+
+/// How a read may relate to the writes before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Half the price; may be any number of commits behind.
+    Eventual,
+    /// Sees every commit that was stored before the read began.
+    Strong,
+}
+
+/// The point up to which a stream is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// All of it.
+    Head,
+    /// The event of this version, even in the middle of a commit.
+    Version(Version),
+    /// The last commit that was recorded at this time or before, with all commits before it.
+    Time(Timestamp),
+}
+
+/// A stream, and how fresh it is.
+#[derive(Clone, Debug)]
+pub struct Loaded<A: Aggregate> {
+    pub(super) stream: Stream<A>,
+    pub(super) consistency: Consistency,
+}
+
+impl<A: Aggregate> Loaded<A> {
+    /// A stream that nobody can have written to yet, since its name is new: no read is needed. When that turns out
+    /// wrong, the conditional write says so.
+    pub fn new_stream(id: StreamId) -> Self {
+        Self { stream: Stream::empty(id), consistency: Consistency::Strong }
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &Stream<A> {
+        &self.stream
+    }
+}
+
+/// A read found a commit without the one before it.
+struct Hole {
+    missing: Version,
+}
+
+impl<A: Aggregate> EventStore<A> {
+    /// The whole stream; an empty one if there is none of this name.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn load(&self, id: &StreamId, consistency: Consistency) -> Result<Loaded<A>, StoreError> {
+        self.read(id, Until::Head, consistency).await
+    }
+
+    /// The stream as it was at some point. If it never got there it is returned as it is: compare the version.
+    ///
+    /// It is no [`Loaded`]: nothing can be stored after the middle of a commit, or after the past.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn load_until(
+        &self,
+        id: &StreamId,
+        until: Until,
+        consistency: Consistency,
+    ) -> Result<Stream<A>, StoreError> {
+        Ok(self.read(id, until, consistency).await?.stream)
+    }
+
+    async fn read(&self, id: &StreamId, until: Until, consistency: Consistency) -> Result<Loaded<A>, StoreError> {
+        if consistency == Consistency::Eventual {
+            // Pages of an eventually consistent read can come from replicas of different age; a hole between them
+            // says nothing about the stream.
+            if let Ok(stream) = self.read_back(id, until, consistency).await? {
+                return Ok(Loaded { stream, consistency });
+            }
+        }
+        match self.read_back(id, until, Consistency::Strong).await? {
+            Ok(stream) => Ok(Loaded { stream, consistency: Consistency::Strong }),
+            Err(Hole { missing }) => {
+                let why = "a commit is missing".into();
+                Err(CorruptStream { stream: id.clone(), version: missing, why }.into())
+            }
+        }
+    }
+
+    async fn read_back(
+        &self,
+        id: &StreamId,
+        until: Until,
+        consistency: Consistency,
+    ) -> Result<Result<Stream<A>, Hole>, StoreError> {
+        let mut back = Backwards { until, newer: Vec::new(), expected_last: None };
+        let mut page = i32::try_from(self.snapshot_every.get()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        let mut start = None;
+        loop {
+            let answer = self.page_back(id, until, consistency, page, start).await?;
+            for item in answer.items.unwrap_or_default() {
+                match back.take(Item::from(item))? {
+                    Step::Older => {}
+                    Step::Hole(hole) => return Ok(Err(hole)),
+                    Step::Base(base) => return back.fold(base).map(Ok),
+                }
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+            page = page.saturating_mul(2).min(MAX_PAGE);
+        }
+        match back.expected_last {
+            Some(missing) => Ok(Err(Hole { missing })),
+            None => Ok(Ok(Stream::empty(id.clone()))),
+        }
+    }
+
+    async fn page_back(
+        &self,
+        id: &StreamId,
+        until: Until,
+        consistency: Consistency,
+        limit: i32,
+        start: Option<std::collections::HashMap<String, AttributeValue>>,
+    ) -> Result<aws_sdk_dynamodb::operation::query::QueryOutput, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .expression_attribute_values(":stream", AttributeValue::S(id.to_string()))
+            .scan_index_forward(false)
+            .consistent_read(consistency == Consistency::Strong)
+            .limit(limit)
+            .set_exclusive_start_key(start);
+        let query = match until {
+            Until::Version(version) => query
+                .key_condition_expression("stream_id = :stream AND version <= :version")
+                .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
+            Until::Head | Until::Time(_) => query.key_condition_expression("stream_id = :stream"),
+        };
+        query.send().await.map_err(StoreError::unavailable)
+    }
+}
+
+/// A walk from the newest commit to the oldest one needed.
+struct Backwards {
+    until: Until,
+    /// The commits that are folded onto the base, newest first.
+    newer: Vec<StoredCommit>,
+    /// Where the next older commit must end.
+    expected_last: Option<Version>,
+}
+
+enum Step<A: Aggregate> {
+    /// Go on with the next older commit.
+    Older,
+    /// The walk has met what everything newer is folded onto.
+    Base(Stream<A>),
+    Hole(Hole),
+}
+
+impl Backwards {
+    fn take<A: Aggregate>(&mut self, mut item: Item) -> Result<Step<A>, CommitError> {
+        let detached = snapshot::detach(&mut item);
+        let mut commit = StoredCommit::from_item(item)?;
+        if let Some(missing) = self.expected_last.filter(|last| *last != commit.last()) {
+            return Ok(Step::Hole(Hole { missing }));
+        }
+        let first = commit.version;
+        self.expected_last = Some(first - 1);
+        let wanted = match self.until {
+            Until::Head => commit.events.len(),
+            Until::Version(version) => {
+                usize::try_from(version.saturating_sub(first)).unwrap_or(usize::MAX).saturating_add(1)
+            }
+            // Nothing before a commit that is taken is left out, whatever times were recorded.
+            Until::Time(time) if self.newer.is_empty() && commit.recorded_at > time => 0,
+            Until::Time(_) => commit.events.len(),
+        };
+        let whole = wanted >= commit.events.len();
+        if let Some(stream) = detached.filter(|_| whole).and_then(|snapshot| snapshot::read(snapshot, &commit)) {
+            return Ok(Step::Base(stream));
+        }
+        commit.events.truncate(wanted);
+        let id = commit.stream_id.clone();
+        if !commit.events.is_empty() {
+            self.newer.push(commit);
+        }
+        Ok(if first == 1 { Step::Base(Stream::empty(id)) } else { Step::Older })
+    }
+
+    fn fold<A: Aggregate>(self, mut stream: Stream<A>) -> Result<Stream<A>, StoreError> {
+        for commit in self.newer.into_iter().rev() {
+            let commit: Commit<A::Event> = commit.decode::<A>()?;
+            stream.apply(&commit)?;
+        }
+        Ok(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::testing::{Numbers, commit, time};
+
+    const NEVER: u32 = u32::MAX;
+
+    /// The items of commits of so many events, newest first, as a store writes them that snapshots every so often.
+    fn items(commits: &[u64], snapshot_every: u32) -> Vec<Item> {
+        let mut stream = Stream::<Numbers>::empty(StreamId::new("numbers"));
+        let store = |events: &u64| {
+            let commit = commit(stream.head + 1, *events);
+            stream.apply(&commit).unwrap();
+            let mut item = commit.to_item::<Numbers>().unwrap();
+            if snapshot::is_due(&commit, NonZeroU32::new(snapshot_every).unwrap()) {
+                snapshot::put(&stream, &mut item).unwrap();
+            }
+            item
+        };
+        let mut items: Vec<_> = commits.iter().map(store).collect();
+        items.reverse();
+        items
+    }
+
+    /// What the walk comes to, and how many items it took; a hole is named by what is missing.
+    fn walk(items: Vec<Item>, until: Until) -> Result<(Vec<u64>, usize), Version> {
+        let mut back = Backwards { until, newer: Vec::new(), expected_last: None };
+        for (taken, item) in (1..).zip(items) {
+            match back.take::<Numbers>(item).unwrap() {
+                Step::Older => {}
+                Step::Hole(Hole { missing }) => return Err(missing),
+                Step::Base(base) => {
+                    let stream = back.fold(base).unwrap();
+                    assert_eq!(stream.head, stream.state.0.len() as Version);
+                    return Ok((stream.state.0, taken));
+                }
+            }
+        }
+        Err(back.expected_last.unwrap())
+    }
+
+    fn numbers(last: u64) -> Vec<u64> {
+        (1..=last).collect()
+    }
+
+    #[test]
+    fn without_snapshots_the_walk_ends_at_the_first_commit() {
+        assert_eq!(walk(items(&[1, 3, 2], NEVER), Until::Head), Ok((numbers(6), 3)));
+    }
+
+    #[test]
+    fn the_walk_ends_at_the_newest_snapshot() {
+        assert_eq!(walk(items(&[1, 3, 2, 1], 3), Until::Head), Ok((numbers(7), 2)));
+        assert_eq!(walk(items(&[1, 3, 2], 3), Until::Head), Ok((numbers(6), 1)));
+    }
+
+    #[test]
+    fn a_walk_until_a_version_ends_within_a_commit_and_takes_no_snapshot_from_beyond_it() {
+        for (version, taken) in [(1, 2), (2, 2), (3, 2), (4, 1), (5, 1), (6, 1)] {
+            // The second commit holds versions 2 to 4 and a snapshot; what is newer than asked for is not read at all.
+            let mut items = items(&[1, 3, 2], 4);
+            items.retain(|item| Commit::from_item::<Numbers>(item.clone()).unwrap().first <= version);
+            let skipped = 3 - items.len();
+            let expected = if version == 1 { 1 } else { taken + usize::from(version > 4) };
+            assert_eq!(walk(items, Until::Version(version)), Ok((numbers(version), expected)), "{version}, {skipped}");
+        }
+    }
+
+    #[test]
+    fn a_walk_until_any_version_at_all_is_a_walk() {
+        assert_eq!(walk(items(&[1, 1], NEVER), Until::Version(Version::MAX)), Ok((numbers(2), 2)));
+    }
+
+    #[test]
+    fn a_walk_until_a_time_takes_whole_commits_up_to_it_and_that_time_itself() {
+        // The commits are recorded at 1, 2 and 5.
+        for (seconds, last) in [(0, 0), (1, 1), (2, 4), (4, 4), (5, 6), (9, 6)] {
+            for every in [1, 4, NEVER] {
+                let (found, _) = walk(items(&[1, 3, 2], every), Until::Time(time(seconds))).unwrap();
+                assert_eq!(found, numbers(last), "{seconds} with a snapshot every {every}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_until_a_time_takes_all_before_the_last_commit_up_to_it_even_what_was_recorded_later() {
+        let mut items = items(&[1, 3, 2], NEVER);
+        // The second commit was recorded before the first.
+        items[1].insert("recorded_at".to_owned(), serde_dynamo::to_attribute_value(time(0)).unwrap());
+        for (seconds, last) in [(-1, 0), (0, 4), (1, 4), (4, 4), (5, 6)] {
+            let (found, _) = walk(items.clone(), Until::Time(time(seconds))).unwrap();
+            assert_eq!(found, numbers(last), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_commit_that_is_missing_is_a_hole_also_at_the_beginning() {
+        for (lost, missing) in [(1, 4), (2, 1)] {
+            let mut items = items(&[1, 3, 2], NEVER);
+            items.remove(lost);
+            assert_eq!(walk(items, Until::Head), Err(missing));
+        }
+    }
+}

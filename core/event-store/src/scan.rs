@@ -1,0 +1,189 @@
+//! Reading the whole event table, in segments side by side.
+
+use std::collections::{HashMap, HashSet};
+
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use serde::{Deserialize, Serialize};
+use serde_dynamo::Item;
+
+use super::EventStore;
+use super::aggregate::Aggregate;
+use super::commit::Commit;
+use super::error::{CommitError, StoreError};
+use super::stream_id::{StreamId, Version};
+
+/// The most commits of a page. DynamoDB ends a page at 1 MB by itself, twice as many small commits; a database that reads
+/// ahead without a limit would read all that is left of the table, for every page of it.
+const PAGE: i32 = 1_000;
+
+/// One of the parts that the table is cut into. A stream lies in one segment, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Which, from 0.
+    pub segment: u32,
+    /// Of how many: 1 to 1,000,000 (DynamoDB API reference, `Scan`).
+    pub total_segments: u32,
+}
+
+/// There is no such segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("segment {segment} of {total_segments}: there are 1 to 1,000,000 segments, and they count from 0")]
+pub struct NoSuchSegment {
+    segment: u32,
+    total_segments: u32,
+}
+
+impl Segment {
+    /// The whole table.
+    pub const WHOLE: Self = Self { segment: 0, total_segments: 1 };
+
+    /// A segment, from 0, of so many.
+    ///
+    /// # Errors
+    /// [`NoSuchSegment`]: ask for one that there is.
+    pub fn new(segment: u32, total_segments: u32) -> Result<Self, NoSuchSegment> {
+        match segment < total_segments && total_segments <= 1_000_000 {
+            true => Ok(Self { segment, total_segments }),
+            false => Err(NoSuchSegment { segment, total_segments }),
+        }
+    }
+
+    /// What a `Scan` takes as `Segment` and `TotalSegments`: neither for the whole table, which is then read by its keys
+    /// where a database has no better order for segments.
+    pub fn parameters(self) -> (Option<i32>, Option<i32>) {
+        let number = |n| (self.total_segments > 1).then(|| i32::try_from(n).unwrap_or(i32::MAX));
+        (number(self.segment), number(self.total_segments))
+    }
+}
+
+/// A commit's key: where a scan stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The stream.
+    pub stream_id: StreamId,
+    /// The version of the commit's first event.
+    pub version: Version,
+}
+
+/// Some commits of a segment. Those of one stream follow each other, by version; they may go on in the next page.
+#[derive(Debug)]
+pub struct ScanPage<E> {
+    /// The commits, and what could not be read, with their places.
+    pub commits: Vec<(Place, Result<Commit<E>, CommitError>)>,
+    /// Where to go on after; none at the segment's end.
+    pub next: Option<Place>,
+}
+
+impl<A: Aggregate> EventStore<A> {
+    /// A page of a segment, after a place: up to 1 MB or 1,000 commits. Eventually consistent, so the newest commits may be missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn scan(&self, segment: Segment, after: Option<&Place>) -> Result<ScanPage<A::Event>, StoreError> {
+        // Snapshots are read, but need not travel.
+        let attributes = "stream_id, version, events, commit_id, recorded_at, metadata, epoch";
+        let answer = self.scan_for(attributes, segment, after).await?;
+        let read = |item: HashMap<String, AttributeValue>| {
+            let place = place(&item)?;
+            Some((place, Commit::from_item::<A>(Item::from(item))))
+        };
+        // The key's attributes and their types are the table's own: an item without them cannot be.
+        let commits = answer.items.unwrap_or_default().into_iter().filter_map(read).collect();
+        Ok(ScanPage { commits, next: answer.last_evaluated_key.as_ref().and_then(place) })
+    }
+}
+
+/// The places of some commits of a segment; those of one stream follow each other.
+pub(super) struct PlacesPage {
+    pub places: Vec<Place>,
+    /// Where to go on after; none at the segment's end.
+    pub next: Option<Place>,
+}
+
+impl<A: Aggregate> EventStore<A> {
+    /// The places of a page of a segment, without what is there.
+    pub(super) async fn places(&self, segment: Segment, after: Option<&Place>) -> Result<PlacesPage, StoreError> {
+        let answer = self.scan_for("stream_id, version", segment, after).await?;
+        let places = answer.items().iter().filter_map(place).collect();
+        Ok(PlacesPage { places, next: answer.last_evaluated_key.as_ref().and_then(place) })
+    }
+
+    async fn scan_for(
+        &self,
+        attributes: &str,
+        segment: Segment,
+        after: Option<&Place>,
+    ) -> Result<ScanOutput, StoreError> {
+        let (segment, total_segments) = segment.parameters();
+        self.client
+            .scan()
+            .table_name(&self.table)
+            .projection_expression(attributes)
+            .set_segment(segment)
+            .set_total_segments(total_segments)
+            .limit(PAGE)
+            .set_exclusive_start_key(after.map(key))
+            .send()
+            .await
+            .map_err(StoreError::unavailable)
+    }
+
+    /// Those of the streams that exist. At most 100 are asked for at once (DynamoDB API reference, `BatchGetItem`).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn existing(&self, streams: &[StreamId]) -> Result<HashSet<StreamId>, StoreError> {
+        let mut existing = HashSet::new();
+        let first = |stream: &StreamId| key(&Place { stream_id: stream.clone(), version: 1 });
+        let mut keys: Vec<_> = streams.iter().map(first).collect();
+        while !keys.is_empty() {
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .consistent_read(true)
+                .projection_expression("stream_id, version")
+                .build()
+                .map_err(StoreError::unavailable)?;
+            let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
+            let answer = answer.map_err(StoreError::unavailable)?;
+            let found = answer.responses.unwrap_or_default().into_values().flatten();
+            existing.extend(found.filter_map(|item| Some(place(&item)?.stream_id)));
+            let mut left = answer.unprocessed_keys.unwrap_or_default();
+            keys = left.remove(&self.table).map(|left| left.keys).unwrap_or_default();
+        }
+        Ok(existing)
+    }
+}
+
+fn key(place: &Place) -> HashMap<String, AttributeValue> {
+    HashMap::from([
+        ("stream_id".into(), AttributeValue::S(place.stream_id.to_string())),
+        ("version".into(), AttributeValue::N(place.version.to_string())),
+    ])
+}
+
+fn place(key: &HashMap<String, AttributeValue>) -> Option<Place> {
+    let stream_id = StreamId::new(key.get("stream_id")?.as_s().ok()?);
+    let version = key.get("version")?.as_n().ok()?.parse().ok()?;
+    Some(Place { stream_id, version })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_count_from_nought_and_there_is_one_at_least() {
+        for (segment, total_segments) in [(0, 0), (4, 4), (0, 1_000_001)] {
+            assert!(Segment::new(segment, total_segments).is_err(), "{segment} of {total_segments}");
+        }
+        assert_eq!(Segment::new(3, 4), Ok(Segment { segment: 3, total_segments: 4 }));
+        assert_eq!(Segment::new(0, 1), Ok(Segment::WHOLE));
+    }
+
+    #[test]
+    fn the_whole_table_is_scanned_without_segments() {
+        assert_eq!(Segment::WHOLE.parameters(), (None, None));
+        assert_eq!(Segment { segment: 0, total_segments: 4 }.parameters(), (Some(0), Some(4)));
+    }
+}

@@ -1,0 +1,140 @@
+//! Snapshots: the state after a commit, inside the commit's own item.
+//!
+//! A snapshot is an optimisation that may be missing, old or broken at any place of a stream; it is then passed over.
+//! Lying in the item it is atomic with its events, so it can neither run ahead of them nor be applied twice.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use serde_dynamo::{AttributeValue, Item};
+
+use super::aggregate::Aggregate;
+use super::commit::{Commit, StoredCommit};
+use super::remembered::Remembered;
+use super::stream::Stream;
+
+/// The schema of what the store itself puts around the aggregate's state. Raise it when [`Snapshot`] changes.
+const STORE_SCHEMA: u32 = 1;
+
+const SNAPSHOT: &str = "snapshot";
+const SCHEMA: &str = "snapshot_schema";
+
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "A: Aggregate")]
+struct Snapshot<A: Aggregate> {
+    state: A,
+    remembered: Remembered<A::Outcome>,
+}
+
+fn schema<A: Aggregate>() -> String {
+    format!("{STORE_SCHEMA}.{}", A::SNAPSHOT_SCHEMA)
+}
+
+/// Whether `commit` crosses a multiple of `every`: a reader going back from any head then meets a snapshot within
+/// `every` items.
+pub(super) fn is_due<E>(commit: &Commit<E>, every: NonZeroU32) -> bool {
+    let every = u64::from(every.get());
+    commit.last() / every > (commit.first - 1) / every
+}
+
+/// Puts the snapshot of `stream` into the item of the stream's newest commit.
+pub(super) fn put<A: Aggregate>(stream: &Stream<A>, item: &mut Item) -> Result<(), serde_dynamo::Error> {
+    let snapshot = Snapshot { state: stream.state.clone(), remembered: stream.remembered.clone() };
+    item.insert(SNAPSHOT.into(), serde_dynamo::to_attribute_value(snapshot)?);
+    item.insert(SCHEMA.into(), AttributeValue::S(schema::<A>()));
+    Ok(())
+}
+
+/// A snapshot taken out of its item.
+pub(super) struct Detached {
+    value: AttributeValue,
+    schema: AttributeValue,
+}
+
+/// Takes the snapshot out of an item, if it has one.
+pub(super) fn detach(item: &mut Item) -> Option<Detached> {
+    Some(Detached { value: item.remove(SNAPSHOT)?, schema: item.remove(SCHEMA)? })
+}
+
+/// The stream as the item's snapshot has it, if there is one that this program can read.
+///
+/// `commit` is what else the item holds; its last event is in the snapshot.
+pub(super) fn read<A: Aggregate>(snapshot: Detached, commit: &StoredCommit) -> Option<Stream<A>> {
+    if snapshot.schema != AttributeValue::S(schema::<A>()) {
+        return None;
+    }
+    let (id, head) = (commit.stream_id.clone(), commit.last());
+    let Snapshot { state, remembered } = serde_dynamo::from_attribute_value(snapshot.value)
+        .inspect_err(|error| tracing::warn!(stream_id = %id, version = head, %error, "snapshot ignored"))
+        .ok()?;
+    Some(Stream { id, state, head, recorded_at: Some(commit.recorded_at), remembered })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Numbers, commit};
+
+    fn every(versions: u32) -> NonZeroU32 {
+        NonZeroU32::new(versions).unwrap()
+    }
+
+    /// A stream of one commit of two events, and its item with a snapshot.
+    fn snapshot() -> (Stream<Numbers>, Item) {
+        let commit = commit(1, 2);
+        let mut stream = Stream::empty(commit.stream.clone());
+        stream.apply(&commit).unwrap();
+        let mut item = commit.to_item::<Numbers>().unwrap();
+        put(&stream, &mut item).unwrap();
+        (stream, item)
+    }
+
+    fn read_back(mut item: Item) -> Option<Stream<Numbers>> {
+        let snapshot = detach(&mut item)?;
+        read(snapshot, &StoredCommit::from_item(item).unwrap())
+    }
+
+    #[test]
+    fn a_snapshot_is_due_with_every_commit_that_crosses_a_multiple() {
+        let due = |first, events, versions| is_due(&commit(first, events), every(versions));
+        for (first, events, expected) in
+            [(1, 4, false), (1, 5, true), (5, 1, true), (6, 4, false), (6, 5, true), (4, 30, true)]
+        {
+            assert_eq!(due(first, events, 5), expected, "{events} from {first}");
+        }
+        assert!((1..50).all(|first| due(first, 1, 1)));
+        assert!(!due(1, 9, u32::MAX));
+    }
+
+    #[test]
+    fn a_snapshot_gives_the_stream_back() {
+        let (stream, item) = snapshot();
+        assert_eq!(read_back(item), Some(stream));
+    }
+
+    #[test]
+    fn a_snapshot_of_another_schema_or_one_that_cannot_be_read_is_none() {
+        let other = |name: &str, value| {
+            let mut item = snapshot().1;
+            item.insert(name.into(), value);
+            read_back(item)
+        };
+        for value in [AttributeValue::S("1.8".into()), AttributeValue::S("7".into()), AttributeValue::Null(true)] {
+            assert_eq!(other(SCHEMA, value), None);
+        }
+        for value in [AttributeValue::S("?".into()), AttributeValue::M([].into()), AttributeValue::Null(true)] {
+            assert_eq!(other(SNAPSHOT, value), None);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_out_whole_or_half() {
+        let (_, whole) = snapshot();
+        for missing in [None, Some(SNAPSHOT), Some(SCHEMA)] {
+            let mut item = whole.clone();
+            missing.map(|name| item.remove(name));
+            assert_eq!(detach(&mut item).is_some(), missing.is_none());
+            assert!(!item.contains_key(SNAPSHOT), "the events alone are left to read");
+        }
+    }
+}

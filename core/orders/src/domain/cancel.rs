@@ -1,0 +1,82 @@
+//! Giving an order up.
+use serde::Serialize;
+
+use super::error::{DecisionError, Expected};
+use super::event::OrderEvent;
+use super::ids::Reason;
+use super::state::Order;
+use service_clock::Timestamp;
+
+/// Cancel the order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CancelOrder {
+    /// Why.
+    pub reason: Reason,
+}
+
+/// The order must be pending, paid or shipped. What was paid is owed back, in the same commit. A deferred payment stays
+/// to be settled.
+///
+/// # Errors
+/// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`].
+pub fn decide(order: &Order, command: &CancelOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
+    let order = order.require()?.require_status(Expected::Cancellable)?;
+    let order_id = order.order_id;
+    let mut events = vec![OrderEvent::OrderCancelled { order_id, reason: command.reason.clone(), cancelled_at: now }];
+    events.extend(order.payment.as_ref().map(|payment| OrderEvent::OrderRefundDue {
+        order_id,
+        payment_id: payment.payment_id.clone(),
+        amount: order.total,
+        reason: Reason::literal("the order was cancelled"),
+        due_at: now,
+    }));
+    Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::harness::*;
+    use crate::domain::state::Status;
+
+    fn cancel() -> CancelOrder {
+        CancelOrder { reason: reason("changed my mind") }
+    }
+
+    #[test]
+    fn cancelling_an_unpaid_order_owes_nothing() {
+        given(&[created()]).when(cancel()).then(&[cancelled().now()]);
+        given(&[created(), rejected("p1")]).when(cancel()).then(&[cancelled().now()]);
+    }
+
+    #[test]
+    fn cancelling_a_paid_or_shipped_order_owes_the_total_back_in_the_same_commit() {
+        let due = refund_due("p1", TOTAL, "the order was cancelled");
+        let both = [cancelled().now(), due.now()];
+        given(&[created(), paid("p1")]).when(cancel()).then(&both);
+        given(&[created(), deferred("p1"), paid("p1"), shipped()]).when(cancel()).then(&both);
+    }
+
+    #[test]
+    fn cancelling_leaves_a_deferred_payment_to_be_settled() {
+        given(&[created(), deferred("p1")]).when(cancel()).then(&[cancelled().now()]);
+        let order = replay(&[created(), deferred("p1"), cancelled()]);
+        assert!(order.placed().unwrap().is_deferred(&payment_id("p1")));
+    }
+
+    #[test]
+    fn cancelling_does_not_touch_the_refund_of_another_payment() {
+        let late = refund_due("p2", TOTAL, "the order was paid with another payment");
+        let due = refund_due("p1", TOTAL, "the order was cancelled");
+        given(&[created(), paid("p1"), late]).when(cancel()).then(&[cancelled().now(), due.now()]);
+    }
+
+    #[test]
+    fn a_delivered_or_cancelled_order_cannot_be_cancelled() {
+        let refused = |actual| DecisionError::WrongStatus { expected: Expected::Cancellable, actual };
+        given(&[]).when(cancel()).then_refused(DecisionError::NotFound);
+        let history = [created(), paid("p1"), shipped(), delivered()];
+        given(&history).when(cancel()).then_refused(refused(Status::Delivered));
+        given(&[created(), cancelled()]).when(cancel()).then_refused(refused(Status::Cancelled));
+    }
+}

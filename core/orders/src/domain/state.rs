@@ -1,0 +1,254 @@
+//! What is known of an order after its events: all that a decision and a view of it need.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use super::event::Item;
+use super::ids::{OrderId, PaymentId, Reason, RefundId, TrackingNumber, UserId};
+use super::money::Money;
+use service_clock::Timestamp;
+
+/// An order, or (`Default`) one that does not exist yet. Its state is changed by [`Order::apply`] alone.
+///
+/// Serialised it is a snapshot: what is unknown is left out, and an item is a list instead of a map.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Order(pub(super) Option<Box<PlacedOrder>>);
+
+impl Order {
+    /// The order's contents, or `None` while it does not exist.
+    pub fn placed(&self) -> Option<&PlacedOrder> {
+        self.0.as_deref()
+    }
+}
+
+/// Where an order stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Created, and waiting for its payment.
+    Pending,
+    /// Its total was captured.
+    Paid,
+    /// On its way.
+    Shipped,
+    /// Arrived. Nothing follows but refunds.
+    Delivered,
+    /// Given up. Nothing follows but the settling of payments and refunds.
+    Cancelled,
+}
+
+impl Status {
+    /// The status as it is written everywhere: `pending`, `paid`, ….
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Paid => "paid",
+            Self::Shipped => "shipped",
+            Self::Delivered => "delivered",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An order that exists.
+///
+/// A payment is in at most one of `payment`, `deferred` and `rejected`. One whose money has to go back is in `refunds`,
+/// once; if it had paid the order, it stays in `payment` as well.
+///
+/// A snapshot with a field that is not known here was written by a newer program, about events that this one may not
+/// know either: it is refused, and the events are read instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlacedOrder {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its owner.
+    pub user_id: UserId,
+    /// What was ordered.
+    #[serde(with = "item_lists")]
+    pub items: Vec<Item>,
+    /// What it costs, and what its payment captured.
+    pub total: Money,
+    /// Where it stands.
+    pub status: Status,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// The payment that paid the total.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment: Option<Payment>,
+    /// The payment of the total that the provider has yet to settle. A cancelled order may still have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferred: Option<DeferredPayment>,
+    /// The newest payments that the provider refused, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<RejectedPayment>,
+    /// Captured money that is owed back or went back, in the order of their falling due; one of each payment at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refunds: Vec<Refund>,
+    /// How it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipment: Option<Shipment>,
+    /// When it arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Timestamp>,
+    /// Why and when it was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Cancellation>,
+}
+
+/// The payment that paid an order; its amount is the order's total.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payment {
+    /// The provider's name of it.
+    pub payment_id: PaymentId,
+    /// When it was captured.
+    pub paid_at: Timestamp,
+}
+
+/// A payment that was taken on without the provider's word; its amount is the order's total.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeferredPayment {
+    /// The provider's name of it.
+    pub payment_id: PaymentId,
+    /// Since when.
+    pub deferred_at: Timestamp,
+}
+
+/// A payment that the provider refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedPayment {
+    /// The provider's name of it.
+    pub payment_id: PaymentId,
+    /// Why.
+    pub reason: Reason,
+    /// When.
+    pub rejected_at: Timestamp,
+}
+
+/// Money that is owed back, or went back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refund {
+    /// The payment that captured it.
+    pub payment_id: PaymentId,
+    /// How much.
+    pub amount: Money,
+    /// Why.
+    pub reason: Reason,
+    /// Since when it is owed.
+    pub due_at: Timestamp,
+    /// How it went back; `None` while it is owed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<RefundDone>,
+}
+
+/// The provider's word that money went back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundDone {
+    /// The provider's name of the refund.
+    pub refund_id: RefundId,
+    /// When.
+    pub refunded_at: Timestamp,
+}
+
+/// How an order was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipment {
+    /// The carrier's name of the parcel.
+    pub tracking_number: TrackingNumber,
+    /// When.
+    pub shipped_at: Timestamp,
+}
+
+/// Why an order was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancellation {
+    /// Why.
+    pub reason: Reason,
+    /// When.
+    pub cancelled_at: Timestamp,
+}
+
+/// Where one payment of an order stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentStatus {
+    /// It paid the order.
+    Paid,
+    /// The provider has yet to settle it.
+    Deferred,
+    /// The provider refused it, for this reason.
+    Rejected(Reason),
+    /// It captured money that has to go back, for this reason.
+    RefundDue(Reason),
+    /// Its money went back.
+    Refunded,
+}
+
+impl PlacedOrder {
+    /// Where a payment stands, or `None` if it is unknown here.
+    pub fn payment_status(&self, payment_id: &PaymentId) -> Option<PaymentStatus> {
+        if let Some(refund) = self.refund(payment_id) {
+            return Some(match refund.done {
+                Some(_) => PaymentStatus::Refunded,
+                None => PaymentStatus::RefundDue(refund.reason.clone()),
+            });
+        }
+        if self.is_paid_with(payment_id) {
+            return Some(PaymentStatus::Paid);
+        }
+        if self.is_deferred(payment_id) {
+            return Some(PaymentStatus::Deferred);
+        }
+        let rejected = self.rejected.iter().find(|rejected| rejected.payment_id == *payment_id);
+        rejected.map(|rejected| PaymentStatus::Rejected(rejected.reason.clone()))
+    }
+
+    /// What a payment captured, or `None` if nothing is known to be captured with it.
+    pub fn captured(&self, payment_id: &PaymentId) -> Option<Money> {
+        let owed = self.refund(payment_id).map(|refund| refund.amount);
+        owed.or_else(|| self.is_paid_with(payment_id).then_some(self.total))
+    }
+
+    /// The refund of a payment, owed or done.
+    pub fn refund(&self, payment_id: &PaymentId) -> Option<&Refund> {
+        self.refunds.iter().find(|refund| refund.payment_id == *payment_id)
+    }
+
+    /// The refund that went back under this name.
+    pub(super) fn refunded_with(&self, refund_id: &RefundId) -> Option<&Refund> {
+        self.refunds.iter().find(|refund| refund.done.as_ref().is_some_and(|done| done.refund_id == *refund_id))
+    }
+
+    pub(super) fn is_paid_with(&self, payment_id: &PaymentId) -> bool {
+        self.payment.as_ref().is_some_and(|payment| payment.payment_id == *payment_id)
+    }
+
+    pub(super) fn is_deferred(&self, payment_id: &PaymentId) -> bool {
+        self.deferred.as_ref().is_some_and(|deferred| deferred.payment_id == *payment_id)
+    }
+}
+
+/// An item in a snapshot: `[product_id, quantity, price]`.
+mod item_lists {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Item;
+    use crate::domain::ids::ProductId;
+    use crate::domain::money::Money;
+
+    pub fn serialize<S: Serializer>(items: &[Item], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(items.iter().map(|item| (item.product_id, item.quantity, item.price)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Item>, D::Error> {
+        let lists = Vec::<(ProductId, u32, Money)>::deserialize(deserializer)?;
+        Ok(lists.into_iter().map(|(product_id, quantity, price)| Item { product_id, quantity, price }).collect())
+    }
+}

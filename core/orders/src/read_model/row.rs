@@ -1,0 +1,297 @@
+//! The form of a row of the order table: the names of its attributes, and what is read back from them.
+//!
+//! A row's form serves the one who writes it: every event sets or removes whole attributes, whatever they held before.
+//! So what exists once per payment has an attribute per payment, named by a prefix and the payment's id. Amounts are
+//! integers of minor units.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::de::IntoDeserializer;
+use serde::de::value::StrDeserializer;
+use serde::{Deserialize, Serialize};
+
+use super::view::{ItemView, OrderSummary, OrderView, RefundView};
+use crate::domain::ids::{OrderId, PaymentId, Reason, UserId};
+use crate::domain::money::Money;
+use crate::domain::state::{Cancellation, DeferredPayment, Payment, RefundDone, RejectedPayment, Shipment, Status};
+use dynamodb_event_store::Version;
+use service_clock::Timestamp;
+
+/// A row, or an entry of an index, as DynamoDB has it.
+pub(super) type RowItem = HashMap<String, AttributeValue>;
+
+/// `deferred:<payment_id>`: since when the payment is deferred.
+pub(super) const DEFERRED: &str = "deferred:";
+/// `refund:<payment_id>`: what is owed back of the payment, [`RefundRow`].
+pub(super) const REFUND: &str = "refund:";
+/// `refunded:<payment_id>`: how it went back, [`RefundDone`].
+pub(super) const REFUNDED: &str = "refunded:";
+
+/// The shards of each status in the index `by-status`, and of the index `by-deferred`. A changed number needs a rebuild
+/// of the rows.
+pub(super) const SHARDS: u8 = 4;
+
+/// The key of an order in the index `by-status`.
+pub(super) fn status_shard(status: OpenStatus, shard: u8) -> String {
+    format!("{}#{shard}", Status::from(status))
+}
+
+/// The key of an order in the index `by-deferred`.
+pub(super) fn deferred_shard(shard: u8) -> String {
+    format!("deferred#{shard}")
+}
+
+/// The shard of an order: its id's low bits, which are random in every kind of UUID that is made of random bits or of
+/// a hash.
+pub(super) fn shard_of(order_id: OrderId) -> u8 {
+    order_id.0.as_bytes()[15] % SHARDS
+}
+
+/// The statuses that wait for somebody to do something: only these orders are in the index `by-status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OpenStatus {
+    /// Waiting for its payment.
+    Pending,
+    /// Waiting to be shipped.
+    Paid,
+    /// Waiting to arrive.
+    Shipped,
+}
+
+/// A status of which there is no list, since nothing is left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be pending, paid or shipped: {0} orders wait for nothing")]
+pub struct NotOpen(pub Status);
+
+impl TryFrom<Status> for OpenStatus {
+    type Error = NotOpen;
+
+    fn try_from(status: Status) -> Result<Self, NotOpen> {
+        match status {
+            Status::Pending => Ok(Self::Pending),
+            Status::Paid => Ok(Self::Paid),
+            Status::Shipped => Ok(Self::Shipped),
+            Status::Delivered | Status::Cancelled => Err(NotOpen(status)),
+        }
+    }
+}
+
+impl From<OpenStatus> for Status {
+    fn from(open: OpenStatus) -> Self {
+        match open {
+            OpenStatus::Pending => Self::Pending,
+            OpenStatus::Paid => Self::Paid,
+            OpenStatus::Shipped => Self::Shipped,
+        }
+    }
+}
+
+/// Why a row stands still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Parked {
+    /// The event that could not be projected.
+    pub version: Version,
+    /// What is the matter with it.
+    pub reason: String,
+}
+
+/// What is owed back of one payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RefundRow {
+    pub amount: Money,
+    pub reason: Reason,
+    pub due_at: Timestamp,
+}
+
+/// The attributes of a row that every order has once.
+#[derive(Deserialize)]
+struct Row {
+    order_id: OrderId,
+    user_id: UserId,
+    status: Status,
+    items: Vec<ItemView>,
+    total: Money,
+    version: Version,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    payment: Option<Payment>,
+    rejected_payment: Option<RejectedPayment>,
+    shipment: Option<Shipment>,
+    delivered_at: Option<Timestamp>,
+    cancellation: Option<Cancellation>,
+    parked: Option<Parked>,
+}
+
+/// The order in a row; `None` for the row of an order that was parked before anything was known of it.
+pub(super) fn view(item: RowItem) -> Result<Option<OrderView>, serde_dynamo::Error> {
+    if is_stub(&item) {
+        return Ok(None);
+    }
+    let deferred = per_payment::<Timestamp>(&item, DEFERRED)?;
+    let mut refunded = per_payment::<RefundDone>(&item, REFUNDED)?;
+    let refunds = per_payment::<RefundRow>(&item, REFUND)?.into_iter().map(|(payment_id, refund)| RefundView {
+        done: refunded.remove(&payment_id),
+        payment_id,
+        amount: refund.amount,
+        reason: refund.reason,
+        due_at: refund.due_at,
+    });
+    let refunds = refunds.collect();
+    let row: Row = serde_dynamo::from_item(item)?;
+    let view = OrderView {
+        order_id: row.order_id,
+        user_id: row.user_id,
+        status: row.status,
+        items: row.items,
+        total: row.total,
+        version: row.version,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        payment: row.payment,
+        deferred_payment: deferred
+            .into_iter()
+            .next()
+            .map(|(payment_id, deferred_at)| DeferredPayment { payment_id, deferred_at }),
+        rejected_payment: row.rejected_payment,
+        refunds,
+        shipment: row.shipment,
+        delivered_at: row.delivered_at,
+        cancellation: row.cancellation,
+        parked: row.parked.is_some(),
+    };
+    Ok(Some(view.tidied()))
+}
+
+/// The order in an entry of an index.
+pub(super) fn summary(entry: RowItem) -> Result<OrderSummary, serde_dynamo::Error> {
+    #[derive(Deserialize)]
+    struct Entry {
+        order_id: OrderId,
+        user_id: UserId,
+        status: Status,
+        total: Money,
+        version: Version,
+        item_count: u32,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+        parked: Option<Parked>,
+    }
+    let entry: Entry = serde_dynamo::from_item(entry)?;
+    Ok(OrderSummary {
+        order_id: entry.order_id,
+        user_id: entry.user_id,
+        status: entry.status,
+        total: entry.total,
+        version: entry.version,
+        item_count: entry.item_count,
+        created_at: entry.created_at,
+        updated_at: entry.updated_at,
+        parked: entry.parked.is_some(),
+    })
+}
+
+/// Where a row stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Standing {
+    /// It has every event up to this version: 0 where there is no row, or none whose version can be read.
+    pub version: Version,
+    /// Its version as it is in the table, for a condition.
+    pub stored_version: Option<AttributeValue>,
+    /// It stays as it is until it is repaired.
+    pub parked: bool,
+    /// The payment that waits to be settled.
+    pub waiting: Option<PaymentId>,
+}
+
+impl Standing {
+    /// Where the row in an item stands.
+    pub fn of(item: Option<RowItem>) -> Self {
+        let mut item = item.unwrap_or_default();
+        let stored_version = item.remove("version");
+        let version = stored_version.as_ref().and_then(|version| version.as_n().ok()?.parse().ok());
+        let waiting = item.keys().find_map(|name| name.strip_prefix(DEFERRED)?.parse().ok());
+        Self { version: version.unwrap_or(0), stored_version, parked: item.contains_key("parked"), waiting }
+    }
+}
+
+/// The key of an order's row.
+pub(super) fn key(order_id: OrderId) -> (String, AttributeValue) {
+    ("order_id".into(), AttributeValue::S(order_id.to_string()))
+}
+
+fn is_stub(item: &RowItem) -> bool {
+    item.contains_key("parked") && !item.contains_key("version")
+}
+
+/// The attributes of one prefix, by payment.
+fn per_payment<T: for<'de> Deserialize<'de>>(
+    item: &RowItem,
+    prefix: &str,
+) -> Result<BTreeMap<PaymentId, T>, serde_dynamo::Error> {
+    let named = item.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value)));
+    named
+        .map(|(payment_id, value)| {
+            // As it was stored, like all else in the row.
+            let payment_id: StrDeserializer<'_, serde_dynamo::Error> = payment_id.into_deserializer();
+            Ok((PaymentId::deserialize(payment_id)?, serde_dynamo::from_attribute_value(value.clone())?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_order_stays_in_the_shard_that_its_row_says() {
+        let key = |n| status_shard(OpenStatus::Paid, shard_of(OrderId(Uuid::from_u128(n))));
+        assert_eq!([key(0), key(1), key(2), key(3), key(4)], ["paid#0", "paid#1", "paid#2", "paid#3", "paid#0"]);
+        let spread =
+            (0..4_000).map(|_| shard_of(OrderId(Uuid::new_v4()))).fold([0; SHARDS as usize], |mut counts, shard| {
+                counts[usize::from(shard)] += 1;
+                counts
+            });
+        assert!(spread.iter().all(|count| *count > 800), "{spread:?}");
+    }
+
+    #[test]
+    fn only_what_waits_for_somebody_is_open() {
+        use Status::{Cancelled, Delivered, Paid, Pending, Shipped};
+        let open = |status| OpenStatus::try_from(status).map(Status::from);
+        assert_eq!([Pending, Paid, Shipped].map(open), [Ok(Pending), Ok(Paid), Ok(Shipped)]);
+        assert_eq!([Delivered, Cancelled].map(open), [Err(NotOpen(Delivered)), Err(NotOpen(Cancelled))]);
+    }
+
+    fn item(attributes: &[(&str, AttributeValue)]) -> RowItem {
+        attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    }
+
+    #[test]
+    fn a_row_without_a_version_that_can_be_read_counts_as_none() {
+        let number = AttributeValue::N("5".into());
+        let text = AttributeValue::S("5".into());
+        let standing = |attributes: &[_]| Standing::of(Some(item(attributes)));
+        assert_eq!(Standing::of(None), Standing::default());
+        assert_eq!(standing(&[("version", number.clone())]).version, 5);
+        assert!(!standing(&[("version", number.clone())]).parked);
+        let damaged = Standing { version: 0, stored_version: Some(text.clone()), parked: false, waiting: None };
+        assert_eq!(standing(&[("version", text)]), damaged);
+        assert!(standing(&[("parked", AttributeValue::M(HashMap::new())), ("version", number)]).parked);
+    }
+
+    #[test]
+    fn a_row_that_is_only_a_mark_shows_nothing_and_a_damaged_one_is_an_error() {
+        let mark = serde_dynamo::to_attribute_value(Parked { version: 1, reason: "why".into() }).unwrap();
+        let key = key(OrderId(Uuid::from_u128(1)));
+        let stub = item(&[(&key.0, key.1.clone()), ("parked", mark)]);
+        assert_eq!(view(stub).unwrap(), None);
+        let damaged = item(&[(&key.0, key.1), ("version", AttributeValue::N("1".into()))]);
+        view(damaged).unwrap_err();
+        let long = AttributeValue::S("2026-01-01T00:00:00Z".into());
+        let nameless = item(&[("version", AttributeValue::N("1".into())), ("deferred:", long)]);
+        view(nameless).unwrap_err();
+    }
+}

@@ -1,0 +1,49 @@
+//! Rate limiters that all containers share: token bucket and sliding window, on one DynamoDB item per key.
+//!
+//! A limiter decides with one conditional update, and with none where a refusal is known already. The rules
+//! ([`TokenBucket`], [`SlidingWindow`]) are pure functions of an item and the time; [`Limiter`] does the calls.
+//!
+//! ```
+//! use dynamodb_rate_limit::{DynamoTable, Limiter, Subject, create_table};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let client = dynamodb_testkit::simulation::Simulation::start().client();
+//! create_table(&client, "limits")?.send().await?;
+//! let policy = "token-bucket; name=search; rate=1/s; burst=2; by=user".parse()?;
+//! let limiter = Limiter::new(DynamoTable::with_patience(&client, "limits", std::time::Duration::from_secs(5)), policy);
+//!
+//! let now = 1_800_000_000_000_000;
+//! for allowed in [true, true, false] {
+//!     let checked = limiter.check(&Subject::user("ada"), now).await;
+//!     assert_eq!(checked.decision().allowed, allowed);
+//! }
+//! assert!(limiter.check(&Subject::user("bob"), now).await.decision().allowed);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Keys are `name/settings/by/subject`. A key takes about 1,000 writes a second, which is DynamoDB's limit for an item.
+
+mod algorithm;
+mod decision;
+mod definition;
+mod error;
+mod limiter;
+mod memory;
+#[cfg(test)]
+mod model;
+mod policy;
+mod sliding_window;
+mod subject;
+mod table;
+mod token_bucket;
+
+pub use algorithm::{Algorithm, Item, Step, Update};
+pub use decision::{Decision, Micros};
+pub use definition::create_table;
+pub use limiter::{Checked, Limiter, Table, TableError, Updated};
+pub use policy::{By, CostError, OnError, Policy};
+pub use sliding_window::SlidingWindow;
+pub use subject::Subject;
+pub use table::DynamoTable;
+pub use token_bucket::TokenBucket;

@@ -1,0 +1,38 @@
+//! The tables that the libraries create, and those that the template declares.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panics that say why")]
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
+use aws_sdk_dynamodb::types::TableDescription;
+use orders_tests::database::TestTables;
+
+/// What must be the same in both: key, attributes, billing and stream.
+fn shape(table: &TableDescription) -> String {
+    let mut attributes = table.attribute_definitions().to_vec();
+    attributes.sort_by_key(|attribute| attribute.attribute_name.clone());
+    let (keys, billing) = (table.key_schema(), table.billing_mode_summary().and_then(|mode| mode.billing_mode()));
+    let stream = table.stream_specification().and_then(|stream| stream.stream_view_type());
+    format!("{keys:?} {attributes:?} {billing:?} {stream:?}")
+}
+
+async fn described(client: &Client, name: &str) -> String {
+    let described = client.describe_table().table_name(name).send().await.unwrap();
+    shape(described.table().unwrap())
+}
+
+#[tokio::test]
+async fn the_libraries_create_the_tables_that_the_template_declares() {
+    let tables = TestTables::create(&["OrderEvents", "RateLimits", "CircuitBreakers"]).await;
+    let client = tables.client();
+    let create: [(&str, CreateTableFluentBuilder); 3] = [
+        ("OrderEvents", dynamodb_event_store::create_table(&client, "events").unwrap()),
+        ("RateLimits", dynamodb_rate_limit::create_table(&client, "limits").unwrap()),
+        ("CircuitBreakers", dynamodb_circuit_breaker::create_table(&client, "breakers").unwrap()),
+    ];
+    for (logical_id, request) in create {
+        let name = format!("test-{}", uuid::Uuid::new_v4());
+        request.table_name(&name).send().await.unwrap();
+        assert_eq!(described(&client, &name).await, described(&client, tables.name(logical_id)).await, "{logical_id}");
+        client.delete_table().table_name(&name).send().await.unwrap();
+    }
+}
