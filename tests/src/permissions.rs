@@ -6,7 +6,8 @@ use std::sync::Arc;
 use orders_local::template::{ACCOUNT, Function, REGION, Template};
 use serde_json::Value;
 
-use dynamodb_testkit::faults::{Answer, Request, denied};
+use dynamodb_testkit::exchange::{Answer, Request};
+use dynamodb_testkit::faults::denied;
 use dynamodb_testkit::proxy::Guard;
 
 /// The policies of the template's functions. A function is known by the access key that it signs with: its logical id.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::call_log::{Call, Calls};
+use crate::exchange::{Answer, Request};
 use crate::stale::History;
 
 /// What may happen to a call.
@@ -39,26 +40,6 @@ pub enum Fault {
     Stale(usize),
     /// A Query's answer lacks the item at this index, whatever the consistency; any other call is done as usual.
     Omit(usize),
-}
-
-/// A request to DynamoDB.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The header `x-amz-target`.
-    pub target: String,
-    /// 1 for the first attempt of an operation.
-    pub attempt: u32,
-    /// The request itself.
-    pub body: Value,
-}
-
-/// An answer of DynamoDB.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The JSON text.
-    pub body: Vec<u8>,
 }
 
 /// What does the requests in the end.

@@ -11,6 +11,7 @@
 
 pub mod call_log;
 pub mod counter_aggregate;
+pub mod exchange;
 pub mod faults;
 pub mod proxy;
 pub mod simulation;

@@ -17,7 +17,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::faults::{Answer, Faults, Request, Upstream};
+use crate::exchange::{Answer, Request};
+use crate::faults::{Faults, Upstream};
 
 /// What a proxy answers by itself to a request with this `authorization` header, if anything.
 pub type Guard = Arc<dyn Fn(&str, &Request) -> Option<Answer> + Send + Sync>;

@@ -15,7 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::faults::{Answer, Faults, Request, Upstream};
+use crate::exchange::{Answer, Request};
+use crate::faults::{Faults, Upstream};
 use crate::proxy::attempt;
 
 /// An event table, and what stands before it.

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use crate::faults::{Answer, Request};
+use crate::exchange::{Answer, Request};
 
 type Stream = (String, String);
 

@@ -1,7 +1,5 @@
 //! The highest price of one piece: a guard against slips, in the deployment's currency.
 
-use super::money::Money;
-
 /// The highest price where nothing else is said, in major units of a currency whose unit is worth a tenth of a euro or
 /// more.
 const DEFAULT_MAJOR_UNITS: u64 = 1_000_000;
@@ -36,16 +34,16 @@ const SMALL_UNITS: [(u32, &[&str]); 5] = [
 ];
 
 /// The highest price where the deployment says nothing: 1,000,000 major units, and so many times as much as a unit is
-/// worth less than in other currencies.
-pub(super) fn default(code: &str, exponent: u32) -> Money {
+/// worth less than in other currencies. In minor units.
+pub(super) fn default(code: &str, exponent: u32) -> u64 {
     let small = SMALL_UNITS.iter().find(|(_, codes)| codes.contains(&code));
-    Money(DEFAULT_MAJOR_UNITS * 10_u64.pow(small.map_or(0, |(power, _)| *power)) * 10_u64.pow(exponent))
+    DEFAULT_MAJOR_UNITS * 10_u64.pow(small.map_or(0, |(power, _)| *power)) * 10_u64.pow(exponent)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Currency;
+    use crate::domain::{Currency, Money};
 
     fn currency(code: &str) -> Currency {
         code.parse().unwrap()

@@ -96,7 +96,7 @@ impl FromStr for Currency {
         let unknown = || UnknownCurrency(code.chars().take(16).collect());
         let known = iso_currency::Currency::from_code(code).ok_or_else(unknown)?;
         let (code, exponent) = (known.code(), u32::from(known.exponent().ok_or_else(unknown)?));
-        Ok(Self { code, exponent, max_price: max_price::default(code, exponent) })
+        Ok(Self { code, exponent, max_price: Money(max_price::default(code, exponent)) })
     }
 }
 
@@ -127,7 +127,7 @@ impl Currency {
     /// As [`Currency::parse`].
     pub fn with_max_price(self, setting: &str) -> Result<Self, MoneyError> {
         let set = if setting.is_empty() { Money::ZERO } else { self.parse(setting)? };
-        let max_price = if set == Money::ZERO { max_price::default(self.code, self.exponent) } else { set };
+        let max_price = if set == Money::ZERO { Money(max_price::default(self.code, self.exponent)) } else { set };
         Ok(Self { max_price, ..self })
     }
 

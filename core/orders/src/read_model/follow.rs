@@ -8,8 +8,9 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
+use super::error::ProjectionError;
 use super::order_reader::stream_of;
-use super::patch::{Misplaced, Patch, Waiting};
+use super::patch::{Patch, Waiting};
 use super::projector::Projector;
 use super::row::{self, Parked, RowItem, Standing};
 use crate::domain::event::OrderEvent;
@@ -21,54 +22,6 @@ use dynamodb_event_store::{Commit, CommitError, Page, StoreError, Version};
 pub(super) const MAX_ROUNDS: usize = 8;
 /// The most attributes that are changed by name. DynamoDB allows an expression 300 operators and 4 KB.
 const MAX_CHANGES: usize = 150;
-
-pub(super) type Cause = Box<dyn Error + Send + Sync>;
-
-/// A row could not be brought up to its events.
-#[derive(Debug, thiserror::Error)]
-pub enum ProjectionError {
-    /// Trying again does not help: this program cannot make a row of these events. A mended one can.
-    #[error("the order cannot be projected from version {version} on: {reason}")]
-    Unprojectable {
-        /// The event that is in the way.
-        version: Version,
-        /// Why, in words that may be kept in the row.
-        reason: &'static str,
-        /// Why, in full.
-        #[source]
-        source: Cause,
-    },
-    /// Trying again later may help.
-    #[error("the row could not be written for now")]
-    Unavailable(#[source] Cause),
-}
-
-impl ProjectionError {
-    pub(super) fn unreadable(version: Version, source: impl Into<Cause>) -> Self {
-        let reason = "an event cannot be read by this version of the service";
-        Self::Unprojectable { version, reason, source: source.into() }
-    }
-
-    fn corrupt(version: Version, source: impl Into<Cause>) -> Self {
-        Self::Unprojectable { version, reason: "the events contradict each other", source: source.into() }
-    }
-}
-
-impl From<Misplaced> for ProjectionError {
-    fn from(misplaced: Misplaced) -> Self {
-        Self::corrupt(misplaced.version, misplaced)
-    }
-}
-
-impl From<StoreError> for ProjectionError {
-    fn from(error: StoreError) -> Self {
-        match &error {
-            StoreError::Unavailable(_) => Self::Unavailable(error.into()),
-            StoreError::Unreadable(unreadable) => Self::unreadable(unreadable.version(), error),
-            StoreError::Corrupt(corrupt) => Self::corrupt(corrupt.version, error),
-        }
-    }
-}
 
 /// What a row must still be like for a write to be right.
 #[derive(Clone, Copy)]

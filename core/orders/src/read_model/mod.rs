@@ -5,6 +5,7 @@
 
 mod cursor;
 mod deferred;
+mod error;
 mod follow;
 mod order_reader;
 mod orders;
@@ -19,7 +20,7 @@ mod view;
 
 pub use cursor::InvalidCursor;
 pub use deferred::{Deferred, DeferredCount, DeferredPage, DeferredPlace};
-pub use follow::ProjectionError;
+pub use error::ProjectionError;
 pub use order_reader::{OrderReader, ReadError};
 pub use orders::{OrderPage, Orders, RowsError};
 pub use projector::{Projected, Projector};

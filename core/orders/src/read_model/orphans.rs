@@ -4,7 +4,8 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::follow::{Expected, MAX_ROUNDS, ProjectionError, settle};
+use super::error::ProjectionError;
+use super::follow::{Expected, MAX_ROUNDS, settle};
 use super::projector::Projector;
 use super::row::{RowItem, Standing};
 use crate::domain::ids::OrderId;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use serde_dynamo::{AttributeValue, Item};
 
-use super::follow::{Cause, ProjectionError};
+use super::error::{Cause, ProjectionError};
 use crate::domain::event::OrderEvent;
 use crate::domain::ids::OrderId;
 use crate::domain::state::Order;

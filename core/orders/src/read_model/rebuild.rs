@@ -5,7 +5,8 @@ use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::follow::{ProjectionError, row_of, settle_put};
+use super::error::ProjectionError;
+use super::follow::{row_of, settle_put};
 use super::projector::Projector;
 use super::row::RowItem;
 use super::streams::{OrderStream, OrderStreams};

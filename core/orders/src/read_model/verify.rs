@@ -10,7 +10,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::follow::{ProjectionError, row_of};
+use super::error::ProjectionError;
+use super::follow::row_of;
 use super::projector::Projector;
 use super::row::{self, RowItem};
 use super::streams::{OrderStream, OrderStreams};

@@ -1,0 +1,23 @@
+//! A request to DynamoDB and its answer, as they pass.
+
+use serde_json::Value;
+
+/// A request to DynamoDB.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The header `x-amz-target`.
+    pub target: String,
+    /// 1 for the first attempt of an operation.
+    pub attempt: u32,
+    /// The request itself.
+    pub body: Value,
+}
+
+/// An answer of DynamoDB.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The JSON text.
+    pub body: Vec<u8>,
+}
