@@ -5,8 +5,9 @@ use std::convert::Infallible;
 use lambda_runtime::Context;
 use tracing::Instrument as _;
 
+use crate::admission::Admission;
 use crate::answer::Answer;
-use crate::limits::{Admission, Limits};
+use crate::limits::Limits;
 use crate::preconditions::Preconditions;
 use crate::problem::Problem;
 use crate::request::{Event, Request};

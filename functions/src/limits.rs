@@ -6,37 +6,11 @@ use aws_sdk_dynamodb::Client;
 use dynamodb_rate_limit::{By, Checked, DynamoTable, Limiter, OnError, Subject};
 use futures::future::{Either, select};
 use serde_json::{Value, json};
-use tokio::sync::SetOnce;
 
 use crate::answer::Answer;
 use crate::config::{self, ConfigError};
 use crate::problem::Problem;
 use crate::request::Request;
-
-/// Whether a request may have effects. By default it may.
-#[derive(Debug, Default)]
-pub(crate) struct Admission(Option<SetOnce<()>>);
-
-impl Admission {
-    /// Not before the limits have let it pass.
-    pub(crate) fn pending() -> Self {
-        Self(Some(SetOnce::new()))
-    }
-
-    /// Waits until it may. The handler of a request that never may is dropped at this place, or before it.
-    pub(crate) async fn granted(&self) {
-        if let Some(granted) = &self.0 {
-            granted.wait().await;
-        }
-    }
-
-    fn grant(&self) {
-        if let Some(granted) = &self.0 {
-            // Granting twice is granting.
-            drop(granted.set(()));
-        }
-    }
-}
 
 /// What a function lets pass.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use service_clock::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::admission::Admission;
 use crate::deadline::deadline;
-use crate::limits::Admission;
 
 /// What is kept of the function's time to put an answer together and send it.
 const RESERVE: Duration = Duration::from_millis(500);

@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::bus::{Delivery, Journal, Outcome, What};
 use crate::containers::InvokeError;
+use crate::journal::{Delivery, Journal, Outcome, What};
 use crate::queues::{Queues, name_of};
 use crate::streams::Invoke;
 use crate::template::{AsyncPolicy, Function};

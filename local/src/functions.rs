@@ -8,9 +8,10 @@ use axum::body::Bytes;
 use tokio::net::TcpListener;
 
 use crate::asynchronous::{Asynchronous, Background};
-use crate::bus::{Bus, Destination, Endpoint, Journal, Target};
+use crate::bus::{Bus, Destination, Endpoint, Target};
 use crate::containers::{Containers, InvokeError};
 use crate::database::{self, Database, DatabaseError, Storage};
+use crate::journal::Journal;
 use crate::options::{StackError, StackOptions};
 use crate::payments::{PaymentProvider, Served};
 use crate::queues::Queues;

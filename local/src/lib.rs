@@ -8,6 +8,7 @@ pub mod database;
 mod dev;
 pub mod functions;
 pub mod gateway;
+pub mod journal;
 pub mod logs;
 pub mod options;
 pub mod patterns;

@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
     use crate::asynchronous::tests::{Scripted, background};
-    use crate::bus::What;
+    use crate::journal::What;
     use crate::template::{FailurePolicy, fixture};
 
     fn timer(expression: &str, background: &Background) -> (Timer<Scripted>, Scripted) {

@@ -1,6 +1,6 @@
 //! The bus of a running stack, as producers use it.
 
-use orders_local::bus::What;
+use orders_local::journal::What;
 use serde_json::{Value, json};
 
 use crate::shop::{Shop, until};

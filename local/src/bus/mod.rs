@@ -4,7 +4,6 @@ mod dev;
 mod endpoint;
 mod entry;
 mod faults;
-mod journal;
 pub mod tail;
 mod target;
 
@@ -18,10 +17,11 @@ use uuid::Uuid;
 
 use crate::asynchronous::{Background, Parcel};
 use crate::containers::Containers;
+use crate::journal::{Journal, What};
 pub(crate) use dev::router;
 pub use entry::{EntryError, RequestEntry};
 pub use faults::{Call, Fault, Faults, Mode};
-pub use journal::{Delivery, Entry, Journal, Outcome, What};
+
 pub(crate) use target::{Destination, Target};
 
 /// The buses of a template, with its rules. Clones are the same buses.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::faults::Faults;
-use super::journal::{Delivery, Outcome, What};
 use crate::asynchronous::{Asynchronous, Background, Parcel, TooLarge, in_queue};
+use crate::journal::{Delivery, Outcome, What};
 use crate::queues::name_of;
 use crate::streams::Invoke;
 use crate::template::{ACCOUNT, REGION, Rule};

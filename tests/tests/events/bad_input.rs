@@ -100,7 +100,7 @@ async fn an_event_of_another_type_reaches_no_function_and_given_to_one_by_hand_i
     let id = put(&shop, "PaymentPondered", "evt-1", json!({ "order_id": order_id })).await;
     let event = taken(&shop).into_iter().find(|event| event["id"] == id.as_str()).unwrap();
     let reached = shop.stack.bus().journal().since(0).into_iter().any(|entry| {
-        matches!(entry.what, orders_local::bus::What::Event { event, targets, .. }
+        matches!(entry.what, orders_local::journal::What::Event { event, targets, .. }
             if event.get().contains("PaymentPondered") && !targets.is_empty())
     });
     assert!(!reached, "it is none of the rule's");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dynamodb_event_store::{EventStore, Segment};
 use orders_core::domain::Order;
-use orders_local::bus::What;
+use orders_local::journal::What;
 pub use orders_tests::bus::{ended, put};
 use orders_tests::shop::{Shop, until_within};
 use serde_json::{Value, json};
