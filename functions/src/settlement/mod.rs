@@ -6,6 +6,7 @@ use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use dynamodb_circuit_breaker::{Cause, Rejected, State};
 use dynamodb_event_store::{
     CommitKey, Consistency, EventStore, IdempotencyKey, Loaded, Metadata, Request, RequestHash, Settled, StreamId,
@@ -36,6 +37,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// A payment is asked about in every run until it has waited this long, and then less and less often: on average once
 /// in a twentieth of its age. So payments that nobody will ever settle do not keep the function busy.
 const OFTEN: f64 = 20.0 * 60.0;
+/// How long a payment waits that the provider does not know as one of this order's. A provider learns of payments too,
+/// but not after a day.
+const UNKNOWN_FOR: TimeDelta = TimeDelta::hours(24);
 
 /// Settles deferred payments.
 pub struct Settlement {
@@ -145,6 +149,7 @@ impl Work<'_> {
         let Some((order, deferred)) = order.and_then(|order| Some((order, order.deferred.as_ref()?))) else {
             return Fate::Gone;
         };
+        let unknown_for_long = Timestamp::now() - deferred.deferred_at >= UNKNOWN_FOR;
         let claim = Claim {
             payment_id: deferred.payment_id.clone(),
             order_id,
@@ -169,10 +174,15 @@ impl Work<'_> {
                 }
                 Err(cause) => {
                     payments::log(&claim, &cause);
-                    match cause {
+                    let Cause::Failed(error) = cause else { return Fate::Waiting };
+                    match (error.not_of_this_order(), error) {
                         // Money was captured all the same, and must not be lost.
-                        Cause::Failed(VerifyError::OtherAmount { captured: amount }) => {
+                        (_, VerifyError::OtherAmount { captured: amount }) => {
                             self.run(loaded, &claim, &ConfirmPayment { payment_id, amount }).await
+                        }
+                        // So that the order can be paid in another way. A capture is recorded even after that.
+                        (Some(reason), _) if unknown_for_long => {
+                            self.run(loaded, &claim, &RejectPayment { payment_id, reason }).await
                         }
                         _ => Fate::Waiting,
                     }

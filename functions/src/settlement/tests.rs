@@ -1,7 +1,10 @@
 //! Deferred payments, a provider that behaves in all its ways, and what becomes of them.
 
-use orders_core::domain::{CancelOrder, Money, PayOrder, PaymentId, PlacedOrder, Status, Verification};
+use orders_core::domain::{
+    CancelOrder, CreateOrder, ItemDraft, Items, Money, PayOrder, PaymentId, PlacedOrder, Status, Verification,
+};
 use orders_local::payments::Mode;
+use service_clock::Clock;
 
 use super::*;
 use crate::testing::{Shop, context};
@@ -20,6 +23,20 @@ async fn deferred(shop: &Shop, name: &str, cancelled: bool) -> String {
     if cancelled {
         shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
     }
+    order_id
+}
+
+/// An order that was created that long ago, with a payment that was taken on then.
+async fn deferred_before(shop: &Shop, age: TimeDelta) -> String {
+    let store = shop.events().with_clock(Clock::stopped_at(Timestamp::now() - age));
+    let order_id = uuid::Uuid::new_v4().to_string();
+    let item = ItemDraft { product_id: uuid::Uuid::nil().to_string().parse().unwrap(), quantity: "1", price: "44.98" };
+    let items = Items::parse(&[item], &"EUR".parse().unwrap()).unwrap();
+    let create = CreateOrder { order_id: order_id.parse().unwrap(), user_id: "ada".parse().unwrap(), items };
+    let pay = PayOrder { payment_id: payment("p1"), amount: TOTAL, verification: Verification::Deferred };
+    let stream = StreamId::new(order_id.as_str());
+    store.run(&stream, &Request::unkeyed(), |order, now| create.decide(order, now)).await.unwrap();
+    store.run(&stream, &Request::unkeyed(), |order, now| pay.decide(order, now)).await.unwrap();
     order_id
 }
 
@@ -147,6 +164,29 @@ async fn what_the_provider_does_not_know_waits_on() {
     let run = settlement.run(&context()).await.unwrap();
     serving.abort();
     assert_eq!(run, Run { waiting: 12, ..Run::default() }, "and says nothing about the provider");
+}
+
+#[tokio::test]
+async fn what_the_provider_does_not_know_after_a_day_leaves_the_order_to_be_paid_in_another_way() {
+    let shop = Shop::open().await;
+    let (url, serving) = serve(axum::Router::new().fallback(async || axum::http::StatusCode::NOT_FOUND)).await;
+    let settlement = Settlement { payments: shop.verified(&url, ""), ..shop.settlement() };
+    for (hours, waits) in [(23, true), (25, false)] {
+        let order_id = deferred_before(&shop, TimeDelta::hours(hours)).await;
+        let (context, deadline) = (context(), Instant::now() + Duration::from_secs(20));
+        let Payments::Verified(provider) = &settlement.payments else { panic!("there is a provider") };
+        let (now, stopped) = (Timestamp::now(), AtomicBool::new(false));
+        let work = Work { settlement: &settlement, provider, context: &context, now, deadline, stopped };
+        let fate = work.settle(order_id.parse().unwrap()).await;
+        assert_eq!(matches!(fate, Fate::Waiting), waits, "{hours}");
+        let (status, settled) = payment_status(&shop, &order_id, "p1").await;
+        assert_eq!((status, settled == PaymentStatus::Deferred), (Status::Pending, waits));
+        if !waits {
+            shop.run(&order_id, &ConfirmPayment { payment_id: payment("p1"), amount: TOTAL }).await;
+            assert_eq!(payment_status(&shop, &order_id, "p1").await.0, Status::Paid, "a late capture is recorded");
+        }
+    }
+    serving.abort();
 }
 
 #[tokio::test]

@@ -71,6 +71,21 @@ pub enum VerifyError {
     OtherCurrency,
 }
 
+impl VerifyError {
+    /// Why the payment is none of the order's, where the provider says so. It may still learn of it.
+    pub fn not_of_this_order(&self) -> Option<Reason> {
+        match self {
+            Self::Unknown => Some("the provider does not know the payment"),
+            Self::OtherOrder => Some("the payment is another order's"),
+            Self::OtherCurrency => Some("the payment is in another currency"),
+            Self::Unanswered(_) | Self::OutOfTime | Self::Status(_) | Self::Nonsense(_) | Self::OtherAmount { .. } => {
+                None
+            }
+        }
+        .map(Reason::literal)
+    }
+}
+
 /// Claims are made by clients: what is wrong with one says nothing about the provider, and nobody can stop a provider
 /// from being asked by claiming payments that do not exist.
 impl Fallible for VerifyError {
