@@ -95,7 +95,6 @@ impl Expiry {
             actor: "schedule|expire-orders".into(),
             correlation_id: context.request_id.clone(),
             causation_id,
-            request_hash: None,
         };
         let request = Request { key: CommitKey::unkeyed(), metadata, if_match: None, deadline };
         let run = async {

@@ -12,7 +12,7 @@ use super::stream_id::{StreamId, Version};
 use service_clock::Timestamp;
 
 /// Who caused a commit, and what it belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// The user or the producer that asked.
     pub actor: String,
@@ -21,9 +21,6 @@ pub struct Metadata {
     /// The request or event that led to this commit directly: unique for each run, so it tells a repeat from an attempt
     /// whose answer was lost.
     pub causation_id: String,
-    /// The request's fingerprint; there if, and only if, the request carried an idempotency key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_hash: Option<RequestHash>,
 }
 
 /// Events that were, or are to be, stored together.
@@ -41,6 +38,8 @@ pub struct Commit<E> {
     pub recorded_at: Timestamp,
     /// Who and why.
     pub metadata: Metadata,
+    /// The request's fingerprint; there if, and only if, the request carried an idempotency key.
+    pub request_hash: Option<RequestHash>,
     /// The history that it was recorded in, if the store had ever been taken back by then.
     pub epoch: Option<Epoch>,
 }
@@ -53,9 +52,19 @@ pub(super) struct StoredCommit {
     pub events: Vec<StoredEvent>,
     pub commit_id: Uuid,
     pub recorded_at: Timestamp,
-    pub metadata: Metadata,
+    pub metadata: StoredMetadata,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
+}
+
+/// The attribute `metadata`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct StoredMetadata {
+    actor: String,
+    correlation_id: String,
+    causation_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_hash: Option<RequestHash>,
 }
 
 impl StoredCommit {
@@ -90,12 +99,14 @@ impl StoredCommit {
                 source: Box::new(source),
             })
         };
+        let StoredMetadata { actor, correlation_id, causation_id, request_hash } = self.metadata;
         Ok(Commit {
             first: self.version,
             events: (self.version..).zip(self.events).map(decode).collect::<Result<_, _>>()?,
             id: self.commit_id,
             recorded_at: self.recorded_at,
-            metadata: self.metadata,
+            metadata: Metadata { actor, correlation_id, causation_id },
+            request_hash,
             epoch: self.epoch,
             stream: self.stream_id,
         })
@@ -126,13 +137,14 @@ impl<E> Commit<E> {
     /// # Errors
     /// An event does not serialise: its data has a key that is no text.
     pub fn to_item<A: Aggregate<Event = E>>(&self) -> Result<Item, serde_dynamo::Error> {
+        let Metadata { actor, correlation_id, causation_id } = self.metadata.clone();
         serde_dynamo::to_item(StoredCommit {
             stream_id: self.stream.clone(),
             version: self.first,
             events: self.events.iter().map(A::encode).collect(),
             commit_id: self.id,
             recorded_at: self.recorded_at,
-            metadata: self.metadata.clone(),
+            metadata: StoredMetadata { actor, correlation_id, causation_id, request_hash: self.request_hash },
             epoch: self.epoch.clone(),
         })
     }
@@ -157,13 +169,8 @@ mod tests {
     use crate::testing::{Numbers, commit};
 
     fn keyed() -> Commit<u64> {
-        let metadata = Metadata {
-            actor: "a".into(),
-            correlation_id: "b".into(),
-            causation_id: "c".into(),
-            request_hash: Some(RequestHash([1; 16])),
-        };
-        Commit { metadata, ..commit(3, 2) }
+        let metadata = Metadata { actor: "a".into(), correlation_id: "b".into(), causation_id: "c".into() };
+        Commit { metadata, request_hash: Some(RequestHash([1; 16])), ..commit(3, 2) }
     }
 
     #[test]

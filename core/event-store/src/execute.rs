@@ -263,7 +263,7 @@ fn follow<A: Aggregate, R>(
         if commit.id != request.key.id {
             continue;
         }
-        if commit.metadata.request_hash != request.key.request_hash {
+        if commit.request_hash != request.key.request_hash {
             return Err(ExecuteError::KeyReused);
         }
         let ours = commit.metadata.causation_id == request.metadata.causation_id;

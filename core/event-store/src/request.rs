@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Request {
     /// The identity of the commit.
     pub key: CommitKey,
-    /// Who and why. The store fills in the request's fingerprint itself.
+    /// Who and why.
     pub metadata: Metadata,
     /// The versions that the caller accepts as the newest, if it matters to them.
     pub if_match: Option<Versions>,

@@ -61,7 +61,7 @@ impl<A: Aggregate> Stream<A> {
             self.head = version;
         }
         self.recorded_at = Some(commit.recorded_at);
-        if let Some(request_hash) = commit.metadata.request_hash {
+        if let Some(request_hash) = commit.request_hash {
             let outcome = self.state.outcome(&commit.events);
             self.remembered.push(KeyedCommit { id: commit.id, version: self.head, request_hash, outcome });
         }
@@ -83,10 +83,10 @@ impl<A: Aggregate> Stream<A> {
         request: &Request,
         recorded_at: Timestamp,
     ) -> Result<(Commit<A::Event>, Self), CorruptStream> {
-        let mut metadata = request.metadata.clone();
-        metadata.request_hash = request.key.request_hash;
+        let (metadata, request_hash) = (request.metadata.clone(), request.key.request_hash);
         let (stream, id) = (self.id.clone(), request.key.id);
-        let commit = Commit { stream, first: self.head + 1, events, id, recorded_at, metadata, epoch: None };
+        let commit =
+            Commit { stream, first: self.head + 1, events, id, recorded_at, metadata, request_hash, epoch: None };
         let mut next = self.clone();
         next.apply(&commit)?;
         Ok((commit, next))

@@ -56,6 +56,7 @@ pub(super) fn commit(first: Version, events: u64) -> Commit<u64> {
         id: Uuid::from_u128(first.into()),
         recorded_at: time(first.cast_signed()),
         metadata: Metadata::default(),
+        request_hash: None,
         epoch: None,
     }
 }

@@ -246,7 +246,6 @@ fn work<C: Decide + Serialize>(
             actor: caller.user().to_string(),
             correlation_id: request.correlation_id.clone(),
             causation_id: request.causation_id.clone(),
-            request_hash: None,
         },
         if_match: conditions.if_match.clone(),
         deadline: request.deadline,

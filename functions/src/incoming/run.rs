@@ -124,7 +124,6 @@ impl Received {
             actor: origin.clone(),
             correlation_id: self.correlation_id().to_owned(),
             causation_id: self.id().to_owned(),
-            request_hash: None,
         };
         let key = CommitKey::keyed(&stream, &origin, &IdempotencyKey::of_event(self.id()), hash);
         Ok(Request { key, metadata, if_match: None, deadline: self.deadline })

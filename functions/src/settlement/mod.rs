@@ -209,7 +209,6 @@ impl Work<'_> {
                 actor: "schedule|settle-payments".into(),
                 correlation_id: self.context.request_id.clone(),
                 causation_id: format!("{}/{order_id}", self.context.request_id),
-                request_hash: None,
             },
             if_match: None,
             deadline: self.deadline,

@@ -68,12 +68,7 @@ fn request(stream: &StreamId, command: &Command, keyed: bool) -> Request {
     let hash = RequestHash::of("command", command).expect("a body that serialises");
     Request {
         key: if keyed { CommitKey::keyed(stream, "http", &key, hash) } else { CommitKey::unkeyed() },
-        metadata: Metadata {
-            actor: id() + &"x".repeat(210),
-            correlation_id: id(),
-            causation_id: id(),
-            request_hash: None,
-        },
+        metadata: Metadata { actor: id() + &"x".repeat(210), correlation_id: id(), causation_id: id() },
         if_match: None,
         deadline: Instant::now() + Duration::from_secs(30),
     }

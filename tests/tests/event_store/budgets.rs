@@ -76,7 +76,7 @@ fn value_bytes(value: &Value) -> usize {
 /// A keyed request with metadata as long as they come.
 fn full_request(stream: &StreamId, command: &Command) -> Request {
     let id = || uuid::Uuid::new_v4().to_string();
-    let metadata = Metadata { actor: id(), correlation_id: id(), causation_id: id(), request_hash: None };
+    let metadata = Metadata { actor: id(), correlation_id: id(), causation_id: id() };
     Request { metadata, ..keyed(stream, &id(), command) }
 }
 

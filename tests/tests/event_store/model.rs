@@ -244,7 +244,7 @@ impl History {
         let before = commit.first - 1;
         assert_eq!(run.command.decide(&self.states[&before]).as_ref(), Ok(&commit.events), "decided on another state");
         assert!(accepted(run, before), "If-Match {:?} was passed over at {before}", run.request.if_match);
-        assert!(run.key.is_some() == commit.metadata.request_hash.is_some());
+        assert!(run.key.is_some() == commit.request_hash.is_some());
         match &run.outcome {
             Ok(executed) => assert_eq!(executed.settled, Settled::Stored, "{:?}", run.command),
             Err(ExecuteError::OutcomeUnknown(_)) => {}
@@ -256,7 +256,7 @@ impl History {
         let own = self.commits.iter().find(|commit| commit.metadata.causation_id == run.request.metadata.causation_id);
         let id = run.key.as_deref().map(|key| commit_id(stream, key));
         let keyed = self.commits.iter().find(|commit| Some(commit.id) == id);
-        let same_request = |commit: &Commit<_>| commit.metadata.request_hash == Some(hash(&run.command));
+        let same_request = |commit: &Commit<_>| commit.request_hash == Some(hash(&run.command));
         // The states in which the stream was while the command ran.
         let mut seen = self.states.iter().filter(|(version, _)| run.heads.contains(version));
         match &run.outcome {

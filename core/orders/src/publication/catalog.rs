@@ -144,6 +144,7 @@ fn what_is_published_is_as_the_catalog_says() {
             id: uuid::Uuid::nil(),
             recorded_at: Timestamp::UNIX_EPOCH,
             metadata: Metadata::default(),
+            request_hash: None,
             epoch: None,
         };
         envelopes.of(&commit).remove(0)

@@ -155,7 +155,7 @@ mod tests {
     fn commit(events: Vec<OrderEvent>) -> Commit<OrderEvent> {
         let metadata = Metadata { correlation_id: "c".into(), causation_id: "r".into(), ..Metadata::default() };
         let (stream, recorded_at) = (StreamId::new(ORDER), Timestamp::UNIX_EPOCH);
-        Commit { stream, first: 3, events, id: Uuid::nil(), recorded_at, metadata, epoch: None }
+        Commit { stream, first: 3, events, id: Uuid::nil(), recorded_at, metadata, request_hash: None, epoch: None }
     }
 
     fn envelopes() -> Envelopes {

@@ -116,6 +116,7 @@ mod tests {
             id: uuid::Uuid::nil(),
             recorded_at: Timestamp::UNIX_EPOCH,
             metadata: Metadata::default(),
+            request_hash: None,
             epoch: None,
         };
         let image = commit.to_item::<Order>().unwrap();

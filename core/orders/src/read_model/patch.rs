@@ -217,6 +217,7 @@ mod tests {
             id: Uuid::nil(),
             recorded_at: time(),
             metadata: Metadata::default(),
+            request_hash: None,
             epoch: None,
         }
     }
