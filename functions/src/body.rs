@@ -81,7 +81,12 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 fn complaint(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let told = error.inner().to_string();
-    let detail = if error.inner().is_data() { told } else { format!("must be JSON: {told}") };
+    // Where a value is wrong the path says; a place in the text helps only where it is no JSON.
+    let detail = match told.rsplit_once(" at line ") {
+        _ if !error.inner().is_data() => format!("must be JSON: {told}"),
+        Some((why, _)) => why.to_owned(),
+        None => told,
+    };
     let mut path = String::new();
     for segment in error.path().iter().take_while(|segment| !matches!(segment, Segment::Unknown)) {
         let separator = if path.is_empty() || matches!(segment, Segment::Seq { .. }) { "" } else { "." };
@@ -227,6 +232,17 @@ mod tests {
         ] {
             assert_eq!(json_refusal(body), (400, json!(path)), "{body}");
         }
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_by_its_path_and_broken_json_by_its_place() {
+        let detail = |body: &str| {
+            let problem = parse::<Parcel>(&sent(body, Some("application/json"), false)).unwrap_err();
+            let answer: Value = serde_json::from_str(problem.into_answer("x").body()).unwrap();
+            answer["detail"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(detail(r#"{"name": null, "parts": []}"#), "name: invalid type: null, expected a string");
+        assert!(detail(r#"{"name": "n""#).contains("must be JSON: EOF while parsing an object at line 1 column 12"));
     }
 
     #[test]
