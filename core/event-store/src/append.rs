@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_dynamodb::error::{BoxError, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -85,17 +86,8 @@ impl<A: Aggregate> EventStore<A> {
     ) -> Result<Appended<A::Event>, ExecuteError<R>> {
         let item = self.item_of(commit, next)?;
         let unanswered = Unanswered::default();
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item.into()))
-            .condition_expression("attribute_not_exists(stream_id)")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .customize()
-            .interceptor(unanswered.clone())
-            .send();
-        let Err(error) = put.await else { return Ok(Appended::Stored) };
+        let put = self.put_if_free(item).customize().interceptor(unanswered.clone());
+        let Err(error) = put.send().await else { return Ok(Appended::Stored) };
         match found(error) {
             Ok(item) => {
                 let found = Commit::from_item::<A>(item);
@@ -109,16 +101,18 @@ impl<A: Aggregate> EventStore<A> {
     /// Stores the item of a commit that this table had, if its version is free; else answers what is there, which may be
     /// the same item, stored by an attempt whose answer was lost.
     pub(super) async fn put_back(&self, item: Item) -> Result<Option<Item>, StoreError> {
-        let put = self
-            .client
+        let Err(error) = self.put_if_free(item).send().await else { return Ok(None) };
+        found(error).map(Some).map_err(StoreError::unavailable)
+    }
+
+    /// The write of a commit's item on condition that its version is free. If it is not, the failure holds what is there.
+    fn put_if_free(&self, item: Item) -> PutItemFluentBuilder {
+        self.client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item.into()))
             .condition_expression("attribute_not_exists(stream_id)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send();
-        let Err(error) = put.await else { return Ok(None) };
-        found(error).map(Some).map_err(StoreError::unavailable)
     }
 
     /// The commit's item, with a snapshot when one is due and has room.

@@ -8,7 +8,8 @@
 //!   every load checks that each commit follows the one before;
 //! - no false conflict and no double: a write whose answer was lost is recognised by its commit id;
 //! - a refusal is told only after a strongly consistent read;
-//! - a request with an idempotency key is answered once for all its repeats.
+//! - a repeat of a request with an idempotency key gets the first answer, as long as its commit is among the newest 32
+//!   keyed ones of the stream.
 //!
 //! ```
 //! use std::num::NonZeroU32;
