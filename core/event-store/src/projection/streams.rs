@@ -1,24 +1,27 @@
-//! The orders of a segment of the event table, one after the other.
+//! The streams of a segment of the event table, one after the other.
 
-use crate::domain::event::OrderEvent;
-use crate::domain::ids::OrderId;
-use crate::domain::state::Order;
-use dynamodb_event_store::{Commit, CommitError, EventStore, Place, Segment, StoreError};
+use super::model::{EventOf, ReadModel};
+use crate::EventStore;
+use crate::commit::Commit;
+use crate::error::{CommitError, StoreError};
+use crate::scan::{Place, Segment};
+use crate::stream_id::StreamId;
 
-/// All commits of one order, or the first of them that cannot be read.
-pub(super) struct OrderStream {
-    pub order_id: OrderId,
-    pub commits: Result<Vec<Commit<OrderEvent>>, CommitError>,
+/// All commits of one stream, or the first of them that cannot be read.
+pub(super) struct WholeStream<E> {
+    pub stream: StreamId,
+    pub commits: Result<Vec<Commit<E>>, CommitError>,
     /// The place of the last of them: a scan that goes on after it misses nothing.
     pub end: Place,
 }
 
-/// Cuts the pages of a scan into whole orders. At any time it holds a page, and what it has seen of one order.
-pub(super) struct OrderStreams<'a> {
-    events: &'a EventStore<Order>,
+/// Cuts the pages of a scan into whole streams. At any time it holds a page, and what it has seen of one stream.
+pub(super) struct WholeStreams<'a, M: ReadModel> {
+    events: &'a EventStore<M::Aggregate>,
+    model: &'a M,
     segment: Segment,
     next: Next,
-    open: Option<OrderStream>,
+    open: Option<WholeStream<EventOf<M>>>,
 }
 
 enum Next {
@@ -27,14 +30,19 @@ enum Next {
     End,
 }
 
-impl<'a> OrderStreams<'a> {
-    /// The orders of `segment` that lie after a place, which is the end of one, or the start.
-    pub fn after(events: &'a EventStore<Order>, segment: Segment, place: Option<Place>) -> Self {
-        Self { events, segment, next: place.map_or(Next::Start, Next::After), open: None }
+impl<'a, M: ReadModel> WholeStreams<'a, M> {
+    /// The model's streams of `segment` that lie after a place, which is the end of one, or the start.
+    pub fn after(
+        events: &'a EventStore<M::Aggregate>,
+        model: &'a M,
+        segment: Segment,
+        place: Option<Place>,
+    ) -> Self {
+        Self { events, model, segment, next: place.map_or(Next::Start, Next::After), open: None }
     }
 
-    /// The orders that the next page completes; `None` at the end of the segment.
-    pub async fn next_page(&mut self) -> Result<Option<Vec<OrderStream>>, StoreError> {
+    /// The streams that the next page completes; `None` at the end of the segment.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<WholeStream<EventOf<M>>>>, StoreError> {
         let after = match &self.next {
             Next::Start => None,
             Next::After(place) => Some(place),
@@ -55,7 +63,7 @@ impl<'a> OrderStreams<'a> {
         Ok(Some(complete))
     }
 
-    fn add(&mut self, place: Place, commit: Result<Commit<OrderEvent>, CommitError>) {
+    fn add(&mut self, place: Place, commit: Result<Commit<EventOf<M>>, CommitError>) {
         match &mut self.open {
             Some(open) => {
                 open.end = place;
@@ -65,11 +73,12 @@ impl<'a> OrderStreams<'a> {
                     (Err(_), _) => {}
                 }
             }
-            none => match place.stream_id.as_str().parse() {
-                Ok(order_id) => *none = Some(OrderStream { order_id, commits: commit.map(|c| vec![c]), end: place }),
-                // Nothing writes such a stream, and no row could be made of it.
-                Err(_) => tracing::error!(stream_id = %place.stream_id, "passed over a stream that is of no order"),
-            },
+            none if self.model.is_of(&place.stream_id) => {
+                let stream = place.stream_id.clone();
+                *none = Some(WholeStream { stream, commits: commit.map(|commit| vec![commit]), end: place });
+            }
+            // No row could be made of it.
+            _ => tracing::error!(model = M::NAME, stream_id = %place.stream_id, "passed over a stream that is none of the read model's"),
         }
     }
 }
