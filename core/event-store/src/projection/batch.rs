@@ -78,9 +78,8 @@ impl<M: ReadModel> Projection<M> {
             let place_of = place_of(&record.keys).filter(|(stream, _)| self.model.is_of(stream));
             match (place_of, record.change) {
                 (Some((stream, version)), Change::Inserted(image)) => {
-                    let received = streams
-                        .entry(stream)
-                        .or_insert_with(|| Received { earliest: place, commits: BTreeMap::new() });
+                    let received =
+                        streams.entry(stream).or_insert_with(|| Received { earliest: place, commits: BTreeMap::new() });
                     received.commits.insert(version, Commit::from_item::<M::Aggregate>(image));
                 }
                 (_, change) => {

@@ -90,12 +90,7 @@ impl<M: ReadModel> Projection<M> {
     }
 
     /// Applies commits to the row as it is.
-    async fn patch(
-        &self,
-        stream: &StreamId,
-        commits: &[Commit<EventOf<M>>],
-        expected: Expected<'_>,
-    ) -> Written {
+    async fn patch(&self, stream: &StreamId, commits: &[Commit<EventOf<M>>], expected: Expected<'_>) -> Written {
         let change = match self.model.change(stream, commits, expected.before()) {
             Ok(change) => change,
             Err(NoChange::NeedsRow) if expected.before() == Before::Unseen => {

@@ -175,7 +175,10 @@ mod tests {
     fn a_row_is_ahead_by_its_version_or_by_what_it_stands_still_for() {
         let number = |n: &str| AttributeValue::N(n.into());
         let parked = |version, at| {
-            state(&[("version", number(version)), ("parked", AttributeValue::M([("version".into(), number(at))].into()))])
+            state(&[
+                ("version", number(version)),
+                ("parked", AttributeValue::M([("version".into(), number(at))].into())),
+            ])
         };
         assert!(state(&[("version", number("5"))]).is_ahead_of(4));
         assert!(!state(&[("version", number("5"))]).is_ahead_of(5));

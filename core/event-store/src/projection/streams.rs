@@ -32,12 +32,7 @@ enum Next {
 
 impl<'a, M: ReadModel> WholeStreams<'a, M> {
     /// The model's streams of `segment` that lie after a place, which is the end of one, or the start.
-    pub fn after(
-        events: &'a EventStore<M::Aggregate>,
-        model: &'a M,
-        segment: Segment,
-        place: Option<Place>,
-    ) -> Self {
+    pub fn after(events: &'a EventStore<M::Aggregate>, model: &'a M, segment: Segment, place: Option<Place>) -> Self {
         Self { events, model, segment, next: place.map_or(Next::Start, Next::After), open: None }
     }
 
@@ -78,7 +73,9 @@ impl<'a, M: ReadModel> WholeStreams<'a, M> {
                 *none = Some(WholeStream { stream, commits: commit.map(|commit| vec![commit]), end: place });
             }
             // No row could be made of it.
-            _ => tracing::error!(model = M::NAME, stream_id = %place.stream_id, "passed over a stream that is none of the read model's"),
+            _ => {
+                tracing::error!(model = M::NAME, stream_id = %place.stream_id, "passed over a stream that is none of the read model's")
+            }
         }
     }
 }

@@ -160,9 +160,8 @@ pub(super) fn addition(table: &str, shard: u8, total: &str, counters: &Counters)
 /// # Errors
 /// None with this version of the SDK, whose builders check what is given to them.
 pub fn create_totals_table(client: &Client, name: impl Into<String>) -> Result<CreateTableFluentBuilder, BuildError> {
-    let text = |name| {
-        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
-    };
+    let text =
+        |name| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
     let key = |name, of| KeySchemaElement::builder().attribute_name(name).key_type(of).build();
     Ok(client
         .create_table()

@@ -115,7 +115,7 @@ impl Transactions {
             }
             let actions = match self.actions(&group) {
                 Ok(actions) => actions,
-                Err(error) => return answer_all(group, || ProjectionError::unavailable(error.clone())),
+                Err(error) => return answer_all(group, || ProjectionError::unavailable(error.to_string())),
             };
             let Err(error) = client.transact_write_items().set_transact_items(Some(actions)).send().await else {
                 return group.into_iter().for_each(|row| row.answer(Ok(None)));

@@ -160,7 +160,8 @@ impl<M: ReadModel> Projection<M> {
             Action::Put(row) => {
                 let put = self.client.put_item().table_name(table).set_item(Some(row)).condition_expression(condition);
                 let put = put.set_expression_attribute_names(Some(names)).set_expression_attribute_values(values);
-                settle(version, put.return_values_on_condition_check_failure(all_old).send().await, |error| match error {
+                settle(version, put.return_values_on_condition_check_failure(all_old).send().await, |error| match error
+                {
                     PutItemError::ConditionalCheckFailedException(failed) => Some(failed),
                     _ => None,
                 })
