@@ -61,10 +61,8 @@ async fn a_write_that_is_not_allowed_comes_again_and_is_counted() {
     deny(&world, "UpdateItem", world.tables.name("Orders"));
     let projected = world.projector.project(records.clone()).await;
     let first = Some(records[0].sequence_number.clone());
-    assert_eq!(
-        projected,
-        Projected { retry_from: first, parked: 0, refused: 2, violations: 0, ..Projected::default() }
-    );
+    let behind = projected.behind.len();
+    assert_eq!((projected.retry_from, behind, projected.parked, projected.refused), (first, 2, 0, 2));
     world.proxy.faults.none();
     assert_eq!(world.projector.project(records).await, Projected::default());
     world.assert_up_to_date(one).await;

@@ -117,6 +117,17 @@ impl<M: ReadModel> Projection<M> {
         projected
     }
 
+    /// The streams that a batch has events of, each with the newest version that was received.
+    pub(super) fn streams_of(&self, batch: &[StreamRecord]) -> Vec<Behind> {
+        let mut versions: BTreeMap<StreamId, Version> = BTreeMap::new();
+        for (stream, version) in batch.iter().filter_map(|record| place_of(&record.keys)) {
+            let newest = versions.entry(stream).or_default();
+            *newest = version.max(*newest);
+        }
+        let of_model = versions.into_iter().filter(|(stream, _)| self.model.is_of(stream));
+        of_model.map(|(stream, version)| Behind { stream, version }).collect()
+    }
+
     /// Brings the row of a stream that was behind up to a version, from the event store; parks it where that is what is
     /// left to do. Answers whether it is parked now.
     ///

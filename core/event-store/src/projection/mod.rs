@@ -8,6 +8,7 @@
 //! Rows can be repaired one by one, rebuilt beside live traffic, compared with their events, and lowered after the event
 //! table was taken back. Rows that count keep [`Totals`], exactly.
 
+mod backlog;
 mod batch;
 mod counts;
 mod error;
@@ -15,6 +16,7 @@ mod follow;
 mod lower;
 mod model;
 mod rebuild;
+mod side_by_side;
 mod state;
 mod streams;
 mod totals;
@@ -24,11 +26,13 @@ mod write;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+pub use backlog::{Backlog, BacklogError, CaughtUp, create_backlog_table};
 pub use batch::{Behind, Projected};
 pub use counts::{Counters, Counts, NotCounts};
 pub use error::ProjectionError;
 pub use model::{Before, COUNTED, Change, EventOf, NoChange, ReadModel, RowItem};
 pub use rebuild::{Ahead, Progress, RebuildError, RowsUpTo};
+pub use side_by_side::{Settled, SideBySide, Taken};
 pub use totals::{Total, Totals, TotalsError, create_totals_table};
 pub use verify::{Difference, Reached, Verification, VerifyError};
 
