@@ -2,6 +2,7 @@
 //!
 //! Rows: the [`Projector`] follows the event table's stream, and mends what it finds missing from the event store.
 //! Answers: [`OrderReader`] has one order, as it is or as it was; [`Orders`] has the rows, and the lists of them.
+//! [`sales`] counts orders and money by day.
 
 mod cursor;
 mod deferred;
@@ -14,6 +15,7 @@ mod patch;
 mod projector;
 mod rebuild;
 mod row;
+pub mod sales;
 mod streams;
 mod verify;
 mod view;
