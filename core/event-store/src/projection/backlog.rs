@@ -82,7 +82,9 @@ impl Backlog {
             .expression_attribute_values(":version", AttributeValue::N(version.to_string()));
         match update.send().await {
             Ok(_) => Ok(()),
-            Err(error) if matches!(error.as_service_error(), Some(UpdateItemError::ConditionalCheckFailedException(_))) => {
+            Err(error)
+                if matches!(error.as_service_error(), Some(UpdateItemError::ConditionalCheckFailedException(_))) =>
+            {
                 Ok(())
             }
             Err(error) => Err(BacklogError(error.into())),
@@ -146,7 +148,9 @@ impl Backlog {
             .expression_attribute_values(":version", AttributeValue::N(behind.version.to_string()));
         match delete.send().await {
             Ok(_) => Ok(Ok(parked)),
-            Err(error) if matches!(error.as_service_error(), Some(DeleteItemError::ConditionalCheckFailedException(_))) => {
+            Err(error)
+                if matches!(error.as_service_error(), Some(DeleteItemError::ConditionalCheckFailedException(_))) =>
+            {
                 Ok(Ok(parked))
             }
             Err(error) => Err(BacklogError(error.into())),

@@ -96,6 +96,7 @@ impl<M: ReadModel> Projection<M> {
             Err(NoChange::NeedsRow) if expected.before() == Before::Unseen => {
                 return self.read_row(stream).await.map(Some);
             }
+            Err(NoChange::Unusable) => return self.refold(stream, expected).await,
             Err(no_change) => return Err(unchangeable(commits, no_change)),
         };
         if change.attributes.len() > MAX_CHANGES {
@@ -164,7 +165,7 @@ impl<M: ReadModel> Projection<M> {
 fn unchangeable<E>(commits: &[Commit<E>], no_change: NoChange) -> ProjectionError {
     let version = match no_change {
         NoChange::Misplaced { version, .. } => version,
-        NoChange::NeedsRow => commits.first().map_or(0, |commit| commit.first),
+        NoChange::NeedsRow | NoChange::Unusable => commits.first().map_or(0, |commit| commit.first),
     };
     ProjectionError::corrupt(version, Cause::from(no_change))
 }

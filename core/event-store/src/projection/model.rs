@@ -82,6 +82,9 @@ pub enum NoChange {
     /// It depends on the row. The store reads the row and asks once more.
     #[error("the row before it has to be known")]
     NeedsRow,
+    /// Nothing can be told from the row, which is of another form, or damaged. The store makes it anew from all events.
+    #[error("the row before it cannot be read")]
+    Unusable,
     /// An event that this stream cannot have at this place. The stream is parked.
     #[error("the event at version {version} cannot be in this stream: {why}")]
     Misplaced {

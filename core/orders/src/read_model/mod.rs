@@ -11,6 +11,7 @@ mod order_reader;
 mod order_rows;
 mod orders;
 mod row;
+pub mod sales;
 mod view;
 
 pub use cursor::InvalidCursor;
@@ -19,4 +20,5 @@ pub use order_reader::{OrderReader, ReadError};
 pub use order_rows::OrderRows;
 pub use orders::{OrderPage, Orders, RowsError};
 pub use row::{NotOpen, OpenStatus};
+pub use sales::Sales;
 pub use view::{ItemView, OrderSummary, OrderView, RefundView};

@@ -1,0 +1,169 @@
+//! What is counted of a day's sales.
+
+use std::ops::{Index, IndexMut};
+
+use crate::domain::state::Status;
+use dynamodb_event_store::projection::Counters;
+
+/// Something that is counted, and whose amounts are added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// Orders that were created on the day and have this status now; their totals.
+    Orders(Status),
+    /// Payments that were captured on the day, whether they paid an order or are owed back.
+    Payments,
+    /// Payments that have had to go back since the day.
+    RefundsDue,
+    /// Payments that went back on the day.
+    Refunds,
+}
+
+impl Figure {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 8] = [
+        Self::Orders(Status::Pending),
+        Self::Orders(Status::Paid),
+        Self::Orders(Status::Shipped),
+        Self::Orders(Status::Delivered),
+        Self::Orders(Status::Cancelled),
+        Self::Payments,
+        Self::RefundsDue,
+        Self::Refunds,
+    ];
+
+    /// Its name, which its counter has too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Orders(status) => status.as_str(),
+            Self::Payments => "payments",
+            Self::RefundsDue => "refunds_due",
+            Self::Refunds => "refunds",
+        }
+    }
+
+    /// The name of the counter of its amounts.
+    fn amount_name(self) -> String {
+        format!("{}_amount", self.name())
+    }
+}
+
+/// How many, and their amounts in minor units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub count: i128,
+    /// The sum of their amounts.
+    pub amount: i128,
+}
+
+/// A tally of each figure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures([Tally; Figure::ALL.len()]);
+
+impl Figures {
+    /// What the shop keeps of the money that was captured: payments less what has to go back.
+    pub fn revenue(&self) -> i128 {
+        self[Figure::Payments].amount - self[Figure::RefundsDue].amount
+    }
+
+    /// The sum of both; `None` beyond what can be counted.
+    #[must_use]
+    pub fn checked_add(mut self, other: &Self) -> Option<Self> {
+        for (sum, more) in self.0.iter_mut().zip(other.0) {
+            sum.count = sum.count.checked_add(more.count)?;
+            sum.amount = sum.amount.checked_add(more.amount)?;
+        }
+        Some(self)
+    }
+
+    /// Whether there is less than nothing of something, which no sum of whole orders can have.
+    pub(super) fn is_torn(&self) -> bool {
+        self.0.iter().any(|tally| tally.count < 0 || tally.amount < 0)
+    }
+
+    /// Those among some counters. One that is not there is 0.
+    pub(super) fn of(counters: &Counters) -> Self {
+        let counter = |name: &str| counters.get(name).copied().unwrap_or_default();
+        let mut figures = Self::default();
+        for figure in Figure::ALL {
+            figures[figure] = Tally { count: counter(figure.name()), amount: counter(&figure.amount_name()) };
+        }
+        figures
+    }
+
+    /// All of them as counters.
+    pub(super) fn counters(&self) -> impl Iterator<Item = (String, i128)> {
+        Figure::ALL
+            .into_iter()
+            .zip(self.0)
+            .flat_map(|(figure, tally)| [(figure.name().to_owned(), tally.count), (figure.amount_name(), tally.amount)])
+    }
+}
+
+impl Index<Figure> for Figures {
+    type Output = Tally;
+
+    fn index(&self, figure: Figure) -> &Tally {
+        &self.0[place(figure)]
+    }
+}
+
+impl IndexMut<Figure> for Figures {
+    fn index_mut(&mut self, figure: Figure) -> &mut Tally {
+        &mut self.0[place(figure)]
+    }
+}
+
+/// The place of a figure in [`Figure::ALL`].
+fn place(figure: Figure) -> usize {
+    match figure {
+        Figure::Orders(Status::Pending) => 0,
+        Figure::Orders(Status::Paid) => 1,
+        Figure::Orders(Status::Shipped) => 2,
+        Figure::Orders(Status::Delivered) => 3,
+        Figure::Orders(Status::Cancelled) => 4,
+        Figure::Payments => 5,
+        Figure::RefundsDue => 6,
+        Figure::Refunds => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_has_a_place_and_two_counters_of_its_own() {
+        let mut figures = Figures::default();
+        for (number, figure) in (1_i128..).zip(Figure::ALL) {
+            figures[figure] = Tally { count: number, amount: -number * i128::from(u64::MAX) };
+        }
+        let counters: Counters = figures.counters().collect();
+        assert_eq!(counters.len(), 2 * Figure::ALL.len());
+        assert_eq!(Figures::of(&counters), figures);
+        assert_eq!((counters["refunds_due"], counters["pending_amount"]), (7, -18_446_744_073_709_551_615));
+    }
+
+    #[test]
+    fn a_counter_that_is_not_there_is_0_and_others_are_passed_over() {
+        assert_eq!(Figures::of(&[("later".to_owned(), 7)].into()), Figures::default());
+    }
+
+    #[test]
+    fn revenue_is_what_is_kept_of_what_was_captured() {
+        let mut figures = Figures::default();
+        figures[Figure::Payments] = Tally { count: 1, amount: 4_000 };
+        figures[Figure::RefundsDue] = Tally { count: 2, amount: 7_999 };
+        assert_eq!((figures.revenue(), figures.is_torn()), (-3_999, false));
+        figures[Figure::Orders(Status::Paid)].count = -1;
+        assert!(figures.is_torn());
+    }
+
+    #[test]
+    fn sums_end_where_counting_does() {
+        let mut most = Figures::default();
+        most[Figure::Refunds].amount = i128::MAX;
+        assert_eq!(most.checked_add(&Figures::default()), Some(most));
+        assert_eq!(most.checked_add(&most), None);
+    }
+}

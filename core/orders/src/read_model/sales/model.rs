@@ -1,0 +1,370 @@
+//! What an order adds to the sales of the days on which something happened to it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::day::Day;
+use super::figure::{Figure, Figures};
+use crate::domain::event::OrderEvent;
+use crate::domain::ids::PaymentId;
+use crate::domain::money::{Currency, Money};
+use crate::domain::state::{Order, Status};
+use crate::stream::order_of;
+use dynamodb_event_store::projection::{Before, COUNTED, Change, Counts, NoChange, ReadModel, RowItem};
+use dynamodb_event_store::{Commit, StreamId};
+
+/// The read model of sales: totals of each day in UTC, in the deployment's currency.
+#[derive(Clone, Copy, Debug)]
+pub struct Sales {
+    /// The currency of all amounts.
+    pub currency: Currency,
+}
+
+impl Sales {
+    /// The name of a day's total: `2026-11-28#EUR`. Names sort as the days do.
+    pub(super) fn total(&self, day: Day) -> String {
+        format!("{day}#{}", self.currency.code())
+    }
+}
+
+impl ReadModel for Sales {
+    type Aggregate = Order;
+
+    const NAME: &'static str = "sales";
+    const KEY: &'static str = "order_id";
+
+    /// Orders have one spelling of their names.
+    fn is_of(&self, stream: &StreamId) -> bool {
+        order_of(stream).is_some()
+    }
+
+    fn change(
+        &self,
+        stream: &StreamId,
+        commits: &[Commit<OrderEvent>],
+        before: Before<'_>,
+    ) -> Result<Change, NoChange> {
+        let mut sold = match before {
+            Before::Nothing => None,
+            Before::Unseen => return Err(NoChange::NeedsRow),
+            Before::Row(row) => Some(Sold::read(row).ok_or(NoChange::Unusable)?),
+        };
+        for (version, event) in commits.iter().flat_map(Commit::versioned) {
+            let misplaced = |why| NoChange::Misplaced { version, why };
+            if Some(event.order_id()) != order_of(stream) {
+                return Err(misplaced("it names another order"));
+            }
+            match (&mut sold, event) {
+                (None, OrderEvent::OrderCreated { total, created_at, .. }) => {
+                    sold = Some(Sold::new(self, *total, Day::of(*created_at)));
+                }
+                (Some(sold), event) if !matches!(event, OrderEvent::OrderCreated { .. }) => sold.add(self, event),
+                _ => return Err(misplaced("an order is created by its first event")),
+            }
+        }
+        Ok(sold.map(Sold::into_change).unwrap_or_default())
+    }
+}
+
+/// What a row holds: what an order adds to which totals, and what has to be known to go on.
+#[derive(Clone, Debug, PartialEq)]
+struct Sold {
+    known: Known,
+    counted: BTreeMap<String, Figures>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Known {
+    created_on: Day,
+    status: Status,
+    total: Money,
+    /// The payment that paid the order. What falls due of any other payment was captured at that moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_id: Option<PaymentId>,
+}
+
+impl Sold {
+    fn new(sales: &Sales, total: Money, created_on: Day) -> Self {
+        let known = Known { created_on, status: Status::Pending, total, payment_id: None };
+        let mut sold = Self { known, counted: BTreeMap::new() };
+        sold.count(sales, created_on, Figure::Orders(Status::Pending), total);
+        sold
+    }
+
+    fn add(&mut self, sales: &Sales, event: &OrderEvent) {
+        match event {
+            OrderEvent::OrderPaid { payment_id, amount, paid_at, .. } => {
+                self.known.payment_id = Some(payment_id.clone());
+                self.count(sales, Day::of(*paid_at), Figure::Payments, *amount);
+                self.move_to(sales, Status::Paid);
+            }
+            OrderEvent::OrderShipped { .. } => self.move_to(sales, Status::Shipped),
+            OrderEvent::OrderDelivered { .. } => self.move_to(sales, Status::Delivered),
+            OrderEvent::OrderCancelled { .. } => self.move_to(sales, Status::Cancelled),
+            OrderEvent::OrderRefundDue { payment_id, amount, due_at, .. } => {
+                let day = Day::of(*due_at);
+                if self.known.payment_id.as_ref() != Some(payment_id) {
+                    self.count(sales, day, Figure::Payments, *amount);
+                }
+                self.count(sales, day, Figure::RefundsDue, *amount);
+            }
+            OrderEvent::OrderRefunded { amount, refunded_at, .. } => {
+                self.count(sales, Day::of(*refunded_at), Figure::Refunds, *amount);
+            }
+            OrderEvent::OrderCreated { .. }
+            | OrderEvent::OrderPaymentDeferred { .. }
+            | OrderEvent::OrderPaymentRejected { .. } => {}
+        }
+    }
+
+    /// The order is counted under another status of the day on which it was created.
+    fn move_to(&mut self, sales: &Sales, status: Status) {
+        let Known { created_on, total, .. } = self.known;
+        let before = std::mem::replace(&mut self.known.status, status);
+        let figures = self.counted.entry(sales.total(created_on)).or_default();
+        figures[Figure::Orders(before)].count -= 1;
+        figures[Figure::Orders(before)].amount -= i128::from(total.0);
+        self.count(sales, created_on, Figure::Orders(status), total);
+    }
+
+    /// One more. No order has so many events that 128 bits would not hold the sum of their amounts of 64.
+    fn count(&mut self, sales: &Sales, day: Day, figure: Figure, amount: Money) {
+        let tally = &mut self.counted.entry(sales.total(day)).or_default()[figure];
+        tally.count += 1;
+        tally.amount += i128::from(amount.0);
+    }
+
+    fn read(row: &RowItem) -> Option<Self> {
+        let counts = Counts::read(Some(row.get(COUNTED)?)).ok()?;
+        let counted = counts.totals().map(|(total, counters)| (total.clone(), Figures::of(counters))).collect();
+        Some(Self { known: serde_dynamo::from_item(row.clone()).ok()?, counted })
+    }
+
+    fn into_change(self) -> Change {
+        let mut counts = Counts::default();
+        for (total, figures) in self.counted {
+            figures.counters().for_each(|(counter, n)| counts.add(&total, &counter, n));
+        }
+        #[expect(clippy::expect_used, reason = "a day, texts and an integer, in a struct: always an item")]
+        let known: RowItem = serde_dynamo::to_item(self.known).expect("what is known is an item");
+        let mut attributes: BTreeMap<_, _> = known.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        attributes.insert(COUNTED.to_owned(), Some(counts.to_attribute()));
+        Change { attributes, unless: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::harness::*;
+    use crate::domain::lifetimes::{commands, live};
+    use dynamodb_event_store::{Metadata, Version};
+
+    const SALES: fn() -> Sales = || Sales { currency: "EUR".parse().unwrap() };
+
+    fn stream() -> StreamId {
+        StreamId::new(order_id().to_string())
+    }
+
+    fn commit(first: Version, events: Vec<OrderEvent>) -> Commit<OrderEvent> {
+        Commit {
+            stream: stream(),
+            first,
+            events,
+            id: Uuid::nil(),
+            recorded_at: now(),
+            metadata: Metadata::default(),
+            request_hash: None,
+            epoch: None,
+        }
+    }
+
+    /// The same event on the n-th of November.
+    fn on(day: u32, event: OrderEvent) -> OrderEvent {
+        let mut stored = serde_json::to_value(event).unwrap();
+        let data = stored["data"].as_object_mut().unwrap();
+        let time = data.iter_mut().find(|(name, _)| name.ends_with("_at")).unwrap().1;
+        *time = json!(format!("2026-11-{day:02}T{:02}:59:59.999Z", day % 24));
+        serde_json::from_value(stored).unwrap()
+    }
+
+    /// The row after events, each run of which comes at once.
+    fn row(runs: &[&[OrderEvent]]) -> Result<RowItem, NoChange> {
+        let (mut row, mut first) = (RowItem::new(), 1);
+        for events in runs {
+            let before = if row.is_empty() { Before::Nothing } else { Before::Row(&row) };
+            // Some of them in commits of their own, as they are caught up with.
+            let (one, rest) = events.split_at(1);
+            let mut commits = vec![commit(first, one.to_vec())];
+            commits.extend((!rest.is_empty()).then(|| commit(first + 1, rest.to_vec())));
+            let change = SALES().change(&stream(), &commits, before)?;
+            for (attribute, value) in change.attributes {
+                row.insert(attribute, value.unwrap());
+            }
+            first += events.len() as Version;
+        }
+        Ok(row)
+    }
+
+    /// What a row counts: `2026-11-01#EUR pending 1 4000`.
+    fn counted(row: &RowItem) -> BTreeSet<String> {
+        let counts = Counts::read(row.get(COUNTED)).unwrap();
+        let lines = counts.totals().flat_map(|(total, counters)| {
+            let figures = Figures::of(counters);
+            Figure::ALL.into_iter().map(move |figure| (total, figure, figures[figure]))
+        });
+        let lines = lines.filter(|(.., tally)| (tally.count, tally.amount) != (0, 0));
+        lines.map(|(total, figure, tally)| line(total, figure.name(), tally.count, tally.amount)).collect()
+    }
+
+    fn line(total: &str, figure: &str, count: i128, amount: i128) -> String {
+        format!("{total} {figure} {count} {amount}")
+    }
+
+    /// The same, made out from all events at once.
+    fn recount(history: &[OrderEvent]) -> BTreeSet<String> {
+        let mut found: HashMap<(String, &str), (i128, i128)> = HashMap::new();
+        let paying: Vec<_> = history.iter().filter(|event| event.name() == "OrderPaid").collect();
+        let mut add = |at: &OrderEvent, figure, amount: &Money| {
+            let (count, sum) =
+                found.entry((format!("{}#EUR", &at.occurred_at().to_string()[..10]), figure)).or_default();
+            (*count, *sum) = (*count + 1, *sum + i128::from(amount.0));
+        };
+        for event in history {
+            match event {
+                OrderEvent::OrderCreated { total, .. } => {
+                    let statuses = ["OrderPaid", "OrderShipped", "OrderDelivered", "OrderCancelled"];
+                    let last = history.iter().rev().find(|event| statuses.contains(&event.name()));
+                    let status = last.map_or("Pending", |event| &event.name()[5..]);
+                    add(
+                        event,
+                        ["pending", "paid", "shipped", "delivered", "cancelled"]
+                            .into_iter()
+                            .find(|name| name.eq_ignore_ascii_case(status))
+                            .unwrap(),
+                        total,
+                    );
+                }
+                OrderEvent::OrderPaid { amount, .. } => add(event, "payments", amount),
+                OrderEvent::OrderRefundDue { amount, .. } => {
+                    add(event, "refunds_due", amount);
+                    if paying.iter().all(|paid| paid.payment_id() != event.payment_id()) {
+                        add(event, "payments", amount);
+                    }
+                }
+                OrderEvent::OrderRefunded { amount, .. } => add(event, "refunds", amount),
+                _ => {}
+            }
+        }
+        found.into_iter().map(|((total, figure), (count, sum))| line(&total, figure, count, sum)).collect()
+    }
+
+    #[test]
+    fn an_order_is_counted_under_its_status_of_now_on_the_day_of_its_creation() {
+        let pending = [on(1, created())];
+        assert_eq!(counted(&row(&[&pending]).unwrap()), ["2026-11-01#EUR pending 1 4000".to_owned()].into());
+        let delivered = row(&[&pending, &[on(2, paid("p1"))], &[on(3, shipped())], &[on(4, delivered())]]).unwrap();
+        let expected = ["2026-11-01#EUR delivered 1 4000", "2026-11-02#EUR payments 1 4000"];
+        assert_eq!(counted(&delivered), expected.map(str::to_owned).into());
+        // Nothing is stored that is 0.
+        assert_eq!(delivered[COUNTED].as_m().unwrap()["2026-11-01#EUR"].as_m().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn money_is_counted_on_the_day_on_which_it_comes_falls_due_and_goes_back() {
+        let cancelled = [on(3, cancelled()), on(3, refund_due("p1", TOTAL, "cancelled"))];
+        let row = row(&[&[on(1, created()), on(2, paid("p1"))], &cancelled, &[on(5, refunded("p1", "r1", TOTAL))]]);
+        let expected = [
+            "2026-11-01#EUR cancelled 1 4000",
+            "2026-11-02#EUR payments 1 4000",
+            "2026-11-03#EUR refunds_due 1 4000",
+            "2026-11-05#EUR refunds 1 4000",
+        ];
+        assert_eq!(counted(&row.unwrap()), expected.map(str::to_owned).into());
+    }
+
+    #[test]
+    fn money_that_was_never_the_orders_is_captured_and_due_at_once() {
+        let history = [on(1, created()), on(1, paid("p1")), on(2, refund_due("p2", OTHER, "paid already"))];
+        let expected = [
+            "2026-11-01#EUR paid 1 4000",
+            "2026-11-01#EUR payments 1 4000",
+            "2026-11-02#EUR payments 1 3999",
+            "2026-11-02#EUR refunds_due 1 3999",
+        ];
+        assert_eq!(counted(&row(&[&history]).unwrap()), expected.map(str::to_owned).into());
+    }
+
+    #[test]
+    fn any_cut_of_a_history_counts_what_a_recount_of_all_its_events_does() {
+        let days = prop::collection::vec(1_u32..=5, 64);
+        properties(2_000, &(commands(), any::<u64>(), days), |(commands, cuts, days)| {
+            let (_, history) = live(&commands)?;
+            let history: Vec<_> = history.into_iter().enumerate().map(|(n, event)| on(days[n % 64], event)).collect();
+            if history.is_empty() {
+                return Ok(());
+            }
+            let mut n = 0;
+            let cut = history.chunk_by(|_, _| {
+                n += 1;
+                (cuts >> (n % 64)) & 1 == 0
+            });
+            let in_pieces = row(&cut.collect::<Vec<_>>()).unwrap();
+            prop_assert_eq!(counted(&in_pieces), recount(&history));
+            prop_assert_eq!(in_pieces, row(&[&history]).unwrap());
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn the_row_has_to_be_known_and_to_be_one_of_this_model() {
+        let paid = [commit(2, vec![paid("p1")])];
+        assert_eq!(SALES().change(&stream(), &paid, Before::Unseen), Err(NoChange::NeedsRow));
+        let good = row(&[&[created()]]).unwrap();
+        SALES().change(&stream(), &paid, Before::Row(&good)).unwrap();
+        for (attribute, value) in [
+            ("status", Some(AttributeValue::S("teleported".into()))),
+            ("created_on", Some(AttributeValue::S("yesterday".into()))),
+            ("total", None),
+            (COUNTED, None),
+            (COUNTED, Some(AttributeValue::M([("2026-11-01#EUR".into(), AttributeValue::N("1".into()))].into()))),
+        ] {
+            let mut damaged = good.clone();
+            damaged.remove(attribute);
+            damaged.extend(value.map(|value| (attribute.to_owned(), value)));
+            let change = SALES().change(&stream(), &paid, Before::Row(&damaged));
+            assert_eq!(change, Err(NoChange::Unusable), "{attribute}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_another_order_or_in_an_impossible_place_is_found() {
+        let elsewhere = StreamId::new(Uuid::from_u128(7).to_string());
+        let good = row(&[&[created()]]).unwrap();
+        for (stream, first, events, before, misplaced) in [
+            (&elsewhere, 1, vec![created()], Before::Nothing, 1),
+            (&stream(), 1, vec![paid("p1")], Before::Nothing, 1),
+            (&stream(), 1, vec![created(), created()], Before::Nothing, 2),
+            (&stream(), 2, vec![paid("p1"), created()], Before::Row(&good), 3),
+        ] {
+            let change = SALES().change(stream, &[commit(first, events)], before);
+            assert!(matches!(change, Err(NoChange::Misplaced { version, .. }) if version == misplaced), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn only_streams_that_are_named_as_orders_are_have_rows() {
+        assert!(SALES().is_of(&stream()));
+        for name in ["", "settings", &order_id().to_string().to_uppercase(), &order_id().0.simple().to_string()] {
+            assert!(!SALES().is_of(&StreamId::new(name)), "{name}");
+        }
+    }
+}
