@@ -8,6 +8,7 @@ mod projector;
 mod reader;
 mod rebuild;
 mod refused;
+mod sales;
 mod taken_back;
 mod transient;
 mod world;
