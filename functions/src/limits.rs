@@ -68,7 +68,7 @@ impl Limits {
         let Some(subject) = self.subject(request) else { return Ok(Fields::new()) };
         let policy = self.limiter.policy();
         let mut fields = vec![("ratelimit-policy", policy.policy_field())];
-        let decision = match self.limiter.check(&subject, request.now.timestamp_micros()).await {
+        let decision = match self.limiter.check(&subject).await {
             Checked::Decided(decision) => decision,
             Checked::Degraded(decision, error) => {
                 // An alarm is made of these lines, so no level of the log may drop them.

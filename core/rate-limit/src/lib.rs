@@ -9,15 +9,14 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let client = dynamodb_testkit::simulation::Simulation::start().client();
 //! create_table(&client, "limits")?.send().await?;
-//! let policy = "token-bucket; name=search; rate=1/s; burst=2; by=user".parse()?;
+//! let policy = "token-bucket; name=search; rate=1/m; burst=2; by=user".parse()?;
 //! let limiter = Limiter::new(DynamoTable::with_patience(&client, "limits", std::time::Duration::from_secs(5)), policy);
 //!
-//! let now = 1_800_000_000_000_000;
 //! for allowed in [true, true, false] {
-//!     let checked = limiter.check(&Subject::user("ada"), now).await;
+//!     let checked = limiter.check(&Subject::user("ada")).await;
 //!     assert_eq!(checked.decision().allowed, allowed);
 //! }
-//! assert!(limiter.check(&Subject::user("bob"), now).await.decision().allowed);
+//! assert!(limiter.check(&Subject::user("bob")).await.decision().allowed);
 //! # Ok(())
 //! # }
 //! ```

@@ -8,6 +8,7 @@ use super::decision::{Decision, Micros};
 use super::memory::Memory;
 use super::policy::{CostError, OnError, Policy};
 use super::subject::Subject;
+use service_clock::Clock;
 
 /// Keys that a process remembers, at least.
 const REMEMBERED: usize = 4096;
@@ -67,6 +68,7 @@ pub enum Checked {
 pub struct Limiter<T> {
     table: T,
     policy: Arc<Policy>,
+    clock: Clock,
     /// Items as the table last showed them. They may be out of date: that costs a call, never a wrong answer.
     seen: Memory,
     /// Items of the limiter that stands in while the table does not answer.
@@ -85,7 +87,14 @@ impl Checked {
 impl<T: Table> Limiter<T> {
     /// Enforces `policy` with items in `table`.
     pub fn new(table: T, policy: Policy) -> Self {
-        Self { table, policy: Arc::new(policy), seen: Memory::new(REMEMBERED), local: Memory::new(REMEMBERED) }
+        let (seen, local) = (Memory::new(REMEMBERED), Memory::new(REMEMBERED));
+        Self { table, policy: Arc::new(policy), clock: Clock::default(), seen, local }
+    }
+
+    /// The same limiter with another clock than the system's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// What is enforced.
@@ -93,21 +102,22 @@ impl<T: Table> Limiter<T> {
         &self.policy
     }
 
-    /// Decides a request of the policy's cost that arrived at `now`.
-    pub async fn check(&self, subject: &Subject, now: Micros) -> Checked {
-        self.decide(subject, now, self.policy.cost).await
+    /// Decides a request of the policy's cost, as of the time at which it is asked.
+    pub async fn check(&self, subject: &Subject) -> Checked {
+        self.decide(subject, self.policy.cost).await
     }
 
     /// Decides a request of another cost.
     ///
     /// # Errors
     /// The cost is 0, or more than the policy ever lets pass at once.
-    pub async fn check_cost(&self, subject: &Subject, now: Micros, cost: u32) -> Result<Checked, CostError> {
+    pub async fn check_cost(&self, subject: &Subject, cost: u32) -> Result<Checked, CostError> {
         self.policy.allows_cost(cost)?;
-        Ok(self.decide(subject, now, cost).await)
+        Ok(self.decide(subject, cost).await)
     }
 
-    async fn decide(&self, subject: &Subject, now: Micros, cost: u32) -> Checked {
+    async fn decide(&self, subject: &Subject, cost: u32) -> Checked {
+        let now = self.clock.micros();
         let key = format!("{}/{}", self.policy.key, subject.as_str());
         match self.ask(&key, now, cost).await {
             Ok(decision) => Checked::Decided(decision),
@@ -162,7 +172,7 @@ fn fixed(algorithm: &dyn Algorithm, allowed: bool) -> Decision {
 mod tests {
     use std::collections::HashMap;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
     use super::*;
     use crate::model::expression;
@@ -194,6 +204,7 @@ mod tests {
     struct Bench {
         table: Arc<Counting>,
         limiter: Limiter<Arc<Counting>>,
+        time: Arc<AtomicI64>,
     }
 
     impl Bench {
@@ -203,13 +214,17 @@ mod tests {
 
         /// Another container.
         fn beside(table: &Arc<Counting>, policy: &str) -> Self {
-            let limiter = Limiter::new(Arc::clone(table), policy.parse().expect(policy));
-            Self { table: Arc::clone(table), limiter }
+            let time = Arc::new(AtomicI64::new(NOW));
+            let shown = Arc::clone(&time);
+            let clock = Clock::new(move || shown.load(Ordering::Relaxed));
+            let limiter = Limiter::new(Arc::clone(table), policy.parse().expect(policy)).with_clock(clock);
+            Self { table: Arc::clone(table), limiter, time }
         }
 
         async fn ask(&self, now: Micros) -> (bool, usize) {
+            self.time.store(now, Ordering::Relaxed);
             let before = self.table.calls.load(Ordering::Relaxed);
-            let checked = self.limiter.check(&Subject::user("one"), now).await;
+            let checked = self.limiter.check(&Subject::user("one")).await;
             (checked.decision().allowed, self.table.calls.load(Ordering::Relaxed) - before)
         }
 
@@ -251,7 +266,7 @@ mod tests {
     async fn users_do_not_count_against_each_other() {
         let bench = Bench::new("token-bucket; rate=1/24h; burst=1; by=user");
         assert!(bench.ask(NOW).await.0);
-        assert!(bench.limiter.check(&Subject::user("another"), NOW).await.decision().allowed);
+        assert!(bench.limiter.check(&Subject::user("another")).await.decision().allowed);
         assert!(!bench.ask(NOW).await.0);
     }
 
@@ -287,7 +302,7 @@ mod tests {
             let bench = Bench::new(policy);
             let crowd = async || {
                 for n in 0..2 * REMEMBERED {
-                    bench.limiter.check(&Subject::user(&n.to_string()), NOW).await;
+                    bench.limiter.check(&Subject::user(&n.to_string())).await;
                 }
             };
             for _ in 0..3 {
@@ -319,7 +334,7 @@ mod tests {
             assert_eq!(allowing.ask(NOW).await, (true, 1));
             assert_eq!(denying.ask(NOW).await, (false, 1));
         }
-        let denied = denying.limiter.check(&Subject::user("one"), NOW).await;
+        let denied = denying.limiter.check(&Subject::user("one")).await;
         let Checked::Degraded(decision, TableError::Unavailable(_)) = denied else { panic!("{denied:?}") };
         assert_eq!(decision.retry_after, Duration::from_secs(1));
     }
@@ -327,7 +342,7 @@ mod tests {
     #[tokio::test]
     async fn a_cost_above_the_limit_is_an_error_and_costs_nothing() {
         let bench = Bench::new(BUCKET);
-        let error = bench.limiter.check_cost(&Subject::user("one"), NOW, 4).await;
+        let error = bench.limiter.check_cost(&Subject::user("one"), 4).await;
         assert_eq!(error, Err(CostError { cost: 4, limit: 3 }));
         assert_eq!(bench.table.calls.load(Ordering::Relaxed), 0);
     }
