@@ -24,6 +24,7 @@
 //! Keys are `name/settings/by/subject`. A key takes about 1,000 writes a second, which is DynamoDB's limit for an item.
 
 mod algorithm;
+mod checked;
 mod decision;
 mod definition;
 mod error;
@@ -38,9 +39,10 @@ mod table;
 mod token_bucket;
 
 pub use algorithm::{Algorithm, Item, Step, Update};
+pub use checked::Checked;
 pub use decision::{Decision, Micros};
 pub use definition::create_table;
-pub use limiter::{Checked, Limiter, Table, TableError, Updated};
+pub use limiter::{Limiter, Table, TableError, Updated};
 pub use policy::{By, CostError, OnError, Policy};
 pub use sliding_window::SlidingWindow;
 pub use subject::Subject;
