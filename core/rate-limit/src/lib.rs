@@ -28,6 +28,8 @@ mod checked;
 mod decision;
 mod definition;
 mod error;
+#[cfg(feature = "tower")]
+mod layer;
 mod limiter;
 mod memory;
 #[cfg(test)]
@@ -42,6 +44,8 @@ pub use algorithm::{Algorithm, Item, Step, Update};
 pub use checked::Checked;
 pub use decision::{Decision, Micros};
 pub use definition::create_table;
+#[cfg(feature = "tower")]
+pub use layer::{RateLimit, RateLimitLayer};
 pub use limiter::{Limiter, Table, TableError, Updated};
 pub use policy::{By, CostError, OnError, Policy};
 pub use sliding_window::SlidingWindow;
