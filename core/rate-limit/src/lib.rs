@@ -21,6 +21,8 @@
 //! # }
 //! ```
 //!
+//! With the feature `tower`, `RateLimitLayer` puts a limiter before a service and answers 429 in its place.
+//!
 //! Keys are `name/settings/by/subject`. A key takes about 1,000 writes a second, which is DynamoDB's limit for an item.
 
 mod algorithm;
