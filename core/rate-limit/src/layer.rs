@@ -17,8 +17,8 @@ use super::subject::Subject;
 ///
 /// A request that does not pass never gets to the service behind. Its answer is 429 with `Retry-After`, or 503 where the
 /// policy lets nothing pass that cannot be counted (`on_error=deny`), and has the response body's default, which is
-/// empty. Every counted request's answer has its [`Checked`] among its extensions: a layer around this one can
-/// make a body of it.
+/// empty. The answer to every request with a subject has its [`Checked`] among its extensions: a layer around this one
+/// can make a body of it.
 ///
 /// A request without a subject passes and is not counted. Put what finds out who is asking before this layer, and what
 /// refuses those whom nobody knows behind it.
@@ -128,11 +128,10 @@ where
                 tracing::error!(%error, on_error = ?policy.on_error, "not counted");
             }
             let mut response = if checked.decision().allowed { inner.call(request).await? } else { refusal(&checked) };
-            for (name, value) in checked.fields(policy).into_iter().filter(|_| fields) {
+            if fields {
+                let field = |(name, value)| Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?));
                 // One of several layers adds to what the others say.
-                response
-                    .headers_mut()
-                    .extend(HeaderValue::try_from(value).map(|value| (HeaderName::from_static(name), value)));
+                response.headers_mut().extend(checked.fields(policy).into_iter().filter_map(field));
             }
             response.extensions_mut().insert(checked);
             Ok(response)
