@@ -1,7 +1,7 @@
 //! The limiters on a real table: that it takes their expressions, what they cost, and how they hold under load.
 #![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panics that say why")]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use dynamodb_rate_limit::{
     Algorithm, Checked, DynamoTable, Item, Limiter, Micros, Policy, SlidingWindow, Step, Subject, Table, TokenBucket,
@@ -12,6 +12,7 @@ use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
 use fastrand::Rng;
 use orders_tests::database::TestTables;
+use service_clock::{Clock, Timestamp};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 
@@ -21,8 +22,7 @@ const BUCKET: &str = "token-bucket; rate=1/s; burst=3; by=user; on_error=deny";
 const WINDOW: &str = "sliding-window; limit=3; window=10s; by=user; on_error=deny";
 
 fn now() -> Micros {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
-    Micros::try_from(since.as_micros()).expect("a clock before the year 294000")
+    Clock::default().micros()
 }
 
 fn policy(text: &str) -> Policy {
@@ -107,16 +107,17 @@ async fn a_request_that_passes_costs_one_call_of_one_write_unit_and_a_known_refu
     let bench = Bench::new().await;
     let subject = Subject::user("one");
     for text in [BUCKET, WINDOW] {
-        let (limiter, now) = (bench.limiter(text), now());
+        let clock = Clock::stopped_at(Timestamp::now());
+        let limiter = bench.limiter(text).with_clock(clock.clone());
         for _ in 0..3 {
-            assert!(limiter.check(&subject, now).await.decision().allowed);
+            assert!(limiter.check(&subject).await.decision().allowed);
             let calls = bench.calls();
             assert_eq!((calls.operations(), calls.units()), (vec!["UpdateItem"], 1.0), "{text}");
         }
-        assert!(!limiter.check(&subject, now).await.decision().allowed);
+        assert!(!limiter.check(&subject).await.decision().allowed);
         assert_eq!(bench.calls().count(), 0, "{text}");
         // A container that knows nothing learns of the refusal from one call.
-        assert!(!bench.limiter(text).check(&subject, now).await.decision().allowed);
+        assert!(!bench.limiter(text).with_clock(clock).check(&subject).await.decision().allowed);
         assert!(bench.calls().count() <= 2, "{text}");
     }
 }
@@ -126,19 +127,20 @@ async fn an_answer_that_is_lost_charges_once_and_is_not_asked_for_again() {
     let bench = Bench::new().await;
     let subject = Subject::user("one");
     for text in [BUCKET, WINDOW] {
-        let (limiter, now) = (bench.limiter(text), now());
+        let clock = Clock::stopped_at(Timestamp::now());
+        let limiter = bench.limiter(text).with_clock(clock.clone());
         for fault in [Fault::LoseAnswer, Fault::FailAfter, Fault::LoseAnswer] {
             bench.proxy.faults.plan(move |_| Some(fault));
-            let checked = limiter.check(&subject, now).await;
-            assert!(matches!(checked, Checked::Degraded(decision, _) if !decision.allowed), "{fault:?}: {checked:?}");
+            let checked = limiter.check(&subject).await;
+            assert!(matches!(checked, Checked::Uncounted(decision, _) if !decision.allowed), "{fault:?}: {checked:?}");
             assert_eq!(bench.calls().count(), 1, "{fault:?}");
         }
         bench.proxy.faults.none();
         // Without an answer the container takes the bucket for full, which the table refuses; the window it need not
         // know as long as the table has never counted more than fits in it.
-        let limiter = bench.limiter(text);
+        let limiter = bench.limiter(text).with_clock(clock);
         let mut left = 0;
-        while limiter.check(&subject, now).await.decision().allowed {
+        while limiter.check(&subject).await.decision().allowed {
             left += 1;
         }
         assert_eq!(left, if text == BUCKET { 2 } else { 0 }, "{text}");
@@ -149,21 +151,24 @@ async fn an_answer_that_is_lost_charges_once_and_is_not_asked_for_again() {
 #[tokio::test]
 async fn a_table_that_is_throttled_broken_or_missing_degrades_as_the_policy_says() {
     let bench = Bench::new().await;
+    let clock = Clock::stopped_at(Timestamp::now());
     let missing = DynamoTable::new(&bench.tables.client(), "no-such-table");
     let missing = Limiter::new(missing, policy(&format!("{BUCKET};").replace("deny", "allow")));
-    assert!(matches!(missing.check(&Subject::user("one"), now()).await, Checked::Degraded(..)));
+    assert!(matches!(missing.check(&Subject::user("one")).await, Checked::Uncounted(..)));
     for fault in [Fault::Throttle, Fault::Fail, Fault::Hang, Fault::LoseRequest] {
         bench.proxy.faults.plan(move |_| Some(fault));
         for (on_error, expected) in
             [("allow", [true; 5]), ("deny", [false; 5]), ("local", [true, true, true, false, false])]
         {
-            let (limiter, now) = (bench.impatient(&BUCKET.replace("deny", on_error)), now());
+            let limiter = bench.impatient(&BUCKET.replace("deny", on_error)).with_clock(clock.clone());
             for expected in expected {
                 let asked = Instant::now();
-                let checked = limiter.check(&Subject::user("one"), now).await;
+                let checked = limiter.check(&Subject::user("one")).await;
                 assert!(asked.elapsed() < Duration::from_secs(5), "{fault:?} {on_error} took {:?}", asked.elapsed());
-                let Checked::Degraded(decision, _) = checked else { panic!("{fault:?} {on_error}: {checked:?}") };
-                assert_eq!(decision.allowed, expected, "{fault:?} {on_error}");
+                let counted = matches!(checked, Checked::Degraded(..));
+                assert_eq!(counted, on_error == "local", "{fault:?} {on_error}: {checked:?}");
+                assert!(checked.error().is_some(), "{fault:?} {on_error}: {checked:?}");
+                assert_eq!(checked.decision().allowed, expected, "{fault:?} {on_error}");
             }
         }
     }
@@ -187,7 +192,7 @@ async fn load(text: &str, per_second: u32, seconds: u32) -> Load {
         let table = DynamoTable::with_patience(&tables.client(), tables.name("RateLimits"), PATIENCE);
         let limiter = Limiter::new(table, policy(text));
         // Connected before the clock starts.
-        limiter.check(&Subject::user("another"), now()).await;
+        limiter.check(&Subject::user("another")).await;
         limiters.push(limiter);
     }
     let period = Duration::from_secs(16) / per_second;
@@ -199,7 +204,7 @@ async fn load(text: &str, per_second: u32, seconds: u32) -> Load {
             for _ in 0..per_second * seconds / 16 {
                 ticks.tick().await;
                 let came = now();
-                let checked = limiter.check(&Subject::user("one"), came).await;
+                let checked = limiter.check(&Subject::user("one")).await;
                 requests.push((came, checked.decision().allowed, now() - came));
             }
             requests

@@ -3,25 +3,32 @@
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{TimeDelta, Utc};
+
 use crate::Timestamp;
 
 /// A source of the time: the system's clock, or one that a test sets. Cheap to clone.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
 
 impl Clock {
-    /// A clock that shows what `now` answers.
-    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+    /// A clock that shows what `micros` answers, in microseconds since 1970.
+    pub fn new(micros: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(micros))
     }
 
     /// A clock that stands still.
     pub fn stopped_at(time: Timestamp) -> Self {
-        Self::new(move || time)
+        Self::new(move || time.timestamp_micros())
     }
 
-    /// The time.
+    /// The time, as it is recorded and shown.
     pub fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + TimeDelta::microseconds(self.micros())
+    }
+
+    /// The time in microseconds since 1970, for what computes with integers or is finer than a millisecond.
+    pub fn micros(&self) -> i64 {
         (self.0)()
     }
 }
@@ -29,12 +36,43 @@ impl Clock {
 /// The system's clock.
 impl Default for Clock {
     fn default() -> Self {
-        Self::new(Timestamp::now)
+        Self::new(|| Utc::now().timestamp_micros())
     }
 }
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Clock({})", self.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_readings_are_of_the_same_time() {
+        for (micros, shown) in [
+            (1_795_510_840_572_999, "2026-11-24T09:00:40.572Z"),
+            (999, "1970-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] {
+            let clock = Clock::new(move || micros);
+            assert_eq!((clock.micros(), clock.now().to_string().as_str()), (micros, shown));
+            assert_eq!(Clock::stopped_at(clock.now()).now(), clock.now());
+        }
+    }
+
+    #[test]
+    fn any_time_can_be_shown() {
+        for micros in [i64::MIN, i64::MAX] {
+            assert!(!Clock::new(move || micros).now().to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn the_default_is_the_time_of_the_system() {
+        let (before, clock, after) = (Timestamp::now(), Clock::default().now(), Timestamp::now());
+        assert!(before <= clock && clock <= after, "{before} {clock} {after}");
     }
 }

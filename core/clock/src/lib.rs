@@ -1,5 +1,5 @@
-//! The time, for services that record it: [`Timestamp`], a point in time in whole milliseconds whose texts sort as the
-//! times do, and [`Clock`], which tests can replace.
+//! The time, for services that record it and compute with it: [`Timestamp`], a point in time in whole milliseconds whose
+//! texts sort as the times do, and [`Clock`], which gives it, and microseconds, and which tests can replace.
 //!
 //! ```
 //! use service_clock::{Clock, Timestamp};

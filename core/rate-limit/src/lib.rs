@@ -9,25 +9,29 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let client = dynamodb_testkit::simulation::Simulation::start().client();
 //! create_table(&client, "limits")?.send().await?;
-//! let policy = "token-bucket; name=search; rate=1/s; burst=2; by=user".parse()?;
+//! let policy = "token-bucket; name=search; rate=1/m; burst=2; by=user".parse()?;
 //! let limiter = Limiter::new(DynamoTable::with_patience(&client, "limits", std::time::Duration::from_secs(5)), policy);
 //!
-//! let now = 1_800_000_000_000_000;
 //! for allowed in [true, true, false] {
-//!     let checked = limiter.check(&Subject::user("ada"), now).await;
+//!     let checked = limiter.check(&Subject::user("ada")).await;
 //!     assert_eq!(checked.decision().allowed, allowed);
 //! }
-//! assert!(limiter.check(&Subject::user("bob"), now).await.decision().allowed);
+//! assert!(limiter.check(&Subject::user("bob")).await.decision().allowed);
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! With the feature `tower`, `RateLimitLayer` puts a limiter before a service and answers 429 in its place.
+//!
 //! Keys are `name/settings/by/subject`. A key takes about 1,000 writes a second, which is DynamoDB's limit for an item.
 
 mod algorithm;
+mod checked;
 mod decision;
 mod definition;
 mod error;
+#[cfg(feature = "tower")]
+mod layer;
 mod limiter;
 mod memory;
 #[cfg(test)]
@@ -39,9 +43,12 @@ mod table;
 mod token_bucket;
 
 pub use algorithm::{Algorithm, Item, Step, Update};
+pub use checked::Checked;
 pub use decision::{Decision, Micros};
 pub use definition::create_table;
-pub use limiter::{Checked, Limiter, Table, TableError, Updated};
+#[cfg(feature = "tower")]
+pub use layer::{RateLimit, RateLimitLayer};
+pub use limiter::{Limiter, Table, TableError, Updated};
 pub use policy::{By, CostError, OnError, Policy};
 pub use sliding_window::SlidingWindow;
 pub use subject::Subject;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::algorithm::{Algorithm, Item, Step, Update};
+use super::checked::Checked;
 use super::decision::{Decision, Micros};
 use super::memory::Memory;
 use super::policy::{CostError, OnError, Policy};
 use super::subject::Subject;
+use service_clock::Clock;
 
 /// Keys that a process remembers, at least.
 const REMEMBERED: usize = 4096;
@@ -53,39 +55,29 @@ pub enum TableError {
     Contended(String),
 }
 
-/// What became of a check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// The limiter's word.
-    Decided(Decision),
-    /// The table did not help, and the policy says that this is the answer then.
-    Degraded(Decision, TableError),
-}
-
 /// Enforces a policy.
 #[derive(Debug)]
 pub struct Limiter<T> {
     table: T,
     policy: Arc<Policy>,
+    clock: Clock,
     /// Items as the table last showed them. They may be out of date: that costs a call, never a wrong answer.
     seen: Memory,
     /// Items of the limiter that stands in while the table does not answer.
     local: Memory,
 }
 
-impl Checked {
-    /// The decision, whoever took it.
-    pub fn decision(&self) -> &Decision {
-        match self {
-            Self::Decided(decision) | Self::Degraded(decision, _) => decision,
-        }
-    }
-}
-
 impl<T: Table> Limiter<T> {
     /// Enforces `policy` with items in `table`.
     pub fn new(table: T, policy: Policy) -> Self {
-        Self { table, policy: Arc::new(policy), seen: Memory::new(REMEMBERED), local: Memory::new(REMEMBERED) }
+        let (seen, local) = (Memory::new(REMEMBERED), Memory::new(REMEMBERED));
+        Self { table, policy: Arc::new(policy), clock: Clock::default(), seen, local }
+    }
+
+    /// The same limiter with another clock than the system's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// What is enforced.
@@ -93,25 +85,26 @@ impl<T: Table> Limiter<T> {
         &self.policy
     }
 
-    /// Decides a request of the policy's cost that arrived at `now`.
-    pub async fn check(&self, subject: &Subject, now: Micros) -> Checked {
-        self.decide(subject, now, self.policy.cost).await
+    /// Decides a request of the policy's cost, as of the time at which it is asked.
+    pub async fn check(&self, subject: &Subject) -> Checked {
+        self.decide(subject, self.policy.cost).await
     }
 
     /// Decides a request of another cost.
     ///
     /// # Errors
     /// The cost is 0, or more than the policy ever lets pass at once.
-    pub async fn check_cost(&self, subject: &Subject, now: Micros, cost: u32) -> Result<Checked, CostError> {
+    pub async fn check_cost(&self, subject: &Subject, cost: u32) -> Result<Checked, CostError> {
         self.policy.allows_cost(cost)?;
-        Ok(self.decide(subject, now, cost).await)
+        Ok(self.decide(subject, cost).await)
     }
 
-    async fn decide(&self, subject: &Subject, now: Micros, cost: u32) -> Checked {
+    async fn decide(&self, subject: &Subject, cost: u32) -> Checked {
+        let now = self.clock.micros();
         let key = format!("{}/{}", self.policy.key, subject.as_str());
         match self.ask(&key, now, cost).await {
             Ok(decision) => Checked::Decided(decision),
-            Err(error) => Checked::Degraded(self.without_table(&key, now, cost), error),
+            Err(error) => self.without_table(&key, now, cost, error),
         }
     }
 
@@ -135,18 +128,19 @@ impl<T: Table> Limiter<T> {
         Err(TableError::Contended(key.to_owned()))
     }
 
-    fn without_table(&self, key: &str, now: Micros, cost: u32) -> Decision {
+    fn without_table(&self, key: &str, now: Micros, cost: u32, error: TableError) -> Checked {
         let algorithm = &self.policy.algorithm;
+        let in_memory = |item: Option<Item>| match algorithm.step(item.as_ref(), now, cost) {
+            Step::Refuse(decision) => (decision, item),
+            Step::Try(_) => {
+                let item = algorithm.charge(item.as_ref(), now, cost);
+                (algorithm.accepted(&item, now), Some(item))
+            }
+        };
         match self.policy.on_error {
-            OnError::Allow => fixed(algorithm.as_ref(), true),
-            OnError::Deny => fixed(algorithm.as_ref(), false),
-            OnError::Local => self.local.update(key, |item| match algorithm.step(item.as_ref(), now, cost) {
-                Step::Refuse(decision) => (decision, item),
-                Step::Try(_) => {
-                    let item = algorithm.charge(item.as_ref(), now, cost);
-                    (algorithm.accepted(&item, now), Some(item))
-                }
-            }),
+            OnError::Allow => Checked::Uncounted(fixed(algorithm.as_ref(), true), error),
+            OnError::Deny => Checked::Uncounted(fixed(algorithm.as_ref(), false), error),
+            OnError::Local => Checked::Degraded(self.local.update(key, in_memory), error),
         }
     }
 }
@@ -162,7 +156,7 @@ fn fixed(algorithm: &dyn Algorithm, allowed: bool) -> Decision {
 mod tests {
     use std::collections::HashMap;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
     use super::*;
     use crate::model::expression;
@@ -194,6 +188,7 @@ mod tests {
     struct Bench {
         table: Arc<Counting>,
         limiter: Limiter<Arc<Counting>>,
+        time: Arc<AtomicI64>,
     }
 
     impl Bench {
@@ -203,13 +198,17 @@ mod tests {
 
         /// Another container.
         fn beside(table: &Arc<Counting>, policy: &str) -> Self {
-            let limiter = Limiter::new(Arc::clone(table), policy.parse().expect(policy));
-            Self { table: Arc::clone(table), limiter }
+            let time = Arc::new(AtomicI64::new(NOW));
+            let shown = Arc::clone(&time);
+            let clock = Clock::new(move || shown.load(Ordering::Relaxed));
+            let limiter = Limiter::new(Arc::clone(table), policy.parse().expect(policy)).with_clock(clock);
+            Self { table: Arc::clone(table), limiter, time }
         }
 
         async fn ask(&self, now: Micros) -> (bool, usize) {
+            self.time.store(now, Ordering::Relaxed);
             let before = self.table.calls.load(Ordering::Relaxed);
-            let checked = self.limiter.check(&Subject::user("one"), now).await;
+            let checked = self.limiter.check(&Subject::user("one")).await;
             (checked.decision().allowed, self.table.calls.load(Ordering::Relaxed) - before)
         }
 
@@ -251,7 +250,7 @@ mod tests {
     async fn users_do_not_count_against_each_other() {
         let bench = Bench::new("token-bucket; rate=1/24h; burst=1; by=user");
         assert!(bench.ask(NOW).await.0);
-        assert!(bench.limiter.check(&Subject::user("another"), NOW).await.decision().allowed);
+        assert!(bench.limiter.check(&Subject::user("another")).await.decision().allowed);
         assert!(!bench.ask(NOW).await.0);
     }
 
@@ -287,7 +286,7 @@ mod tests {
             let bench = Bench::new(policy);
             let crowd = async || {
                 for n in 0..2 * REMEMBERED {
-                    bench.limiter.check(&Subject::user(&n.to_string()), NOW).await;
+                    bench.limiter.check(&Subject::user(&n.to_string())).await;
                 }
             };
             for _ in 0..3 {
@@ -319,15 +318,15 @@ mod tests {
             assert_eq!(allowing.ask(NOW).await, (true, 1));
             assert_eq!(denying.ask(NOW).await, (false, 1));
         }
-        let denied = denying.limiter.check(&Subject::user("one"), NOW).await;
-        let Checked::Degraded(decision, TableError::Unavailable(_)) = denied else { panic!("{denied:?}") };
+        let denied = denying.limiter.check(&Subject::user("one")).await;
+        let Checked::Uncounted(decision, TableError::Unavailable(_)) = denied else { panic!("{denied:?}") };
         assert_eq!(decision.retry_after, Duration::from_secs(1));
     }
 
     #[tokio::test]
     async fn a_cost_above_the_limit_is_an_error_and_costs_nothing() {
         let bench = Bench::new(BUCKET);
-        let error = bench.limiter.check_cost(&Subject::user("one"), NOW, 4).await;
+        let error = bench.limiter.check_cost(&Subject::user("one"), 4).await;
         assert_eq!(error, Err(CostError { cost: 4, limit: 3 }));
         assert_eq!(bench.table.calls.load(Ordering::Relaxed), 0);
     }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use fastrand::Rng;
+use service_clock::Clock;
 
 use super::super::algorithm::{Algorithm, Item, MAX_SKEW, Update};
+use super::super::checked::Checked;
 use super::super::decision::{Decision, Micros};
-use super::super::limiter::{Checked, Limiter, Table, TableError, Updated};
+use super::super::limiter::{Limiter, Table, TableError, Updated};
 use super::super::policy::Policy;
 use super::super::subject::Subject;
 use super::expression;
@@ -165,7 +167,12 @@ pub fn run(algorithm: &Arc<dyn Algorithm>, weather: Weather, unit: Micros, lengt
     let world = Arc::new(Mutex::new(world));
     let mut policy: Policy = "token-bucket; rate=1/s; burst=1; by=user; on_error=deny".parse().expect("a good policy");
     policy.algorithm = Arc::clone(algorithm);
-    let limiter = |client| Arc::new(Limiter::new(Line { world: Arc::clone(&world), client }, policy.clone()));
+    let limiter = |client| {
+        let (line, shown) = (Line { world: Arc::clone(&world), client }, Arc::clone(&world));
+        let clock =
+            Clock::new(move || shown.lock().expect("no client panics while it holds the world").requests[client].now);
+        Arc::new(Limiter::new(line, policy.clone()).with_clock(clock))
+    };
     let mut clients: Vec<Client> = (0..count)
         .map(|client| Client { limiter: limiter(client), skew: rng.i64(-weather.skew..=weather.skew), check: None })
         .collect();
@@ -212,7 +219,7 @@ fn step(state: &mut Client, client: usize, world: &Arc<Mutex<World>>, rng: &mut 
         let now = lock().time + state.skew;
         lock().requests[client] = Request { now, cost, ..Request::default() };
         let limiter = Arc::clone(&state.limiter);
-        let check = async move { limiter.check_cost(&Subject::user("one"), now, cost).await };
+        let check = async move { limiter.check_cost(&Subject::user("one"), cost).await };
         state.check = Some(Box::pin(async move { check.await.expect("the cost is within the limit") }));
     }
     let Some(check) = state.check.as_mut() else { return };
