@@ -89,7 +89,7 @@ impl Expiry {
         deadline: Instant,
         context: &Context,
     ) -> Result<Settled, ()> {
-        let stream = StreamId::new(order_id.to_string());
+        let stream = StreamId::from(order_id);
         let causation_id = format!("{}/{order_id}", context.request_id);
         let metadata = Metadata {
             actor: "schedule|expire-orders".into(),

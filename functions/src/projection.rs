@@ -2,19 +2,20 @@
 
 use aws_lambda_events::dynamodb::Event;
 use aws_lambda_events::streams::DynamoDbEventResponse;
-use orders_core::read_model::Projector;
+use dynamodb_event_store::projection::Projection;
+use orders_core::read_model::OrderRows;
 
 use crate::config::Config;
 use crate::stream_batch;
 
 /// The projector of this deployment.
-pub fn projector(config: &Config, client: aws_sdk_dynamodb::Client) -> Projector {
+pub fn projector(config: &Config, client: aws_sdk_dynamodb::Client) -> Projection<OrderRows> {
     let events = config.event_store(client.clone());
-    Projector::new(client, &config.orders_table, events)
+    Projection::new(client, &config.orders_table, events, OrderRows)
 }
 
 /// Projects a batch. The answer names the record that Lambda is to go on from, if some of it has to come again.
-pub async fn handle(projector: &Projector, batch: Event) -> DynamoDbEventResponse {
+pub async fn handle(projector: &Projection<OrderRows>, batch: Event) -> DynamoDbEventResponse {
     let projected = projector.project(stream_batch::records(batch)).await;
     metrics::counter!("OrdersParked").increment(projected.parked);
     metrics::counter!("ProjectionRefused").increment(projected.refused);
@@ -30,7 +31,7 @@ mod tests {
     use crate::emf;
     use crate::testing::{self, Shop, event};
 
-    async fn answer(projector: &Projector, batch: Value) -> Value {
+    async fn answer(projector: &Projection<OrderRows>, batch: Value) -> Value {
         serde_json::to_value(handle(projector, serde_json::from_value(batch).unwrap()).await).unwrap()
     }
 

@@ -1,9 +1,12 @@
 //! `rebuild-orders`: makes rows anew, of one order or of a segment of all.
 
+use dynamodb_event_store::projection::{
+    Ahead, Progress, Projection, ProjectionError, RebuildError, Verification, VerifyError,
+};
 use dynamodb_event_store::{EventStore, NoSuchSegment, Segment, Version};
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::domain::{Order, OrderId};
-use orders_core::read_model::{Ahead, Progress, ProjectionError, Projector, RebuildError, Verification, VerifyError};
+use orders_core::read_model::OrderRows;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -145,7 +148,7 @@ impl Maintenance {
     pub async fn rebuild(&self, rebuild: Rebuild, context: &Context) -> Result<Rebuilt, RunError> {
         match rebuild {
             Rebuild::Order(order_id) => {
-                let version = self.projector(None).repair(order_id).await?;
+                let version = self.projector(None).repair(&order_id.into()).await?;
                 tracing::info!(%order_id, version, "order repaired");
                 Ok(Rebuilt::Order { order_id, version })
             }
@@ -172,12 +175,17 @@ impl Maintenance {
         let (segment, deadline) = (run.segment()?, deadline::of_run(run.seconds, context));
         let verification = run.progress.take().unwrap_or_default();
         let verification = self.projector(run.table.as_deref()).verify(segment, verification, deadline).await?;
-        tracing::info!(?segment, orders = verification.orders, different = verification.different, "segment verified");
+        tracing::info!(
+            ?segment,
+            streams = verification.streams,
+            different = verification.different,
+            "segment verified"
+        );
         Ok(OneSegment { progress: Some(verification), ..run })
     }
 
-    fn projector(&self, table: Option<&str>) -> Projector {
-        Projector::new(self.client.clone(), table.unwrap_or(&self.orders_table), self.events.clone())
+    fn projector(&self, table: Option<&str>) -> Projection<OrderRows> {
+        Projection::new(self.client.clone(), table.unwrap_or(&self.orders_table), self.events.clone(), OrderRows)
     }
 }
 
@@ -225,11 +233,11 @@ mod tests {
         let asked =
             json!({ "segment": 1, "total_segments": 4, "table": "orders-rows-2", "after_restore": true, "seconds": 5 });
         let Ok(Rebuild::Segment(mut run)) = read(asked.clone()) else { panic!("{asked}") };
-        run.progress = Some(Progress { orders: 7, ..Progress::default() });
+        run.progress = Some(Progress { streams: 7, ..Progress::default() });
         let mut answer = serde_json::to_value(Rebuilt::Segment(run)).unwrap();
         let next = read(answer.clone());
         assert!(
-            matches!(next, Ok(Rebuild::Segment(OneSegment { progress: Some(Progress { orders: 7, .. }), .. }))),
+            matches!(next, Ok(Rebuild::Segment(OneSegment { progress: Some(Progress { streams: 7, .. }), .. }))),
             "{next:?}"
         );
         answer.as_object_mut().unwrap().remove("progress");

@@ -143,7 +143,7 @@ impl<B: EventBus> Republisher<B> {
     }
 
     async fn of_order(&self, order_id: OrderId, after: Option<&Place>) -> Result<Page, NotRepublished> {
-        let stream = StreamId::new(order_id.to_string());
+        let stream = StreamId::from(order_id);
         let page = self.store.page_after(&stream, after.map_or(0, |place| place.version), PAGE).await?.readable()?;
         if after.is_none() && page.commits.is_empty() {
             return Err(NotRepublished::NoSuchOrder(order_id));

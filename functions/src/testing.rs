@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_circuit_breaker::CircuitBreaker;
 use dynamodb_event_store::client as settings;
+use dynamodb_event_store::projection::{Projected, Projection};
 use dynamodb_event_store::{Change, CommitKey, Consistency, EventStore, Metadata, StreamId, StreamRecord};
 use dynamodb_testkit::faults::Faults;
 use dynamodb_testkit::proxy::Proxy;
@@ -18,7 +19,7 @@ use lambda_runtime::Context;
 use orders_core::domain::{Decide, Order, PlacedOrder};
 use orders_core::payments::{GuardedProvider, HttpProvider, Timeouts};
 use orders_core::publication::{Envelope, Envelopes, EventBus, Publisher, PutError, Relay};
-use orders_core::read_model::{Orders, Projected, Projector};
+use orders_core::read_model::{OrderRows, Orders};
 use orders_local::database;
 use orders_local::payments::{PaymentProvider, Served};
 use orders_tests::database::TestTables;
@@ -247,7 +248,7 @@ impl Shop {
     }
 
     /// What keeps the rows.
-    pub fn projector(&self) -> Projector {
+    pub fn projector(&self) -> Projection<OrderRows> {
         projection::projector(&self.config, self.client.clone())
     }
 
@@ -352,7 +353,7 @@ pub fn unreachable() -> Commands {
 }
 
 /// The projector on such a database.
-pub fn unreachable_projector() -> Projector {
+pub fn unreachable_projector() -> Projection<OrderRows> {
     projection::projector(&config(str::to_owned), unreachable_client())
 }
 

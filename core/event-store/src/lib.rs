@@ -99,6 +99,7 @@ mod execute;
 mod history;
 mod idempotency;
 mod load;
+pub mod projection;
 mod remembered;
 mod request;
 mod restore;

@@ -174,7 +174,7 @@ impl Faults {
     /// Writes the call down, asks for its cost, and decides about it.
     fn arrived(&self, request: &mut Request) -> (Option<Fault>, usize) {
         let operation = request.target.rsplit('.').next().unwrap_or_default().to_owned();
-        let table = request.body["TableName"].as_str().unwrap_or_default().to_owned();
+        let table = table(&request.body).unwrap_or_default().to_owned();
         let body = request.body.clone();
         if COSTED.contains(&operation.as_str()) && body["ReturnConsumedCapacity"].is_null() {
             request.body["ReturnConsumedCapacity"] = "TOTAL".into();
@@ -214,6 +214,16 @@ const COSTED: [&str; 10] = [
     "TransactGetItems",
     "TransactWriteItems",
 ];
+
+/// The one table that a request is about.
+fn table(body: &Value) -> Option<&str> {
+    let of_actions = body["TransactItems"].as_array().into_iter().flatten().filter_map(Value::as_object);
+    let of_actions = of_actions.flat_map(|action| action.values()).filter_map(|action| action["TableName"].as_str());
+    let of_batch = body["RequestItems"].as_object().into_iter().flat_map(|tables| tables.keys().map(String::as_str));
+    let mut named = body["TableName"].as_str().into_iter().chain(of_actions).chain(of_batch);
+    let table = named.next()?;
+    named.all(|other| other == table).then_some(table)
+}
 
 fn units(capacity: &Value) -> f64 {
     match capacity {

@@ -11,6 +11,7 @@
 
 pub mod call_log;
 pub mod counter_aggregate;
+mod engine;
 pub mod exchange;
 pub mod faults;
 pub mod proxy;

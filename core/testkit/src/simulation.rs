@@ -10,16 +10,13 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, S
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
-use dynoxide::{Database, DynoxideError};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::json;
 
+use crate::engine::Engine;
 use crate::exchange::{Answer, Request};
-use crate::faults::{Faults, Upstream};
+use crate::faults::Faults;
 use crate::proxy::attempt;
 
-/// An event table, and what stands before it.
+/// A database of its own, and what stands before it.
 pub struct Simulation {
     /// What happens to the calls, and what they were.
     pub faults: Faults,
@@ -27,27 +24,25 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// The name of the table.
+    /// The name of the event table.
     pub const TABLE: &str = "events";
 
-    /// Starts with an empty table.
+    /// Starts with an empty event table.
     pub fn start() -> Self {
-        let engine = Database::memory().expect("an engine");
-        let table = json!({
-            "TableName": Self::TABLE,
-            "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": [
-                {"AttributeName": "stream_id", "AttributeType": "S"},
-                {"AttributeName": "version", "AttributeType": "N"},
-            ],
-            "KeySchema": [
-                {"AttributeName": "stream_id", "KeyType": "HASH"},
-                {"AttributeName": "version", "KeyType": "RANGE"},
-            ],
-        });
-        let table = serde_json::from_value(table).expect("a request for a table");
-        engine.create_table(table).expect("an engine that makes tables");
-        Self { faults: Faults::default(), engine: Engine(engine) }
+        Self::without_tables().with_table(Self::TABLE, &[("stream_id", "S"), ("version", "N")])
+    }
+
+    /// Starts without any table. Its clients make them, or [`Simulation::with_table`].
+    pub fn without_tables() -> Self {
+        Self { faults: Faults::default(), engine: Engine::start() }
+    }
+
+    /// The same with one more table. `key` names the attributes of its key and their types (`S`, `N`, `B`): the hash
+    /// key, and the range key if there is one.
+    #[must_use]
+    pub fn with_table(self, name: &str, key: &[(&str, &str)]) -> Self {
+        self.engine.create_table(name, key);
+        self
     }
 
     /// A client as functions have it, with faults.
@@ -55,7 +50,7 @@ impl Simulation {
         client(self.faults.clone(), self.engine.clone())
     }
 
-    /// A client of the same table without faults, whose calls are not counted.
+    /// A client of the same database without faults, whose calls are not counted.
     pub fn plain_client(&self) -> Client {
         client(Faults::default(), self.engine.clone())
     }
@@ -105,33 +100,80 @@ impl HttpConnector for Connector {
     }
 }
 
-#[derive(Clone)]
-struct Engine(Database);
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
 
-impl Upstream for Engine {
-    async fn call(&self, request: Request) -> Option<Answer> {
-        let body = request.body;
-        let answer = match request.target.rsplit('.').next()? {
-            "PutItem" => run(body, |request| self.0.put_item(request)),
-            "DeleteItem" => run(body, |request| self.0.delete_item(request)),
-            "Query" => run(body, |request| self.0.query(request)),
-            "GetItem" => run(body, |request| self.0.get_item(request)),
-            "UpdateItem" => run(body, |request| self.0.update_item(request)),
-            "CreateTable" => run(body, |request| self.0.create_table(request)),
-            "DescribeTable" => run(body, |request| self.0.describe_table(request)),
-            other => panic!("the simulation does not know {other}"),
-        };
-        Some(match answer {
-            Ok(body) => Answer { status: 200, body },
-            Err(error) => Answer { status: error.status_code(), body: error.to_json().into_bytes() },
-        })
+    use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+    use aws_sdk_dynamodb::types::{
+        AttributeValue, ConditionCheck, Delete, KeysAndAttributes, Put, PutRequest, TimeToLiveSpecification,
+        TransactWriteItem, WriteRequest,
+    };
+
+    use super::*;
+
+    fn id(id: &str) -> HashMap<String, AttributeValue> {
+        HashMap::from([("id".to_owned(), AttributeValue::S(id.to_owned()))])
     }
-}
 
-fn run<Q: DeserializeOwned, A: Serialize>(
-    body: serde_json::Value,
-    operation: impl Fn(Q) -> Result<A, DynoxideError>,
-) -> Result<Vec<u8>, DynoxideError> {
-    let request = serde_json::from_value(body).expect("a request that the engine understands");
-    Ok(serde_json::to_vec(&operation(request)?).expect("an answer that serialises"))
+    fn two_tables() -> Simulation {
+        Simulation::without_tables().with_table("left", &[("id", "S")]).with_table("right", &[("id", "S")])
+    }
+
+    fn put(table: &str, item: &str) -> TransactWriteItem {
+        let put = Put::builder().table_name(table).set_item(Some(id(item))).build().unwrap();
+        TransactWriteItem::builder().put(put).build()
+    }
+
+    async fn ids(client: &Client, table: &str) -> Vec<String> {
+        let found = client.scan().table_name(table).send().await.unwrap();
+        let mut ids: Vec<_> = found.items().iter().map(|item| item["id"].as_s().unwrap().clone()).collect();
+        ids.sort();
+        ids
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transaction_on_two_tables_is_done_whole_or_not_at_all() {
+        let simulation = two_tables();
+        let client = simulation.client();
+        let both = client.transact_write_items().transact_items(put("left", "a")).transact_items(put("right", "b"));
+        both.send().await.unwrap();
+        let calls = simulation.faults.take_calls();
+        assert_eq!((calls.0[0].table.as_str(), calls.units()), ("", 4.0), "twice the price for each");
+
+        let absent = ConditionCheck::builder().table_name("left").set_key(Some(id("a")));
+        let absent = absent.condition_expression("attribute_not_exists(id)").build().unwrap();
+        let absent = TransactWriteItem::builder().condition_check(absent).build();
+        let delete = Delete::builder().table_name("right").set_key(Some(id("b"))).build().unwrap();
+        let delete = TransactWriteItem::builder().delete(delete).build();
+        let refused = client.transact_write_items().transact_items(absent).transact_items(delete).send().await;
+        let refused = refused.unwrap_err().into_service_error();
+        assert!(refused.is_transaction_canceled_exception(), "{refused:?}");
+        assert_eq!(simulation.faults.take_calls().0[0].error.as_deref(), Some("TransactionCanceledException"));
+        assert_eq!((ids(&client, "left").await, ids(&client, "right").await), (vec!["a".into()], vec!["b".into()]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_are_written_and_read_and_tables_have_settings_and_go() {
+        let simulation = two_tables();
+        let client = simulation.client();
+        let put = |item| PutRequest::builder().set_item(Some(id(item))).build().unwrap();
+        let puts = ["a", "b"].map(|item| WriteRequest::builder().put_request(put(item)).build());
+        client.batch_write_item().request_items("left", puts.to_vec()).send().await.unwrap();
+        let keys = KeysAndAttributes::builder().keys(id("a")).keys(id("c")).consistent_read(true).build().unwrap();
+        let found = client.batch_get_item().request_items("left", keys).send().await.unwrap();
+        assert_eq!(found.responses.unwrap()["left"], [id("a")]);
+        assert!(simulation.faults.take_calls().0.iter().all(|call| call.table == "left" && call.units > 0.0));
+
+        let expiry = TimeToLiveSpecification::builder().enabled(true).attribute_name("until").build().unwrap();
+        client.update_time_to_live().table_name("left").time_to_live_specification(expiry).send().await.unwrap();
+        client.delete_table().table_name("left").send().await.unwrap();
+        assert_eq!(client.list_tables().send().await.unwrap().table_names(), ["right"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_engine_does_not_know_is_an_error_as_dynamodb_answers_it() {
+        let error = two_tables().client().list_backups().send().await.unwrap_err();
+        assert_eq!(error.code(), Some("UnknownOperationException"));
+    }
 }

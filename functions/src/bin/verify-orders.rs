@@ -1,7 +1,7 @@
 //! The function `verify-orders`: see [`orders_functions::rebuild`].
 
+use dynamodb_event_store::projection::Verification;
 use lambda_runtime::Context;
-use orders_core::read_model::Verification;
 use orders_functions::config::{self, Config};
 use orders_functions::rebuild::{Maintenance, OneSegment};
 use orders_functions::{runtime, telemetry};

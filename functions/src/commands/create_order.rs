@@ -54,7 +54,7 @@ pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Pr
     telemetry::concerns(order_id);
     let total = commands.currency.to_json(items.total());
     let command = CreateOrder { order_id, user_id, items };
-    let new = Loaded::new_stream(StreamId::new(order_id.to_string()));
+    let new = Loaded::new_stream(StreamId::from(order_id));
     let executed = commands.execute(request, &caller, &conditions, new, &command).await?;
     let answer = answer(201, &executed, [("total", total.into())])?;
     Ok(answer.with_header("location", format!("/orders/{order_id}")))

@@ -100,7 +100,7 @@ impl Commands {
     /// # Errors
     /// 400 for what is no id, 404 for an order that is not there or somebody else's, 500 and 503.
     async fn find(&self, request: &Request, caller: &Caller) -> Result<Loaded<Order>, Problem> {
-        let stream = StreamId::new(parameters::order_id(request)?.to_string());
+        let stream = StreamId::from(parameters::order_id(request)?);
         let loaded = match self.load(request, &stream).await {
             Ok(loaded) => loaded,
             Err(failure) => return Err(ownership::disclose(&self.store, &stream, request, caller, failure).await),

@@ -118,7 +118,7 @@ impl Received {
 
     fn request(&self, order_id: OrderId, kind: &str, body: &impl Serialize) -> Result<Request, serde_json::Error> {
         let origin = format!("event|{}", self.event.source());
-        let stream = StreamId::new(order_id.to_string());
+        let stream = StreamId::from(order_id);
         let hash = RequestHash::of(kind, body)?;
         let metadata = Metadata {
             actor: origin.clone(),
@@ -142,7 +142,7 @@ impl<B: EventBus> Runner<B> {
         };
         telemetry::concerns(order_id);
         let request = received.request(order_id, C::NAME, command)?;
-        let loaded = self.store.load(&StreamId::new(order_id.to_string()), Consistency::Eventual).await?;
+        let loaded = self.store.load(&StreamId::from(order_id), Consistency::Eventual).await?;
         let executed = self.store.execute(loaded, &request, |order, now| command.decide(order, now)).await;
         match executed {
             Ok(executed) => {

@@ -8,6 +8,7 @@ pub mod sales_report;
 
 use std::fmt::Display;
 
+use dynamodb_event_store::projection::TotalsError;
 use dynamodb_event_store::{EventStore, StreamId};
 use orders_core::domain::{Currency, Order};
 use orders_core::read_model::sales::{Sales, SalesError, SalesTotals};
@@ -103,8 +104,8 @@ impl From<RowsError> for Problem {
 impl From<SalesError> for Problem {
     fn from(error: SalesError) -> Self {
         match error {
-            SalesError::Unavailable(_) => Self::unavailable(error),
-            SalesError::Wrong { .. } => Self::internal(error),
+            SalesError::Totals(TotalsError::Unavailable(_)) => Self::unavailable(error),
+            SalesError::Totals(TotalsError::Damaged { .. }) | SalesError::Wrong { .. } => Self::internal(error),
         }
     }
 }

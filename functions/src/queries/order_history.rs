@@ -22,7 +22,7 @@ const NEEDS: Needs = Needs { own: Some(Scope::Read), any: &[Scope::Fulfil] };
 /// 404 for an order that is not there or somebody else's, 400 for a cursor of another order.
 pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
     let caller = queries.authorise(request, NEEDS)?;
-    let stream = StreamId::new(parameters::order_id(request)?.to_string());
+    let stream = StreamId::from(parameters::order_id(request)?);
     let query = Query::parse(request, &["limit", "cursor"])?;
     let limit = query.limit()?;
     let start = query.text("cursor").map(|cursor| Place::read(cursor, &stream)).transpose()?.unwrap_or_default();

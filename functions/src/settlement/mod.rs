@@ -139,7 +139,7 @@ impl Work<'_> {
     }
 
     async fn settle(&self, order_id: OrderId) -> Fate {
-        let stream = StreamId::new(order_id.to_string());
+        let stream = StreamId::from(order_id);
         let loaded = match self.settlement.store.load(&stream, Consistency::Eventual).await {
             Ok(loaded) => loaded,
             Err(error) => return not_settled(order_id, &error),

@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
+use dynamodb_event_store::projection::{Progress, Verification};
 use dynamodb_event_store::{Consistency, EventStore, StreamId, Until};
 use futures::{StreamExt, stream};
 use orders_core::domain::Order;
-use orders_core::read_model::{OrderView, Orders, Progress, Verification};
+use orders_core::read_model::{OrderView, Orders};
 use orders_local::database::{Database, Storage};
 use orders_local::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
@@ -78,7 +79,7 @@ async fn measure(orders: usize, lives: &Lives) -> Measured {
         (rebuilt, clock.elapsed())
     };
     let ((rebuilt, took), newcomers) = tokio::join!(rebuild, command(&shop, &begun, &over, &commands));
-    let Progress { orders: seen, events, written, newer, .. } = rebuilt.progress;
+    let Progress { streams: seen, events, written, newer, .. } = rebuilt.progress;
     let rate = seen as f64 / took.as_secs_f64();
     println!("  rebuild:     {seen} orders with {events} events in {took:.1?}: {rate:.0} rows a second");
     println!("               {written} written, {newer} newer; {} commands meanwhile", commands.into_inner());
@@ -114,14 +115,14 @@ async fn rebuild(shop: &Shop, kill_after: u64) -> Rebuilt {
     let (mut progress, mut done_when_killed, mut peak_mb) = (Progress::default(), None, 0.0_f64);
     while !progress.done {
         let invoked = shop.stack.invoke("rebuild-orders", run.to_string().into());
-        let outcome = if done_when_killed.is_none() && progress.orders >= kill_after {
+        let outcome = if done_when_killed.is_none() && progress.streams >= kill_after {
             // In the midst of a run.
             let killed = async {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 peak_mb = peak_mb.max(peak_of("rebuild-orders"));
                 containers.crash();
             };
-            done_when_killed = Some(progress.orders);
+            done_when_killed = Some(progress.streams);
             let (outcome, ()) = tokio::join!(invoked, killed);
             assert!(outcome.as_ref().unwrap().is_err(), "it was not killed");
             outcome
@@ -132,7 +133,7 @@ async fn rebuild(shop: &Shop, kill_after: u64) -> Rebuilt {
         let Ok(answer) = outcome.unwrap() else { continue };
         run = serde_json::from_slice(&answer).unwrap();
         let next: Progress = serde_json::from_value(run["progress"].clone()).unwrap();
-        assert!(next.done || next.orders > progress.orders, "it does not move on");
+        assert!(next.done || next.streams > progress.streams, "it does not move on");
         progress = next;
     }
     Rebuilt { progress, done_when_killed: done_when_killed.expect("a rebuild that takes some runs"), peak_mb }
@@ -175,10 +176,10 @@ async fn check(shop: &Shop, orders: u64, changed: impl Iterator<Item = &String>)
         }
     };
     assert_eq!(verification.different, 0, "{verification:?}");
-    assert!(verification.orders >= orders, "{verification:?}");
+    assert!(verification.streams >= orders, "{verification:?}");
     println!(
         "  verified:    {} orders in {:.1?}: every row is what its events make",
-        verification.orders,
+        verification.streams,
         clock.elapsed()
     );
 

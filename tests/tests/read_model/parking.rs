@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 
+use dynamodb_event_store::projection::{Projected, ProjectionError};
 use dynamodb_event_store::{StreamRecord, Until, Version};
 use orders_core::domain::{Money, OrderEvent, OrderId};
-use orders_core::read_model::{OpenStatus, OrderView, Projected, ProjectionError};
+use orders_core::read_model::{OpenStatus, OrderView};
 use serde_dynamo::AttributeValue;
 
 use crate::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, image, inserted, poisoned};
 
-const PARKED: Projected = Projected { retry_from: None, parked: 1, refused: 0, violations: 0 };
+const PARKED: Projected = Projected { retry_from: None, behind: Vec::new(), parked: 1, refused: 0, violations: 0 };
 
 /// An order that is created, paid, shipped and delivered, and another one beside it.
 async fn two_orders(world: &World) -> (OrderId, OrderId) {
@@ -66,12 +67,12 @@ async fn an_event_that_cannot_be_read_stops_its_own_row_and_no_other() {
     assert_eq!(world.projector.project(records[3..].to_vec()).await, Projected::default());
     assert_eq!(world.row(ill).await, before);
     // As long as the event cannot be read, a repair says so and leaves everything.
-    let error = world.projector.repair(ill).await.unwrap_err();
+    let error = world.projector.repair(&ill.into()).await.unwrap_err();
     assert!(matches!(error, ProjectionError::Unprojectable { version: 3, .. }), "{error:?}");
     assert_eq!(world.row(ill).await, before);
     // Then it can.
     world.put_event(good).await;
-    assert_eq!(world.projector.repair(ill).await.unwrap(), Some(4));
+    assert_eq!(world.projector.repair(&ill.into()).await.unwrap(), Some(4));
     world.assert_up_to_date(ill).await;
 }
 
@@ -81,7 +82,7 @@ async fn a_repaired_row_follows_again() {
     let (id, _) = two_orders(&world).await;
     let records = world.records_of(id).await;
     assert_eq!(world.projector.project(vec![records[0].clone(), poisoned(&records[1])]).await, PARKED);
-    world.projector.repair(id).await.unwrap();
+    world.projector.repair(&id.into()).await.unwrap();
     world.store(id, refund(id, "p9", "why not"), start()).await;
     let last = world.records_of(id).await.pop().unwrap();
     assert_eq!(world.projector.project(vec![last]).await, Projected::default());
@@ -148,7 +149,7 @@ async fn a_second_reading_counts_the_order_again_and_a_row_that_is_past_the_even
     let batch = vec![records[0].clone(), poisoned(&records[1])];
     assert_eq!(world.projector.project(batch.clone()).await, PARKED);
     assert_eq!(world.projector.project(batch.clone()).await, PARKED);
-    world.projector.repair(id).await.unwrap();
+    world.projector.repair(&id.into()).await.unwrap();
     assert_eq!(world.projector.project(batch).await, Projected::default());
     world.assert_up_to_date(id).await;
 }

@@ -1,9 +1,9 @@
 //! Rows follow the stream, however it delivers.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use dynamodb_event_store::projection::Projected;
 use dynamodb_event_store::{StreamRecord, Until};
 use orders_core::domain::{Money, OrderEvent, OrderId};
-use orders_core::read_model::Projected;
 
 use crate::lives::{created, life, new_id, seeded, start, usual_course};
 use crate::world::{World, key};
@@ -87,7 +87,7 @@ async fn projectors_side_by_side_and_repairs_among_them_leave_the_same_rows() {
     });
     let repairs = async {
         for id in ids.iter().cycle().take(30) {
-            drop(world.projector.repair(*id).await);
+            drop(world.projector.repair(&(*id).into()).await);
         }
     };
     futures::join!(futures::future::join_all(projectors), repairs);
@@ -194,15 +194,15 @@ async fn a_row_whose_version_cannot_be_is_made_anew_when_its_order_goes_on() {
 async fn repair_makes_a_row_anew_and_knows_an_order_without_events() {
     let world = World::start().await;
     let id = hundred_events(&world).await[0];
-    assert_eq!(world.projector.repair(id).await.unwrap(), Some(4));
+    assert_eq!(world.projector.repair(&id.into()).await.unwrap(), Some(4));
     world.assert_up_to_date(id).await;
     world.damage(id, "total", AttributeValue::N("1".into())).await;
     world.damage(id, "refund:ghost", AttributeValue::S("boo".into())).await;
     world.proxy.faults.take_calls();
-    assert_eq!(world.projector.repair(id).await.unwrap(), Some(4));
+    assert_eq!(world.projector.repair(&id.into()).await.unwrap(), Some(4));
     assert_eq!(world.proxy.faults.take_calls().operations(), ["GetItem", "Query", "PutItem"]);
     world.assert_up_to_date(id).await;
-    assert_eq!(world.projector.repair(new_id(&mut seeded())).await.unwrap(), None);
+    assert_eq!(world.projector.repair(&new_id(&mut seeded()).into()).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::Segment;
+use dynamodb_event_store::projection::{Ahead, Difference, Progress, Verification};
 use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
 use orders_core::domain::{Money, OrderEvent, OrderId};
-use orders_core::read_model::{Ahead, Difference, Progress, Verification};
 use tokio::time::Instant;
 
 use crate::lives::{created, life, new_id, seeded, start, usual_course};
@@ -46,7 +46,7 @@ async fn a_rebuild_makes_every_row_of_its_events_whatever_was_there() {
     let world = World::start().await;
     let ids = store_orders(&world, 40).await;
     for (n, id) in ids.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
-        world.projector.repair(*id).await.unwrap();
+        world.projector.repair(&(*id).into()).await.unwrap();
         match n % 3 {
             0 => world.damage(*id, "total", AttributeValue::N("1".into())).await,
             1 => world.damage(*id, "version", AttributeValue::N("1".into())).await,
@@ -59,7 +59,7 @@ async fn a_rebuild_makes_every_row_of_its_events_whatever_was_there() {
     for id in ids {
         world.assert_up_to_date(id).await;
     }
-    assert_eq!(verify(&world).await, Verification { done: true, orders: 40, ..Verification::default() });
+    assert_eq!(verify(&world).await, Verification { done: true, streams: 40, ..Verification::default() });
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_rebuild_that_is_stopped_goes_on_where_it_was_and_does_nothing_twice()
     }
     let (progress, runs) = to_the_end(&world, Segment::WHOLE, Instant::now).await;
     assert!(runs > 2, "one run had time for all of it: {progress:?}");
-    assert_eq!((progress.orders, progress.written, progress.events), (60, 60, 60 * 101), "{progress:?}");
+    assert_eq!((progress.streams, progress.written, progress.events), (60, 60, 60 * 101), "{progress:?}");
     for id in ids {
         world.assert_up_to_date(id).await;
     }
@@ -130,7 +130,9 @@ async fn an_order_that_cannot_be_projected_is_counted_and_stays_parked() {
     assert_eq!((progress.written, progress.unprojectable), (2, 1), "{progress:?}");
     assert!(world.row(ids[0]).await.unwrap().contains_key("parked"));
     let verification = verify(&world).await;
-    assert!(matches!(verification.differences[..], [Difference::Unprojectable { order_id, .. }] if order_id == ids[0]));
+    assert!(
+        matches!(verification.differences[..], [Difference::Unprojectable { ref stream_id, .. }] if *stream_id == ids[0].into())
+    );
 }
 
 #[tokio::test]
@@ -148,17 +150,22 @@ async fn verification_names_every_difference_and_changes_nothing() {
     let before = join_all(ids.iter().map(|id| world.row(*id))).await;
 
     let verification = verify(&world).await;
-    assert_eq!((verification.orders, verification.different), (8, 4), "{verification:?}");
+    assert_eq!((verification.streams, verification.different), (8, 4), "{verification:?}");
     let said = |expected: &dyn Fn(&Difference) -> bool| verification.differences.iter().any(expected);
-    assert!(said(&|d| matches!(d, Difference::Missing { order_id } if *order_id == ids[0])), "{verification:?}");
-    assert!(said(&|d| matches!(d, Difference::Version { order_id, row: Some(77), .. } if *order_id == ids[1])));
-    assert!(said(&|d| matches!(d, Difference::Attributes { order_id, attributes }
-        if *order_id == ids[2] && attributes.iter().eq(["total"]))));
-    assert!(said(&|d| matches!(d, Difference::Orphan { order_id } if *order_id == orphan.to_string())));
+    assert!(
+        said(&|d| matches!(d, Difference::Missing { stream_id } if *stream_id == ids[0].into())),
+        "{verification:?}"
+    );
+    assert!(said(
+        &|d| matches!(d, Difference::Version { stream_id, row: Some(77), .. } if *stream_id == ids[1].into())
+    ));
+    assert!(said(&|d| matches!(d, Difference::Attributes { stream_id, attributes }
+        if *stream_id == ids[2].into() && attributes.iter().eq(["total"]))));
+    assert!(said(&|d| matches!(d, Difference::Orphan { stream_id } if *stream_id == orphan.into())));
     assert_eq!(join_all(ids.iter().map(|id| world.row(*id))).await, before);
 
     for id in &ids[..3] {
-        world.projector.repair(*id).await.unwrap();
+        world.projector.repair(&(*id).into()).await.unwrap();
         world.assert_up_to_date(*id).await;
     }
 }
@@ -189,7 +196,7 @@ async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
     while !progress.done {
         match world.projector.rebuild(Segment::WHOLE, progress.clone(), Ahead::Left, later()).await {
             Ok(next) => {
-                let moved = next.token != progress.token && next.orders > progress.orders;
+                let moved = next.token != progress.token && next.streams > progress.streams;
                 assert!(next.done || moved, "an answer that is no further than the one before: {next:?}");
                 progress = next;
             }
@@ -198,7 +205,7 @@ async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
         runs += 1;
         assert!(runs < 500, "{progress:?}");
     }
-    assert_eq!((progress.orders, progress.written), (40, 40), "each is counted once: {progress:?}");
+    assert_eq!((progress.streams, progress.written), (40, 40), "each is counted once: {progress:?}");
     world.proxy.faults.none();
     for id in ids {
         world.assert_up_to_date(id).await;
@@ -222,7 +229,7 @@ async fn a_verification_that_fails_over_and_over_ends_and_tells_a_difference_onc
             break;
         }
     }
-    assert_eq!((verification.done, verification.orders, verification.different), (true, 10, 1), "{verification:?}");
+    assert_eq!((verification.done, verification.streams, verification.different), (true, 10, 1), "{verification:?}");
 }
 
 #[tokio::test]

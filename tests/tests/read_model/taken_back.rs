@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use dynamodb_event_store::projection::{Ahead, Progress, Verification};
 use dynamodb_event_store::{Segment, Version};
 use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
 use orders_core::domain::{OrderEvent, OrderId};
-use orders_core::read_model::{Ahead, Progress, Verification};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -51,7 +51,7 @@ async fn rebuild_in(world: &World, total_segments: u32, ahead: Ahead) -> Progres
         progress
     };
     join_all((0..total_segments).map(segment)).await.into_iter().fold(Progress::default(), |sum, each| Progress {
-        orders: sum.orders + each.orders,
+        streams: sum.streams + each.streams,
         written: sum.written + each.written,
         newer: sum.newer + each.newer,
         lowered: sum.lowered + each.lowered,
@@ -76,13 +76,13 @@ async fn rows_are_lowered_to_what_is_left_of_their_events_or_removed_with_the_la
     lose(&world, ids[3], 1..=4).await;
     let untouched = join_all(ids[4..].iter().map(|id| world.row(*id))).await;
 
-    let left = Progress { orders: 6, written: 4, newer: 2, ..Progress::default() };
+    let left = Progress { streams: 6, written: 4, newer: 2, ..Progress::default() };
     assert_eq!(rebuild(&world, Ahead::Left).await, left);
     assert_eq!(different(&world).await, 4, "a rebuild that is not told so takes no row back");
 
     // Another segment of the rows may be done before the one of the events: the lowered row is then written again.
     let lowered = rebuild(&world, Ahead::Lowered).await;
-    let expected = Progress { orders: 6, lowered: 2, removed: 2, written: lowered.written, ..Progress::default() };
+    let expected = Progress { streams: 6, lowered: 2, removed: 2, written: lowered.written, ..Progress::default() };
     assert_eq!(lowered, expected);
     assert!((4..=6).contains(&lowered.written), "{lowered:?}");
     for id in &ids {
@@ -90,7 +90,7 @@ async fn rows_are_lowered_to_what_is_left_of_their_events_or_removed_with_the_la
     }
     assert_eq!(join_all(ids[4..].iter().map(|id| world.row(*id))).await, untouched);
     assert_eq!(different(&world).await, 0);
-    let again = Progress { orders: 6, written: 6, ..Progress::default() };
+    let again = Progress { streams: 6, written: 6, ..Progress::default() };
     assert_eq!(rebuild(&world, Ahead::Lowered).await, again, "there is nothing left to lower");
 }
 

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use dynamodb_event_store::projection::{Projected, Projection};
 use dynamodb_event_store::{
     Change, CommitKey, Consistency, EventStore, Loaded, Metadata, Request, Stream, StreamId, StreamRecord, Until,
     Version,
@@ -11,7 +12,7 @@ use dynamodb_event_store::{
 use dynamodb_testkit::proxy::Proxy;
 use futures::future::join_all;
 use orders_core::domain::{Order, OrderEvent, OrderId};
-use orders_core::read_model::{OrderReader, OrderView, Orders, Projected, Projector};
+use orders_core::read_model::{OrderReader, OrderRows, OrderView, Orders};
 use orders_tests::database::TestTables;
 use serde_dynamo::{AttributeValue, Item};
 use service_clock::Clock;
@@ -26,7 +27,7 @@ pub struct World {
     pub tables: TestTables,
     pub proxy: Proxy,
     pub events: EventStore<Order>,
-    pub projector: Projector,
+    pub projector: Projection<OrderRows>,
     pub orders: Orders,
     pub reader: OrderReader,
     through_proxy: EventStore<Order>,
@@ -48,7 +49,7 @@ impl World {
         let orders = Orders::new(client.clone(), tables.name("Orders"));
         Self {
             events: EventStore::new(tables.client(), tables.name("OrderEvents"), every),
-            projector: Projector::new(client, tables.name("Orders"), through_proxy.clone()),
+            projector: Projection::new(client, tables.name("Orders"), through_proxy.clone(), OrderRows),
             reader: OrderReader::new(orders.clone(), through_proxy.clone()),
             through_proxy,
             orders,

@@ -1,32 +1,24 @@
 //! Events to rows, and rows to answers.
 //!
-//! Rows: the [`Projector`] follows the event table's stream, and mends what it finds missing from the event store.
+//! Rows: [`OrderRows`] says what events make of an order's row, and the event store's [`Projection`] keeps them.
 //! Answers: [`OrderReader`] has one order, as it is or as it was; [`Orders`] has the rows, and the lists of them.
-//! [`sales`] counts orders and money by day.
+//!
+//! [`Projection`]: dynamodb_event_store::projection::Projection
 
 mod cursor;
 mod deferred;
-mod error;
-mod follow;
 mod order_reader;
+mod order_rows;
 mod orders;
-mod orphans;
-mod patch;
-mod projector;
-mod rebuild;
 mod row;
 pub mod sales;
-mod streams;
-mod verify;
 mod view;
 
 pub use cursor::InvalidCursor;
 pub use deferred::{Deferred, DeferredCount, DeferredPage, DeferredPlace};
-pub use error::ProjectionError;
 pub use order_reader::{OrderReader, ReadError};
+pub use order_rows::OrderRows;
 pub use orders::{OrderPage, Orders, RowsError};
-pub use projector::{Projected, Projector};
-pub use rebuild::{Ahead, Progress, RebuildError};
 pub use row::{NotOpen, OpenStatus};
-pub use verify::{Difference, Reached, Verification, VerifyError};
+pub use sales::Sales;
 pub use view::{ItemView, OrderSummary, OrderView, RefundView};

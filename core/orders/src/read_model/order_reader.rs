@@ -4,7 +4,7 @@ use super::orders::{Orders, RowsError};
 use super::view::OrderView;
 use crate::domain::ids::OrderId;
 use crate::domain::state::Order;
-use dynamodb_event_store::{Consistency, EventStore, StoreError, StreamId, Until, Version};
+use dynamodb_event_store::{Consistency, EventStore, StoreError, Until, Version};
 use service_clock::Timestamp;
 
 /// Reads one order: from its row where that will do, from the event store where it will not.
@@ -118,12 +118,7 @@ impl OrderReader {
         until: Until,
         consistency: Consistency,
     ) -> Result<Option<OrderView>, StoreError> {
-        let stream = self.events.load_until(&stream_of(order_id), until, consistency).await?;
+        let stream = self.events.load_until(&order_id.into(), until, consistency).await?;
         Ok(OrderView::of(&stream))
     }
-}
-
-/// The stream that holds an order's events.
-pub(super) fn stream_of(order_id: OrderId) -> StreamId {
-    StreamId::new(order_id.to_string())
 }

@@ -4,7 +4,7 @@
 //! So what exists once per payment has an attribute per payment, named by a prefix and the payment's id. Amounts are
 //! integers of minor units.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::de::IntoDeserializer;
@@ -16,10 +16,8 @@ use crate::domain::ids::{OrderId, PaymentId, Reason, UserId};
 use crate::domain::money::Money;
 use crate::domain::state::{Cancellation, DeferredPayment, Payment, RefundDone, RejectedPayment, Shipment, Status};
 use dynamodb_event_store::Version;
+pub(super) use dynamodb_event_store::projection::RowItem;
 use service_clock::Timestamp;
-
-/// A row, or an entry of an index, as DynamoDB has it.
-pub(super) type RowItem = HashMap<String, AttributeValue>;
 
 /// `deferred:<payment_id>`: since when the payment is deferred.
 pub(super) const DEFERRED: &str = "deferred:";
@@ -191,28 +189,9 @@ pub(super) fn summary(entry: RowItem) -> Result<OrderSummary, serde_dynamo::Erro
     })
 }
 
-/// Where a row stands.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Standing {
-    /// It has every event up to this version: 0 where there is no row, or none whose version can be read.
-    pub version: Version,
-    /// Its version as it is in the table, for a condition.
-    pub stored_version: Option<AttributeValue>,
-    /// It stays as it is until it is repaired.
-    pub parked: bool,
-    /// The payment that waits to be settled.
-    pub waiting: Option<PaymentId>,
-}
-
-impl Standing {
-    /// Where the row in an item stands.
-    pub fn of(item: Option<RowItem>) -> Self {
-        let mut item = item.unwrap_or_default();
-        let stored_version = item.remove("version");
-        let version = stored_version.as_ref().and_then(|version| version.as_n().ok()?.parse().ok());
-        let waiting = item.keys().find_map(|name| name.strip_prefix(DEFERRED)?.parse().ok());
-        Self { version: version.unwrap_or(0), stored_version, parked: item.contains_key("parked"), waiting }
-    }
+/// The payment that waits to be settled, if one does.
+pub(super) fn deferred_payment(row: &RowItem) -> Option<PaymentId> {
+    row.keys().find_map(|name| name.strip_prefix(DEFERRED)?.parse().ok())
 }
 
 /// The key of an order's row.
@@ -267,19 +246,6 @@ mod tests {
 
     fn item(attributes: &[(&str, AttributeValue)]) -> RowItem {
         attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-    }
-
-    #[test]
-    fn a_row_without_a_version_that_can_be_read_counts_as_none() {
-        let number = AttributeValue::N("5".into());
-        let text = AttributeValue::S("5".into());
-        let standing = |attributes: &[_]| Standing::of(Some(item(attributes)));
-        assert_eq!(Standing::of(None), Standing::default());
-        assert_eq!(standing(&[("version", number.clone())]).version, 5);
-        assert!(!standing(&[("version", number.clone())]).parked);
-        let damaged = Standing { version: 0, stored_version: Some(text.clone()), parked: false, waiting: None };
-        assert_eq!(standing(&[("version", text)]), damaged);
-        assert!(standing(&[("parked", AttributeValue::M(HashMap::new())), ("version", number)]).parked);
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! What is counted of a day's sales.
 
-use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 
-use aws_sdk_dynamodb::types::AttributeValue;
-
 use crate::domain::state::Status;
+use dynamodb_event_store::projection::Counters;
 
 /// Something that is counted, and whose amounts are added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,23 +81,22 @@ impl Figures {
         self.0.iter().any(|tally| tally.count < 0 || tally.amount < 0)
     }
 
-    /// Those in a map of counters, where a counter that is not there is 0; `None` if one of them is no integer.
-    pub(super) fn read(counters: &HashMap<String, AttributeValue>) -> Option<Self> {
-        let counter = |name: &str| counters.get(name).map_or(Some(0), |value| value.as_n().ok()?.parse().ok());
+    /// Those among some counters. One that is not there is 0.
+    pub(super) fn of(counters: &Counters) -> Self {
+        let counter = |name: &str| counters.get(name).copied().unwrap_or_default();
         let mut figures = Self::default();
         for figure in Figure::ALL {
-            figures[figure] = Tally { count: counter(figure.name())?, amount: counter(&figure.amount_name())? };
+            figures[figure] = Tally { count: counter(figure.name()), amount: counter(&figure.amount_name()) };
         }
-        Some(figures)
+        figures
     }
 
-    /// The counters that are not 0.
-    pub(super) fn counters(&self) -> HashMap<String, AttributeValue> {
-        let counters = Figure::ALL.into_iter().zip(self.0).flat_map(|(figure, tally)| {
-            [(figure.name().to_owned(), tally.count), (figure.amount_name(), tally.amount)]
-        });
-        let counters = counters.filter(|(_, count)| *count != 0);
-        counters.map(|(name, count)| (name, AttributeValue::N(count.to_string()))).collect()
+    /// All of them as counters.
+    pub(super) fn counters(&self) -> impl Iterator<Item = (String, i128)> {
+        Figure::ALL
+            .into_iter()
+            .zip(self.0)
+            .flat_map(|(figure, tally)| [(figure.name().to_owned(), tally.count), (figure.amount_name(), tally.amount)])
     }
 }
 
@@ -138,24 +135,18 @@ mod tests {
     #[test]
     fn every_figure_has_a_place_and_two_counters_of_its_own() {
         let mut figures = Figures::default();
-        assert!(figures.counters().is_empty());
         for (number, figure) in (1_i128..).zip(Figure::ALL) {
             figures[figure] = Tally { count: number, amount: -number * i128::from(u64::MAX) };
         }
-        let counters = figures.counters();
+        let counters: Counters = figures.counters().collect();
         assert_eq!(counters.len(), 2 * Figure::ALL.len());
-        assert_eq!(Figures::read(&counters), Some(figures));
-        assert_eq!(counters["refunds_due"], AttributeValue::N("7".into()));
-        assert_eq!(counters["pending_amount"], AttributeValue::N("-18446744073709551615".into()));
+        assert_eq!(Figures::of(&counters), figures);
+        assert_eq!((counters["refunds_due"], counters["pending_amount"]), (7, -18_446_744_073_709_551_615));
     }
 
     #[test]
-    fn a_counter_that_is_no_integer_cannot_be_read_and_others_are_passed_over() {
-        let counters = |name: &str, value: AttributeValue| Figures::read(&[(name.to_owned(), value)].into());
-        assert_eq!(counters("changed_at", AttributeValue::S("now".into())), Some(Figures::default()));
-        for value in [AttributeValue::S("1".into()), AttributeValue::N("1.5".into()), AttributeValue::Null(true)] {
-            assert_eq!(counters("refunds_amount", value), None);
-        }
+    fn a_counter_that_is_not_there_is_0_and_others_are_passed_over() {
+        assert_eq!(Figures::of(&[("later".to_owned(), 7)].into()), Figures::default());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 mod day;
 mod figure;
-mod interface;
 mod model;
 mod report;
 

@@ -1,17 +1,10 @@
 //! The totals of sales, for reading.
 
-use std::collections::{BTreeMap, HashMap};
-use std::error::Error;
-
-use aws_sdk_dynamodb::types::AttributeValue;
-use futures::future::try_join_all;
-
 use super::day::{Day, Span};
 use super::figure::Figures;
 use super::model::Sales;
+use dynamodb_event_store::projection::{Totals, TotalsError};
 
-/// Each total is spread over so many items, so that a day on which much is sold is not one item's load.
-const SHARDS: u8 = 16;
 /// How often the shards are read before what they say together is taken for wrong.
 const ATTEMPTS: usize = 3;
 
@@ -20,8 +13,7 @@ const ATTEMPTS: usize = 3;
 /// Reads are eventually consistent, and the totals follow the events by a moment.
 #[derive(Clone, Debug)]
 pub struct SalesTotals {
-    client: aws_sdk_dynamodb::Client,
-    table: String,
+    totals: Totals,
     sales: Sales,
 }
 
@@ -37,9 +29,9 @@ pub struct SalesReport {
 /// There is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum SalesError {
-    /// DynamoDB did not answer, or not with a result; the SDK has retried already. The caller tries again later.
-    #[error("the table of sales totals does not answer")]
-    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The table could not be read.
+    #[error(transparent)]
+    Totals(#[from] TotalsError),
     /// The total was not written by this program's projector, or has lost something since. The totals are to be rebuilt.
     #[error("the sales of {day} in the table of totals {why}")]
     Wrong {
@@ -53,7 +45,7 @@ pub enum SalesError {
 impl SalesTotals {
     /// The totals in `table`.
     pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>, sales: Sales) -> Self {
-        Self { client, table: table.into(), sales }
+        Self { totals: Totals::new(client, table), sales }
     }
 
     /// The sales of a span of days.
@@ -76,40 +68,18 @@ impl SalesTotals {
     }
 
     async fn read(&self, span: Span) -> Result<SalesReport, SalesError> {
-        let names: BTreeMap<String, Day> = span.days().map(|day| (self.sales.total(day), day)).collect();
-        let mut days: BTreeMap<Day, Figures> = span.days().map(|day| (day, Figures::default())).collect();
-        let shards = try_join_all((0..SHARDS).map(|shard| self.shard(shard, span))).await?;
-        for item in shards.into_iter().flatten() {
-            // The table may have totals of a currency that the deployment once had.
-            let name = item.get("name").and_then(|name| name.as_s().ok());
-            let Some(day) = name.and_then(|name| names.get(name)).copied() else { continue };
-            let wrong = |why| SalesError::Wrong { day, why };
-            let more = Figures::read(&item).ok_or_else(|| wrong("cannot be read"))?;
-            let sum = days.entry(day).or_default();
-            *sum = sum.checked_add(&more).ok_or_else(|| wrong("are more than can be counted"))?;
-        }
+        let (first, last) = (self.sales.total(span.from()), self.sales.total(span.to()));
+        let totals = self.totals.between(&first, &last, false).await?;
+        // The table may have totals of a currency that the deployment once had.
+        let figures = |day| {
+            totals.get(&self.sales.total(day)).map_or_else(Figures::default, |total| Figures::of(&total.counters))
+        };
+        let days: Vec<_> = span.days().map(|day| (day, figures(day))).collect();
         let mut total = Figures::default();
         for (day, figures) in &days {
             let why = "are more than can be counted";
             total = total.checked_add(figures).ok_or(SalesError::Wrong { day: *day, why })?;
         }
-        Ok(SalesReport { days: days.into_iter().collect(), total })
-    }
-
-    /// What one shard has of the span.
-    async fn shard(&self, shard: u8, span: Span) -> Result<Vec<HashMap<String, AttributeValue>>, SalesError> {
-        let pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("#shard = :shard AND #name BETWEEN :from AND :to")
-            .expression_attribute_names("#shard", "shard")
-            .expression_attribute_names("#name", "name")
-            .expression_attribute_values(":shard", AttributeValue::S(shard.to_string()))
-            .expression_attribute_values(":from", AttributeValue::S(self.sales.total(span.from())))
-            .expression_attribute_values(":to", AttributeValue::S(self.sales.total(span.to())))
-            .into_paginator();
-        let items = pages.items().send().try_collect().await;
-        items.map_err(|error| SalesError::Unavailable(error.into()))
+        Ok(SalesReport { days, total })
     }
 }

@@ -1,20 +1,19 @@
-//! A copy of what the event store says of read models, until it is there.
-#![expect(dead_code, reason = "the store has what uses the rest of it")]
+//! What a read model says: where its rows are, and what events change in them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use dynamodb_event_store::Aggregate;
-use dynamodb_event_store::Commit;
-use dynamodb_event_store::{StreamId, Version};
+use crate::aggregate::Aggregate;
+use crate::commit::Commit;
+use crate::stream_id::{StreamId, Version};
 
 /// An item of a table of rows, as DynamoDB has it.
 pub type RowItem = HashMap<String, AttributeValue>;
 
 /// The attribute of a row that holds what it contributes to totals: a map from the names of totals to maps from the names
-/// of counters to integers. See its totals.
+/// of counters to integers. See [`super::Totals`].
 pub const COUNTED: &str = "counted";
 
 /// The events of a read model's streams.
@@ -22,7 +21,7 @@ pub type EventOf<M> = <<M as ReadModel>::Aggregate as Aggregate>::Event;
 
 /// A read model: one row per stream, in a table whose key is the stream's name.
 ///
-/// A model is pure. It says what events change in a row, and the store does the rest: what arrives twice, in
+/// A model is pure. It says what events change in a row, and [`super::Projection`] does the rest: what arrives twice, in
 /// another order or not at all, what cannot be read, rebuilding, and verifying.
 pub trait ReadModel: Clone + Debug + Send + Sync + 'static {
     /// Whose streams are read.
@@ -83,6 +82,9 @@ pub enum NoChange {
     /// It depends on the row. The store reads the row and asks once more.
     #[error("the row before it has to be known")]
     NeedsRow,
+    /// Nothing can be told from the row, which is of another form, or damaged. The store makes it anew from all events.
+    #[error("the row before it cannot be read")]
+    Unusable,
     /// An event that this stream cannot have at this place. The stream is parked.
     #[error("the event at version {version} cannot be in this stream: {why}")]
     Misplaced {

@@ -2,9 +2,8 @@
 
 use std::error::Error;
 
-use dynamodb_event_store::{StoreError, Version};
-
-use super::patch::Misplaced;
+use crate::error::StoreError;
+use crate::stream_id::Version;
 
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
@@ -12,7 +11,7 @@ pub(super) type Cause = Box<dyn Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectionError {
     /// Trying again does not help: this program cannot make a row of these events. A mended one can.
-    #[error("the order cannot be projected from version {version} on: {reason}")]
+    #[error("the stream cannot be projected from version {version} on: {reason}")]
     Unprojectable {
         /// The event that is in the way.
         version: Version,
@@ -28,19 +27,25 @@ pub enum ProjectionError {
 }
 
 impl ProjectionError {
-    pub(super) fn unreadable(version: Version, source: impl Into<Cause>) -> Self {
-        let reason = "an event cannot be read by this version of the service";
+    pub(super) fn unprojectable(version: Version, reason: &'static str, source: impl Into<Cause>) -> Self {
         Self::Unprojectable { version, reason, source: source.into() }
     }
 
-    pub(super) fn corrupt(version: Version, source: impl Into<Cause>) -> Self {
-        Self::Unprojectable { version, reason: "the events contradict each other", source: source.into() }
+    pub(super) fn unreadable(version: Version, source: impl Into<Cause>) -> Self {
+        Self::unprojectable(version, "an event cannot be read by this version of the service", source)
     }
-}
 
-impl From<Misplaced> for ProjectionError {
-    fn from(misplaced: Misplaced) -> Self {
-        Self::corrupt(misplaced.version, misplaced)
+    pub(super) fn corrupt(version: Version, source: impl Into<Cause>) -> Self {
+        Self::unprojectable(version, "the events contradict each other", source)
+    }
+
+    pub(super) fn unavailable(source: impl Into<Cause>) -> Self {
+        Self::Unavailable(source.into())
+    }
+
+    /// Others were faster, every time.
+    pub(super) fn contended() -> Self {
+        Self::unavailable("others wrote the row between all attempts")
     }
 }
 

@@ -10,14 +10,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
+use super::Projection;
 use super::error::ProjectionError;
-use super::follow::row_of;
-use super::projector::Projector;
-use super::row::{self, RowItem};
-use super::streams::{OrderStream, OrderStreams};
-use crate::domain::ids::OrderId;
-use crate::error::chain;
-use dynamodb_event_store::{Place, Segment, StoreError, Version};
+use super::model::{EventOf, ReadModel, RowItem};
+use super::streams::{WholeStream, WholeStreams};
+use crate::error::{StoreError, chain};
+use crate::scan::{Place, Segment};
+use crate::stream_id::{StreamId, Version};
 
 /// The most items that one `BatchGetItem` answers (DynamoDB API reference).
 const BATCH: usize = 100;
@@ -25,7 +24,7 @@ const BATCH: usize = 100;
 const LISTED: usize = 100;
 /// How many suspects are looked at at once.
 const IN_FLIGHT: usize = 32;
-/// How long the projector may take to follow an event.
+/// How long the projection may take to follow an event.
 const PROJECTION_TIME: Duration = Duration::from_secs(2);
 
 /// Where a verification of a segment stands.
@@ -35,9 +34,9 @@ pub struct Verification {
     pub token: Option<Reached>,
     /// The whole segment is done.
     pub done: bool,
-    /// Orders compared, in all runs so far.
-    pub orders: u64,
-    /// Orders whose row is not what their events make.
+    /// Streams compared, in all runs so far.
+    pub streams: u64,
+    /// Streams whose row is not what their events make.
     pub different: u64,
     /// The first of the differences.
     #[serde(deserialize_with = "strict_json::tagged")]
@@ -51,7 +50,7 @@ pub enum Reached {
     /// Up to this commit.
     Events(Place),
     /// Through all events, and up to this row, if it has begun with the rows.
-    Rows(Option<String>),
+    Rows(Option<StreamId>),
 }
 
 /// A row that is not what its events make. `repair` mends it.
@@ -60,13 +59,13 @@ pub enum Reached {
 pub enum Difference {
     /// There is no row.
     Missing {
-        /// The order.
-        order_id: OrderId,
+        /// The stream.
+        stream_id: StreamId,
     },
     /// The row has another version.
     Version {
-        /// The order.
-        order_id: OrderId,
+        /// The stream.
+        stream_id: StreamId,
         /// The row's version, if it has one.
         row: Option<Version>,
         /// The version of the newest event.
@@ -74,20 +73,20 @@ pub enum Difference {
     },
     /// The row has the right version, and other attributes.
     Attributes {
-        /// The order.
-        order_id: OrderId,
+        /// The stream.
+        stream_id: StreamId,
         /// Those that differ, are missing or should not be there.
         attributes: BTreeSet<String>,
     },
-    /// There is a row, but no event of such an order. `repair` does not delete it; a rebuild after a restore does.
+    /// There is a row, but no event of such a stream. `repair` does not delete it; a rebuild after a restore does.
     Orphan {
         /// The row's key.
-        order_id: String,
+        stream_id: StreamId,
     },
     /// No row can be made of the events: the row, if there is one, stands still.
     Unprojectable {
-        /// The order.
-        order_id: OrderId,
+        /// The stream.
+        stream_id: StreamId,
         /// The event that is in the way.
         version: Version,
     },
@@ -99,19 +98,19 @@ pub enum VerifyError {
     /// The event table could not be read.
     #[error(transparent)]
     Events(#[from] StoreError),
-    /// An order's events could not be read.
+    /// A stream's events could not be read.
     #[error(transparent)]
-    Order(#[from] ProjectionError),
+    Stream(#[from] ProjectionError),
     /// The rows could not be read.
-    #[error("the order table does not answer")]
+    #[error("the table of rows does not answer")]
     Rows(#[source] Box<dyn Error + Send + Sync>),
 }
 
-impl Projector {
-    /// Compares the rows of a segment's orders with their events, and looks for rows without events, from where
+impl<M: ReadModel> Projection<M> {
+    /// Compares the rows of a segment's streams with their events, and looks for rows without events, from where
     /// `verification` stands until the segment ends, a page does after the deadline, or something fails after the first
-    /// page. What differs is read once more, strongly, after the
-    /// projector has had time: a row that is only about to be written is no difference.
+    /// page. What differs is read once more, strongly, after the projection has had time: a row that is only about to be
+    /// written is no difference.
     ///
     /// # Errors
     /// See [`VerifyError`], in the first page; start again from the last answer.
@@ -126,8 +125,8 @@ impl Projector {
             let before = verification.clone();
             let token = match verification.token.clone() {
                 Some(Reached::Rows(after)) => self.next_orphans(segment, after, &mut verification).await,
-                Some(Reached::Events(place)) => self.next_orders(segment, Some(place), &mut verification).await,
-                None => self.next_orders(segment, None, &mut verification).await,
+                Some(Reached::Events(place)) => self.next_streams(segment, Some(place), &mut verification).await,
+                None => self.next_streams(segment, None, &mut verification).await,
             };
             let token = match token {
                 // What was done before it is not to be done again.
@@ -146,25 +145,25 @@ impl Projector {
         }
     }
 
-    /// Compares the orders of some pages, at least one of them.
-    async fn next_orders(
+    /// Compares the streams of some pages, at least one of them.
+    async fn next_streams(
         &self,
         segment: Segment,
         after: Option<Place>,
         verification: &mut Verification,
     ) -> Result<Option<Reached>, VerifyError> {
-        let mut orders = OrderStreams::after(&self.events, segment, after);
-        while let Some(complete) = orders.next_page().await? {
-            let batches = complete.chunks(BATCH).map(|orders| self.suspects(orders));
-            let suspects: Vec<OrderId> = try_join_all(batches).await?.into_iter().flatten().collect();
+        let mut streams = WholeStreams::after(&self.events, &self.model, segment, after);
+        while let Some(complete) = streams.next_page().await? {
+            let batches = complete.chunks(BATCH).map(|streams| self.suspects(streams));
+            let suspects: Vec<StreamId> = try_join_all(batches).await?.into_iter().flatten().collect();
             if !suspects.is_empty() {
                 sleep(PROJECTION_TIME).await;
             }
-            let differences = stream::iter(suspects).map(|order_id| self.difference(order_id)).buffered(IN_FLIGHT);
+            let differences = stream::iter(suspects).map(|stream| self.difference(stream)).buffered(IN_FLIGHT);
             for difference in differences.try_collect::<Vec<_>>().await?.into_iter().flatten() {
-                verification.tell(difference);
+                verification.tell(M::NAME, difference);
             }
-            verification.orders += complete.len() as u64;
+            verification.streams += complete.len() as u64;
             if let Some(last) = complete.last() {
                 return Ok(Some(Reached::Events(last.end.clone())));
             }
@@ -176,38 +175,38 @@ impl Projector {
     async fn next_orphans(
         &self,
         segment: Segment,
-        after: Option<String>,
+        after: Option<StreamId>,
         verification: &mut Verification,
     ) -> Result<Option<Reached>, VerifyError> {
         let page = self.orphans(segment, after).await?;
-        for order_id in page.orphans {
-            verification.tell(Difference::Orphan { order_id });
+        for stream_id in page.orphans {
+            verification.tell(M::NAME, Difference::Orphan { stream_id });
         }
-        Ok(page.next.map(|order_id| Reached::Rows(Some(order_id))))
+        Ok(page.next.map(|stream| Reached::Rows(Some(stream))))
     }
 
-    /// The orders among these whose row is not what the scanned events make.
-    async fn suspects(&self, orders: &[OrderStream]) -> Result<Vec<OrderId>, VerifyError> {
-        let rows = self.rows(orders).await?;
-        let same = |order: &&OrderStream| match &order.commits {
-            Ok(commits) => row_of(order.order_id, commits)
-                .is_ok_and(|row| row.map(|(_, row)| row).as_ref() == rows.get(&order.order_id.to_string())),
+    /// The streams among these whose row is not what the scanned events make.
+    async fn suspects(&self, streams: &[WholeStream<EventOf<M>>]) -> Result<Vec<StreamId>, VerifyError> {
+        let rows = self.rows(streams).await?;
+        let same = |whole: &&WholeStream<EventOf<M>>| match &whole.commits {
+            Ok(commits) => self
+                .row_of(&whole.stream, commits)
+                .is_ok_and(|row| row.map(|(_, row)| row).as_ref() == rows.get(&whole.stream)),
             Err(_) => false,
         };
-        Ok(orders.iter().filter(|order| !same(order)).map(|order| order.order_id).collect())
+        Ok(streams.iter().filter(|whole| !same(whole)).map(|whole| whole.stream.clone()).collect())
     }
 
-    async fn rows(&self, orders: &[OrderStream]) -> Result<HashMap<String, RowItem>, VerifyError> {
+    async fn rows(&self, streams: &[WholeStream<EventOf<M>>]) -> Result<HashMap<StreamId, RowItem>, VerifyError> {
         let mut rows = HashMap::new();
-        let mut keys: Vec<RowItem> = orders.iter().map(|order| [row::key(order.order_id)].into()).collect();
+        let mut keys: Vec<RowItem> = streams.iter().map(|whole| self.key(&whole.stream)).collect();
         while !keys.is_empty() {
             let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).build();
             let wanted = wanted.map_err(|error| VerifyError::Rows(error.into()))?;
             let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
             let answer = answer.map_err(|error| VerifyError::Rows(error.into()))?;
             for row in answer.responses.unwrap_or_default().into_values().flatten() {
-                let order_id = row.get("order_id").and_then(|id| id.as_s().ok()).cloned();
-                rows.extend(order_id.map(|order_id| (order_id, row)));
+                rows.extend(Self::stream_of(&row).map(|stream| (stream, row)));
             }
             let mut left = answer.unprocessed_keys.unwrap_or_default();
             keys = left.remove(&self.table).map(|left| left.keys).unwrap_or_default();
@@ -215,31 +214,35 @@ impl Projector {
         Ok(rows)
     }
 
-    /// The difference between one order's row and its events, both read strongly.
-    async fn difference(&self, order_id: OrderId) -> Result<Option<Difference>, VerifyError> {
+    /// The difference between one stream's row and its events, both read strongly.
+    async fn difference(&self, stream: StreamId) -> Result<Option<Difference>, VerifyError> {
         // The row first: the events read after it are not older, and a row that is behind by then was behind before.
-        let row = self.read_row(order_id).await?;
-        let (events, expected) = match self.fold(order_id).await {
+        let row = self.read_row(&stream).await?.row;
+        let folded = self.fold(&stream).await;
+        let stream_id = stream;
+        let (events, expected) = match folded {
             Ok(folded) => folded.unzip(),
             Err(ProjectionError::Unprojectable { version, .. }) => {
-                return Ok(Some(Difference::Unprojectable { order_id, version }));
+                return Ok(Some(Difference::Unprojectable { stream_id, version }));
             }
             Err(error) => return Err(error.into()),
         };
         let (Some(events), Some(expected)) = (events, expected) else { return Ok(None) };
-        let Some(row) = row else { return Ok(Some(Difference::Missing { order_id })) };
+        if row.is_empty() {
+            return Ok(Some(Difference::Missing { stream_id }));
+        }
         let version = row.get("version").and_then(|version| version.as_n().ok()?.parse().ok());
         if version != Some(events) {
-            return Ok(Some(Difference::Version { order_id, row: version, events }));
+            return Ok(Some(Difference::Version { stream_id, row: version, events }));
         }
         let attributes = differing(&row, &expected);
-        Ok(Some(Difference::Attributes { order_id, attributes }).filter(|_| row != expected))
+        Ok(Some(Difference::Attributes { stream_id, attributes }).filter(|_| row != expected))
     }
 }
 
 impl Verification {
-    fn tell(&mut self, difference: Difference) {
-        tracing::warn!(?difference, "row differs from its events");
+    fn tell(&mut self, model: &'static str, difference: Difference) {
+        tracing::warn!(model, ?difference, "row differs from its events");
         self.different += 1;
         if self.differences.len() < LISTED {
             self.differences.push(difference);
@@ -265,8 +268,8 @@ mod tests {
     fn all_differences_are_counted_and_the_first_100_are_listed() {
         let mut verification = Verification::default();
         for n in 0..250 {
-            let order_id = OrderId(uuid::Uuid::from_u128(n));
-            verification.tell(Difference::Version { order_id, row: None, events: 1 });
+            let stream_id = StreamId::new(n.to_string());
+            verification.tell("numbers", Difference::Version { stream_id, row: None, events: 1 });
         }
         assert_eq!((verification.different, verification.differences.len()), (250, LISTED));
     }

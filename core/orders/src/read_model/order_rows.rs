@@ -1,67 +1,74 @@
-//! What events change in a row.
+//! The rows of orders: what events change in them.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::IntoIter;
-
-use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 
 use super::row::{
-    self, DEFERRED, OpenStatus, REFUND, REFUNDED, RefundRow, RowItem, deferred_shard, shard_of, status_shard,
+    DEFERRED, OpenStatus, REFUND, REFUNDED, RefundRow, deferred_payment, deferred_shard, shard_of, status_shard,
 };
 use crate::domain::event::OrderEvent;
 use crate::domain::ids::{OrderId, PaymentId};
-use crate::domain::state::{Cancellation, Payment, RefundDone, RejectedPayment, Shipment, Status};
-use dynamodb_event_store::{Commit, Version};
+use crate::domain::state::{Cancellation, Order, Payment, RefundDone, RejectedPayment, Shipment, Status};
+use crate::stream::order_of;
+use dynamodb_event_store::projection::{Before, Change, NoChange, ReadModel};
+use dynamodb_event_store::{Commit, StreamId};
 
-/// The attributes that a run of events sets, or, where there is no value, removes: whatever the row held before.
-///
-/// The patch of a run that begins with the first event is the whole row.
-#[derive(Debug, PartialEq)]
-pub(super) struct Patch {
-    changes: BTreeMap<String, Option<AttributeValue>>,
+/// The read model with a row for every order: all that a client needs, and the lists.
+#[derive(Clone, Copy, Debug)]
+pub struct OrderRows;
+
+impl ReadModel for OrderRows {
+    type Aggregate = Order;
+    const NAME: &'static str = "orders";
+    const KEY: &'static str = "order_id";
+
+    fn is_of(&self, stream: &StreamId) -> bool {
+        order_of(stream).is_some()
+    }
+
+    fn change(
+        &self,
+        stream: &StreamId,
+        commits: &[Commit<OrderEvent>],
+        before: Before<'_>,
+    ) -> Result<Change, NoChange> {
+        let waiting = match before {
+            Before::Nothing => Waiting::For(None),
+            Before::Unseen => Waiting::Unknown,
+            Before::Row(row) => Waiting::For(deferred_payment(row)),
+        };
+        let mut patch = Patch { change: Change::default(), waiting };
+        for commit in commits {
+            for (version, event) in commit.versioned() {
+                let misplaced = |why| NoChange::Misplaced { version, why };
+                let order_id = order_of(stream).filter(|order_id| event.order_id() == *order_id);
+                patch.add(order_id.ok_or_else(|| misplaced("it names another order"))?, event);
+                if matches!(event, OrderEvent::OrderCreated { .. }) != (version == 1) {
+                    return Err(misplaced("an order is created by its first event"));
+                }
+            }
+            patch.set("updated_at", &commit.recorded_at);
+        }
+        Ok(patch.change)
+    }
+}
+
+/// The change that a run of events makes, whatever the row held before. That of a run that begins with the first event is
+/// the whole row.
+struct Patch {
+    change: Change,
     /// The payment that waits to be settled, as far as the run tells.
     waiting: Waiting,
-    /// Whether the patch is right only for a row without a payment that waits.
-    pub assumes_none_waits: bool,
 }
 
 /// The payment that waits to be settled, as far as it is known.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Waiting {
+enum Waiting {
     Unknown,
     For(Option<PaymentId>),
 }
 
-/// An event that this order cannot have at this place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the event at version {version} cannot belong to this order: {why}")]
-pub(super) struct Misplaced {
-    pub version: Version,
-    why: &'static str,
-}
-
 impl Patch {
-    /// The patch of commits that follow each other, for a row with this payment waiting.
-    pub fn of(order_id: OrderId, commits: &[Commit<OrderEvent>], waiting: Waiting) -> Result<Self, Misplaced> {
-        let mut patch = Self { changes: BTreeMap::new(), waiting, assumes_none_waits: false };
-        for commit in commits {
-            for (version, event) in commit.versioned() {
-                patch.add(order_id, event).map_err(|why| Misplaced { version, why })?;
-                if matches!(event, OrderEvent::OrderCreated { .. }) != (version == 1) {
-                    return Err(Misplaced { version, why: "an order is created by its first event" });
-                }
-            }
-            patch.set("version", &commit.last());
-            patch.set("updated_at", &commit.recorded_at);
-        }
-        Ok(patch)
-    }
-
-    fn add(&mut self, order_id: OrderId, event: &OrderEvent) -> Result<(), &'static str> {
-        if event.order_id() != order_id {
-            return Err("it names another one");
-        }
+    fn add(&mut self, order_id: OrderId, event: &OrderEvent) {
         match event.clone() {
             OrderEvent::OrderCreated { user_id, items, total, created_at, .. } => {
                 self.set("user_id", &user_id);
@@ -110,14 +117,14 @@ impl Patch {
                 self.set(format!("{REFUNDED}{payment_id}"), &RefundDone { refund_id, refunded_at });
             }
         }
-        Ok(())
     }
 
     /// A payment is settled. If it is the one that waited, nothing waits any more.
     fn settle(&mut self, payment_id: &PaymentId) {
         match &self.waiting {
             Waiting::Unknown => {
-                self.assumes_none_waits = true;
+                // Where one waits after all, the row that comes back says which one.
+                self.change.unless = Some("deferred_shard");
                 self.waiting = Waiting::For(None);
             }
             Waiting::For(waiting) if waiting.as_ref() == Some(payment_id) => self.nothing_waits(),
@@ -142,36 +149,17 @@ impl Patch {
     fn set(&mut self, attribute: impl Into<String>, value: &impl Serialize) {
         #[expect(clippy::expect_used, reason = "texts, integers and times, in lists and structs: always an attribute")]
         let value = serde_dynamo::to_attribute_value(value).expect("a value of ours is an attribute value");
-        self.changes.insert(attribute.into(), Some(value));
+        self.change.attributes.insert(attribute.into(), Some(value));
     }
 
     fn remove(&mut self, attribute: String) {
-        self.changes.insert(attribute, None);
-    }
-
-    /// How many attributes it changes.
-    pub fn len(&self) -> usize {
-        self.changes.len()
-    }
-
-    /// The row that this patch makes of nothing.
-    pub fn into_row(self, order_id: OrderId) -> RowItem {
-        let set = self.changes.into_iter().filter_map(|(attribute, value)| Some((attribute, value?)));
-        set.chain([row::key(order_id)]).collect()
-    }
-}
-
-impl IntoIterator for Patch {
-    type Item = (String, Option<AttributeValue>);
-    type IntoIter = IntoIter<String, Option<AttributeValue>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.changes.into_iter()
+        self.change.attributes.insert(attribute, None);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -181,9 +169,9 @@ mod tests {
     use crate::domain::ids::ProductId;
     use crate::domain::lifetimes::{commands, live};
     use crate::domain::money::Money;
-    use crate::read_model::row::Standing;
+    use crate::read_model::row::{self, RowItem};
     use crate::read_model::view::OrderView;
-    use dynamodb_event_store::{Metadata, StreamId};
+    use dynamodb_event_store::{Metadata, Version};
     use service_clock::Timestamp;
 
     fn id() -> OrderId {
@@ -211,7 +199,7 @@ mod tests {
 
     fn commit(first: Version, events: Vec<OrderEvent>) -> Commit<OrderEvent> {
         Commit {
-            stream: StreamId::new(id().to_string()),
+            stream: id().into(),
             first,
             events,
             id: Uuid::nil(),
@@ -222,23 +210,36 @@ mod tests {
         }
     }
 
+    fn change(order_id: OrderId, commits: &[Commit<OrderEvent>], before: Before<'_>) -> Result<Change, NoChange> {
+        OrderRows.change(&order_id.into(), commits, before)
+    }
+
+    /// What a change makes of a row, as the store does it.
+    fn apply(row: &mut RowItem, change: Change, last: Version) {
+        for (attribute, value) in change.attributes {
+            match value {
+                Some(value) => row.insert(attribute, value),
+                None => row.remove(&attribute),
+            };
+        }
+        row.insert("version".into(), AttributeValue::N(last.to_string()));
+    }
+
     #[test]
     fn the_first_event_makes_the_whole_row_with_amounts_in_minor_units() {
-        let row = Patch::of(id(), &[commit(1, vec![created(id())])], Waiting::Unknown).unwrap().into_row(id());
-        let text = |name: &str| row[name].as_s().unwrap().as_str();
-        let number = |name: &str| row[name].as_n().unwrap().as_str();
-        assert_eq!(text("order_id"), "00000000-0000-0000-0000-000000000006");
-        assert_eq!((text("user_id"), text("status"), text("status_shard")), ("alice", "pending", "pending#2"));
+        let row = change(id(), &[commit(1, vec![created(id())])], Before::Nothing).unwrap().attributes;
+        let row = |name: &str| row[name].clone().unwrap();
+        let text = |name: &str| row(name).as_s().unwrap().clone();
+        let number = |name: &str| row(name).as_n().unwrap().clone();
+        assert_eq!(["user_id", "status", "status_shard"].map(text), ["alice", "pending", "pending#2"]);
         assert_eq!(text("created_at"), "2027-01-15T08:00:00.000Z");
-        assert_eq!((number("version"), number("total"), number("item_count")), ("1", "3998", "1"));
+        assert_eq!(["total", "item_count"].map(number), ["3998", "1"]);
     }
 
     #[test]
     fn an_order_that_is_done_leaves_the_work_queue() {
-        let changes: BTreeMap<_, _> =
-            Patch::of(id(), &[commit(4, vec![delivered(id())])], Waiting::Unknown).unwrap().into_iter().collect();
-        assert_eq!(changes["status_shard"], None);
-        assert_eq!(changes["version"], Some(AttributeValue::N("4".into())));
+        let change = change(id(), &[commit(4, vec![delivered(id())])], Before::Unseen).unwrap();
+        assert_eq!(change.attributes["status_shard"], None);
     }
 
     #[test]
@@ -255,22 +256,19 @@ mod tests {
                 let commit = commit(first, std::mem::take(&mut run));
                 first = commit.last() + 1;
                 let commits = [commit];
-                let mut patch = Patch::of(placed.order_id, &commits, Waiting::Unknown).unwrap();
-                if patch.assumes_none_waits && row.contains_key("deferred_shard") {
-                    let waiting = Standing::of(Some(row.clone())).waiting;
-                    patch = Patch::of(placed.order_id, &commits, Waiting::For(waiting)).unwrap();
+                let before = if commits[0].first == 1 { Before::Nothing } else { Before::Unseen };
+                let mut patch = change(placed.order_id, &commits, before).unwrap();
+                if patch.unless.is_some_and(|attribute| row.contains_key(attribute)) {
+                    patch = change(placed.order_id, &commits, Before::Row(&row)).unwrap();
                 }
-                for (attribute, value) in patch {
-                    match value {
-                        Some(value) => row.insert(attribute, value),
-                        None => row.remove(&attribute),
-                    };
-                }
+                apply(&mut row, patch, first - 1);
             }
             let expected = OrderView::new(placed, first - 1, time());
             prop_assert_eq!(row::view(row.clone()).unwrap(), Some(expected));
-            let whole = Patch::of(placed.order_id, &[commit(1, history)], Waiting::For(None)).unwrap();
-            prop_assert_eq!(whole.into_row(placed.order_id), row);
+            let whole = change(placed.order_id, &[commit(1, history)], Before::Nothing).unwrap();
+            let mut made = RowItem::from([row::key(placed.order_id)]);
+            apply(&mut made, whole, first - 1);
+            prop_assert_eq!(made, row);
             Ok(())
         });
     }
@@ -284,7 +282,8 @@ mod tests {
             (1, vec![delivered(id())], 1),
             (2, vec![delivered(id()), created(id())], 3),
         ] {
-            assert_eq!(Patch::of(id(), &[commit(first, events)], Waiting::Unknown).unwrap_err().version, misplaced);
+            let error = change(id(), &[commit(first, events)], Before::Unseen).unwrap_err();
+            assert!(matches!(error, NoChange::Misplaced { version, .. } if version == misplaced), "{error}");
         }
     }
 }

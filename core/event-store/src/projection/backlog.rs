@@ -1,0 +1,208 @@
+//! What read models have left behind: the streams whose rows are to be brought up to their events later.
+//!
+//! The event table's stream has two readers at most, so several read models follow it in one function, and what one of them
+//! cannot do for now must not keep the others waiting. It is noted here, one item for a stream of a model, and caught up on
+//! from the event store.
+
+use std::error::Error;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, Select,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use super::Projection;
+use super::batch::Behind;
+use super::error::ProjectionError;
+use super::model::{ReadModel, RowItem};
+use crate::error::chain;
+use crate::stream_id::StreamId;
+
+/// How many streams are noted or caught up on at once.
+const IN_FLIGHT: usize = 24;
+/// The streams of a page.
+const PAGE: i32 = 100;
+/// After so many failures in a page the model is left for the next run.
+const MAX_FAILURES: u64 = 5;
+
+/// A table of streams that read models are behind on. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Backlog {
+    client: Client,
+    table: String,
+}
+
+/// The backlog could not be read or written; the SDK has retried already. The caller tries again later.
+#[derive(Debug, thiserror::Error)]
+#[error("the backlog of read models does not answer")]
+pub struct BacklogError(#[source] Box<dyn Error + Send + Sync>);
+
+/// What became of a run through a model's backlog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CaughtUp {
+    /// Streams whose rows are up to their events again.
+    pub done: u64,
+    /// Of these, streams that are parked now.
+    pub parked: u64,
+    /// Streams that were tried and are still behind.
+    pub failed: u64,
+    /// Streams that are in the backlog after the run.
+    pub left: u64,
+}
+
+impl Backlog {
+    /// The backlog in `table`.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    /// Notes that a model is behind on these streams.
+    ///
+    /// # Errors
+    /// [`BacklogError`]: some of them may be noted.
+    pub async fn note(&self, model: &str, behind: &[Behind]) -> Result<(), BacklogError> {
+        stream::iter(behind).map(Ok).try_for_each_concurrent(IN_FLIGHT, |each| self.note_one(model, each)).await
+    }
+
+    async fn note_one(&self, model: &str, Behind { stream, version }: &Behind) -> Result<(), BacklogError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(model, stream)))
+            .update_expression("SET #version = :version")
+            .condition_expression("attribute_not_exists(#version) OR #version < :version")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":version", AttributeValue::N(version.to_string()));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if matches!(error.as_service_error(), Some(UpdateItemError::ConditionalCheckFailedException(_))) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(BacklogError(error.into())),
+        }
+    }
+
+    /// Catches up on what a model is behind on, until that is all, a page ends after the deadline, or too much of a page
+    /// fails. Safe beside the projection, and beside itself.
+    ///
+    /// # Errors
+    /// [`BacklogError`]: what was caught up on before stays so.
+    pub async fn catch_up<M: ReadModel>(
+        &self,
+        projection: &Projection<M>,
+        deadline: Instant,
+    ) -> Result<CaughtUp, BacklogError> {
+        let (mut caught_up, mut after) = (CaughtUp::default(), None);
+        loop {
+            let page = self.query(M::NAME).limit(PAGE).set_exclusive_start_key(after).send().await;
+            let page = page.map_err(|error| BacklogError(error.into()))?;
+            let behind: Vec<Behind> = page.items.unwrap_or_default().iter().filter_map(read).collect();
+            let failed = caught_up.failed;
+            let ends = stream::iter(&behind).map(|each| self.catch_up_one(projection, each));
+            for end in ends.buffer_unordered(IN_FLIGHT).try_collect::<Vec<_>>().await? {
+                match end {
+                    Ok(parked) => {
+                        caught_up.done += 1;
+                        caught_up.parked += u64::from(parked);
+                    }
+                    Err(error) => {
+                        caught_up.failed += 1;
+                        tracing::warn!(model = M::NAME, error = chain(&error), "still behind");
+                    }
+                }
+            }
+            after = page.last_evaluated_key;
+            if after.is_none() || Instant::now() >= deadline || caught_up.failed - failed >= MAX_FAILURES {
+                caught_up.left = self.count(M::NAME).await?;
+                return Ok(caught_up);
+            }
+        }
+    }
+
+    async fn catch_up_one<M: ReadModel>(
+        &self,
+        projection: &Projection<M>,
+        behind: &Behind,
+    ) -> Result<Result<bool, ProjectionError>, BacklogError> {
+        let parked = match projection.catch_up_to(behind).await {
+            Ok(parked) => parked,
+            Err(error) => return Ok(Err(error)),
+        };
+        // A later note stays.
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key(M::NAME, &behind.stream)))
+            .condition_expression("#version = :version")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":version", AttributeValue::N(behind.version.to_string()));
+        match delete.send().await {
+            Ok(_) => Ok(Ok(parked)),
+            Err(error)
+                if matches!(error.as_service_error(), Some(DeleteItemError::ConditionalCheckFailedException(_))) =>
+            {
+                Ok(Ok(parked))
+            }
+            Err(error) => Err(BacklogError(error.into())),
+        }
+    }
+
+    /// How many streams a model is behind on.
+    async fn count(&self, model: &str) -> Result<u64, BacklogError> {
+        let (mut pages, mut count) = (self.query(model).select(Select::Count).into_paginator().send(), 0);
+        while let Some(page) = pages.next().await {
+            count += u64::from(page.map_err(|error| BacklogError(error.into()))?.count.unsigned_abs());
+        }
+        Ok(count)
+    }
+
+    fn query(&self, model: &str) -> aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#model = :model")
+            .expression_attribute_names("#model", "model")
+            .expression_attribute_values(":model", AttributeValue::S(model.to_owned()))
+            .consistent_read(true)
+    }
+}
+
+fn key(model: &str, stream: &StreamId) -> RowItem {
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    [("model".to_owned(), text(model)), ("stream_id".to_owned(), text(stream.as_str()))].into()
+}
+
+fn read(item: &RowItem) -> Option<Behind> {
+    let stream = StreamId::new(item.get("stream_id")?.as_s().ok()?);
+    Some(Behind { stream, version: item.get("version")?.as_n().ok()?.parse().ok()? })
+}
+
+/// The request that creates a backlog of this name, to be sent as it is or with more settings.
+///
+/// Its key is `model` (S) and `stream_id` (S); it is billed on demand.
+///
+/// # Errors
+/// None with this version of the SDK, whose builders check what is given to them.
+pub fn create_backlog_table(client: &Client, name: impl Into<String>) -> Result<CreateTableFluentBuilder, BuildError> {
+    let text =
+        |name| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
+    let key = |name, of| KeySchemaElement::builder().attribute_name(name).key_type(of).build();
+    Ok(client
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(text("model")?)
+        .attribute_definitions(text("stream_id")?)
+        .key_schema(key("model", KeyType::Hash)?)
+        .key_schema(key("stream_id", KeyType::Range)?))
+}

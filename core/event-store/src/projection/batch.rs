@@ -1,0 +1,227 @@
+//! The event table's stream, batch by batch, into rows.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use serde_dynamo::{AttributeValue, Item};
+
+use super::Projection;
+use super::error::{Cause, ProjectionError};
+use super::model::{EventOf, ReadModel};
+use crate::client::is_refused;
+use crate::commit::Commit;
+use crate::error::{CommitError, chain};
+use crate::stream_id::{StreamId, Version};
+use crate::stream_record::{Change, StreamRecord};
+
+/// How many streams of a batch are written at once.
+const IN_FLIGHT: usize = 24;
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Projected {
+    /// The first record that is to be given again, with all that follow it; `None` if the batch is done.
+    pub retry_from: Option<String>,
+    /// The streams whose rows were not brought up to the batch: why it is to be given again.
+    pub behind: Vec<Behind>,
+    /// How many streams of the batch have an event that stopped their row.
+    pub parked: u64,
+    /// How many streams DynamoDB refuses to have projected, whole or in part: somebody has to mend the deployment.
+    pub refused: u64,
+    /// How many records tell that a stored event was altered or deleted, or is of no stream that the model knows.
+    pub violations: u64,
+}
+
+/// A stream whose row lacks events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The stream.
+    pub stream: StreamId,
+    /// The version that the row has to get to, at least.
+    pub version: Version,
+}
+
+/// The records of one stream in a batch.
+struct Received<E> {
+    /// The place in the batch of the first of them.
+    earliest: usize,
+    /// What each holds, by the version of its first event. A record that comes twice is here once.
+    commits: BTreeMap<Version, Result<Commit<E>, CommitError>>,
+}
+
+impl<E> Received<E> {
+    /// How far a row has to be for an obstacle at `version` not to matter: past it if it was received, and past all
+    /// that was received if it lies before.
+    fn needed(&self, version: Version) -> Version {
+        let all = self.commits.last_key_value().map_or(version, |(last, _)| *last);
+        if self.commits.range(..=version).next().is_some() { version } else { all }
+    }
+
+    /// The version of the newest event that was received, or of the commit that it is in, if that cannot be read.
+    fn newest(&self) -> Version {
+        let newest = self.commits.last_key_value();
+        newest.map_or(0, |(first, commit)| commit.as_ref().map_or(*first, Commit::last))
+    }
+}
+
+impl<M: ReadModel> Projection<M> {
+    /// Projects a batch: each stream with one write, if nothing is missing; many streams at once.
+    ///
+    /// What can never be projected parks its stream and counts as done, so that the other streams go on; what fails for
+    /// now is to be given again.
+    pub async fn project(&self, batch: Vec<StreamRecord>) -> Projected {
+        let mut projected = Projected::default();
+        let mut streams: BTreeMap<StreamId, Received<EventOf<M>>> = BTreeMap::new();
+        let mut sequence_numbers = Vec::with_capacity(batch.len());
+        for (place, record) in batch.into_iter().enumerate() {
+            sequence_numbers.push(record.sequence_number);
+            let place_of = place_of(&record.keys).filter(|(stream, _)| self.model.is_of(stream));
+            match (place_of, record.change) {
+                (Some((stream, version)), Change::Inserted(image)) => {
+                    let received =
+                        streams.entry(stream).or_insert_with(|| Received { earliest: place, commits: BTreeMap::new() });
+                    received.commits.insert(version, Commit::from_item::<M::Aggregate>(image));
+                }
+                (_, change) => {
+                    projected.violations += 1;
+                    let what = match change {
+                        Change::Inserted(_) => "an item was added that is of no stream of the read model",
+                        Change::Modified => "a stored event was altered",
+                        Change::Removed => "a stored event was deleted",
+                    };
+                    tracing::error!(model = M::NAME, keys = ?record.keys, "{what}");
+                }
+            }
+        }
+        let ends = futures::stream::iter(streams).map(|(stream, received)| async move {
+            let (earliest, version) = (received.earliest, received.newest());
+            let end = self.project_stream(&stream, received).await;
+            (earliest, Behind { stream, version }, end)
+        });
+        let ends: Vec<_> = ends.buffer_unordered(IN_FLIGHT).collect().await;
+        let mut earliest = None;
+        for (place, behind, end) in ends {
+            let (parked, refused) = match end {
+                Ok(End::Projected) => (false, false),
+                Ok(End::Parked { refused }) => (true, refused),
+                Err(Failed { refused }) => {
+                    earliest = Some(earliest.map_or(place, |earliest: usize| earliest.min(place)));
+                    projected.behind.push(behind);
+                    (false, refused)
+                }
+            };
+            projected.parked += u64::from(parked);
+            projected.refused += u64::from(refused);
+        }
+        projected.retry_from = earliest.map(|place| sequence_numbers.swap_remove(place));
+        projected
+    }
+
+    /// The streams that a batch has events of, each with the newest version that was received.
+    pub(super) fn streams_of(&self, batch: &[StreamRecord]) -> Vec<Behind> {
+        let mut versions: BTreeMap<StreamId, Version> = BTreeMap::new();
+        for (stream, version) in batch.iter().filter_map(|record| place_of(&record.keys)) {
+            let newest = versions.entry(stream).or_default();
+            *newest = version.max(*newest);
+        }
+        let of_model = versions.into_iter().filter(|(stream, _)| self.model.is_of(stream));
+        of_model.map(|(stream, version)| Behind { stream, version }).collect()
+    }
+
+    /// Brings the row of a stream that was behind up to a version, from the event store; parks it where that is what is
+    /// left to do. Answers whether it is parked now.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Unavailable`]: try again later.
+    pub async fn catch_up_to(&self, behind: &Behind) -> Result<bool, ProjectionError> {
+        let Behind { stream, version } = behind;
+        match self.heal(stream, *version).await {
+            Ok(()) => Ok(false),
+            Err(ProjectionError::Unprojectable { version, reason, source }) => {
+                let parked = self.park(stream, version, reason, version).await?;
+                if parked {
+                    let error = chain(&*source);
+                    tracing::error!(model = M::NAME, stream_id = %stream, version, reason, error, "stream parked");
+                }
+                Ok(parked)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn project_stream(&self, stream: &StreamId, mut received: Received<EventOf<M>>) -> Result<End, Failed> {
+        loop {
+            let Err(error) = self.follow_all(stream, &received).await else { return Ok(End::Projected) };
+            let error = match error {
+                ProjectionError::Unprojectable { version, reason, source } => {
+                    let past = received.needed(version);
+                    match self.park(stream, version, reason, past).await {
+                        Ok(true) => {
+                            let error = chain(&*source);
+                            tracing::error!(model = M::NAME, stream_id = %stream, version, reason, error, "stream parked");
+                            return Ok(End::Parked { refused: is_refused(&*source) });
+                        }
+                        // A program that can read it was here before: what comes after it may still be missing.
+                        Ok(false) => {
+                            received.commits.retain(|first, _| *first > past);
+                            continue;
+                        }
+                        Err(error) => error,
+                    }
+                }
+                error @ ProjectionError::Unavailable(_) => error,
+            };
+            let (refused, model, stream_id, error) = (is_refused(&error), M::NAME, stream.as_str(), chain(&error));
+            match refused {
+                true => tracing::error!(model, stream_id, error, "stream not projected: DynamoDB refuses it"),
+                false => tracing::warn!(model, stream_id, error, "stream not projected for now"),
+            }
+            return Err(Failed { refused });
+        }
+    }
+
+    /// Follows the commits in the order of their versions, as far as they can be read. Before one that cannot, the row
+    /// gets everything that comes before it.
+    async fn follow_all(&self, stream: &StreamId, received: &Received<EventOf<M>>) -> Result<(), ProjectionError> {
+        let readable: Vec<_> = received.commits.values().map_while(|commit| commit.as_ref().ok()).cloned().collect();
+        for run in readable.chunk_by(|commit, next| commit.last() + 1 == next.first) {
+            self.follow(stream, run).await?;
+        }
+        let mut obstacles =
+            received.commits.iter().filter_map(|(version, commit)| Some((*version, commit.as_ref().err()?)));
+        let Some((version, error)) = obstacles.next() else { return Ok(()) };
+        let unreadable = |source| Err(ProjectionError::unreadable(error.version().max(version), source));
+        if readable.last().map_or(0, Commit::last) + 1 < version {
+            match self.heal(stream, version - 1).await {
+                // The row is parked where it stands: others are not to wait until somebody has mended the deployment,
+                // and a repair makes up for what it lacks.
+                Err(error) if is_refused(&error) => return unreadable(Cause::from(error)),
+                healed => healed?,
+            }
+        }
+        unreadable(chain(error).into())
+    }
+}
+
+/// How a stream's part of a batch ended well.
+enum End {
+    Projected,
+    Parked {
+        /// DynamoDB refuses to have the row brought up to the event.
+        refused: bool,
+    },
+}
+
+/// A stream's part of a batch is to be given again.
+struct Failed {
+    /// Not before somebody has mended the deployment.
+    refused: bool,
+}
+
+/// The stream and the version that a commit's key names.
+fn place_of(keys: &Item) -> Option<(StreamId, Version)> {
+    let (AttributeValue::S(stream), AttributeValue::N(version)) = (keys.get("stream_id")?, keys.get("version")?) else {
+        return None;
+    };
+    Some((StreamId::new(stream), version.parse().ok().filter(|version| *version > 0)?))
+}

@@ -1,0 +1,179 @@
+//! Bringing the row of one stream up to its events.
+
+use super::error::ProjectionError;
+use super::model::{Before, EventOf, NoChange, ReadModel, RowItem};
+use super::state::{Expected, RowState};
+use super::write::Written;
+use super::{Projection, error::Cause};
+use crate::aggregate::Aggregate;
+use crate::commit::Commit;
+use crate::error::{CommitError, StoreError};
+use crate::history::Page;
+use crate::stream_id::{StreamId, Version};
+
+/// How often a row may turn out to be other than it just was before it is left for later.
+pub(super) const MAX_ROUNDS: usize = 8;
+/// The most attributes that are changed by name. DynamoDB allows an expression 300 operators and 4 KB.
+const MAX_CHANGES: usize = 150;
+
+impl<M: ReadModel> Projection<M> {
+    /// Brings the row up to commits that follow each other: with one write and no read, if the row has everything
+    /// before them and nothing of them, and the model can do without the row.
+    pub(super) async fn follow(
+        &self,
+        stream: &StreamId,
+        commits: &[Commit<EventOf<M>>],
+    ) -> Result<(), ProjectionError> {
+        let (Some(first), Some(last)) = (commits.first(), commits.last().map(Commit::last)) else { return Ok(()) };
+        let found = self.patch(stream, commits, Expected::At(first.first - 1)).await?;
+        self.reach(stream, last, commits, found).await
+    }
+
+    /// Brings the row to `version`, or as far as the event store can be read.
+    pub(super) async fn heal(&self, stream: &StreamId, version: Version) -> Result<(), ProjectionError> {
+        let found = self.read_row(stream).await?;
+        self.reach(stream, version, &[], Some(found)).await
+    }
+
+    /// Goes on from what a write has found, until the row is at `last` or parked.
+    async fn reach(
+        &self,
+        stream: &StreamId,
+        last: Version,
+        mut commits: &[Commit<EventOf<M>>],
+        mut found: Option<RowState>,
+    ) -> Result<(), ProjectionError> {
+        for _ in 0..MAX_ROUNDS {
+            let Some(seen) = found else { return Ok(()) };
+            if seen.parked.is_some() || seen.version >= last {
+                return Ok(());
+            }
+            commits = &commits[commits.partition_point(|commit| commit.first <= seen.version)..];
+            // A row whose version cannot be read may hold anything.
+            let follows = seen.version > 0 || seen.row.is_empty();
+            found = match commits.first() {
+                Some(next) if follows && next.first == seen.version + 1 => {
+                    self.patch(stream, commits, Expected::Seen(&seen)).await?
+                }
+                _ => self.catch_up(stream, &seen).await?,
+            };
+        }
+        Err(ProjectionError::contended())
+    }
+
+    /// Makes one stream's row anew from its events, and has it follow the coming ones again if it was parked. Answers
+    /// the version that the row is at; `None` if the stream has no events.
+    ///
+    /// Safe at any time, beside the projection too. Costs a read of the row, one of the events, and a write.
+    ///
+    /// # Errors
+    /// See [`ProjectionError`]; the row stays as it was.
+    pub async fn repair(&self, stream: &StreamId) -> Result<Option<Version>, ProjectionError> {
+        for _ in 0..MAX_ROUNDS {
+            let seen = self.read_row(stream).await?;
+            // Read after the row, so the events cannot be older than it.
+            let Some((version, refolded)) = self.fold(stream).await? else { return Ok(None) };
+            let put = self.put(stream, version, refolded, Expected::Unpark(&seen)).await?;
+            // A row that was ahead made the projection pass over what was stored meanwhile: looked at once more.
+            if put.is_none() && seen.version <= version {
+                return Ok(Some(version));
+            }
+        }
+        Err(ProjectionError::contended())
+    }
+
+    /// The row as it is, read strongly.
+    pub(super) async fn read_row(&self, stream: &StreamId) -> Result<RowState, ProjectionError> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(self.key(stream)));
+        let answer = get.consistent_read(true).send().await;
+        Ok(RowState::of(answer.map_err(ProjectionError::unavailable)?.item))
+    }
+
+    /// Applies commits to the row as it is.
+    async fn patch(&self, stream: &StreamId, commits: &[Commit<EventOf<M>>], expected: Expected<'_>) -> Written {
+        let change = match self.model.change(stream, commits, expected.before()) {
+            Ok(change) => change,
+            Err(NoChange::NeedsRow) if expected.before() == Before::Unseen => {
+                return self.read_row(stream).await.map(Some);
+            }
+            Err(NoChange::Unusable) => return self.refold(stream, expected).await,
+            Err(no_change) => return Err(unchangeable(commits, no_change)),
+        };
+        if change.attributes.len() > MAX_CHANGES {
+            return self.refold(stream, expected).await;
+        }
+        self.update(stream, commits.last().map_or(0, Commit::last), change, expected).await
+    }
+
+    /// Applies what the row lacks, from the event store; makes it anew where that does not follow what it has.
+    async fn catch_up(&self, stream: &StreamId, seen: &RowState) -> Written {
+        if seen.version > 0 {
+            match self.events.page_after(stream, seen.version, usize::MAX).await {
+                Ok(tail) if !tail.commits.is_empty() => {
+                    return stopped(self.patch(stream, &tail.commits, Expected::Seen(seen)).await?, tail.obstacle);
+                }
+                Ok(Page { obstacle: Some(obstacle), .. }) => return stopped(None, Some(obstacle)),
+                Ok(_) | Err(StoreError::Corrupt(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.refold(stream, Expected::Seen(seen)).await
+    }
+
+    /// Replaces the row by one made of all events, or of those before the first that cannot be read if the row has not
+    /// got that far.
+    async fn refold(&self, stream: &StreamId, expected: Expected<'_>) -> Written {
+        let Page { commits, obstacle, .. } = self.events.page_after(stream, 0, usize::MAX).await?;
+        let written = match self.row_of(stream, &commits)? {
+            Some((version, row)) if obstacle.is_none() || version > expected.version() => {
+                self.put(stream, version, row, expected).await?
+            }
+            None if obstacle.is_none() => {
+                return Err(ProjectionError::corrupt(1, "the event table has no event of this stream"));
+            }
+            _ => None,
+        };
+        stopped(written, obstacle)
+    }
+
+    /// The row that all events of a stream make, and its version. The events are read strongly, and checked.
+    pub(super) async fn fold(&self, stream: &StreamId) -> Result<Option<(Version, RowItem)>, ProjectionError> {
+        self.row_of(stream, &self.events.commits_after(stream, 0).await?)
+    }
+
+    /// The row that all commits of a stream make, and its version; none if there are none.
+    pub(super) fn row_of(
+        &self,
+        stream: &StreamId,
+        commits: &[Commit<EventOf<M>>],
+    ) -> Result<Option<(Version, RowItem)>, ProjectionError> {
+        let Some(last) = commits.last().map(Commit::last) else { return Ok(None) };
+        let mut state = M::Aggregate::default();
+        for (version, event) in commits.iter().flat_map(Commit::versioned) {
+            state.apply(event).map_err(|error| ProjectionError::corrupt(version, error))?;
+        }
+        let change = self.model.change(stream, commits, Before::Nothing);
+        let change = change.map_err(|no_change| unchangeable(commits, no_change))?;
+        let mut row = self.key(stream);
+        row.extend(change.attributes.into_iter().filter_map(|(attribute, value)| Some((attribute, value?))));
+        row.insert("version".into(), aws_sdk_dynamodb::types::AttributeValue::N(last.to_string()));
+        Ok(Some((last, row)))
+    }
+}
+
+/// What a model says no to, once it knows all that there is to know.
+fn unchangeable<E>(commits: &[Commit<E>], no_change: NoChange) -> ProjectionError {
+    let version = match no_change {
+        NoChange::Misplaced { version, .. } => version,
+        NoChange::NeedsRow | NoChange::Unusable => commits.first().map_or(0, |commit| commit.first),
+    };
+    ProjectionError::corrupt(version, Cause::from(no_change))
+}
+
+/// What became of a write that goes as far as an obstacle: when it is done, the obstacle is what is left.
+fn stopped(written: Option<RowState>, obstacle: Option<CommitError>) -> Written {
+    match (written, obstacle) {
+        (None, Some(obstacle)) => Err(StoreError::from(obstacle).into()),
+        (written, _) => Ok(written),
+    }
+}

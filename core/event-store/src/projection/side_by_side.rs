@@ -1,0 +1,105 @@
+//! Several read models on one stream, of which none holds up the others.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Projection;
+use super::backlog::Backlog;
+use super::batch::Projected;
+use super::model::ReadModel;
+use crate::error::chain;
+use crate::stream_record::StreamRecord;
+
+/// How long a model that fails is waited for, by having its batches given again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a model that has failed for longer may take for a batch.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// What several read models made of one batch.
+///
+/// While a model fails for a moment, the batch is given again, to all: each passes over what it has. A model that goes on
+/// failing while another one does its work is no longer waited for: what it cannot do is noted in the [`Backlog`], and the
+/// batch is done. While all fail, the batch is given again, since none is held up by another.
+#[derive(Debug)]
+pub struct SideBySide {
+    backlog: Backlog,
+    /// Since when the models have failed that do.
+    failing: Mutex<BTreeMap<&'static str, Instant>>,
+}
+
+/// What one model made of a batch.
+#[derive(Debug)]
+pub struct Taken {
+    model: &'static str,
+    /// How it went.
+    pub projected: Projected,
+    /// It has failed for so long that it is not waited for.
+    given_up: bool,
+}
+
+/// What is left to do with a batch that several models took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// The first record that is to be given again, with all that follow it; `None` if the batch is done.
+    pub retry_from: Option<String>,
+    /// Streams that were noted in the backlog.
+    pub noted: u64,
+}
+
+impl SideBySide {
+    /// With a backlog for what is left behind.
+    pub fn new(backlog: Backlog) -> Self {
+        Self { backlog, failing: Mutex::default() }
+    }
+
+    /// Has a model take a batch.
+    pub async fn take<M: ReadModel>(&self, projection: &Projection<M>, batch: Vec<StreamRecord>) -> Taken {
+        let since = self.failing().get(M::NAME).copied();
+        let projected = match since.is_some_and(|since| since.elapsed() >= PATIENCE) {
+            false => projection.project(batch).await,
+            true => {
+                let all = Projected { behind: projection.streams_of(&batch), ..Projected::default() };
+                let first = batch.first().map(|record| record.sequence_number.clone());
+                let projected = tokio::time::timeout(PROBE, projection.project(batch)).await;
+                projected.unwrap_or(Projected { retry_from: first, ..all })
+            }
+        };
+        let mut failing = self.failing();
+        let given_up = match projected.retry_from.is_some() {
+            true => failing.entry(M::NAME).or_insert_with(Instant::now).elapsed() >= PATIENCE,
+            false => {
+                failing.remove(M::NAME);
+                false
+            }
+        };
+        Taken { model: M::NAME, projected, given_up }
+    }
+
+    /// Settles a batch that all models have taken.
+    pub async fn settle(&self, all: &[Taken]) -> Settled {
+        let failed = || all.iter().filter(|taken| taken.projected.retry_from.is_some());
+        // Sequence numbers are numbers in decimal (DynamoDB Streams API reference, `StreamRecord`).
+        let earliest = failed().filter_map(|taken| taken.projected.retry_from.clone());
+        let retry_from = earliest.min_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
+        let held_up = failed().count() < all.len();
+        if retry_from.is_none() || !held_up || failed().any(|taken| !taken.given_up) {
+            return Settled { retry_from, noted: 0 };
+        }
+        let mut noted = 0;
+        for Taken { model, projected, .. } in failed() {
+            if let Err(error) = self.backlog.note(model, &projected.behind).await {
+                tracing::error!(model, error = chain(&error), "what is behind could not be noted");
+                return Settled { retry_from, noted };
+            }
+            noted += projected.behind.len() as u64;
+        }
+        Settled { retry_from: None, noted }
+    }
+
+    fn failing(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Instant>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

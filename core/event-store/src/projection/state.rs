@@ -1,0 +1,187 @@
+//! Where a row stands, and what a write requires of it.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Serialize;
+
+use super::model::{Before, RowItem};
+use crate::stream_id::Version;
+
+/// Why a row stands still.
+#[derive(Serialize)]
+pub(super) struct Parked {
+    /// The event that could not be projected.
+    pub version: Version,
+    /// What is the matter with it.
+    pub reason: &'static str,
+}
+
+/// A row as it was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RowState {
+    /// All of it; empty if there is none.
+    pub row: RowItem,
+    /// It has every event up to this version: 0 where there is no row, or none whose version can be read.
+    pub version: Version,
+    /// It stays as it is, for an event of this version, until it is repaired.
+    pub parked: Option<Version>,
+}
+
+impl RowState {
+    /// Where the row in an item stands.
+    pub fn of(item: Option<RowItem>) -> Self {
+        let row = item.unwrap_or_default();
+        let number = |value: &AttributeValue| value.as_n().ok()?.parse().ok();
+        let parked = row.get("parked").map(|mark| {
+            let version = mark.as_m().ok().and_then(|mark| number(mark.get("version")?));
+            version.unwrap_or(Version::MAX)
+        });
+        Self { version: row.get("version").and_then(number).unwrap_or(0), parked, row }
+    }
+
+    /// Whether it has, or stands still for, what is not in a stream up to `version`.
+    pub fn is_ahead_of(&self, version: Version) -> bool {
+        self.version > version || self.parked.is_some_and(|parked| parked > version)
+    }
+}
+
+/// What a row must still be like for a write to be right.
+#[derive(Clone, Copy)]
+pub(super) enum Expected<'a> {
+    /// Not parked, and at this version; 0 is a row without one, or none.
+    At(Version),
+    /// Not parked, and at the version that was seen.
+    Seen(&'a RowState),
+    /// At the version that was seen. Parked or not, it will not be parked any more.
+    Unpark(&'a RowState),
+    /// At the version that was seen, and parked if it was.
+    Replace(&'a RowState),
+    /// Not ahead of this version.
+    NotAheadOf(Version),
+}
+
+/// A condition in DynamoDB's language.
+#[derive(Debug, Default)]
+pub(super) struct Condition {
+    pub text: String,
+    pub names: HashMap<String, String>,
+    pub values: HashMap<String, AttributeValue>,
+}
+
+impl<'a> Expected<'a> {
+    /// The row, as far as it was seen.
+    pub fn row(self) -> Option<&'a RowItem> {
+        match self {
+            Self::At(_) | Self::NotAheadOf(_) => None,
+            Self::Seen(seen) | Self::Unpark(seen) | Self::Replace(seen) => Some(&seen.row),
+        }
+    }
+
+    /// What a model is told of the row.
+    pub fn before(self) -> Before<'a> {
+        match self {
+            Self::Seen(seen) | Self::Unpark(seen) | Self::Replace(seen) if seen.version > 0 => Before::Row(&seen.row),
+            Self::At(0) | Self::Seen(_) | Self::Unpark(_) | Self::Replace(_) => Before::Nothing,
+            Self::At(_) | Self::NotAheadOf(_) => Before::Unseen,
+        }
+    }
+
+    pub fn version(self) -> Version {
+        match self {
+            Self::At(version) | Self::NotAheadOf(version) => version,
+            Self::Seen(seen) | Self::Unpark(seen) | Self::Replace(seen) => seen.version,
+        }
+    }
+
+    /// The condition for it.
+    pub fn condition(self) -> Condition {
+        let mut condition = Condition::default();
+        match self {
+            Self::At(version) => {
+                let version = (version > 0).then(|| AttributeValue::N(version.to_string()));
+                condition.is("version", version.as_ref());
+                condition.is("parked", None);
+            }
+            Self::Seen(seen) => {
+                condition.is("version", seen.row.get("version"));
+                condition.is("parked", None);
+            }
+            Self::Unpark(seen) => condition.is("version", seen.row.get("version")),
+            Self::Replace(seen) => {
+                condition.is("version", seen.row.get("version"));
+                condition.is("parked", seen.row.get("parked"));
+            }
+            Self::NotAheadOf(version) => {
+                condition.and(
+                    "(attribute_not_exists(#version) OR #version <= :version) \
+                     AND (attribute_not_exists(#parked) OR #parked.#version <= :version)",
+                );
+                condition.values.insert(":version".into(), AttributeValue::N(version.to_string()));
+                condition.name("version");
+                condition.name("parked");
+            }
+        }
+        condition
+    }
+}
+
+impl Condition {
+    /// That an attribute has this value, or is not there.
+    pub fn is(&mut self, attribute: &str, value: Option<&AttributeValue>) {
+        match value {
+            None => self.and(&format!("attribute_not_exists(#{attribute})")),
+            Some(value) => {
+                self.and(&format!("#{attribute} = :{attribute}"));
+                self.values.insert(format!(":{attribute}"), value.clone());
+            }
+        }
+        self.name(attribute);
+    }
+
+    fn and(&mut self, text: &str) {
+        if !self.text.is_empty() {
+            self.text.push_str(" AND ");
+        }
+        self.text.push_str(text);
+    }
+
+    fn name(&mut self, attribute: &str) {
+        self.names.insert(format!("#{attribute}"), attribute.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(pairs: &[(&str, AttributeValue)]) -> RowState {
+        RowState::of(Some(pairs.iter().map(|(name, value)| ((*name).into(), value.clone())).collect()))
+    }
+
+    #[test]
+    fn a_row_stands_where_its_version_says_and_at_the_start_if_that_cannot_be_read() {
+        let number = AttributeValue::N("5".into());
+        assert_eq!(RowState::of(None), RowState::default());
+        assert_eq!(state(&[("version", number.clone())]).version, 5);
+        assert_eq!(state(&[("version", AttributeValue::S("five".into()))]).version, 0);
+        let mark = |version| AttributeValue::M([("version".into(), version)].into());
+        assert_eq!(state(&[("version", number.clone())]).parked, None);
+        assert_eq!(state(&[("parked", mark(number.clone())), ("version", number)]).parked, Some(5));
+        assert_eq!(state(&[("parked", AttributeValue::Bool(true))]).parked, Some(Version::MAX), "and stays so");
+    }
+
+    #[test]
+    fn a_row_is_ahead_by_its_version_or_by_what_it_stands_still_for() {
+        let number = |n: &str| AttributeValue::N(n.into());
+        let parked = |version, at| {
+            state(&[
+                ("version", number(version)),
+                ("parked", AttributeValue::M([("version".into(), number(at))].into())),
+            ])
+        };
+        assert!(state(&[("version", number("5"))]).is_ahead_of(4));
+        assert!(!state(&[("version", number("5"))]).is_ahead_of(5));
+        assert!(parked("3", "6").is_ahead_of(5) && !parked("3", "5").is_ahead_of(5));
+    }
+}

@@ -1,0 +1,174 @@
+//! Totals: sums over rows, in a table of their own.
+//!
+//! A row may count: its attribute `counted` says what it contributes to which totals. Every write of such a row adds to the
+//! totals what changed, in the same transaction, on condition that the row counts what it was taken to count. So the totals
+//! are the sum over all rows, exactly, and each event is counted once: in the row.
+//!
+//! The items of a total are its shards. A transaction writes to one that it picks at random, so that a total of which all
+//! rows are a part takes more writes than one item could; a reader adds them up.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, Update,
+};
+use futures::future::try_join_all;
+
+use super::counts::{Counters, Counts};
+use super::model::RowItem;
+
+/// The shards of every total.
+const SHARDS: u8 = 16;
+/// The attribute that counts the transactions which an item was in.
+const CHANGES: &str = "changes";
+
+/// A table of totals, for reading. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Totals {
+    client: Client,
+    table: String,
+}
+
+/// The table of totals could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TotalsError {
+    /// DynamoDB did not answer, or not with a result; the SDK has retried already. The caller tries again later.
+    #[error("the table of totals does not answer")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// Somebody else wrote there. A person has to look.
+    #[error("shard {shard} of the total {name} holds {attribute}, which is not an integer")]
+    Damaged {
+        /// The shard.
+        shard: String,
+        /// The total.
+        name: String,
+        /// The attribute.
+        attribute: String,
+    },
+}
+
+/// A total as it is at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Its counters; those that are 0 are not there.
+    pub counters: Counters,
+    /// How many transactions it was in. While this stays the same, the total does.
+    pub changes: u64,
+}
+
+impl Totals {
+    /// The totals in `table`.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    /// The totals whose names are between these two, both included, in the order of their names. A total that was never
+    /// counted in is not there.
+    ///
+    /// Costs one query per shard, 16 side by side, and a page more per megabyte; half as much if the answer may be a moment
+    /// old.
+    ///
+    /// # Errors
+    /// See [`TotalsError`].
+    pub async fn between(
+        &self,
+        first: &str,
+        last: &str,
+        consistent: bool,
+    ) -> Result<BTreeMap<String, Total>, TotalsError> {
+        let shards = (0..SHARDS).map(|shard| self.shard(shard, first, last, consistent));
+        let mut totals: BTreeMap<String, (Counts, u64)> = BTreeMap::new();
+        for item in try_join_all(shards).await?.into_iter().flatten() {
+            let (name, counters, changes) = read(item)?;
+            let (sum, all_changes) = totals.entry(name.clone()).or_default();
+            for (counter, n) in counters {
+                sum.add(&name, &counter, n);
+            }
+            *all_changes = all_changes.saturating_add(changes);
+        }
+        let total = |(name, (counts, changes)): (String, (Counts, u64))| {
+            let counters = counts.totals().next().map(|(_, counters)| counters.clone()).unwrap_or_default();
+            (name, Total { counters, changes })
+        };
+        Ok(totals.into_iter().map(total).collect())
+    }
+
+    async fn shard(&self, shard: u8, first: &str, last: &str, consistent: bool) -> Result<Vec<RowItem>, TotalsError> {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#shard = :shard AND #name BETWEEN :first AND :last")
+            .expression_attribute_names("#shard", "shard")
+            .expression_attribute_names("#name", "name")
+            .expression_attribute_values(":shard", text(&shard.to_string()))
+            .expression_attribute_values(":first", text(first))
+            .expression_attribute_values(":last", text(last))
+            .consistent_read(consistent);
+        let pages = query.into_paginator().items().send();
+        pages.try_collect().await.map_err(|error| TotalsError::Unavailable(error.into()))
+    }
+}
+
+/// A shard's share of a total: the name, the counters, and how often they changed.
+fn read(mut item: RowItem) -> Result<(String, Counters, u64), TotalsError> {
+    let mut text = |attribute: &str| match item.remove(attribute) {
+        Some(AttributeValue::S(text)) => text,
+        _ => "?".into(),
+    };
+    let (shard, name) = (text("shard"), text("name"));
+    let number = |(attribute, value): (String, AttributeValue)| match value.as_n().ok().and_then(|n| n.parse().ok()) {
+        Some(n) => Ok((attribute, n)),
+        None => Err(TotalsError::Damaged { shard: shard.clone(), name: name.clone(), attribute }),
+    };
+    let mut counters = item.into_iter().map(number).collect::<Result<Counters, _>>()?;
+    let changes = counters.remove(CHANGES).and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+    Ok((name, counters, changes))
+}
+
+/// The shard that a transaction writes to.
+pub(super) fn any_shard() -> u8 {
+    fastrand::u8(..SHARDS)
+}
+
+/// The update that adds to the counters of a total, in one of its shards.
+pub(super) fn addition(table: &str, shard: u8, total: &str, counters: &Counters) -> Result<Update, BuildError> {
+    let mut update = Update::builder()
+        .table_name(table)
+        .key("shard", AttributeValue::S(shard.to_string()))
+        .key("name", AttributeValue::S(total.to_owned()));
+    let all = counters.iter().map(|(counter, n)| (counter.as_str(), *n)).chain([(CHANGES, 1)]);
+    let mut add = Vec::new();
+    for (place, (counter, n)) in all.enumerate() {
+        add.push(format!("#{place} :{place}"));
+        update = update
+            .expression_attribute_names(format!("#{place}"), counter)
+            .expression_attribute_values(format!(":{place}"), AttributeValue::N(n.to_string()));
+    }
+    update.update_expression(format!("ADD {}", add.join(","))).build()
+}
+
+/// The request that creates a table of totals of this name, to be sent as it is or with more settings.
+///
+/// Its key is `shard` (S) and `name` (S); it is billed on demand.
+///
+/// # Errors
+/// None with this version of the SDK, whose builders check what is given to them.
+pub fn create_totals_table(client: &Client, name: impl Into<String>) -> Result<CreateTableFluentBuilder, BuildError> {
+    let text =
+        |name| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
+    let key = |name, of| KeySchemaElement::builder().attribute_name(name).key_type(of).build();
+    Ok(client
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(text("shard")?)
+        .attribute_definitions(text("name")?)
+        .key_schema(key("shard", KeyType::Hash)?)
+        .key_schema(key("name", KeyType::Range)?))
+}
