@@ -9,6 +9,7 @@ mod projector;
 mod reader;
 mod rebuild;
 mod refused;
+mod sales;
 mod taken_back;
 mod transient;
 mod world;
