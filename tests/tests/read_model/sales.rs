@@ -29,7 +29,7 @@ const DAYS: u32 = 5;
 
 /// How many orders live; the environment may say more.
 fn histories() -> usize {
-    std::env::var("HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(150)
+    std::env::var("HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(60)
 }
 
 fn later() -> Instant {
