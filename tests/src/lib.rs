@@ -10,7 +10,9 @@
 
 pub mod bus;
 pub mod database;
+pub mod lives;
 pub mod load;
 pub mod mass;
 pub mod permissions;
+pub mod sales_history;
 pub mod shop;

@@ -7,7 +7,7 @@ use orders_core::domain::{OrderEvent, OrderId};
 use orders_core::read_model::{DeferredCount, DeferredPlace};
 use service_clock::Timestamp;
 
-use crate::lives::{TOTAL, created, life, new_id, payment, seeded, start};
+use orders_tests::lives::{TOTAL, created, life, new_id, payment, seeded, start};
 use crate::world::World;
 
 /// All pages of all lists.

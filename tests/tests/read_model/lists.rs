@@ -6,7 +6,7 @@ use chrono::Duration;
 use orders_core::domain::{OrderId, Status, UserId};
 use orders_core::read_model::{InvalidCursor, OpenStatus, OrderPage, OrderSummary, RowsError};
 
-use crate::lives::{created, new_id, seeded, start, usual_course};
+use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::World;
 
 fn alice() -> UserId {

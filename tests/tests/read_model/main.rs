@@ -3,7 +3,6 @@
 
 mod deferred;
 mod lists;
-mod lives;
 mod parking;
 mod projector;
 mod reader;

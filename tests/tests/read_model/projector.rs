@@ -5,7 +5,7 @@ use dynamodb_event_store::projection::Projected;
 use dynamodb_event_store::{StreamRecord, Until};
 use orders_core::domain::{Money, OrderEvent, OrderId};
 
-use crate::lives::{created, life, new_id, seeded, start, usual_course};
+use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 use crate::world::{World, key};
 
 /// 25 orders, each created, paid, shipped and delivered.

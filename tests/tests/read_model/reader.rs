@@ -7,7 +7,7 @@ use dynamodb_testkit::faults::Fault;
 use orders_core::domain::{OrderId, Status};
 use orders_core::read_model::{OrderView, ReadError};
 
-use crate::lives::{created, life, new_id, seeded, start, usual_course};
+use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};
 
 /// An order that was created, paid, shipped and delivered, a second between each. There is no row yet.

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use orders_core::domain::{Money, OrderEvent, OrderId};
 use tokio::time::Instant;
 
-use crate::lives::{created, life, new_id, seeded, start, usual_course};
+use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};
 
 fn later() -> Instant {

@@ -5,7 +5,7 @@ use dynamodb_testkit::call_log::Call;
 use dynamodb_testkit::faults::Fault;
 use orders_core::domain::OrderId;
 
-use crate::lives::{created, new_id, seeded, start, usual_course};
+use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};
 
 /// Two orders that are created and paid.

@@ -12,7 +12,7 @@ use orders_core::domain::{OrderEvent, OrderId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::lives::{created, new_id, seeded, start, usual_course};
+use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};
 
 /// Orders of four events and four commits each, in their rows.

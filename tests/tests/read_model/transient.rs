@@ -8,7 +8,7 @@ use dynamodb_testkit::call_log::Call;
 use dynamodb_testkit::faults::Fault;
 use orders_core::domain::OrderId;
 
-use crate::lives::{created, new_id, seeded, start, usual_course};
+use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, key};
 
 /// Five orders with two events each; the records interleaved: all creations, then all payments.

@@ -19,7 +19,7 @@ use service_clock::Clock;
 use service_clock::Timestamp;
 use tokio::time::Instant;
 
-use crate::lives::start;
+use orders_tests::lives::start;
 
 /// Everything, on tables of its own. What is under test goes through the proxy, and what checks does not. What prepares
 /// does, so that the proxy can tell how the past was, but leaves no call behind.

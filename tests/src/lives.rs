@@ -62,10 +62,22 @@ pub fn usual_course(order_id: OrderId) -> [OrderEvent; 3] {
 
 /// A life: the events of its commits, the creation first. Nothing is said of the times but that they are near.
 pub fn life(rng: &mut Rng, order_id: OrderId, user: &str, commands: usize) -> Vec<Vec<OrderEvent>> {
+    life_within(rng, order_id, user, commands, Duration::seconds(5))
+}
+
+/// A life whose times are within so long of the start, in any order.
+pub fn life_within(
+    rng: &mut Rng,
+    order_id: OrderId,
+    user: &str,
+    commands: usize,
+    within: Duration,
+) -> Vec<Vec<OrderEvent>> {
+    let nanoseconds = within.num_nanoseconds().unwrap();
     let mut order = Order::default();
     let mut commits = Vec::new();
     for n in 0..=commands {
-        let now = start() + Duration::nanoseconds(rng.i64(-5..5_000_000_000));
+        let now = start() + Duration::nanoseconds(rng.i64(-5..nanoseconds));
         let decided = if n == 0 { create(order_id, user).decide(&order, now) } else { decide(rng, &order, now) };
         let events = decided.unwrap_or_default();
         for event in &events {
