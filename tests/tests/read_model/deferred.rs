@@ -7,8 +7,8 @@ use orders_core::domain::{OrderEvent, OrderId};
 use orders_core::read_model::{DeferredCount, DeferredPlace};
 use service_clock::Timestamp;
 
-use orders_tests::lives::{TOTAL, created, life, new_id, payment, seeded, start};
 use crate::world::World;
+use orders_tests::lives::{TOTAL, created, life, new_id, payment, seeded, start};
 
 /// All pages of all lists.
 async fn waiting(world: &World, limit: i32) -> BTreeMap<OrderId, Timestamp> {

@@ -6,8 +6,8 @@ use chrono::Duration;
 use orders_core::domain::{OrderId, Status, UserId};
 use orders_core::read_model::{InvalidCursor, OpenStatus, OrderPage, OrderSummary, RowsError};
 
-use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::World;
+use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 
 fn alice() -> UserId {
     "alice".parse().unwrap()

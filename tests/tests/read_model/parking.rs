@@ -8,8 +8,8 @@ use orders_core::domain::{Money, OrderEvent, OrderId};
 use orders_core::read_model::{OpenStatus, OrderView};
 use serde_dynamo::AttributeValue;
 
-use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, image, inserted, poisoned};
+use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 
 const PARKED: Projected = Projected { retry_from: None, behind: Vec::new(), parked: 1, refused: 0, violations: 0 };
 

@@ -5,8 +5,8 @@ use dynamodb_event_store::projection::Projected;
 use dynamodb_event_store::{StreamRecord, Until};
 use orders_core::domain::{Money, OrderEvent, OrderId};
 
-use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 use crate::world::{World, key};
+use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 
 /// 25 orders, each created, paid, shipped and delivered.
 async fn hundred_events(world: &World) -> Vec<OrderId> {

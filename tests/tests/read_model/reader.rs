@@ -7,8 +7,8 @@ use dynamodb_testkit::faults::Fault;
 use orders_core::domain::{OrderId, Status};
 use orders_core::read_model::{OrderView, ReadError};
 
-use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};
+use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 
 /// An order that was created, paid, shipped and delivered, a second between each. There is no row yet.
 async fn an_order(world: &World) -> OrderId {

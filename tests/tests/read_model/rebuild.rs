@@ -10,8 +10,8 @@ use futures::future::join_all;
 use orders_core::domain::{Money, OrderEvent, OrderId};
 use tokio::time::Instant;
 
-use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};
+use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 
 fn later() -> Instant {
     Instant::now() + Duration::from_secs(600)

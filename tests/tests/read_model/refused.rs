@@ -5,8 +5,8 @@ use dynamodb_testkit::call_log::Call;
 use dynamodb_testkit::faults::Fault;
 use orders_core::domain::OrderId;
 
-use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};
+use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 
 /// Two orders that are created and paid.
 async fn two_orders(world: &World) -> (OrderId, OrderId) {

@@ -12,8 +12,8 @@ use orders_core::domain::{OrderEvent, OrderId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, image, poisoned};
+use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 
 /// Orders of four events and four commits each, in their rows.
 async fn delivered_orders(world: &World, count: usize) -> Vec<OrderId> {

@@ -8,8 +8,8 @@ use dynamodb_testkit::call_log::Call;
 use dynamodb_testkit::faults::Fault;
 use orders_core::domain::OrderId;
 
-use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 use crate::world::{World, key};
+use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 
 /// Five orders with two events each; the records interleaved: all creations, then all payments.
 async fn ten_records(world: &World) -> (Vec<OrderId>, Vec<StreamRecord>) {
