@@ -58,7 +58,8 @@ class Api:
             answer = error
         with answer:
             text = answer.read()
-            return answer.status, answer.headers, json.loads(text) if text else None
+            is_json = answer.headers.get_content_subtype().endswith("json")
+            return answer.status, answer.headers, (json.loads(text) if is_json else text.decode()) if text else None
 
     def call(self, status, method, path, caller, body=None, **headers):
         """Sends a request, holds the answer against the description, and gives its body."""
@@ -99,6 +100,9 @@ class Api:
     def undescribed(self, schema, value, place="$"):
         """The fields of an answer that its schema does not name, where it names any."""
         schema = self.resolve(schema)
+        if "allOf" in schema:
+            parts = [self.resolve(part) for part in schema["allOf"]]
+            schema = {"properties": {name: field for part in parts for name, field in part["properties"].items()}}
         if isinstance(value, list):
             for number, item in enumerate(value):
                 yield from self.undescribed(schema.get("items", {}), item, f"{place}[{number}]")
@@ -180,6 +184,16 @@ def exercise(api):
         api.call(status, "POST", f"/orders/{waits}/pay", "customer", PAYMENT)
         api.call(200, "GET", "/ops/status", "admin")
     api.call(403, "GET", "/ops/status", "customer")
+
+    span = "/reports/sales?from=2026-01-01&to=2026-12-31"
+    api.call(200, "GET", span, "admin")
+    api.call(200, "GET", span, "admin", Accept="text/csv")
+    api.call(200, "HEAD", span, "admin", Accept="text/csv")
+    api.call(406, "GET", span, "admin", Accept="text/html")
+    api.call(400, "GET", "/reports/sales?from=2026-01-01", "admin")
+    api.call(403, "GET", span, "fulfilment")
+    api.call(304, "GET", span, "admin", If_None_Match="*")
+    api.call(412, "GET", span, "admin", If_Match='"1"')
 
 
 def main():

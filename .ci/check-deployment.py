@@ -11,6 +11,7 @@ functions are invoked with the requests in `events/`, since the emulator gives a
 Exits with 1 at the first thing that is not as it should be.
 """
 
+import datetime
 import http.server
 import json
 import os
@@ -126,6 +127,13 @@ class Deployment:
         """How many payments wait to be settled."""
         return self.request(200, "OpsStatus", sample("ops-status"))["deferred_payments"]["waiting"]
 
+    def sold(self):
+        """How many delivered orders the report of sales has."""
+        today = datetime.datetime.now(datetime.UTC).date()
+        days = (("2026-11-01", str(today - datetime.timedelta(days=1))), ("2026-11-30", str(today)))
+        event = sample("sales-report", first=days[0], last=days[1])
+        return self.request(200, "SalesReport", event)["total"]["orders"]["delivered"]["count"]
+
     def publish(self, event):
         """Puts an event on the bus."""
         entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
@@ -218,6 +226,7 @@ def use(service, provider_port):
     service.request(200, "OrderHistory", sample("order-history"))
     until("the row follows to the end", lambda: service.row(order) == ("delivered", 4))
     service.request(200, "GetOrder", sample("get-order"))
+    until("its sale is reported", lambda: service.sold() >= 1)
     service.request(200, "ListUserOrders", sample("list-user-orders"))
     stored = {(f"Order{what}", order) for what in ("Created", "Paid", "Shipped", "Delivered")}
     until("its events are published", lambda: stored <= service.received(queue, events))

@@ -6,7 +6,7 @@ use dynamodb_event_store::Version;
 use serde::Serialize;
 use serde_json::Value;
 
-/// An answer of status, headers and a JSON body.
+/// An answer of status, headers and a body, JSON if nothing else was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
@@ -19,11 +19,16 @@ pub struct Answer {
 impl Answer {
     /// A JSON answer that no cache keeps: orders are their owners' business.
     pub fn json(status: u16, body: &Value) -> Self {
-        let headers = [("content-type", "application/json"), ("cache-control", "no-store")];
+        Self::of(status, "application/json", body.to_string())
+    }
+
+    /// An answer of this media type that no cache keeps.
+    pub fn of(status: u16, content_type: &str, body: String) -> Self {
+        let headers = [("content-type", content_type), ("cache-control", "no-store")];
         Self {
             status_code: status,
             headers: headers.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
-            body: body.to_string(),
+            body,
             is_base64_encoded: false,
         }
     }

@@ -1,7 +1,7 @@
 //! What a request's header fields say of its body: `Content-Type` and `Content-Encoding` (RFC 9110, sections 8.3, 8.4).
 
 /// Optional white space.
-const OWS: [char; 2] = [' ', '\t'];
+pub(crate) const OWS: [char; 2] = [' ', '\t'];
 
 /// Whether a content type is `application/json`, once, with any parameters as long as the charset, if there is one, is
 /// UTF-8. RFC 8259 gives a charset no meaning, but whoever names another one has not sent UTF-8.
@@ -28,7 +28,7 @@ pub fn is_identity(content_encoding: &str) -> bool {
 }
 
 /// A parameter's name and value, and what follows it.
-fn parameter(text: &str) -> Option<(&str, String, &str)> {
+pub(crate) fn parameter(text: &str) -> Option<(&str, String, &str)> {
     let (name, rest) = token(text)?;
     let rest = rest.strip_prefix('=')?;
     let Some(quoted) = rest.strip_prefix('"') else {
@@ -46,7 +46,7 @@ fn parameter(text: &str) -> Option<(&str, String, &str)> {
 }
 
 /// The token that a text begins with, and what follows it.
-fn token(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn token(text: &str) -> Option<(&str, &str)> {
     let in_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let end = text.find(|c| !in_token(c)).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))

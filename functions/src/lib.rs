@@ -3,6 +3,7 @@
 //! A binary in `src/bin` only puts things together. Its handler is here: under [`commands`] or [`queries`], or in a
 //! module of its own.
 
+pub mod accept;
 mod admission;
 pub mod answer;
 #[cfg(test)]

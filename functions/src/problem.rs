@@ -96,6 +96,12 @@ impl Problem {
         Self::new(404, "not-found", "Not found", detail)
     }
 
+    /// 406: it is there in none of the forms that the caller accepts.
+    pub fn not_acceptable(offered: &[&str]) -> Self {
+        let detail = format!("Accept one of these: {}.", offered.join(", "));
+        Self::new(406, "not-acceptable", "There is no such form of it", detail)
+    }
+
     /// 409: the order has not got that far.
     pub fn version_not_reached(current: Version) -> Self {
         let detail = format!("The order is at version {current}. Ask for that one or an older one.");

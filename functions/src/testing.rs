@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_circuit_breaker::CircuitBreaker;
 use dynamodb_event_store::client as settings;
 use dynamodb_event_store::projection::{Projected, Projection};
@@ -40,7 +41,7 @@ use crate::settlement::Settlement;
 /// The owner of the orders in `events/`.
 pub const OWNER: &str = "3f0c1a52-7d0e-4a7e-9c49-2b8f7a5d1e60";
 
-const TABLES: [&str; 3] = ["OrderEvents", "Orders", "CircuitBreakers"];
+const TABLES: [&str; 5] = ["OrderEvents", "Orders", "SalesOrders", "SalesTotals", "CircuitBreakers"];
 
 /// The context of an invocation that may take a minute.
 pub fn context() -> Context {
@@ -173,7 +174,7 @@ impl Shop {
     }
 
     fn new(tables: TestTables, proxy: Option<Proxy>, client: Client) -> Self {
-        let config = config(tables.name("OrderEvents"), tables.name("Orders"));
+        let config = config(|logical_id| tables.name(logical_id).to_owned());
         let commands = Commands::new(&config, client.clone());
         let queries = Queries::new(&config, client.clone());
         Self { tables, proxy, client, config, commands, payments: Payments::Trusted, queries }
@@ -223,6 +224,27 @@ impl Shop {
             limits: [("read", "sliding-window; limit=3000; window=60s; by=user; name=read".parse().unwrap())].into(),
             scope_prefix: self.config.scope_prefix.clone(),
         }
+    }
+
+    /// Adds to a counter of a total of sales, as the projector does in one of the shards.
+    pub async fn sell(&self, shard: u8, total: &str, counters: &[(&str, i128)]) {
+        for (counter, more) in counters {
+            self.update_sales(shard, total, "ADD #name :value", counter, AttributeValue::N(more.to_string())).await;
+        }
+    }
+
+    /// Makes a total of sales that large.
+    pub async fn burden_sales(&self, shard: u8, total: &str, bytes: usize) {
+        self.update_sales(shard, total, "SET #name = :value", "burden", AttributeValue::S("x".repeat(bytes))).await;
+    }
+
+    async fn update_sales(&self, shard: u8, total: &str, expression: &str, name: &str, value: AttributeValue) {
+        let update =
+            self.client.update_item().table_name(&self.config.sales_totals_table).update_expression(expression);
+        let key = |value: &str| AttributeValue::S(value.to_owned());
+        let update = update.key("shard", key(&shard.to_string())).key("name", key(total));
+        let update = update.expression_attribute_names("#name", name).expression_attribute_values(":value", value);
+        update.send().await.unwrap();
     }
 
     /// What keeps the rows.
@@ -327,12 +349,12 @@ impl Shop {
 
 /// The commands on a database that refuses every connection, called as in service.
 pub fn unreachable() -> Commands {
-    Commands::new(&config("OrderEvents", "Orders"), unreachable_client())
+    Commands::new(&config(str::to_owned), unreachable_client())
 }
 
 /// The projector on such a database.
 pub fn unreachable_projector() -> Projection<OrderRows> {
-    projection::projector(&config("OrderEvents", "Orders"), unreachable_client())
+    projection::projector(&config(str::to_owned), unreachable_client())
 }
 
 /// The events of such a database.
@@ -346,10 +368,13 @@ pub fn unreachable_client() -> aws_sdk_dynamodb::Client {
     aws_sdk_dynamodb::Client::from_conf(settings::for_requests(client.config().to_builder()).build())
 }
 
-fn config(order_events_table: &str, orders_table: &str) -> Config {
+/// The configuration with tables of these names, by their logical ids.
+fn config(table: impl Fn(&str) -> String) -> Config {
     Config {
-        order_events_table: order_events_table.into(),
-        orders_table: orders_table.into(),
+        order_events_table: table("OrderEvents"),
+        orders_table: table("Orders"),
+        sales_table: table("SalesOrders"),
+        sales_totals_table: table("SalesTotals"),
         currency: "EUR".parse().unwrap(),
         scope_prefix: "orders:".into(),
         snapshot_every: NonZeroU32::new(14).unwrap(),

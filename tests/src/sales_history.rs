@@ -253,7 +253,7 @@ impl World {
 }
 
 /// Adds what the events of one order come to.
-fn recount(events: &[&OrderEvent], counts: &mut Counts) {
+pub fn recount(events: &[&OrderEvent], counts: &mut Counts) {
     let mut add = |at: &OrderEvent, counter: &str, amount: u64| {
         let total = format!("{}#EUR", &at.occurred_at().to_string()[..10]);
         counts.add(&total, counter, 1);

@@ -68,7 +68,7 @@ pub struct Answer {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body; null if there is none.
+    /// The body; null if there is none. A table is a text.
     pub body: Value,
 }
 
@@ -170,8 +170,11 @@ impl Shop {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await.unwrap();
+        let is_table =
+            headers.get("content-type").is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/csv"));
         let body = match text.as_str() {
             "" => Value::Null,
+            text if is_table => text.into(),
             text => serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}")),
         };
         Answer { status, headers, body }

@@ -4,6 +4,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::types::TableDescription;
+use dynamodb_event_store::projection;
 use orders_tests::database::TestTables;
 
 /// What must be the same in both: key, attributes, billing and stream.
@@ -22,10 +23,11 @@ async fn described(client: &Client, name: &str) -> String {
 
 #[tokio::test]
 async fn the_libraries_create_the_tables_that_the_template_declares() {
-    let tables = TestTables::create(&["OrderEvents", "RateLimits", "CircuitBreakers"]).await;
+    let tables = TestTables::create(&["OrderEvents", "SalesTotals", "RateLimits", "CircuitBreakers"]).await;
     let client = tables.client();
-    let create: [(&str, CreateTableFluentBuilder); 3] = [
+    let create: [(&str, CreateTableFluentBuilder); 4] = [
         ("OrderEvents", dynamodb_event_store::create_table(&client, "events").unwrap()),
+        ("SalesTotals", projection::create_totals_table(&client, "totals").unwrap()),
         ("RateLimits", dynamodb_rate_limit::create_table(&client, "limits").unwrap()),
         ("CircuitBreakers", dynamodb_circuit_breaker::create_table(&client, "breakers").unwrap()),
     ];

@@ -66,7 +66,7 @@ async fn no_mangled_request_makes_a_function_fail() {
                 2 | 3 => "/rawQueryString".to_owned(),
                 4 => format!("/pathParameters/{}", random.choice(["id", "user_id"]).unwrap()),
                 _ => {
-                    let headers = ["content-type", "if-match", "idempotency-key", "x-correlation-id"];
+                    let headers = ["accept", "content-type", "if-match", "idempotency-key", "x-correlation-id"];
                     format!("/headers/{}", random.choice(headers).unwrap())
                 }
             };

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::commands::{cancel_order, create_order, deliver_order, pay_order, ship_order};
-use crate::queries::{get_order, list_orders, list_user_orders, order_history};
+use crate::queries::{get_order, list_orders, list_user_orders, order_history, sales_report};
 use crate::testing::{self, OWNER, Shop, body, problem, with_header};
 
 const COMMANDS: [&str; 5] = ["create-order", "pay-order", "ship-order", "deliver-order", "cancel-order"];
-const QUERIES: [&str; 4] = ["get-order", "list-user-orders", "list-orders", "order-history"];
+const QUERIES: [&str; 5] = ["get-order", "list-user-orders", "list-orders", "order-history", "sales-report"];
 const PRODUCT: &str = "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11";
 
 /// The answer of a function, by its name.
@@ -29,6 +29,7 @@ async fn send(shop: &Shop, function: &str, event: Value) -> Answer {
         "list-user-orders" => testing::answer(async |r| list_user_orders::handle(queries, r).await, event).await,
         "list-orders" => testing::answer(async |r| list_orders::handle(queries, r).await, event).await,
         "order-history" => testing::answer(async |r| order_history::handle(queries, r).await, event).await,
+        "sales-report" => testing::answer(async |r| sales_report::handle(queries, r).await, event).await,
         other => panic!("there is no function {other}"),
     }
 }
@@ -39,7 +40,7 @@ fn good(function: &str, order_id: &str) -> Value {
     event["requestContext"]["authorizer"]["jwt"]["claims"] = json!({"sub": OWNER, "scope": "orders:admin"});
     event["headers"].as_object_mut().unwrap().remove("idempotency-key");
     event["headers"].as_object_mut().unwrap().remove("if-match");
-    if !matches!(function, "create-order" | "list-orders" | "list-user-orders") {
+    if !matches!(function, "create-order" | "list-orders" | "list-user-orders" | "sales-report") {
         event["pathParameters"]["id"] = order_id.into();
     }
     event
@@ -326,6 +327,17 @@ async fn a_bad_query_is_400_with_the_parameter() {
         ("get-order", "at_version=1&as_of=2026-11-24T09:31:00Z", "as_of"),
         ("get-order", "as_of=2026-13-24T09:31:00Z", "as_of"),
         ("get-order", "as_of=%FF%00", "as_of"),
+        ("sales-report", "", "from"),
+        ("sales-report", "from=2026-11-01", "to"),
+        ("sales-report", "to=2026-11-01", "from"),
+        ("sales-report", "from=2026-11-01&to=", "to"),
+        ("sales-report", "from=2026-11-31&to=2026-12-01", "from"),
+        ("sales-report", "from=%FF%00&to=2026-12-01", "from"),
+        ("sales-report", "from=2026-11-02&to=2026-11-01", "to"),
+        ("sales-report", "from=2016-11-01&to=2026-11-01", "to"),
+        ("sales-report", "from=0001-01-01&to=9999-12-31", "to"),
+        ("sales-report", "from=2026-11-01&to=2026-11-02&to=2026-11-03", "to"),
+        ("sales-report", "from=2026-11-01&to=2026-11-02&days=2", "days"),
     ] {
         let mut event = good(function, &order_id);
         event["rawQueryString"] = query.into();

@@ -9,6 +9,7 @@ mod reader;
 mod rebuild;
 mod refused;
 mod sales;
+mod sales_histories;
 mod taken_back;
 mod transient;
 mod world;

@@ -13,6 +13,8 @@ fn refusal(binaries: &Path, variable: &str, value: &str) -> String {
     let sound = [
         ("ORDER_EVENTS_TABLE", "events"),
         ("ORDERS_TABLE", "orders"),
+        ("SALES_TABLE", "sales"),
+        ("SALES_TOTALS_TABLE", "totals"),
         ("CURRENCY", "EUR"),
         ("SCOPE_PREFIX", "orders:"),
         ("SNAPSHOT_EVERY", "14"),

@@ -8,5 +8,6 @@ mod poison;
 mod rebuild;
 mod refusals;
 mod repeats;
+mod sales;
 
 use orders_tests::shop;

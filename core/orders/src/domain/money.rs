@@ -164,6 +164,17 @@ impl Currency {
         text.parse().expect("a decimal is a number")
     }
 
+    /// Writes a sum of amounts, which may be of any size and below zero, as text with all decimals that the currency has:
+    /// `20.00`, `-0.50`; of a currency without them `20`.
+    pub fn to_decimal(&self, minor_units: i128) -> String {
+        let (sign, amount) = (if minor_units < 0 { "-" } else { "" }, minor_units.unsigned_abs());
+        let (whole, fraction) = (amount / u128::from(self.minor_units()), amount % u128::from(self.minor_units()));
+        match self.exponent as usize {
+            0 => format!("{sign}{whole}"),
+            width => format!("{sign}{whole}.{fraction:0width$}"),
+        }
+    }
+
     fn minor_units(&self) -> u64 {
         10_u64.pow(self.exponent)
     }
@@ -297,6 +308,23 @@ mod tests {
             ("CLF", 1, "0.0001"),
         ] {
             assert_eq!(currency(code).to_json(Money(amount)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_sum_is_written_with_all_decimals_whatever_its_size_and_sign() {
+        for (code, sum, text) in [
+            ("EUR", 0, "0.00"),
+            ("EUR", 2_000, "20.00"),
+            ("EUR", -50, "-0.50"),
+            ("EUR", -1, "-0.01"),
+            ("JPY", -500, "-500"),
+            ("KWD", 1, "0.001"),
+            ("CLF", 10_001, "1.0001"),
+            ("EUR", i128::MAX, "1701411834604692317316873037158841057.27"),
+            ("EUR", i128::MIN, "-1701411834604692317316873037158841057.28"),
+        ] {
+            assert_eq!(currency(code).to_decimal(sum), text);
         }
     }
 

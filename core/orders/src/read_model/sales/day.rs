@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 use serde::{Deserialize, Serialize};
 use service_clock::Timestamp;
 
@@ -82,14 +82,14 @@ pub enum InvalidSpan {
 
 impl Span {
     /// The most days of a span: a leap year.
-    pub const MAX_DAYS: usize = 366;
+    pub const MAX_DAYS: u64 = 366;
 
     /// From one day to another one, both included.
     ///
     /// # Errors
     /// What is wrong with the last day.
     pub fn new(from: Day, to: Day) -> Result<Self, InvalidSpan> {
-        let latest = Day(from.0.iter_days().take(Self::MAX_DAYS).last().unwrap_or(from.0));
+        let latest = Day(from.0.checked_add_days(Days::new(Self::MAX_DAYS - 1)).unwrap_or(NaiveDate::MAX));
         if to < from {
             Err(InvalidSpan::Reversed { from })
         } else if to > latest {

@@ -42,7 +42,7 @@ impl Figure {
     }
 
     /// The name of the counter of its amounts.
-    fn amount_name(self) -> String {
+    pub fn amount_name(self) -> String {
         format!("{}_amount", self.name())
     }
 }

@@ -1,0 +1,356 @@
+//! `sales-report`: the orders, the revenue and the refunds of each day of a span.
+
+use orders_core::domain::{Currency, InvalidField, Status};
+use orders_core::read_model::sales::{Day, Figure, Figures, SalesReport, Span, Tally};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Queries, in_time};
+use crate::accept;
+use crate::answer::Answer;
+use crate::caller::Needs;
+use crate::parameters::Query;
+use crate::problem::Problem;
+use crate::request::Request;
+
+/// For administrators alone: it is the whole business of the shop.
+const NEEDS: Needs = Needs { own: None, any: &[] };
+
+const JSON: &str = "application/json";
+const CSV: &str = "text/csv";
+/// What it is there as. A caller that does not say what it accepts gets the first.
+const FORMS: [&str; 2] = [JSON, CSV];
+
+/// Answers the report in the form that the caller accepts.
+///
+/// # Errors
+/// 400 for days that are none, or no span; 406 when neither form is accepted.
+pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
+    queries.authorise(request, NEEDS)?;
+    let span = span(request)?;
+    let form = accept::preferred(request.header("accept"), &FORMS).ok_or_else(|| Problem::not_acceptable(&FORMS))?;
+    let report = in_time(request, queries.sales.report(span)).await?;
+    let answer = match form {
+        CSV => Answer::of(200, "text/csv; charset=utf-8; header=present", csv(&report, &queries.currency)),
+        _ => Answer::of(200, JSON, json(span, &report, &queries.currency)?),
+    };
+    Ok(answer.with_header("vary", "accept"))
+}
+
+/// The days that are asked for.
+fn span(request: &Request) -> Result<Span, Problem> {
+    let query = Query::parse(request, &["from", "to"])?;
+    let day = |path: &str| {
+        let day = query.text(path).unwrap_or_default().parse::<Day>();
+        day.map_err(|error| InvalidField { path: path.into(), detail: error.to_string() })
+    };
+    match (day("from"), day("to")) {
+        (Ok(from), Ok(to)) => Span::new(from, to).map_err(|error| Problem::invalid_field("to", error.to_string())),
+        (from, to) => Err(Problem::invalid(&[from.err(), to.err()].into_iter().flatten().collect::<Vec<_>>())),
+    }
+}
+
+/// The report as a table (RFC 4180): a line of names, and one for each day. No field needs quotes.
+fn csv(report: &SalesReport, currency: &Currency) -> String {
+    let mut names = vec!["day".to_owned(), "currency".to_owned()];
+    names.extend(Figure::ALL.into_iter().flat_map(|figure| [figure.name().to_owned(), figure.amount_name()]));
+    names.push("revenue".to_owned());
+    let days = report.days.iter().map(|(day, figures)| {
+        let mut fields = vec![day.to_string(), currency.code().to_owned()];
+        for figure in Figure::ALL {
+            let Tally { count, amount } = figures[figure];
+            fields.extend([count.to_string(), currency.to_decimal(amount)]);
+        }
+        fields.push(currency.to_decimal(figures.revenue()));
+        fields
+    });
+    std::iter::once(names).chain(days).map(|fields| fields.join(",") + "\r\n").collect()
+}
+
+/// The report as it is answered.
+#[derive(Serialize)]
+struct Report {
+    from: Day,
+    to: Day,
+    currency: &'static str,
+    days: Vec<DayFigures>,
+    total: ShownFigures,
+}
+
+#[derive(Serialize)]
+struct DayFigures {
+    day: Day,
+    #[serde(flatten)]
+    figures: ShownFigures,
+}
+
+#[derive(Serialize)]
+struct ShownFigures {
+    orders: Orders,
+    payments: ShownTally,
+    refunds_due: ShownTally,
+    refunds: ShownTally,
+    revenue: Box<RawValue>,
+}
+
+#[derive(Serialize)]
+struct Orders {
+    pending: ShownTally,
+    paid: ShownTally,
+    shipped: ShownTally,
+    delivered: ShownTally,
+    cancelled: ShownTally,
+}
+
+#[derive(Serialize)]
+struct ShownTally {
+    count: i128,
+    amount: Box<RawValue>,
+}
+
+fn json(span: Span, report: &SalesReport, currency: &Currency) -> Result<String, Problem> {
+    let days = report.days.iter().map(|(day, figures)| DayFigures { day: *day, figures: shown(figures, currency) });
+    let report = Report {
+        from: span.from(),
+        to: span.to(),
+        currency: currency.code(),
+        days: days.collect(),
+        total: shown(&report.total, currency),
+    };
+    serde_json::to_string(&report).map_err(Problem::internal)
+}
+
+fn shown(figures: &Figures, currency: &Currency) -> ShownFigures {
+    let tally =
+        |figure: Figure| ShownTally { count: figures[figure].count, amount: number(figures[figure].amount, currency) };
+    ShownFigures {
+        orders: Orders {
+            pending: tally(Figure::Orders(Status::Pending)),
+            paid: tally(Figure::Orders(Status::Paid)),
+            shipped: tally(Figure::Orders(Status::Shipped)),
+            delivered: tally(Figure::Orders(Status::Delivered)),
+            cancelled: tally(Figure::Orders(Status::Cancelled)),
+        },
+        payments: tally(Figure::Payments),
+        refunds_due: tally(Figure::RefundsDue),
+        refunds: tally(Figure::Refunds),
+        revenue: number(figures.revenue(), currency),
+    }
+}
+
+/// A sum as a JSON number, as amounts are written elsewhere: without needless decimals. Sums may have more digits than a
+/// double holds, so it is made of the text.
+fn number(amount: i128, currency: &Currency) -> Box<RawValue> {
+    let text = currency.to_decimal(amount);
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    #[expect(clippy::expect_used, reason = "digits, with a sign and a point where they belong, are JSON")]
+    RawValue::from_string(text.to_owned()).expect("a decimal is a number")
+}
+
+#[cfg(test)]
+mod tests {
+    use dynamodb_testkit::faults::Fault;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{self, Shop, ask, body, problem, with_header};
+
+    async fn report(shop: &Shop, scopes: &str, query: &str, accept: &str) -> Answer {
+        let event = with_header(ask("admin", scopes, "", query), "accept", accept);
+        testing::answer(async |request| handle(&shop.queries, request).await, event).await
+    }
+
+    async fn json_of(shop: &Shop, query: &str) -> Value {
+        let answer = report(shop, "orders:admin", query, "application/json").await;
+        assert_eq!(answer.status(), 200, "{}", answer.body());
+        body(&answer)
+    }
+
+    /// Two days of sales over some shards, and what lies around them.
+    async fn shop() -> Shop {
+        let shop = Shop::open().await;
+        shop.sell(0, "2026-11-27#EUR", &[("paid", 1), ("paid_amount", 1_999)]).await;
+        shop.sell(15, "2026-11-27#EUR", &[("paid", 1), ("paid_amount", 2_001)]).await;
+        shop.sell(3, "2026-11-27#EUR", &[("payments", 2), ("payments_amount", 4_000)]).await;
+        // One came in the shard 4, and left in the shard 5.
+        shop.sell(4, "2026-11-28#EUR", &[("pending", 1), ("pending_amount", 50)]).await;
+        shop.sell(5, "2026-11-28#EUR", &[("pending", -1), ("pending_amount", -50)]).await;
+        shop.sell(5, "2026-11-28#EUR", &[("cancelled", 1), ("cancelled_amount", 50)]).await;
+        shop.sell(5, "2026-11-28#EUR", &[("refunds_due", 1), ("refunds_due_amount", 1_999)]).await;
+        shop.sell(9, "2026-11-28#EUR", &[("refunds", 1), ("refunds_amount", 1_999)]).await;
+        for elsewhere in ["2026-11-26#EUR", "2026-11-30#EUR", "2026-11-27#JPY", "2026-11-28#USD"] {
+            shop.sell(0, elsewhere, &[("paid", 7), ("payments_amount", 7)]).await;
+        }
+        shop
+    }
+
+    #[tokio::test]
+    async fn the_shards_of_each_day_are_added_up_exactly_and_days_without_sales_are_there() {
+        let answer = json_of(&shop().await, "from=2026-11-27&to=2026-11-29").await;
+        let none = json!({"count": 0, "amount": 0});
+        let tally = |count: i32, amount: Value| json!({"count": count, "amount": amount});
+        let nothing = json!({
+            "orders": {"pending": none, "paid": none, "shipped": none, "delivered": none, "cancelled": none},
+            "payments": none, "refunds_due": none, "refunds": none, "revenue": 0,
+        });
+        let with = |day: Option<&str>, changes: &[(&str, Value)]| {
+            let mut figures = nothing.clone();
+            figures.as_object_mut().unwrap().extend(day.map(|day| ("day".to_owned(), json!(day))));
+            for (pointer, value) in changes {
+                *figures.pointer_mut(pointer).unwrap() = value.clone();
+            }
+            figures
+        };
+        let first =
+            [("/orders/paid", tally(2, json!(40))), ("/payments", tally(2, json!(40))), ("/revenue", json!(40))];
+        let second = [
+            ("/orders/cancelled", tally(1, json!(0.5))),
+            ("/refunds_due", tally(1, json!(19.99))),
+            ("/refunds", tally(1, json!(19.99))),
+            ("/revenue", json!(-19.99)),
+        ];
+        let both = [&first[..], &second[..3], &[("/revenue", json!(20.01))]].concat();
+        assert_eq!(
+            answer,
+            json!({
+                "from": "2026-11-27", "to": "2026-11-29", "currency": "EUR",
+                "days": [with(Some("2026-11-27"), &first), with(Some("2026-11-28"), &second), with(Some("2026-11-29"), &[])],
+                "total": with(None, &both),
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn the_report_is_there_as_a_table_too() {
+        let shop = shop().await;
+        let answer = report(&shop, "orders:admin", "from=2026-11-27&to=2026-11-29", "text/csv").await;
+        assert_eq!(answer.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
+        assert_eq!((answer.header("vary"), answer.header("cache-control")), (Some("accept"), Some("no-store")));
+        let lines = [
+            "day,currency,pending,pending_amount,paid,paid_amount,shipped,shipped_amount,delivered,delivered_amount,\
+             cancelled,cancelled_amount,payments,payments_amount,refunds_due,refunds_due_amount,refunds,refunds_amount,revenue",
+            "2026-11-27,EUR,0,0.00,2,40.00,0,0.00,0,0.00,0,0.00,2,40.00,0,0.00,0,0.00,40.00",
+            "2026-11-28,EUR,0,0.00,0,0.00,0,0.00,0,0.00,1,0.50,0,0.00,1,19.99,1,19.99,-19.99",
+            "2026-11-29,EUR,0,0.00,0,0.00,0,0.00,0,0.00,0,0.00,0,0.00,0,0.00,0,0.00,0.00",
+        ];
+        assert_eq!(answer.body(), lines.map(|line| format!("{line}\r\n")).concat());
+    }
+
+    #[tokio::test]
+    async fn sums_that_no_double_holds_are_answered_digit_by_digit() {
+        let shop = Shop::open().await;
+        for shard in 0..16 {
+            shop.sell(shard, "2026-11-28#EUR", &[("payments", 1), ("payments_amount", 1_000_000_000_000_000_001)])
+                .await;
+        }
+        for (accept, sum) in [(JSON, "\"revenue\":160000000000000000.16}"), (CSV, ",160000000000000000.16\r\n")] {
+            let answer = report(&shop, "orders:admin", "from=2026-11-28&to=2026-11-28", accept).await;
+            assert!(answer.body().contains(sum), "{}", answer.body());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_caller_says_which_form_it_accepts() {
+        let shop = Shop::open().await;
+        for (accept, expected) in [
+            ("*/*", JSON),
+            ("", JSON),
+            ("text/*", CSV),
+            ("text/csv;q=0.9, application/json;q=0.8", CSV),
+            ("nonsense, */*;q=0.1", JSON),
+        ] {
+            let answer = report(&shop, "orders:admin", "from=2026-11-28&to=2026-11-28", accept).await;
+            assert!(answer.header("content-type").unwrap().starts_with(expected), "{accept}: {answer:?}");
+        }
+        for accept in ["text/html", "application/xml, image/*;q=0.5", "*/*;q=0"] {
+            let answer = report(&shop, "orders:admin", "from=2026-11-28&to=2026-11-28", accept).await;
+            assert_eq!((answer.status(), problem(&answer).as_str()), (406, "not-acceptable"), "{accept}");
+            assert!(body(&answer)["detail"].as_str().unwrap().contains("application/json, text/csv"));
+        }
+    }
+
+    #[tokio::test]
+    async fn days_that_are_none_and_spans_that_are_none_are_refused_by_their_field() {
+        let shop = Shop::open().await;
+        for (query, paths) in [
+            ("", &["from", "to"][..]),
+            ("from=2026-11-28", &["to"]),
+            ("to=2026-11-28", &["from"]),
+            ("from=&to=", &["from", "to"]),
+            ("from=2026-11-31&to=2026-12-01", &["from"]),
+            ("from=2026-11-01&to=2026-1-2", &["to"]),
+            ("from=2026-11-01&to=today", &["to"]),
+            ("from=2026-11-01T00:00:00Z&to=2026-11-02", &["from"]),
+            ("from=2026-11-28&to=2026-11-27", &["to"]),
+            ("from=2016-11-28&to=2026-11-28", &["to"]),
+            ("from=2025-11-28&to=2026-11-29", &["to"]),
+            ("from=2026-11-28&to=2026-11-28&from=2026-11-28", &["from"]),
+            ("from=2026-11-28&to=2026-11-28&currency=EUR", &["currency"]),
+        ] {
+            let answer = report(&shop, "orders:admin", query, "text/csv").await;
+            assert_eq!(
+                (answer.status(), answer.header("content-type")),
+                (400, Some("application/problem+json")),
+                "{query}"
+            );
+            let told = body(&answer);
+            let told: Vec<_> = told["errors"].as_array().unwrap().iter().map(|error| error["path"].as_str()).collect();
+            assert_eq!(told, paths.iter().map(|path| Some(*path)).collect::<Vec<_>>(), "{query}: {}", answer.body());
+        }
+        let year = json_of(&shop, "from=2025-11-28&to=2026-11-28").await;
+        assert_eq!(year["days"].as_array().unwrap().len(), 366);
+    }
+
+    #[tokio::test]
+    async fn only_administrators_are_told() {
+        let shop = Shop::open().await;
+        for scopes in ["orders:read orders:write", "orders:fulfil", "orders:checkout", ""] {
+            let answer = report(&shop, scopes, "from=2026-11-28&to=2026-11-28", "*/*").await;
+            assert_eq!((answer.status(), problem(&answer).as_str()), (403, "forbidden"), "{scopes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_page_of_a_shard_is_read() {
+        let shop = Shop::open().await;
+        // DynamoDB ends a page at 1 MB.
+        for day in 10..15 {
+            let total = format!("2026-11-{day}#EUR");
+            shop.sell(2, &total, &[("paid", 1)]).await;
+            shop.burden_sales(2, &total, 300_000).await;
+        }
+        assert_eq!(json_of(&shop, "from=2026-11-01&to=2026-11-30").await["total"]["orders"]["paid"]["count"], 5);
+    }
+
+    #[tokio::test]
+    async fn less_than_nothing_is_read_again_and_never_shown() {
+        let shop = Shop::open_with_faults().await;
+        shop.sell(4, "2026-11-28#EUR", &[("pending", -1)]).await;
+        let answer = report(&shop, "orders:admin", "from=2026-11-28&to=2026-11-28", "*/*").await;
+        assert_eq!((answer.status(), problem(&answer).as_str()), (500, "internal"), "{}", answer.body());
+        assert_eq!(shop.faults().take_calls().of("Query").filter(|call| call.attempt == 1).count(), 3 * 16);
+    }
+
+    #[tokio::test]
+    async fn an_order_that_moves_from_shard_to_shard_while_they_are_read_is_counted_once() {
+        let shop = Shop::open_with_faults().await;
+        shop.sell(4, "2026-11-28#EUR", &[("pending", 1)]).await;
+        shop.sell(5, "2026-11-28#EUR", &[("pending", -1), ("paid", 1)]).await;
+        let mut unread = true;
+        // The shard 4 is read before the order is created.
+        shop.faults().plan(move |call| {
+            let early = call.body["ExpressionAttributeValues"][":shard"]["S"] == "4" && std::mem::take(&mut unread);
+            early.then_some(Fault::Omit(0))
+        });
+        let orders = &json_of(&shop, "from=2026-11-28&to=2026-11-28").await["total"]["orders"];
+        assert_eq!((&orders["pending"]["count"], &orders["paid"]["count"]), (&json!(0), &json!(1)));
+    }
+
+    #[tokio::test]
+    async fn totals_that_cannot_be_read_for_now_are_503() {
+        let shop = Shop::open_with_faults().await;
+        shop.faults().plan(|call| call.table.contains("SalesTotals").then_some(Fault::Fail));
+        let answer = report(&shop, "orders:admin", "from=2026-11-28&to=2026-11-28", "*/*").await;
+        assert_eq!((answer.status(), problem(&answer).as_str()), (503, "unavailable"), "{}", answer.body());
+    }
+}
