@@ -21,6 +21,8 @@ pub struct Config {
     pub sales_table: String,
     /// The table of the sales of each day.
     pub sales_totals_table: String,
+    /// The table of what read models have left behind.
+    pub backlog_table: String,
     /// The one currency of the deployment, with the highest price of one piece.
     pub currency: Currency,
     /// What stands before `read`, `write`, … in a scope.
@@ -70,6 +72,7 @@ impl Config {
             orders_table: text("ORDERS_TABLE")?,
             sales_table: text("SALES_TABLE")?,
             sales_totals_table: text("SALES_TOTALS_TABLE")?,
+            backlog_table: text("READ_MODEL_BACKLOG_TABLE")?,
             currency: currency.with_max_price(&max_price).map_err(|error| wrong("MAX_PRICE", error))?,
             scope_prefix: scope_prefix(text("SCOPE_PREFIX")?)?,
             snapshot_every: parsed("SNAPSHOT_EVERY", &text("SNAPSHOT_EVERY")?)?,
@@ -180,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_missing_or_wrong_is_named_with_the_reason() {
-        let tables = ["ORDER_EVENTS_TABLE", "ORDERS_TABLE", "SALES_TABLE", "SALES_TOTALS_TABLE"];
+        let tables =
+            ["ORDER_EVENTS_TABLE", "ORDERS_TABLE", "SALES_TABLE", "SALES_TOTALS_TABLE", "READ_MODEL_BACKLOG_TABLE"];
         for variable in tables.into_iter().chain(["CURRENCY", "SCOPE_PREFIX", "SNAPSHOT_EVERY"]) {
             for value in [None, Some("")] {
                 let expected = format!("the environment variable {variable} is not set");

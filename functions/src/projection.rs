@@ -1,26 +1,90 @@
-//! Following the event table's stream.
+//! The read models, which follow the event table's stream side by side.
+
+use std::time::Duration;
 
 use aws_lambda_events::dynamodb::Event;
 use aws_lambda_events::streams::DynamoDbEventResponse;
-use dynamodb_event_store::projection::Projection;
-use orders_core::read_model::OrderRows;
+use dynamodb_event_store::projection::{Backlog, BacklogError, CaughtUp, Projected, Projection, SideBySide, Taken};
+use lambda_runtime::Context;
+use orders_core::read_model::{OrderRows, Sales};
+use serde::Serialize;
 
 use crate::config::Config;
+use crate::deadline::deadline;
 use crate::stream_batch;
 
-/// The projector of this deployment.
-pub fn projector(config: &Config, client: aws_sdk_dynamodb::Client) -> Projection<OrderRows> {
-    let events = config.event_store(client.clone());
-    Projection::new(client, &config.orders_table, events, OrderRows)
+/// What is left of the function's time when it stops catching up: for the page that it is at.
+const RESERVE: Duration = Duration::from_secs(20);
+
+/// The read models of this deployment.
+#[derive(Debug)]
+pub struct ReadModels {
+    /// The rows of orders.
+    pub orders: Projection<OrderRows>,
+    /// What each order adds to the sales.
+    pub sales: Projection<Sales>,
+    side_by_side: SideBySide,
+    backlog: Backlog,
 }
 
-/// Projects a batch. The answer names the record that Lambda is to go on from, if some of it has to come again.
-pub async fn handle(projector: &Projection<OrderRows>, batch: Event) -> DynamoDbEventResponse {
-    let projected = projector.project(stream_batch::records(batch)).await;
-    metrics::counter!("OrdersParked").increment(projected.parked);
-    metrics::counter!("ProjectionRefused").increment(projected.refused);
-    metrics::counter!("IntegrityViolations").increment(projected.violations);
-    stream_batch::answer(projected.retry_from)
+/// What a run through the backlog came to, by read model.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Caught {
+    orders: CaughtUp,
+    sales: CaughtUp,
+}
+
+impl ReadModels {
+    /// On the tables that the configuration names.
+    pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Self {
+        let backlog = Backlog::new(client.clone(), &config.backlog_table);
+        Self {
+            orders: order_rows(config, client.clone(), &config.orders_table),
+            sales: sales(config, client),
+            side_by_side: SideBySide::new(backlog.clone()),
+            backlog,
+        }
+    }
+
+    /// Has all read models take a batch. The answer names the record that Lambda is to go on from, if some of it has to
+    /// come again.
+    pub async fn project(&self, batch: Event) -> DynamoDbEventResponse {
+        let records = stream_batch::records(batch);
+        let orders = self.side_by_side.take(&self.orders, records.clone());
+        let sales = self.side_by_side.take(&self.sales, records);
+        let taken: [Taken; 2] = futures::join!(orders, sales).into();
+        // The models see the same events: what stops one usually stops all of them, and is counted once.
+        let most = |count: fn(&Projected) -> u64| taken.iter().map(|each| count(&each.projected)).max().unwrap_or(0);
+        metrics::counter!("OrdersParked").increment(most(|projected| projected.parked));
+        metrics::counter!("ProjectionRefused").increment(most(|projected| projected.refused));
+        metrics::counter!("IntegrityViolations").increment(most(|projected| projected.violations));
+        stream_batch::answer(self.side_by_side.settle(&taken).await.retry_from)
+    }
+
+    /// Catches up on what the read models have left behind, and counts what is still left.
+    ///
+    /// # Errors
+    /// [`BacklogError`]: the next run goes on.
+    pub async fn catch_up(&self, context: &Context) -> Result<Caught, BacklogError> {
+        let until = deadline(context, RESERVE);
+        let orders = self.backlog.catch_up(&self.orders, until).await?;
+        let sales = self.backlog.catch_up(&self.sales, until).await?;
+        metrics::counter!("OrdersParked").increment(orders.parked.max(sales.parked));
+        metrics::histogram!("ReadModelsBehind").record((orders.left + sales.left) as f64);
+        Ok(Caught { orders, sales })
+    }
+}
+
+/// The rows of orders, in a table.
+pub fn order_rows(config: &Config, client: aws_sdk_dynamodb::Client, table: &str) -> Projection<OrderRows> {
+    let events = config.event_store(client.clone());
+    Projection::new(client, table, events, OrderRows)
+}
+
+/// What each order adds to the sales.
+pub fn sales(config: &Config, client: aws_sdk_dynamodb::Client) -> Projection<Sales> {
+    let (events, model) = (config.event_store(client.clone()), Sales { currency: config.currency });
+    Projection::new(client, &config.sales_table, events, model).with_totals(&config.sales_totals_table)
 }
 
 #[cfg(test)]
@@ -31,15 +95,15 @@ mod tests {
     use crate::emf;
     use crate::testing::{self, Shop, event};
 
-    async fn answer(projector: &Projection<OrderRows>, batch: Value) -> Value {
-        serde_json::to_value(handle(projector, serde_json::from_value(batch).unwrap()).await).unwrap()
+    async fn answer(models: &ReadModels, batch: Value) -> Value {
+        serde_json::to_value(models.project(serde_json::from_value(batch).unwrap()).await).unwrap()
     }
 
     #[tokio::test]
     async fn a_batch_becomes_rows_and_nothing_has_to_come_again() {
         let shop = Shop::open().await;
         let batch = event("project-orders");
-        assert_eq!(answer(&shop.projector(), batch.clone()).await, json!({ "batchItemFailures": [] }));
+        assert_eq!(answer(&shop.read_models(), batch.clone()).await, json!({ "batchItemFailures": [] }));
         for record in batch["Records"].as_array().unwrap() {
             let order_id = record["dynamodb"]["Keys"]["stream_id"]["S"].as_str().unwrap();
             assert!(shop.orders().get(order_id.parse().unwrap()).await.unwrap().is_some(), "{order_id}");
@@ -50,9 +114,8 @@ mod tests {
     async fn what_fails_for_now_comes_again_from_its_first_record_on() {
         let batch = event("project-orders");
         let first = batch["Records"][0]["dynamodb"]["SequenceNumber"].clone();
-        let projector = testing::unreachable_projector();
         let expected = json!({ "batchItemFailures": [{ "itemIdentifier": first }] });
-        assert_eq!(answer(&projector, batch).await, expected);
+        assert_eq!(answer(&testing::unreachable_read_models(), batch).await, expected);
     }
 
     /// The one test that counts: counters belong to the process.
@@ -64,7 +127,7 @@ mod tests {
         let mut altered = batch["Records"][0].clone();
         altered["eventName"] = "MODIFY".into();
         batch["Records"].as_array_mut().unwrap().push(altered);
-        assert_eq!(answer(&shop.projector(), batch).await, json!({ "batchItemFailures": [] }));
+        assert_eq!(answer(&shop.read_models(), batch).await, json!({ "batchItemFailures": [] }));
         let mut line = Vec::new();
         collector.flush(&mut line).unwrap();
         let line: Value = serde_json::from_slice(&line).unwrap();

@@ -1,23 +1,35 @@
 //! `rebuild-orders`: makes rows anew, of one order or of a segment of all.
 
 use dynamodb_event_store::projection::{
-    Ahead, Progress, Projection, ProjectionError, RebuildError, Verification, VerifyError,
+    Ahead, Progress, Projection, ProjectionError, ReadModel, RebuildError, Verification, VerifyError,
 };
-use dynamodb_event_store::{EventStore, NoSuchSegment, Segment, Version};
+use dynamodb_event_store::{NoSuchSegment, Segment, Version};
 use lambda_runtime::{Context, Diagnostic};
-use orders_core::domain::{Order, OrderId};
-use orders_core::read_model::OrderRows;
+use orders_core::domain::OrderId;
+use orders_core::read_model::{OrderRows, Sales};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::deadline;
 use crate::failure;
+use crate::projection;
+
+/// The read model whose rows a run is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Model {
+    /// The rows of orders.
+    #[default]
+    Orders,
+    /// What each order adds to the sales.
+    Sales,
+}
 
 /// What is to be rebuilt. Give the answer's `progress` back until it is `done`.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Asked")]
 pub enum Rebuild {
-    /// The row of one order: repair it, and unpark it.
+    /// The rows of one order, in all read models: repair them, and unpark them.
     Order(OrderId),
     /// The rows of a segment.
     Segment(OneSegment<Progress>),
@@ -28,6 +40,8 @@ pub enum Rebuild {
 #[serde(deny_unknown_fields)]
 struct Asked {
     order_id: Option<OrderId>,
+    #[serde(default)]
+    model: Option<Model>,
     segment: Option<u32>,
     total_segments: Option<u32>,
     table: Option<String>,
@@ -44,6 +58,7 @@ impl TryFrom<Asked> for Rebuild {
         match asked {
             Asked {
                 order_id: Some(order_id),
+                model: None,
                 segment: None,
                 total_segments: None,
                 table: None,
@@ -51,15 +66,30 @@ impl TryFrom<Asked> for Rebuild {
                 seconds: None,
                 progress: None,
             } => Ok(Self::Order(order_id)),
+            Asked { model: Some(Model::Sales), table: Some(_), .. } => {
+                Err("the rows of `sales` are made anew where they are: leave out `table`")
+            }
             Asked {
                 order_id: None,
+                model,
                 segment: Some(segment),
                 total_segments: Some(total_segments),
                 table,
                 after_restore,
                 seconds,
                 progress,
-            } => Ok(Self::Segment(OneSegment { segment, total_segments, table, after_restore, seconds, progress })),
+            } => {
+                let model = model.unwrap_or_default();
+                Ok(Self::Segment(OneSegment {
+                    model,
+                    segment,
+                    total_segments,
+                    table,
+                    after_restore,
+                    seconds,
+                    progress,
+                }))
+            }
             _ => Err("give either `order_id` alone, or `segment` and `total_segments`"),
         }
     }
@@ -69,6 +99,9 @@ impl TryFrom<Asked> for Rebuild {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OneSegment<P> {
+    /// Of which read model; of the rows of orders unless it says so.
+    #[serde(default)]
+    pub model: Model,
     /// Which, from 0.
     pub segment: u32,
     /// Of how many.
@@ -92,11 +125,11 @@ pub struct OneSegment<P> {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Rebuilt {
-    /// One order's row is at this version; none if the order has no events.
+    /// One order's rows are at this version; none if the order has no events.
     Order {
         /// The order.
         order_id: OrderId,
-        /// The row's version now.
+        /// The rows' version now.
         version: Option<Version>,
     },
     /// How far the segment is done.
@@ -130,15 +163,13 @@ impl From<RunError> for Diagnostic {
 #[derive(Clone, Debug)]
 pub struct Maintenance {
     client: aws_sdk_dynamodb::Client,
-    events: EventStore<Order>,
-    orders_table: String,
+    config: Config,
 }
 
 impl Maintenance {
     /// On the tables that the configuration names.
-    pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Self {
-        let events = config.event_store(client.clone());
-        Self { client, events, orders_table: config.orders_table.clone() }
+    pub fn new(config: Config, client: aws_sdk_dynamodb::Client) -> Self {
+        Self { client, config }
     }
 
     /// Repairs an order, or goes on with a segment as far as the function's time suffices.
@@ -148,18 +179,16 @@ impl Maintenance {
     pub async fn rebuild(&self, rebuild: Rebuild, context: &Context) -> Result<Rebuilt, RunError> {
         match rebuild {
             Rebuild::Order(order_id) => {
-                let version = self.projector(None).repair(&order_id.into()).await?;
+                let stream = order_id.into();
+                let version = self.orders(None).repair(&stream).await?;
+                self.sales().repair(&stream).await?;
                 tracing::info!(%order_id, version, "order repaired");
                 Ok(Rebuilt::Order { order_id, version })
             }
-            Rebuild::Segment(mut run) => {
-                let (segment, deadline) = (run.segment()?, deadline::of_run(run.seconds, context));
-                let progress = run.progress.take().unwrap_or_default();
-                let ahead = if run.after_restore { Ahead::Lowered } else { Ahead::Left };
-                let progress = self.projector(run.table.as_deref()).rebuild(segment, progress, ahead, deadline).await?;
-                tracing::info!(?segment, ?progress, "segment rebuilt so far");
-                Ok(Rebuilt::Segment(OneSegment { progress: Some(progress), ..run }))
-            }
+            Rebuild::Segment(run) => match run.model {
+                Model::Orders => rebuild_segment(&self.orders(run.table.as_deref()), run, context).await,
+                Model::Sales => rebuild_segment(&self.sales(), run, context).await,
+            },
         }
     }
 
@@ -169,24 +198,48 @@ impl Maintenance {
     /// See [`RunError`].
     pub async fn verify(
         &self,
-        mut run: OneSegment<Verification>,
+        run: OneSegment<Verification>,
         context: &Context,
     ) -> Result<OneSegment<Verification>, RunError> {
-        let (segment, deadline) = (run.segment()?, deadline::of_run(run.seconds, context));
-        let verification = run.progress.take().unwrap_or_default();
-        let verification = self.projector(run.table.as_deref()).verify(segment, verification, deadline).await?;
-        tracing::info!(
-            ?segment,
-            streams = verification.streams,
-            different = verification.different,
-            "segment verified"
-        );
-        Ok(OneSegment { progress: Some(verification), ..run })
+        match run.model {
+            Model::Orders => verify_segment(&self.orders(run.table.as_deref()), run, context).await,
+            Model::Sales => verify_segment(&self.sales(), run, context).await,
+        }
     }
 
-    fn projector(&self, table: Option<&str>) -> Projection<OrderRows> {
-        Projection::new(self.client.clone(), table.unwrap_or(&self.orders_table), self.events.clone(), OrderRows)
+    fn orders(&self, table: Option<&str>) -> Projection<OrderRows> {
+        projection::order_rows(&self.config, self.client.clone(), table.unwrap_or(&self.config.orders_table))
     }
+
+    fn sales(&self) -> Projection<Sales> {
+        projection::sales(&self.config, self.client.clone())
+    }
+}
+
+async fn rebuild_segment<M: ReadModel>(
+    rows: &Projection<M>,
+    mut run: OneSegment<Progress>,
+    context: &Context,
+) -> Result<Rebuilt, RunError> {
+    let (segment, deadline) = (run.segment()?, deadline::of_run(run.seconds, context));
+    let progress = run.progress.take().unwrap_or_default();
+    let ahead = if run.after_restore { Ahead::Lowered } else { Ahead::Left };
+    let progress = rows.rebuild(segment, progress, ahead, deadline).await?;
+    tracing::info!(model = M::NAME, ?segment, ?progress, "segment rebuilt so far");
+    Ok(Rebuilt::Segment(OneSegment { progress: Some(progress), ..run }))
+}
+
+async fn verify_segment<M: ReadModel>(
+    rows: &Projection<M>,
+    mut run: OneSegment<Verification>,
+    context: &Context,
+) -> Result<OneSegment<Verification>, RunError> {
+    let (segment, deadline) = (run.segment()?, deadline::of_run(run.seconds, context));
+    let verification = run.progress.take().unwrap_or_default();
+    let verification = rows.verify(segment, verification, deadline).await?;
+    let Verification { streams, different, .. } = verification;
+    tracing::info!(model = M::NAME, ?segment, streams, different, "segment verified");
+    Ok(OneSegment { progress: Some(verification), ..run })
 }
 
 impl<P> OneSegment<P> {
@@ -218,6 +271,9 @@ mod tests {
             (json!({ "segment": 0 }), "give either"),
             (json!({ "order_id": "seven" }), "UUID"),
             (json!({ "segment": -1, "total_segments": 4 }), "invalid value: integer `-1`, expected u32"),
+            (json!({ "segment": 0, "total_segments": 4, "model": "profits" }), "unknown variant `profits`"),
+            (json!({ "segment": 0, "total_segments": 4, "model": "sales", "table": "t" }), "leave out `table`"),
+            (json!({ "order_id": order_id, "model": "sales" }), "give either"),
             (json!({ "order": order_id }), "unknown field `order`"),
             (json!([order_id]), "invalid type: sequence"),
             (json!([0, 4]), "invalid type: sequence"),
@@ -230,8 +286,7 @@ mod tests {
 
     #[test]
     fn the_answer_is_what_the_next_run_takes() {
-        let asked =
-            json!({ "segment": 1, "total_segments": 4, "table": "orders-rows-2", "after_restore": true, "seconds": 5 });
+        let asked = json!({ "model": "orders", "segment": 1, "total_segments": 4, "table": "orders-rows-2", "after_restore": true, "seconds": 5 });
         let Ok(Rebuild::Segment(mut run)) = read(asked.clone()) else { panic!("{asked}") };
         run.progress = Some(Progress { streams: 7, ..Progress::default() });
         let mut answer = serde_json::to_value(Rebuilt::Segment(run)).unwrap();

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_circuit_breaker::CircuitBreaker;
 use dynamodb_event_store::client as settings;
-use dynamodb_event_store::projection::{Projected, Projection};
+use dynamodb_event_store::projection::Projected;
 use dynamodb_event_store::{Change, CommitKey, Consistency, EventStore, Metadata, StreamId, StreamRecord};
 use dynamodb_testkit::faults::Faults;
 use dynamodb_testkit::proxy::Proxy;
@@ -33,7 +33,7 @@ use crate::limits::Limits;
 use crate::ops_status::Operations;
 use crate::payments::{self, Payments};
 use crate::problem::Problem;
-use crate::projection;
+use crate::projection::ReadModels;
 use crate::queries::Queries;
 use crate::request::Request;
 use crate::settlement::Settlement;
@@ -41,7 +41,8 @@ use crate::settlement::Settlement;
 /// The owner of the orders in `events/`.
 pub const OWNER: &str = "3f0c1a52-7d0e-4a7e-9c49-2b8f7a5d1e60";
 
-const TABLES: [&str; 5] = ["OrderEvents", "Orders", "SalesOrders", "SalesTotals", "CircuitBreakers"];
+const TABLES: [&str; 6] =
+    ["OrderEvents", "Orders", "SalesOrders", "SalesTotals", "ReadModelBacklog", "CircuitBreakers"];
 
 /// The context of an invocation that may take a minute.
 pub fn context() -> Context {
@@ -247,9 +248,9 @@ impl Shop {
         update.send().await.unwrap();
     }
 
-    /// What keeps the rows.
-    pub fn projector(&self) -> Projection<OrderRows> {
-        projection::projector(&self.config, self.client.clone())
+    /// What keeps the rows of all read models.
+    pub fn read_models(&self) -> ReadModels {
+        ReadModels::new(&self.config, self.client.clone())
     }
 
     /// The rows.
@@ -327,7 +328,7 @@ impl Shop {
             let keys = HashMap::from(keys).into();
             StreamRecord { sequence_number: "1".into(), keys, change: Change::Inserted(item.into()) }
         });
-        assert_eq!(self.projector().project(records.collect()).await, Projected::default());
+        assert_eq!(self.read_models().orders.project(records.collect()).await, Projected::default());
     }
 
     /// The store.
@@ -352,9 +353,9 @@ pub fn unreachable() -> Commands {
     Commands::new(&config(str::to_owned), unreachable_client())
 }
 
-/// The projector on such a database.
-pub fn unreachable_projector() -> Projection<OrderRows> {
-    projection::projector(&config(str::to_owned), unreachable_client())
+/// The read models on such a database.
+pub fn unreachable_read_models() -> ReadModels {
+    ReadModels::new(&config(str::to_owned), unreachable_client())
 }
 
 /// The events of such a database.
@@ -375,6 +376,7 @@ fn config(table: impl Fn(&str) -> String) -> Config {
         orders_table: table("Orders"),
         sales_table: table("SalesOrders"),
         sales_totals_table: table("SalesTotals"),
+        backlog_table: table("ReadModelBacklog"),
         currency: "EUR".parse().unwrap(),
         scope_prefix: "orders:".into(),
         snapshot_every: NonZeroU32::new(14).unwrap(),

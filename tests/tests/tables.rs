@@ -23,11 +23,13 @@ async fn described(client: &Client, name: &str) -> String {
 
 #[tokio::test]
 async fn the_libraries_create_the_tables_that_the_template_declares() {
-    let tables = TestTables::create(&["OrderEvents", "SalesTotals", "RateLimits", "CircuitBreakers"]).await;
+    let tables =
+        TestTables::create(&["OrderEvents", "SalesTotals", "ReadModelBacklog", "RateLimits", "CircuitBreakers"]).await;
     let client = tables.client();
-    let create: [(&str, CreateTableFluentBuilder); 4] = [
+    let create: [(&str, CreateTableFluentBuilder); 5] = [
         ("OrderEvents", dynamodb_event_store::create_table(&client, "events").unwrap()),
         ("SalesTotals", projection::create_totals_table(&client, "totals").unwrap()),
+        ("ReadModelBacklog", projection::create_backlog_table(&client, "backlog").unwrap()),
         ("RateLimits", dynamodb_rate_limit::create_table(&client, "limits").unwrap()),
         ("CircuitBreakers", dynamodb_circuit_breaker::create_table(&client, "breakers").unwrap()),
     ];

@@ -3,11 +3,12 @@
 use aws_lambda_events::dynamodb::Event;
 use lambda_runtime::{Context, Error};
 use orders_functions::config::{self, Config};
-use orders_functions::{projection, runtime, telemetry};
+use orders_functions::projection::ReadModels;
+use orders_functions::{runtime, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
-    let projector = &projection::projector(&Config::from_env()?, config::dynamodb_client().await);
-    runtime::serve(async |batch: Event, _: &Context| Ok::<_, Error>(projection::handle(projector, batch).await)).await
+    let models = &ReadModels::new(&Config::from_env()?, config::dynamodb_client().await);
+    runtime::serve(async |batch: Event, _: &Context| Ok::<_, Error>(models.project(batch).await)).await
 }

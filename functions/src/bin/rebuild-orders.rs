@@ -8,6 +8,6 @@ use orders_functions::{runtime, telemetry};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init()?;
-    let maintenance = &Maintenance::new(&Config::from_env()?, config::bulk_client().await);
+    let maintenance = &Maintenance::new(Config::from_env()?, config::bulk_client().await);
     runtime::serve(async |asked: Rebuild, context: &Context| maintenance.rebuild(asked, context).await).await
 }

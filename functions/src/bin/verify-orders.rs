@@ -9,7 +9,7 @@ use orders_functions::{runtime, telemetry};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init()?;
-    let maintenance = &Maintenance::new(&Config::from_env()?, config::bulk_client().await);
+    let maintenance = &Maintenance::new(Config::from_env()?, config::bulk_client().await);
     let verify = async |asked: OneSegment<Verification>, context: &Context| maintenance.verify(asked, context).await;
     runtime::serve(verify).await
 }

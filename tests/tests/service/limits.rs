@@ -61,6 +61,7 @@ async fn a_function_with_a_policy_that_makes_no_sense_does_not_start_and_says_wh
         ("ORDER_EVENTS_TABLE", "events"),
         ("ORDERS_TABLE", "orders"),
         ("SALES_TABLE", "sales"),
+        ("READ_MODEL_BACKLOG_TABLE", "backlog"),
         ("SALES_TOTALS_TABLE", "totals"),
         ("CURRENCY", "EUR"),
         ("SCOPE_PREFIX", "orders:"),

@@ -64,11 +64,11 @@ async fn an_unreadable_event_parks_its_own_order_and_the_others_go_on() {
 
     // The log names the order, and the run that parked it; the metric, which an alarm watches, counts it.
     let line = |tells: &dyn Fn(&Value) -> bool| lines.lock().unwrap().iter().find(|line| tells(line)).cloned();
-    let parked = |line: &Value| line["message"] == "order parked";
+    let parked = |line: &Value| line["message"] == "stream parked";
     let counted = |line: &Value| line["OrdersParked"] == 1;
     until(async || line(&parked).is_some() && line(&counted).is_some()).await;
     let line_of_log = line(&parked).unwrap();
-    assert_eq!((&line_of_log["order_id"], &line_of_log["version"]), (&poisoned.as_str().into(), &2.into()));
+    assert_eq!((&line_of_log["stream_id"], &line_of_log["version"]), (&poisoned.as_str().into(), &2.into()));
     let span = &line_of_log["span"];
     assert!(span["correlation_id"].is_string() && span["cold_start"].is_boolean(), "{line_of_log}");
     let metric = &line(&counted).unwrap()["_aws"]["CloudWatchMetrics"][0];

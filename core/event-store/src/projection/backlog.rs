@@ -15,6 +15,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, Select,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Projection;
@@ -44,7 +45,7 @@ pub struct Backlog {
 pub struct BacklogError(#[source] Box<dyn Error + Send + Sync>);
 
 /// What became of a run through a model's backlog.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CaughtUp {
     /// Streams whose rows are up to their events again.
     pub done: u64,
