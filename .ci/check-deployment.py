@@ -262,7 +262,7 @@ def use(service, provider_port):
     if state["status"] != "SUCCEEDED" or service.row(order) != ("delivered", 4):
         sys.exit(f"the rebuild did not make the row anew: {state}")
     mended = service.invoke("VerifyOrders", whole)["progress"]
-    if mended["different"] != 0 or mended["orders"] != 3:
+    if mended["different"] != 0 or mended["streams"] != 3:
         sys.exit(f"rows differ after the rebuild: {mended}")
     # A stored event is deleted, and put back from a table that still has it.
     table, restored = service.ids["OrderEvents"], f"{STACK}-restored-1"
@@ -284,6 +284,12 @@ def use(service, provider_port):
     if again["published"] != 4:
         sys.exit(f"not published again: {again}")
     service.invoke("ExpireOrders", sample("expire-orders"))
+    caught = service.invoke("CatchUpReadModels", sample("catch-up-read-models"))
+    if caught["sales"]["left"] != 0:
+        sys.exit(f"sales are behind: {caught}")
+    sales = service.invoke("VerifyOrders", {"model": "sales", **whole})["progress"]
+    if sales["different"] != 0 or sales["streams"] != 3:
+        sys.exit(f"what orders add to the sales differs from their events: {sales}")
 
     # What streams, rules and the state machine invoked was seen to have done so.
     service.unused -= {"ProjectOrders", "PublishEvents", "OnPaymentEvent", "OnShipmentEvent", "RebuildOrders"}

@@ -78,8 +78,8 @@ class Function:
     def __call__(self, arguments):
         run = arguments["Payload"]
         self.runs.append(run)
-        orders = (run.get("progress") or {"orders": 0})["orders"] + 1
-        return {"StatusCode": 200, "Payload": {**run, "progress": {"orders": orders, "done": orders >= self.needed}}}
+        streams = (run.get("progress") or {"streams": 0})["streams"] + 1
+        return {"StatusCode": 200, "Payload": {**run, "progress": {"streams": streams, "done": streams >= self.needed}}}
 
 
 def events_of(machine, asked, runs):
@@ -135,7 +135,7 @@ def differences(machine):
         expected = [{"segment": segment, "total_segments": segments, **more} for segment in range(segments)]
         if firsts != expected:
             yield f"{asked}: begins with {firsts}"
-        if [end["progress"]["orders"] for end in ends] != [3] * segments or len(function.runs) != 3 * segments:
+        if [end["progress"]["streams"] for end in ends] != [3] * segments or len(function.runs) != 3 * segments:
             yield f"{asked}: ends with {ends}"
         later = [{name: run[name] for name in run if name != "progress"} for run in function.runs if "progress" in run]
         if sorted(later, key=json.dumps) != sorted(expected * 2, key=json.dumps):

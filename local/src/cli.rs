@@ -61,6 +61,10 @@ pub enum Command {
 /// How the rows are made anew.
 #[derive(Debug, Args)]
 pub struct Rebuild {
+    /// The read model whose rows are made anew: orders or sales
+    #[arg(long, default_value = "orders", value_name = "MODEL", value_parser = ["orders", "sales"])]
+    pub model: String,
+
     /// How many segments of the event table are gone through side by side
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub segments: u32,

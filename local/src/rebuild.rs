@@ -58,10 +58,11 @@ enum RebuildError {
 #[serde(default)]
 struct Counts {
     done: bool,
-    orders: u64,
+    streams: u64,
     commits: u64,
     events: u64,
     written: u64,
+    right: u64,
     newer: u64,
     lowered: u64,
     removed: u64,
@@ -102,7 +103,7 @@ pub async fn run(mut options: StackOptions, how: &Rebuild, stop: Stop<'_>) -> Re
     bar.finish_and_clear();
     functions.stop().await;
     let sum = runs.sum();
-    let orders = sum.orders;
+    let orders = sum.streams;
     match ended {
         None => {
             eprintln!(
@@ -118,8 +119,11 @@ pub async fn run(mut options: StackOptions, how: &Rebuild, stop: Stop<'_>) -> Re
     }
     runs.forget();
     let took = begun.elapsed().as_secs_f64();
-    let Counts { events, written, newer, lowered, removed, unprojectable, .. } = sum;
+    let Counts { events, written, right, newer, lowered, removed, unprojectable, .. } = sum;
     say(&format!("{orders} orders with {events} events in {took:.1} s: {written} rows written"));
+    if right > 0 {
+        say(&format!("{right} rows were right, and were left"));
+    }
     if newer > 0 {
         say(&format!("{newer} rows are newer than what was read, and were left"));
     }
@@ -147,7 +151,9 @@ impl Runs {
     /// All segments from their start, or from where the file says that they are.
     fn open(how: &Rebuild) -> Result<Self, RebuildError> {
         let first = |segment| {
-            let mut first = json!({ "segment": segment, "total_segments": how.segments, "seconds": SECONDS });
+            let mut first = json!({
+                "model": how.model, "segment": segment, "total_segments": how.segments, "seconds": SECONDS,
+            });
             if let Some(table) = &how.table {
                 first["table"] = json!(table);
             }
@@ -211,10 +217,11 @@ impl Runs {
     fn sum(&self) -> Counts {
         self.get().iter().map(counts).fold(Counts::default(), |sum, each| Counts {
             done: false,
-            orders: sum.orders + each.orders,
+            streams: sum.streams + each.streams,
             commits: sum.commits + each.commits,
             events: sum.events + each.events,
             written: sum.written + each.written,
+            right: sum.right + each.right,
             newer: sum.newer + each.newer,
             lowered: sum.lowered + each.lowered,
             removed: sum.removed + each.removed,
@@ -267,10 +274,10 @@ mod tests {
         let runs = Runs::open(&asked).unwrap();
         let mut answer = runs.get()[1].clone();
         answer["progress"] =
-            json!({ "token": { "stream_id": "a", "version": 3 }, "orders": 7, "commits": 20, "done": false });
+            json!({ "token": { "stream_id": "a", "version": 3 }, "streams": 7, "commits": 20, "done": false });
         runs.advance(1, answer.clone()).unwrap();
         let again = Runs::open(&asked).unwrap();
-        assert_eq!((again.get()[1].clone(), again.sum().orders, again.sum().commits), (answer, 7, 20));
+        assert_eq!((again.get()[1].clone(), again.sum().streams, again.sum().commits), (answer, 7, 20));
         assert_eq!(again.get()[0], runs.get()[0]);
         for other in [how(3, Some("rows-2"), Some(&file)), how(2, None, Some(&file))] {
             assert!(matches!(Runs::open(&other), Err(RebuildError::OtherProgress(_))), "{other:?}");
@@ -278,6 +285,6 @@ mod tests {
         std::fs::write(&file, "no progress").unwrap();
         assert!(matches!(Runs::open(&asked), Err(RebuildError::OtherProgress(_))));
         again.forget();
-        assert_eq!(Runs::open(&asked).unwrap().sum().orders, 0, "and begins anew once it is done");
+        assert_eq!(Runs::open(&asked).unwrap().sum().streams, 0, "and begins anew once it is done");
     }
 }
