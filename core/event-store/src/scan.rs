@@ -49,6 +49,11 @@ impl Segment {
         }
     }
 
+    /// Whether it is the one that does what is done once for all.
+    pub(crate) fn is_first(self) -> bool {
+        self.segment == 0
+    }
+
     /// What a `Scan` takes as `Segment` and `TotalSegments`: neither for the whole table, which is then read by its keys
     /// where a database has no better order for segments.
     pub fn parameters(self) -> (Option<i32>, Option<i32>) {

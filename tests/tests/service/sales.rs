@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::shop::{Shop, until};
 
-#[ignore = "the projector does not keep sales yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sold_captured_and_given_back_is_reported_for_its_day() {
     let shop = Shop::open().await;

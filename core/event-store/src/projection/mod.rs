@@ -8,6 +8,7 @@
 //! Rows can be repaired one by one, rebuilt beside live traffic, compared with their events, and lowered after the event
 //! table was taken back. Rows that count keep [`Totals`], exactly.
 
+mod audit;
 mod backlog;
 mod batch;
 mod counts;
@@ -26,6 +27,7 @@ mod write;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+pub use audit::Audit;
 pub use backlog::{Backlog, BacklogError, CaughtUp, create_backlog_table};
 pub use batch::{Behind, Projected};
 pub use counts::{Counters, Counts, NotCounts};

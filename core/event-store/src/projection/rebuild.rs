@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Projection;
+use super::audit::Audit;
 use super::error::ProjectionError;
 use super::follow::MAX_ROUNDS;
 use super::model::{EventOf, ReadModel, RowItem};
@@ -54,6 +55,11 @@ pub struct Progress {
     /// Where the pass over the rows stands: up to this key, or at the start. It comes after all streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<RowsUpTo>,
+    /// Totals that were not the sum of what the rows count, and were corrected.
+    pub corrected: u64,
+    /// Where the pass over the totals stands. It comes last, in the first segment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Audit>,
     /// Streams of which no row can be made; the log names each. They stay as they are.
     pub unprojectable: u64,
 }
@@ -92,14 +98,51 @@ impl<M: ReadModel> Projection<M> {
         ahead: Ahead,
         deadline: Instant,
     ) -> Result<Progress, RebuildError> {
-        let (progress, moved) = match progress.rows {
-            None => (self.make_rows(segment, progress, ahead, deadline).await?, true),
-            Some(_) => (progress, false),
-        };
-        match progress.rows {
-            None => Ok(progress),
-            Some(_) => self.lower_rows(segment, progress, moved, deadline).await,
+        let (mut progress, mut moved) = (progress, false);
+        if progress.rows.is_none() && progress.totals.is_none() {
+            (progress, moved) = (self.make_rows(segment, progress, ahead, deadline).await?, true);
         }
+        if progress.rows.is_some() {
+            (progress, moved) = (self.lower_rows(segment, progress, moved, deadline).await?, true);
+        }
+        match (progress.done, self.audited_totals(segment)) {
+            (true, Some(totals)) if progress.totals.is_none() => {
+                let totals = Some(self.begin_audit(&totals).await?);
+                self.correct_totals(segment, Progress { done: false, totals, ..progress }, moved, deadline).await
+            }
+            (false, Some(_)) if progress.totals.is_some() => {
+                self.correct_totals(segment, progress, moved, deadline).await
+            }
+            _ => Ok(progress),
+        }
+    }
+
+    /// The totals, which every write of a row keeps at the sum of what the rows count; somebody else may have written there.
+    async fn correct_totals(
+        &self,
+        segment: Segment,
+        mut progress: Progress,
+        mut moved: bool,
+        deadline: Instant,
+    ) -> Result<Progress, RebuildError> {
+        while let (Some(transactions), Some(totals), Some(audit)) =
+            (&self.totals, self.audited_totals(segment), progress.totals.take())
+        {
+            if moved && Instant::now() >= deadline {
+                return Ok(Progress { totals: Some(audit), ..progress });
+            }
+            moved = true;
+            match self.audit(&totals, audit).await? {
+                Err(audit) => progress.totals = Some(audit),
+                Ok(audited) => {
+                    for wrong in &audited.wrong {
+                        tracing::warn!(model = M::NAME, ?wrong, "a total is not the sum of what the rows count");
+                        progress.corrected += u64::from(transactions.correct(&self.client, wrong).await?);
+                    }
+                }
+            }
+        }
+        Ok(Progress { done: true, ..progress })
     }
 
     /// The rows of all streams of the segment.

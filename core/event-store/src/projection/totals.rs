@@ -18,13 +18,13 @@ use aws_sdk_dynamodb::types::{
 };
 use futures::future::try_join_all;
 
-use super::counts::{Counters, Counts};
+use super::counts::Counters;
 use super::model::RowItem;
 
 /// The shards of every total.
 const SHARDS: u8 = 16;
 /// The attribute that counts the transactions which an item was in.
-const CHANGES: &str = "changes";
+pub(super) const CHANGES: &str = "changes";
 
 /// A table of totals, for reading. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -58,12 +58,18 @@ pub struct Total {
     pub counters: Counters,
     /// How many transactions it was in. While this stays the same, the total does.
     pub changes: u64,
+    pub(super) changes_of_first_shard: u64,
 }
 
 impl Totals {
     /// The totals in `table`.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
+    }
+
+    /// All totals, read strongly.
+    pub(super) async fn all(&self) -> Result<BTreeMap<String, Total>, TotalsError> {
+        self.between("\u{1}", "\u{10FFFF}", true).await
     }
 
     /// The totals whose names are between these two, both included, in the order of their names. A total that was never
@@ -81,20 +87,23 @@ impl Totals {
         consistent: bool,
     ) -> Result<BTreeMap<String, Total>, TotalsError> {
         let shards = (0..SHARDS).map(|shard| self.shard(shard, first, last, consistent));
-        let mut totals: BTreeMap<String, (Counts, u64)> = BTreeMap::new();
-        for item in try_join_all(shards).await?.into_iter().flatten() {
-            let (name, counters, changes) = read(item)?;
-            let (sum, all_changes) = totals.entry(name.clone()).or_default();
-            for (counter, n) in counters {
-                sum.add(&name, &counter, n);
+        let mut totals: BTreeMap<String, Total> = BTreeMap::new();
+        for (shard, items) in try_join_all(shards).await?.into_iter().enumerate() {
+            for item in items {
+                let (name, counters, changes) = read(item)?;
+                let total = totals.entry(name).or_default();
+                for (counter, n) in counters {
+                    let sum = total.counters.entry(counter).or_default();
+                    *sum = sum.saturating_add(n);
+                }
+                total.changes = total.changes.saturating_add(changes);
+                if shard == 0 {
+                    total.changes_of_first_shard = changes;
+                }
             }
-            *all_changes = all_changes.saturating_add(changes);
         }
-        let total = |(name, (counts, changes)): (String, (Counts, u64))| {
-            let counters = counts.totals().next().map(|(_, counters)| counters.clone()).unwrap_or_default();
-            (name, Total { counters, changes })
-        };
-        Ok(totals.into_iter().map(total).collect())
+        totals.values_mut().for_each(|total| total.counters.retain(|_, n| *n != 0));
+        Ok(totals)
     }
 
     async fn shard(&self, shard: u8, first: &str, last: &str, consistent: bool) -> Result<Vec<RowItem>, TotalsError> {

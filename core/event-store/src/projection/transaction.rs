@@ -61,6 +61,11 @@ impl Transactions {
         Self { table, line: Arc::default() }
     }
 
+    /// The table of the totals.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
     /// Writes a row and its totals, together with the others that wait.
     pub async fn commit(&self, client: &Client, write: RowWrite) -> Written {
         if write.counts.totals().len() >= MAX_ACTIONS {

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::Projection;
+use super::audit::{Audit, WrongTotal};
+use super::counts::Counters;
 use super::error::ProjectionError;
 use super::model::{EventOf, ReadModel, RowItem};
 use super::streams::{WholeStream, WholeStreams};
@@ -38,12 +40,15 @@ pub struct Verification {
     pub streams: u64,
     /// Streams whose row is not what their events make.
     pub different: u64,
+    /// Totals that were written meanwhile, and were not compared: see again when there is less to do.
+    pub unsettled: u64,
     /// The first of the differences.
     #[serde(deserialize_with = "strict_json::tagged")]
     pub differences: Vec<Difference>,
 }
 
-/// How far a verification has come: first through the events, then through the rows.
+/// How far a verification has come: first through the events, then through the rows, and then, in the first segment, through
+/// the totals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reached {
@@ -51,6 +56,8 @@ pub enum Reached {
     Events(Place),
     /// Through all events, and up to this row, if it has begun with the rows.
     Rows(Option<StreamId>),
+    /// Through all rows, and so far with the totals.
+    Totals(Audit),
 }
 
 /// A row that is not what its events make. `repair` mends it.
@@ -82,6 +89,16 @@ pub enum Difference {
     Orphan {
         /// The row's key.
         stream_id: StreamId,
+    },
+    /// A total is not the sum of what the rows count: somebody else has written there. `repair` does not mend it; a rebuild
+    /// does.
+    Total {
+        /// The total.
+        total: String,
+        /// What the rows count.
+        rows: Counters,
+        /// What the total says, where counters of 0 are not there.
+        counters: Counters,
     },
     /// No row can be made of the events: the row, if there is one, stands still.
     Unprojectable {
@@ -125,6 +142,7 @@ impl<M: ReadModel> Projection<M> {
             let before = verification.clone();
             let token = match verification.token.clone() {
                 Some(Reached::Rows(after)) => self.next_orphans(segment, after, &mut verification).await,
+                Some(Reached::Totals(audit)) => self.next_totals(segment, audit, &mut verification).await,
                 Some(Reached::Events(place)) => self.next_streams(segment, Some(place), &mut verification).await,
                 None => self.next_streams(segment, None, &mut verification).await,
             };
@@ -182,7 +200,30 @@ impl<M: ReadModel> Projection<M> {
         for stream_id in page.orphans {
             verification.tell(M::NAME, Difference::Orphan { stream_id });
         }
-        Ok(page.next.map(|stream| Reached::Rows(Some(stream))))
+        match (page.next, self.audited_totals(segment)) {
+            (Some(stream), _) => Ok(Some(Reached::Rows(Some(stream)))),
+            (None, Some(totals)) => Ok(Some(Reached::Totals(self.begin_audit(&totals).await?))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Compares the totals with the rows, a page of these at a time.
+    async fn next_totals(
+        &self,
+        segment: Segment,
+        audit: Audit,
+        verification: &mut Verification,
+    ) -> Result<Option<Reached>, VerifyError> {
+        let Some(totals) = self.audited_totals(segment) else { return Ok(None) };
+        let audited = match self.audit(&totals, audit).await? {
+            Err(audit) => return Ok(Some(Reached::Totals(audit))),
+            Ok(audited) => audited,
+        };
+        verification.unsettled += audited.unsettled;
+        for WrongTotal { name, rows, total, .. } in audited.wrong {
+            verification.tell(M::NAME, Difference::Total { total: name, rows, counters: total });
+        }
+        Ok(None)
     }
 
     /// The streams among these whose row is not what the scanned events make.

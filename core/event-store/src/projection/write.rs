@@ -59,7 +59,7 @@ impl<M: ReadModel> Projection<M> {
         let mut write = self.expecting(stream, version, expected, counted)?;
         // Where the row has the attribute after all, it comes back whole.
         if let Some(attribute) = change.unless {
-            write.condition += &format!(" AND attribute_not_exists(#unless)");
+            write.condition += " AND attribute_not_exists(#unless)";
             write.names.insert("#unless".into(), attribute.to_owned());
         }
         write.names.insert("#version".into(), "version".into());
