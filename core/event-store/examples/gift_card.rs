@@ -25,7 +25,7 @@ struct Card {
 }
 
 /// Nothing is redeemed that is not there.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("only {left} cents are left")]
 struct TooLittle {
     left: u64,
@@ -101,4 +101,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("in the end: {} cents at version {}", card.stream().state().cents, card.stream().version());
     assert_eq!((redeemed, refused, card.stream().state().cents), (5, 15, 0));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use dynamodb_testkit::given_when_then::given;
+
+    use super::*;
+
+    #[test]
+    fn a_card_is_redeemed_down_to_nothing_and_never_below() {
+        let issued = CardEvent::Issued { cents: 600 };
+        let redeemed = CardEvent::Redeemed { cents: 400 };
+        given(&[issued.clone()]).when(|card| redeem(card, 400)).then(&[redeemed.clone()]);
+        given(&[issued.clone(), redeemed.clone()])
+            .when(|card| redeem(card, 200))
+            .then(&[CardEvent::Redeemed { cents: 200 }]);
+        given(&[issued, redeemed]).when(|card| redeem(card, 201)).then_refused(TooLittle { left: 200 });
+    }
 }
