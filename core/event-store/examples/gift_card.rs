@@ -36,6 +36,7 @@ impl Aggregate for Card {
     type Outcome = u64;
     type TransitionError = TooLittle;
     type DecodeError = serde_json::Error;
+    const NAME: &'static str = "gift-card";
     const SNAPSHOT_SCHEMA: u32 = 1;
 
     fn apply(&mut self, event: &CardEvent) -> Result<(), TooLittle> {

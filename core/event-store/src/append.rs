@@ -100,8 +100,17 @@ impl<A: Aggregate> EventStore<A> {
         let put = self.put_if_free(item).customize().interceptor(unanswered.clone());
         let Err(error) = put.send().await else { return Ok(Appended::Stored) };
         match found(error) {
-            Ok(item) => Ok(Appended::Taken(Box::new(Commit::from_item::<A>(item)?))),
-            Err(error) if unanswered.is_none() => Ok(Appended::Refused(StoreError::unavailable(error))),
+            Ok(item) => {
+                let found = Commit::from_item::<A>(item)?;
+                // One key has one commit, unless the table's key is another.
+                if found.first != commit.first
+                    && let Some(wrong) = self.wrong_table().await
+                {
+                    return Err(wrong);
+                }
+                Ok(Appended::Taken(Box::new(found)))
+            }
+            Err(error) if unanswered.is_none() => Ok(Appended::Refused(self.failed(error).await)),
             Err(error) => Ok(Appended::Unknown(StoreError::unavailable(error))),
         }
     }

@@ -42,6 +42,7 @@
 //!     type Outcome = u64;
 //!     type TransitionError = TooLittle;
 //!     type DecodeError = serde_json::Error;
+//!     const NAME: &'static str = "card";
 //!     const SNAPSHOT_SCHEMA: u32 = 1;
 //!
 //!     fn apply(&mut self, event: &CardEvent) -> Result<(), TooLittle> {
@@ -134,7 +135,7 @@ pub use store::Store;
 pub use stream::Stream;
 pub use stream_id::{StreamId, Version};
 pub use stream_record::{Change, StreamRecord};
-pub use table::create_table;
+pub use table::{WrongTable, create_table};
 
 use service_clock::Clock;
 

@@ -161,7 +161,10 @@ impl<A: Aggregate> EventStore<A> {
                 .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
             Until::Head | Until::Time(_) => query.key_condition_expression("stream_id = :stream"),
         };
-        query.send().await.map_err(StoreError::unavailable)
+        match query.send().await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.failed(error).await),
+        }
     }
 }
 
@@ -205,7 +208,9 @@ impl Backwards {
             Until::Time(_) => commit.events.len(),
         };
         let whole = wanted >= commit.events.len();
-        if let Some(stream) = detached.filter(|_| whole).and_then(|snapshot| snapshot::read(snapshot, &commit)) {
+        if let Some(snapshot) = detached.filter(|_| whole)
+            && let Some(stream) = snapshot::read(snapshot, &commit)?
+        {
             return Ok(Step::Base(stream));
         }
         commit.events.truncate(wanted);

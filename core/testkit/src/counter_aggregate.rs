@@ -84,6 +84,7 @@ impl<const SCHEMA: u32> Aggregate for Counter<SCHEMA> {
     type TransitionError = TooLittle;
     type DecodeError = UnknownEvent;
 
+    const NAME: &'static str = "counter";
     const SNAPSHOT_SCHEMA: u32 = SCHEMA;
 
     fn apply(&mut self, event: &CounterEvent) -> Result<(), TooLittle> {

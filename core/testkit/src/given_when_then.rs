@@ -146,6 +146,7 @@ mod tests {
         type Outcome = ();
         type TransitionError = Infallible;
         type DecodeError = Infallible;
+        const NAME: &'static str = "forgetful";
         const SNAPSHOT_SCHEMA: u32 = 1;
 
         fn apply(&mut self, _: &CounterEvent) -> Result<(), Infallible> {

@@ -111,6 +111,7 @@ impl Aggregate for Text {
     type Outcome = ();
     type TransitionError = Infallible;
     type DecodeError = NoLetter;
+    const NAME: &'static str = "text";
     const SNAPSHOT_SCHEMA: u32 = 1;
 
     fn apply(&mut self, letter: &String) -> Result<(), Infallible> {
@@ -140,7 +141,9 @@ pub async fn an_event_that_is_not_known_is_an_error_that_names_its_place_and_not
     let unreadable = |error: StoreError, version| match error {
         StoreError::Unreadable(error @ CommitError::Undecodable { .. }) => {
             assert_eq!(error.version(), version);
-            assert!(error.to_string().contains("stream"), "{error}");
+            let told =
+                format!("the event `Added` at version {version} of stream stream cannot be read as one of `text`");
+            assert_eq!(error.to_string(), told);
         }
         error => panic!("{error:?}"),
     };
