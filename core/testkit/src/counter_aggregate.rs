@@ -1,4 +1,4 @@
-//! A small aggregate for streams that are longer, or more contended, than an order's life.
+//! A small aggregate, whose streams are as long and as contended as a test wants them.
 
 use dynamodb_event_store::{Aggregate, StoredEvent};
 use serde::{Deserialize, Serialize};
