@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_dynamo::Item;
 
 use super::aggregate::Aggregate;
+use super::backend::Backend;
 use super::commit::{Commit, StoredCommit};
 use super::error::{CommitError, CorruptStream, StoreError};
 use super::stream::Stream;
@@ -74,6 +75,15 @@ impl<A: Aggregate> EventStore<A> {
     /// See [`StoreError`].
     pub async fn load(&self, id: &StreamId, consistency: Consistency) -> Result<Loaded<A>, StoreError> {
         self.read_stream(id, Until::Head, consistency).await
+    }
+
+    /// The stream, if there is one of this name: read at half the price, and strongly before it is said to be missing,
+    /// since it may be younger than what was read.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn find(&self, id: &StreamId) -> Result<Option<Loaded<A>>, StoreError> {
+        find(self, id).await
     }
 
     /// The stream as it was at some point. If it never got there it is returned as it is: compare the version.
@@ -166,6 +176,17 @@ impl<A: Aggregate> EventStore<A> {
             Err(error) => Err(self.failed(error).await),
         }
     }
+}
+
+pub(super) async fn find<A: Aggregate>(
+    backend: &impl Backend<A>,
+    id: &StreamId,
+) -> Result<Option<Loaded<A>>, StoreError> {
+    let mut loaded = backend.read(id, Until::Head, Consistency::Eventual).await?;
+    if loaded.stream.head == 0 && loaded.consistency == Consistency::Eventual {
+        loaded = backend.read(id, Until::Head, Consistency::Strong).await?;
+    }
+    Ok(Some(loaded).filter(|loaded| loaded.stream.head > 0))
 }
 
 /// A walk from the newest commit to the oldest one needed.

@@ -9,7 +9,7 @@ use super::commit::Commit;
 use super::error::{ExecuteError, StoreError};
 use super::execute::{self, Examined, Executed};
 use super::history::Page;
-use super::load::{Consistency, Loaded, Until};
+use super::load::{self, Consistency, Loaded, Until};
 use super::memory::MemoryStore;
 use super::request::Request;
 use super::stream::Stream;
@@ -31,6 +31,14 @@ pub trait Store<A: Aggregate>: Backend<A> {
         consistency: Consistency,
     ) -> impl Future<Output = Result<Loaded<A>, StoreError>> + Send {
         self.read(id, Until::Head, consistency)
+    }
+
+    /// See [`EventStore::find`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn find(&self, id: &StreamId) -> impl Future<Output = Result<Option<Loaded<A>>, StoreError>> + Send {
+        load::find(self, id)
     }
 
     /// See [`EventStore::load_until`].

@@ -21,6 +21,7 @@ pub async fn a_stream_that_nobody_wrote_to_is_empty(world: &impl World) {
         }
     }
     assert_eq!(newest(&store).await, (0, Counter::default()));
+    assert!(store.find(&stream()).await.unwrap().is_none());
     assert_eq!(store.commits_after(&stream(), 0).await.unwrap(), []);
     assert!(store.page_after(&stream(), 7, 3).await.unwrap().next.is_none());
 }
@@ -92,8 +93,10 @@ pub async fn streams_do_not_mix(world: &impl World) {
     let store = world.counters();
     add(&store, 2).await;
     let other = StreamId::new("stream-2");
+    assert!(store.find(&other).await.unwrap().is_none());
     let done = store.run(&other, &request(), |counter, _| Command::Add(5).decide(counter)).await.unwrap();
     assert_eq!((done.version, done.outcome), (1, (5, 1)));
+    assert_eq!(store.find(&other).await.unwrap().unwrap().stream(), &done.stream);
     assert_eq!(total(&store).await, (2, 2));
     assert_eq!(store.commits_after(&other, 0).await.unwrap().len(), 1);
 }
