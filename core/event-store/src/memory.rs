@@ -26,8 +26,9 @@ type Commits = BTreeMap<Version, Item>;
 ///
 /// It keeps the promises of [`EventStore`](super::EventStore), and runs commands by the same code; one list of tests holds
 /// both to the same behaviour. Commits are kept as the items that DynamoDB would get, so events have to survive being
-/// stored. Every read sees all that was written, and nothing ever fails. Before each read and write it lets other tasks go first, so writers
-/// that run at the same time do get in each other's way. It has no snapshots: a state always comes from its events.
+/// stored. Every read sees all that was written, and nothing ever fails. Before each read and write it lets other tasks
+/// go first, so writers that run at the same time do get in each other's way. It has no snapshots: a state always comes
+/// from its events.
 ///
 /// ```
 /// use dynamodb_event_store::{MemoryStore, Request, Store, StreamId};
