@@ -85,7 +85,8 @@ impl Config {
 
     /// The store of this deployment's events.
     pub fn event_store(&self, client: aws_sdk_dynamodb::Client) -> EventStore<Order> {
-        EventStore::new(client, &self.order_events_table, self.snapshot_every).in_epoch(self.event_epoch.clone())
+        EventStore::with_client(client, &self.order_events_table, self.snapshot_every)
+            .in_epoch(self.event_epoch.clone())
     }
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use dynamodb_event_store::{CommitKey, Consistency, EventStore, ExecuteError, Metadata, Request, Settled, StreamId};
+use dynamodb_event_store::{CommitKey, EventStore, Metadata, Request, Settled, StreamId};
 use futures::{StreamExt, stream};
 use lambda_runtime::Context;
-use orders_core::domain::{Decide, DecisionError, ExpireOrder, Order, OrderId};
+use orders_core::domain::{Decide, ExpireOrder, Order, OrderId};
 use orders_core::error::chain;
 use orders_core::read_model::{OpenStatus, Orders, RowsError};
 use serde::Serialize;
@@ -97,12 +97,7 @@ impl Expiry {
             causation_id,
         };
         let request = Request { key: CommitKey::unkeyed(), metadata, if_match: None, deadline };
-        let run = async {
-            let loaded = self.store.load(&stream, Consistency::Eventual).await?;
-            self.store.execute(loaded, &request, |order, now| command.decide(order, now)).await
-        };
-        let executed: Result<_, ExecuteError<DecisionError>> = run.await;
-        match executed {
+        match self.store.run(&stream, &request, |order, now| command.decide(order, now)).await {
             Ok(executed) => Ok(executed.settled),
             Err(error) => {
                 tracing::error!(%order_id, error = chain(&error), "order not expired");

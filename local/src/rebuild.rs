@@ -264,7 +264,8 @@ mod tests {
     use super::*;
 
     fn how(segments: u32, table: Option<&str>, resume: Option<&Path>) -> Rebuild {
-        Rebuild { segments, table: table.map(str::to_owned), resume: resume.map(Path::to_owned), after_restore: false }
+        let (model, table) = ("orders".to_owned(), table.map(str::to_owned));
+        Rebuild { model, segments, table, resume: resume.map(Path::to_owned), after_restore: false }
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl<'a> Load<'a> {
     /// With the event store.
     pub async fn with_the_store(&self, snapshot_every: NonZeroU32) -> Measured {
         self.measure(|client, stream| {
-            let store = EventStore::<Counter>::new(client, &self.table, snapshot_every);
+            let store = EventStore::<Counter>::with_client(client, &self.table, snapshot_every);
             async move {
                 for _ in 0..COMMANDS {
                     let request = Request {
@@ -128,7 +128,7 @@ impl<'a> Load<'a> {
         writers.join_all().await;
         let elapsed = begun.elapsed();
         let calls = self.faults.take_calls();
-        let store = EventStore::<Counter>::new((self.client)(), &self.table, NonZeroU32::MIN);
+        let store = EventStore::<Counter>::with_client((self.client)(), &self.table, NonZeroU32::MIN);
         let commits = store.commits_after(&stream, 0).await.expect("a stream without a gap");
         Measured {
             stored: commits.len(),

@@ -150,7 +150,7 @@ impl World {
     }
 
     fn events_in(&self, client: aws_sdk_dynamodb::Client) -> EventStore<Order> {
-        EventStore::new(client, Simulation::TABLE, NonZeroU32::new(4).unwrap())
+        EventStore::with_client(client, Simulation::TABLE, NonZeroU32::new(4).unwrap())
     }
 
     /// The first events of some orders, by a deployment that called the currency another name: rows of the same version

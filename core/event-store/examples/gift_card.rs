@@ -26,7 +26,7 @@ struct Card {
 }
 
 /// Nothing is redeemed that is not there.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("only {left} cents are left")]
 struct TooLittle {
     left: u64,
@@ -37,6 +37,7 @@ impl Aggregate for Card {
     type Outcome = u64;
     type TransitionError = TooLittle;
     type DecodeError = serde_json::Error;
+    const NAME: &'static str = "gift-card";
     const SNAPSHOT_SCHEMA: u32 = 1;
 
     fn apply(&mut self, event: &CardEvent) -> Result<(), TooLittle> {
@@ -102,4 +103,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("in the end: {} cents at version {}", card.stream().state().cents, card.stream().version());
     assert_eq!((redeemed, refused, card.stream().state().cents), (5, 15, 0));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use dynamodb_testkit::given_when_then::given;
+
+    use super::*;
+
+    #[test]
+    fn a_card_is_redeemed_down_to_nothing_and_never_below() {
+        let history = [CardEvent::Issued { cents: 600 }, CardEvent::Redeemed { cents: 400 }];
+        given(&history[..1]).when(|card| redeem(card, 400)).then(&history[1..]);
+        given(&history).when(|card| redeem(card, 200)).then(&[CardEvent::Redeemed { cents: 200 }]);
+        given(&history).when(|card| redeem(card, 201)).then_refused(TooLittle { left: 200 });
+    }
 }

@@ -24,6 +24,10 @@ pub trait Aggregate:
     /// A stored event that this program cannot read.
     type DecodeError: Error + Send + Sync + 'static;
 
+    /// What its kind is called, such as `gift-card`. It never changes: snapshots carry it, so that a stream of one kind is not
+    /// taken for a stream of another.
+    const NAME: &'static str;
+
     /// The schema of the serialised state.
     const SNAPSHOT_SCHEMA: u32;
 

@@ -17,19 +17,25 @@ use serde_dynamo::Item;
 
 use super::aggregate::Aggregate;
 use super::commit::Commit;
-use super::error::{CommitError, ExecuteError, StoreError};
+use super::error::{CommitError, StoreError};
 use super::size::{MAX_ITEM_BYTES, item_bytes};
 use super::stream::Stream;
 use super::{EventStore, snapshot};
 
 /// What became of a write.
-pub(super) enum Appended<E> {
+#[derive(Debug)]
+pub enum Appended<E> {
     /// Stored, by this call.
     Stored,
     /// The version holds this commit: somebody else's, or our own from an attempt whose answer was lost.
     Taken(Box<Commit<E>>),
     /// Not stored: DynamoDB refused every attempt in so many words (throttled, not allowed, …).
     Refused(StoreError),
+    /// Not sent: the commit is larger than an item may be.
+    TooLarge {
+        /// How large.
+        bytes: usize,
+    },
     /// An attempt, not necessarily the last, was sent and never answered: it may be stored, even later.
     Unknown(StoreError),
 }
@@ -74,26 +80,37 @@ impl Intercept for Unanswered {
 }
 
 impl<A: Aggregate> EventStore<A> {
-    /// Stores `commit`, which leads to `next`, if its version is still free.
-    ///
-    /// # Errors
-    /// [`ExecuteError::TooLarge`], and [`ExecuteError::Store`] when the version holds what cannot be read: this commit
-    /// is not stored.
-    pub(super) async fn append<R>(
+    /// See [`Backend::append`].
+    pub(super) async fn put_commit(
         &self,
         commit: &Commit<A::Event>,
         next: &Stream<A>,
-    ) -> Result<Appended<A::Event>, ExecuteError<R>> {
-        let item = self.item_of(commit, next)?;
+    ) -> Result<Appended<A::Event>, StoreError> {
+        let mut item = item_of::<A>(commit)?;
+        if let Some(bytes) = too_large(&item) {
+            return Ok(Appended::TooLarge { bytes });
+        }
+        if snapshot::is_due(commit, self.snapshot_every) {
+            snapshot::put(next, &mut item).map_err(|source| malformed(commit, source))?;
+            if too_large(&item).is_some() {
+                snapshot::detach(&mut item);
+            }
+        }
         let unanswered = Unanswered::default();
         let put = self.put_if_free(item).customize().interceptor(unanswered.clone());
         let Err(error) = put.send().await else { return Ok(Appended::Stored) };
         match found(error) {
             Ok(item) => {
-                let found = Commit::from_item::<A>(item);
-                Ok(Appended::Taken(Box::new(found.map_err(StoreError::Unreadable)?)))
+                let found = Commit::from_item::<A>(item)?;
+                // One key has one commit, unless the table's key is another.
+                if found.first != commit.first
+                    && let Some(wrong) = self.wrong_table().await
+                {
+                    return Err(wrong);
+                }
+                Ok(Appended::Taken(Box::new(found)))
             }
-            Err(error) if unanswered.is_none() => Ok(Appended::Refused(StoreError::unavailable(error))),
+            Err(error) if unanswered.is_none() => Ok(Appended::Refused(self.failed(error).await)),
             Err(error) => Ok(Appended::Unknown(StoreError::unavailable(error))),
         }
     }
@@ -114,26 +131,20 @@ impl<A: Aggregate> EventStore<A> {
             .condition_expression("attribute_not_exists(stream_id)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
+}
 
-    /// The commit's item, with a snapshot when one is due and has room.
-    fn item_of<R>(&self, commit: &Commit<A::Event>, next: &Stream<A>) -> Result<Item, ExecuteError<R>> {
-        let malformed = |source| {
-            let (stream, version) = (commit.stream.to_string(), commit.first);
-            StoreError::Unreadable(CommitError::Malformed { stream, version, source })
-        };
-        let mut item = commit.to_item::<A>().map_err(malformed)?;
-        let bytes = item_bytes(&item);
-        if bytes > MAX_ITEM_BYTES {
-            return Err(ExecuteError::TooLarge { bytes });
-        }
-        if snapshot::is_due(commit, self.snapshot_every) {
-            snapshot::put(next, &mut item).map_err(malformed)?;
-            if item_bytes(&item) > MAX_ITEM_BYTES {
-                snapshot::detach(&mut item);
-            }
-        }
-        Ok(item)
-    }
+/// The commit's item, without a snapshot.
+pub(super) fn item_of<A: Aggregate>(commit: &Commit<A::Event>) -> Result<Item, StoreError> {
+    commit.to_item::<A>().map_err(|source| malformed(commit, source))
+}
+
+fn malformed<E>(commit: &Commit<E>, source: serde_dynamo::Error) -> StoreError {
+    CommitError::Malformed { stream: commit.stream.to_string(), version: commit.first, source }.into()
+}
+
+/// How large an item is that DynamoDB would not take.
+pub(super) fn too_large(item: &Item) -> Option<usize> {
+    Some(item_bytes(item)).filter(|bytes| *bytes > MAX_ITEM_BYTES)
 }
 
 /// What a write has found in its place, if that is why it was not done.

@@ -9,6 +9,8 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::ErrorMetadata;
 use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
 
+use super::table::WrongTable;
+
 /// Sets time-outs and retries for commands and queries.
 ///
 /// DynamoDB answers in milliseconds: what takes a second was lost, so an attempt ends then and the SDK makes another,
@@ -37,11 +39,11 @@ pub fn for_bulk(config: Builder) -> Builder {
     config.timeout_config(timeouts).retry_config(retries)
 }
 
-/// Whether DynamoDB refuses what it is asked: the caller lacks the permission, or the table is not there. Trying again
-/// helps once somebody has mended the deployment.
+/// Whether DynamoDB refuses what it is asked: the caller lacks the permission, or the table is not there, or another one
+/// than it should be. Trying again helps once somebody has mended the deployment.
 pub fn is_refused(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(|cause| {
         let code = cause.downcast_ref::<ErrorMetadata>().and_then(ErrorMetadata::code);
-        code == Some("AccessDeniedException") || cause.is::<ResourceNotFoundException>()
+        code == Some("AccessDeniedException") || cause.is::<ResourceNotFoundException>() || cause.is::<WrongTable>()
     })
 }

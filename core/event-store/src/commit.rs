@@ -92,10 +92,13 @@ impl StoredCommit {
     /// # Errors
     /// [`CommitError::Undecodable`].
     pub fn decode<A: Aggregate>(self) -> Result<Commit<A::Event>, CommitError> {
-        let decode = |(version, stored)| {
+        let decode = |(version, stored): (Version, StoredEvent)| {
+            let event_type = stored.event_type.clone();
             A::decode(stored).map_err(|source| CommitError::Undecodable {
                 stream: self.stream_id.to_string(),
                 version,
+                event_type,
+                aggregate: A::NAME,
                 source: Box::new(source),
             })
         };
@@ -231,7 +234,7 @@ mod tests {
         let foreign = AttributeValue::M(foreign.map(|(name, value)| (name.to_owned(), value)).collect());
         assert_eq!(
             with("events", Some(AttributeValue::L(vec![foreign]))),
-            "the event at version 3 of stream numbers cannot be read"
+            "the event `Letter` at version 3 of stream numbers cannot be read as one of `numbers`"
         );
     }
 

@@ -39,15 +39,34 @@ pub enum CommitError {
         source: serde_dynamo::Error,
     },
     /// An event of an unknown type or a newer schema: deploy the readers first.
-    #[error("the event at version {version} of stream {stream} cannot be read")]
+    #[error("the event `{event_type}` at version {version} of stream {stream} cannot be read as one of `{aggregate}`")]
     Undecodable {
         /// The stream.
         stream: String,
         /// The event's version.
         version: Version,
+        /// What the event is called.
+        event_type: String,
+        /// Whose events the store reads.
+        aggregate: &'static str,
         /// What is wrong.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A stream of another aggregate: the store was given another's table, or another's stream.
+    #[error(
+        "stream {stream}, by its snapshot in the commit at version {version}, is one of `{found}`; it was read as one of \
+         `{expected}`"
+    )]
+    Foreign {
+        /// The stream.
+        stream: String,
+        /// The commit's version.
+        version: Version,
+        /// Whose stream it is.
+        found: String,
+        /// Whose streams the store reads.
+        expected: &'static str,
     },
 }
 
@@ -55,7 +74,9 @@ impl CommitError {
     /// The version of what could not be read.
     pub fn version(&self) -> Version {
         match self {
-            Self::Malformed { version, .. } | Self::Undecodable { version, .. } => *version,
+            Self::Malformed { version, .. } | Self::Undecodable { version, .. } | Self::Foreign { version, .. } => {
+                *version
+            }
         }
     }
 }

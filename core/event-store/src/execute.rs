@@ -7,9 +7,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::EventStore;
 use super::aggregate::Aggregate;
 use super::append::Appended;
+use super::backend::Backend;
 use super::commit::Commit;
 use super::error::{ExecuteError, StoreError};
-use super::load::{Consistency, Loaded};
+use super::load::{Consistency, Loaded, Until};
 use super::request::Request;
 use super::stream::Stream;
 use super::stream_id::{StreamId, Version};
@@ -78,9 +79,7 @@ impl<A: Aggregate> EventStore<A> {
         request: &Request,
         decide: impl Fn(&A, Timestamp) -> Result<Vec<A::Event>, R>,
     ) -> Result<Executed<A>, ExecuteError<R>> {
-        let loaded = timeout_at(request.deadline, self.load(id, Consistency::Eventual)).await;
-        let loaded = loaded.unwrap_or_else(|_| Err(StoreError::unavailable(DeadlinePassed)))?;
-        self.execute(loaded, request, decide).await
+        run(self, id, request, decide).await
     }
 
     /// Runs a command on a stream that was loaded: `decide` turns the state into events, as often as other writers
@@ -101,94 +100,7 @@ impl<A: Aggregate> EventStore<A> {
         request: &Request,
         decide: impl Fn(&A, Timestamp) -> Result<Vec<A::Event>, R>,
     ) -> Result<Executed<A>, ExecuteError<R>> {
-        let Loaded { mut stream, mut consistency } = loaded;
-        let mut conflicts = 0;
-        // Writes of ours that may still be on their way to the version after the head.
-        let mut unanswered = 0;
-        loop {
-            if let Some(replayed) = replay(&stream, request)? {
-                return Ok(replayed);
-            }
-            let now = stream.not_before_head(self.clock.now());
-            let verdict = judge(&stream, request, |state| decide(state, now));
-            let events = match verdict {
-                Ok(events) if !events.is_empty() => events,
-                told if consistency == Consistency::Strong => return told.map(|_| unchanged(stream)),
-                _ => {
-                    Loaded { stream, consistency } = self.load_strongly(&stream, request.deadline).await?;
-                    continue;
-                }
-            };
-            let (commit, next) = stream.advance(events, request, now).map_err(StoreError::from)?;
-            let commit = Commit { epoch: self.epoch.clone(), ..commit };
-            if Instant::now() >= request.deadline && unanswered == 0 {
-                return Err(StoreError::unavailable(DeadlinePassed).into());
-            }
-            let begun = Instant::now();
-            let appended = timeout_at(request.deadline, self.append::<R>(&commit, &next))
-                .await
-                .unwrap_or_else(|_| Ok(Appended::Unknown(StoreError::unavailable(DeadlinePassed))))?;
-            let mut failure = None;
-            match appended {
-                Appended::Stored => return Ok(stored(next, &commit)),
-                Appended::Taken(found) => {
-                    if let Some(settled) = follow(&mut stream, [*found], request)? {
-                        return Ok(settled);
-                    }
-                    unanswered = 0;
-                    conflicts += 1;
-                    // The commit that came first is in hand: the first retry needs neither a wait nor a read.
-                    if conflicts == 1 {
-                        continue;
-                    }
-                    if conflicts > MAX_CONFLICTS || !back_off(conflicts - 1, begun.elapsed(), request.deadline).await {
-                        return Err(ExecuteError::Contended);
-                    }
-                }
-                Appended::Refused(error) if unanswered == 0 => return Err(error.into()),
-                Appended::Refused(error) | Appended::Unknown(error) => {
-                    unanswered += 1;
-                    failure = Some(error);
-                }
-            }
-            // Whatever was not answered, or not by the newest commit, the tail of the stream knows.
-            let head = stream.head;
-            match timeout_at(request.deadline, self.catch_up(&mut stream, request)).await {
-                Ok(Ok(Some(settled))) => return Ok(settled),
-                Ok(Ok(None)) => consistency = Consistency::Strong,
-                Ok(Err(ExecuteError::Store(error))) if unanswered > 0 => {
-                    return Err(ExecuteError::OutcomeUnknown(error));
-                }
-                Ok(Err(error)) => return Err(error),
-                Err(_) if unanswered > 0 => {
-                    return Err(ExecuteError::OutcomeUnknown(StoreError::unavailable(DeadlinePassed)));
-                }
-                Err(_) => return Err(ExecuteError::Contended),
-            }
-            match failure {
-                // The version went to somebody else: what is still on its way to it comes too late. That is a conflict
-                // like any other, whether an answer said so or not.
-                Some(_) if stream.head > head => {
-                    unanswered = 0;
-                    conflicts += 1;
-                    if conflicts > MAX_CONFLICTS {
-                        return Err(ExecuteError::Contended);
-                    }
-                }
-                Some(error) if unanswered >= MAX_UNANSWERED => return Err(ExecuteError::OutcomeUnknown(error)),
-                _ => {}
-            }
-        }
-    }
-
-    /// Moves the stream by all that was stored after its head.
-    async fn catch_up<R>(
-        &self,
-        stream: &mut Stream<A>,
-        request: &Request,
-    ) -> Result<Option<Executed<A>>, ExecuteError<R>> {
-        let tail = self.commits_after(&stream.id, stream.head).await?;
-        follow(stream, tail, request)
+        execute(self, loaded, request, decide).await
     }
 
     /// Looks at a command as [`EventStore::execute`] would, with the same checks and as strictly, but stores nothing:
@@ -202,24 +114,146 @@ impl<A: Aggregate> EventStore<A> {
         request: &Request,
         check: impl Fn(&A) -> Result<T, R>,
     ) -> Result<Examined<A, T>, ExecuteError<R>> {
-        let mut loaded = loaded;
-        loop {
-            if let Some(replayed) = replay(&loaded.stream, request)? {
-                return Ok(Examined::Replayed(Box::new(replayed)));
+        examine(self, loaded, request, check).await
+    }
+}
+
+pub(super) async fn run<A: Aggregate, R>(
+    backend: &impl Backend<A>,
+    id: &StreamId,
+    request: &Request,
+    decide: impl Fn(&A, Timestamp) -> Result<Vec<A::Event>, R>,
+) -> Result<Executed<A>, ExecuteError<R>> {
+    let loaded = load(backend, id, Consistency::Eventual, request.deadline).await?;
+    execute(backend, loaded, request, decide).await
+}
+
+pub(super) async fn execute<A: Aggregate, R>(
+    backend: &impl Backend<A>,
+    loaded: Loaded<A>,
+    request: &Request,
+    decide: impl Fn(&A, Timestamp) -> Result<Vec<A::Event>, R>,
+) -> Result<Executed<A>, ExecuteError<R>> {
+    let Loaded { mut stream, mut consistency } = loaded;
+    let mut conflicts = 0;
+    // Writes of ours that may still be on their way to the version after the head.
+    let mut unanswered = 0;
+    loop {
+        if let Some(replayed) = replay(&stream, request)? {
+            return Ok(replayed);
+        }
+        let now = stream.not_before_head(backend.now());
+        let verdict = judge(&stream, request, |state| decide(state, now));
+        let events = match verdict {
+            Ok(events) if !events.is_empty() => events,
+            told if consistency == Consistency::Strong => return told.map(|_| unchanged(stream)),
+            _ => {
+                Loaded { stream, consistency } =
+                    load(backend, &stream.id, Consistency::Strong, request.deadline).await?;
+                continue;
             }
-            match judge(&loaded.stream, request, &check) {
-                Ok(found) => return Ok(Examined::Open(Box::new(loaded), found)),
-                Err(told) if loaded.consistency == Consistency::Strong => return Err(told),
-                Err(_) => loaded = self.load_strongly(&loaded.stream, request.deadline).await?,
+        };
+        let (commit, next) = stream.advance(events, request, now).map_err(StoreError::from)?;
+        let commit = Commit { epoch: backend.epoch().cloned(), ..commit };
+        if Instant::now() >= request.deadline && unanswered == 0 {
+            return Err(StoreError::unavailable(DeadlinePassed).into());
+        }
+        let begun = Instant::now();
+        let appended = timeout_at(request.deadline, backend.append(&commit, &next))
+            .await
+            .unwrap_or_else(|_| Ok(Appended::Unknown(StoreError::unavailable(DeadlinePassed))))?;
+        let mut failure = None;
+        match appended {
+            Appended::Stored => return Ok(stored(next, &commit)),
+            Appended::Taken(found) => {
+                if let Some(settled) = follow(&mut stream, [*found], request)? {
+                    return Ok(settled);
+                }
+                unanswered = 0;
+                conflicts += 1;
+                // The commit that came first is in hand: the first retry needs neither a wait nor a read.
+                if conflicts == 1 {
+                    continue;
+                }
+                if conflicts > MAX_CONFLICTS || !back_off(conflicts - 1, begun.elapsed(), request.deadline).await {
+                    return Err(ExecuteError::Contended);
+                }
+            }
+            Appended::TooLarge { bytes } => return Err(ExecuteError::TooLarge { bytes }),
+            Appended::Refused(error) if unanswered == 0 => return Err(error.into()),
+            Appended::Refused(error) | Appended::Unknown(error) => {
+                unanswered += 1;
+                failure = Some(error);
             }
         }
+        // Whatever was not answered, or not by the newest commit, the tail of the stream knows.
+        let head = stream.head;
+        match timeout_at(request.deadline, catch_up(backend, &mut stream, request)).await {
+            Ok(Ok(Some(settled))) => return Ok(settled),
+            Ok(Ok(None)) => consistency = Consistency::Strong,
+            Ok(Err(ExecuteError::Store(error))) if unanswered > 0 => {
+                return Err(ExecuteError::OutcomeUnknown(error));
+            }
+            Ok(Err(error)) => return Err(error),
+            Err(_) if unanswered > 0 => {
+                return Err(ExecuteError::OutcomeUnknown(StoreError::unavailable(DeadlinePassed)));
+            }
+            Err(_) => return Err(ExecuteError::Contended),
+        }
+        match failure {
+            // The version went to somebody else: what is still on its way to it comes too late. That is a conflict
+            // like any other, whether an answer said so or not.
+            Some(_) if stream.head > head => {
+                unanswered = 0;
+                conflicts += 1;
+                if conflicts > MAX_CONFLICTS {
+                    return Err(ExecuteError::Contended);
+                }
+            }
+            Some(error) if unanswered >= MAX_UNANSWERED => return Err(ExecuteError::OutcomeUnknown(error)),
+            _ => {}
+        }
     }
+}
 
-    async fn load_strongly(&self, stream: &Stream<A>, deadline: Instant) -> Result<Loaded<A>, StoreError> {
-        timeout_at(deadline, self.load(&stream.id, Consistency::Strong))
-            .await
-            .unwrap_or_else(|_| Err(StoreError::unavailable(DeadlinePassed)))
+pub(super) async fn examine<A: Aggregate, R, T>(
+    backend: &impl Backend<A>,
+    loaded: Loaded<A>,
+    request: &Request,
+    check: impl Fn(&A) -> Result<T, R>,
+) -> Result<Examined<A, T>, ExecuteError<R>> {
+    let mut loaded = loaded;
+    loop {
+        if let Some(replayed) = replay(&loaded.stream, request)? {
+            return Ok(Examined::Replayed(Box::new(replayed)));
+        }
+        match judge(&loaded.stream, request, &check) {
+            Ok(found) => return Ok(Examined::Open(Box::new(loaded), found)),
+            Err(told) if loaded.consistency == Consistency::Strong => return Err(told),
+            Err(_) => loaded = load(backend, &loaded.stream.id, Consistency::Strong, request.deadline).await?,
+        }
     }
+}
+
+/// Moves the stream by all that was stored after its head.
+async fn catch_up<A: Aggregate, R>(
+    backend: &impl Backend<A>,
+    stream: &mut Stream<A>,
+    request: &Request,
+) -> Result<Option<Executed<A>>, ExecuteError<R>> {
+    let tail = backend.page(&stream.id, stream.head, usize::MAX).await?.readable()?;
+    follow(stream, tail.commits, request)
+}
+
+async fn load<A: Aggregate>(
+    backend: &impl Backend<A>,
+    id: &StreamId,
+    consistency: Consistency,
+    deadline: Instant,
+) -> Result<Loaded<A>, StoreError> {
+    timeout_at(deadline, backend.read(id, Until::Head, consistency))
+        .await
+        .unwrap_or_else(|_| Err(StoreError::unavailable(DeadlinePassed)))
 }
 
 /// What `decide` says of the stream, if it is at a version that the caller accepts.

@@ -64,8 +64,11 @@ impl<A: Aggregate> EventStore<A> {
                 .set_limit(i32::try_from(room).ok())
                 .set_exclusive_start_key(start)
                 .send()
-                .await
-                .map_err(StoreError::unavailable)?;
+                .await;
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => return Err(self.failed(error).await),
+            };
             for item in answer.items.unwrap_or_default() {
                 let stored = StoredCommit::from_item(Item::from(item));
                 let commit = match stored.and_then(StoredCommit::decode::<A>) {

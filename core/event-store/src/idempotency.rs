@@ -130,8 +130,8 @@ pub struct CommitKey {
 }
 
 impl CommitKey {
-    /// The commit of a keyed request. `origin` keeps apart the keys of different callers: `http|<sub>`,
-    /// `event|<source>`, `settle`.
+    /// The commit of a keyed request. `origin` names who chose the key, such as a user or a service, and keeps apart the
+    /// keys of different callers.
     pub fn keyed(stream: &StreamId, origin: &str, key: &IdempotencyKey, request_hash: RequestHash) -> Self {
         Self { id: key.derive(&[stream.as_str(), origin]), request_hash: Some(request_hash) }
     }

@@ -11,6 +11,9 @@
 //! - a repeat of a request with an idempotency key gets the first answer, as long as its commit is among the newest 32
 //!   keyed ones of the stream.
 //!
+//! [`create_table`] makes the table, and [`EventStore::check`] says what is wrong with one. Code that takes an `impl`
+//! [`Store`] is tested without a database, on a [`MemoryStore`].
+//!
 //! ```
 //! use std::num::NonZeroU32;
 //!
@@ -42,6 +45,7 @@
 //!     type Outcome = u64;
 //!     type TransitionError = TooLittle;
 //!     type DecodeError = serde_json::Error;
+//!     const NAME: &'static str = "card";
 //!     const SNAPSHOT_SCHEMA: u32 = 1;
 //!
 //!     fn apply(&mut self, event: &CardEvent) -> Result<(), TooLittle> {
@@ -91,6 +95,7 @@
 
 mod aggregate;
 mod append;
+mod backend;
 pub mod client;
 mod commit;
 mod epoch;
@@ -99,6 +104,7 @@ mod execute;
 mod history;
 mod idempotency;
 mod load;
+mod memory;
 pub mod projection;
 mod remembered;
 mod request;
@@ -106,6 +112,7 @@ mod restore;
 mod scan;
 mod size;
 mod snapshot;
+mod store;
 mod stream;
 mod stream_id;
 mod stream_record;
@@ -124,13 +131,15 @@ pub use execute::{Examined, Executed, Settled};
 pub use history::Page;
 pub use idempotency::{CommitKey, IdempotencyKey, InvalidKey, RequestHash, derived_id};
 pub use load::{Consistency, Loaded, Until};
+pub use memory::MemoryStore;
 pub use request::{Request, Versions};
 pub use restore::{Finding, Restoration};
 pub use scan::{NoSuchSegment, Place, ScanPage, Segment};
+pub use store::Store;
 pub use stream::Stream;
 pub use stream_id::{StreamId, Version};
 pub use stream_record::{Change, StreamRecord};
-pub use table::create_table;
+pub use table::{WrongTable, create_table};
 
 use service_clock::Clock;
 
@@ -149,8 +158,18 @@ impl<A: Aggregate> EventStore<A> {
     /// A store on `table`, whose commits carry a snapshot whenever they cross a multiple of `snapshot_every` versions.
     ///
     /// The figure may change from deployment to deployment: a reader takes whatever snapshots it finds. Small states
-    /// are cheapest around 10 (see `docs/decisions.md`).
+    /// are cheapest around 10: more often, each snapshot adds to what is written; less often, more items are read.
+    ///
+    /// The table is called with the client's region, credentials and endpoint, and with the time-outs and retries of
+    /// [`client::for_requests`]: an answer that is lost is asked for again after a second.
     pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>, snapshot_every: NonZeroU32) -> Self {
+        let config = client::for_requests(client.config().to_builder()).build();
+        Self::with_client(aws_sdk_dynamodb::Client::from_conf(config), table, snapshot_every)
+    }
+
+    /// The same store, which calls the table with this client as it is: one that is shared with other uses, or has the
+    /// settings of [`client::for_bulk`].
+    pub fn with_client(client: aws_sdk_dynamodb::Client, table: impl Into<String>, snapshot_every: NonZeroU32) -> Self {
         let clock = Clock::default();
         Self { client, table: table.into(), snapshot_every, clock, epoch: None, aggregate: PhantomData }
     }

@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_dynamo::Item;
 
 use super::aggregate::Aggregate;
+use super::backend::Backend;
 use super::commit::{Commit, StoredCommit};
 use super::error::{CommitError, CorruptStream, StoreError};
 use super::stream::Stream;
@@ -55,8 +56,16 @@ impl<A: Aggregate> Loaded<A> {
 }
 
 /// A read found a commit without the one before it.
-struct Hole {
+pub(super) struct Hole {
     missing: Version,
+}
+
+impl Hole {
+    /// The error that it is on a strong read.
+    pub fn in_stream(self, id: &StreamId) -> StoreError {
+        let why = "a commit is missing".into();
+        CorruptStream { stream: id.clone(), version: self.missing, why }.into()
+    }
 }
 
 impl<A: Aggregate> EventStore<A> {
@@ -65,7 +74,16 @@ impl<A: Aggregate> EventStore<A> {
     /// # Errors
     /// See [`StoreError`].
     pub async fn load(&self, id: &StreamId, consistency: Consistency) -> Result<Loaded<A>, StoreError> {
-        self.read(id, Until::Head, consistency).await
+        self.read_stream(id, Until::Head, consistency).await
+    }
+
+    /// The stream, if there is one of this name: read at half the price, and strongly before it is said to be missing,
+    /// since it may be younger than what was read.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn find(&self, id: &StreamId) -> Result<Option<Loaded<A>>, StoreError> {
+        find(self, id).await
     }
 
     /// The stream as it was at some point. If it never got there it is returned as it is: compare the version.
@@ -80,10 +98,16 @@ impl<A: Aggregate> EventStore<A> {
         until: Until,
         consistency: Consistency,
     ) -> Result<Stream<A>, StoreError> {
-        Ok(self.read(id, until, consistency).await?.stream)
+        Ok(self.read_stream(id, until, consistency).await?.stream)
     }
 
-    async fn read(&self, id: &StreamId, until: Until, consistency: Consistency) -> Result<Loaded<A>, StoreError> {
+    /// See [`Backend::read`](super::backend::Backend::read).
+    pub(super) async fn read_stream(
+        &self,
+        id: &StreamId,
+        until: Until,
+        consistency: Consistency,
+    ) -> Result<Loaded<A>, StoreError> {
         if consistency == Consistency::Eventual {
             // Pages of an eventually consistent read can come from replicas of different age; a hole between them
             // says nothing about the stream.
@@ -93,10 +117,7 @@ impl<A: Aggregate> EventStore<A> {
         }
         match self.read_back(id, until, Consistency::Strong).await? {
             Ok(stream) => Ok(Loaded { stream, consistency: Consistency::Strong }),
-            Err(Hole { missing }) => {
-                let why = "a commit is missing".into();
-                Err(CorruptStream { stream: id.clone(), version: missing, why }.into())
-            }
+            Err(hole) => Err(hole.in_stream(id)),
         }
     }
 
@@ -106,7 +127,7 @@ impl<A: Aggregate> EventStore<A> {
         until: Until,
         consistency: Consistency,
     ) -> Result<Result<Stream<A>, Hole>, StoreError> {
-        let mut back = Backwards { until, newer: Vec::new(), expected_last: None };
+        let mut back = Backwards::new(until);
         let mut page = i32::try_from(self.snapshot_every.get()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
         let mut start = None;
         loop {
@@ -124,10 +145,7 @@ impl<A: Aggregate> EventStore<A> {
             }
             page = page.saturating_mul(2).min(MAX_PAGE);
         }
-        match back.expected_last {
-            Some(missing) => Ok(Err(Hole { missing })),
-            None => Ok(Ok(Stream::empty(id.clone()))),
-        }
+        Ok(back.end(id))
     }
 
     async fn page_back(
@@ -153,12 +171,26 @@ impl<A: Aggregate> EventStore<A> {
                 .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
             Until::Head | Until::Time(_) => query.key_condition_expression("stream_id = :stream"),
         };
-        query.send().await.map_err(StoreError::unavailable)
+        match query.send().await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.failed(error).await),
+        }
     }
 }
 
+pub(super) async fn find<A: Aggregate>(
+    backend: &impl Backend<A>,
+    id: &StreamId,
+) -> Result<Option<Loaded<A>>, StoreError> {
+    let mut loaded = backend.read(id, Until::Head, Consistency::Eventual).await?;
+    if loaded.stream.head == 0 && loaded.consistency == Consistency::Eventual {
+        loaded = backend.read(id, Until::Head, Consistency::Strong).await?;
+    }
+    Ok(Some(loaded).filter(|loaded| loaded.stream.head > 0))
+}
+
 /// A walk from the newest commit to the oldest one needed.
-struct Backwards {
+pub(super) struct Backwards {
     until: Until,
     /// The commits that are folded onto the base, newest first.
     newer: Vec<StoredCommit>,
@@ -166,7 +198,7 @@ struct Backwards {
     expected_last: Option<Version>,
 }
 
-enum Step<A: Aggregate> {
+pub(super) enum Step<A: Aggregate> {
     /// Go on with the next older commit.
     Older,
     /// The walk has met what everything newer is folded onto.
@@ -175,7 +207,11 @@ enum Step<A: Aggregate> {
 }
 
 impl Backwards {
-    fn take<A: Aggregate>(&mut self, mut item: Item) -> Result<Step<A>, CommitError> {
+    pub fn new(until: Until) -> Self {
+        Self { until, newer: Vec::new(), expected_last: None }
+    }
+
+    pub fn take<A: Aggregate>(&mut self, mut item: Item) -> Result<Step<A>, CommitError> {
         let detached = snapshot::detach(&mut item);
         let mut commit = StoredCommit::from_item(item)?;
         if let Some(missing) = self.expected_last.filter(|last| *last != commit.last()) {
@@ -193,7 +229,9 @@ impl Backwards {
             Until::Time(_) => commit.events.len(),
         };
         let whole = wanted >= commit.events.len();
-        if let Some(stream) = detached.filter(|_| whole).and_then(|snapshot| snapshot::read(snapshot, &commit)) {
+        if let Some(snapshot) = detached.filter(|_| whole)
+            && let Some(stream) = snapshot::read(snapshot, &commit)?
+        {
             return Ok(Step::Base(stream));
         }
         commit.events.truncate(wanted);
@@ -204,7 +242,15 @@ impl Backwards {
         Ok(if first == 1 { Step::Base(Stream::empty(id)) } else { Step::Older })
     }
 
-    fn fold<A: Aggregate>(self, mut stream: Stream<A>) -> Result<Stream<A>, StoreError> {
+    /// What the walk comes to when there is no older commit.
+    pub fn end<A: Aggregate>(self, id: &StreamId) -> Result<Stream<A>, Hole> {
+        match self.expected_last {
+            Some(missing) => Err(Hole { missing }),
+            None => Ok(Stream::empty(id.clone())),
+        }
+    }
+
+    pub fn fold<A: Aggregate>(self, mut stream: Stream<A>) -> Result<Stream<A>, StoreError> {
         for commit in self.newer.into_iter().rev() {
             let commit: Commit<A::Event> = commit.decode::<A>()?;
             stream.apply(&commit)?;
@@ -241,7 +287,7 @@ mod tests {
 
     /// What the walk comes to, and how many items it took; a hole is named by what is missing.
     fn walk(items: Vec<Item>, until: Until) -> Result<(Vec<u64>, usize), Version> {
-        let mut back = Backwards { until, newer: Vec::new(), expected_last: None };
+        let mut back = Backwards::new(until);
         for (taken, item) in (1..).zip(items) {
             match back.take::<Numbers>(item).unwrap() {
                 Step::Older => {}

@@ -10,6 +10,7 @@ use serde_dynamo::{AttributeValue, Item};
 
 use super::aggregate::Aggregate;
 use super::commit::{Commit, StoredCommit};
+use super::error::CommitError;
 use super::remembered::Remembered;
 use super::stream::Stream;
 
@@ -17,6 +18,7 @@ use super::stream::Stream;
 const STORE_SCHEMA: u32 = 1;
 
 const SNAPSHOT: &str = "snapshot";
+/// The schema of the store, that of the state, and the aggregate's name: `1.7.numbers`. The first snapshots had no name.
 const SCHEMA: &str = "snapshot_schema";
 
 #[derive(Serialize, Deserialize)]
@@ -27,7 +29,7 @@ struct Snapshot<A: Aggregate> {
 }
 
 fn schema<A: Aggregate>() -> String {
-    format!("{STORE_SCHEMA}.{}", A::SNAPSHOT_SCHEMA)
+    format!("{STORE_SCHEMA}.{}.{}", A::SNAPSHOT_SCHEMA, A::NAME)
 }
 
 /// Whether `commit` crosses a multiple of `every`: a reader going back from any head then meets a snapshot within
@@ -59,15 +61,29 @@ pub(super) fn detach(item: &mut Item) -> Option<Detached> {
 /// The stream as the item's snapshot has it, if there is one that this program can read.
 ///
 /// `commit` is what else the item holds; its last event is in the snapshot.
-pub(super) fn read<A: Aggregate>(snapshot: Detached, commit: &StoredCommit) -> Option<Stream<A>> {
-    if snapshot.schema != AttributeValue::S(schema::<A>()) {
-        return None;
+///
+/// # Errors
+/// [`CommitError::Foreign`]: it is one of another aggregate, whether its state can be read as one of this or not.
+pub(super) fn read<A: Aggregate>(snapshot: Detached, commit: &StoredCommit) -> Result<Option<Stream<A>>, CommitError> {
+    let AttributeValue::S(schema) = snapshot.schema else { return Ok(None) };
+    let Some((own, rest)) = schema.split_once('.') else { return Ok(None) };
+    let (state, name) = rest.split_once('.').unwrap_or((rest, A::NAME));
+    if own != STORE_SCHEMA.to_string() {
+        return Ok(None);
+    }
+    if name != A::NAME {
+        let (stream, version, found) = (commit.stream_id.to_string(), commit.version, name.to_owned());
+        return Err(CommitError::Foreign { stream, version, found, expected: A::NAME });
+    }
+    if state != A::SNAPSHOT_SCHEMA.to_string() {
+        return Ok(None);
     }
     let (id, head) = (commit.stream_id.clone(), commit.last());
-    let Snapshot { state, remembered } = serde_dynamo::from_attribute_value(snapshot.value)
-        .inspect_err(|error| tracing::warn!(stream_id = %id, version = head, %error, "snapshot ignored"))
-        .ok()?;
-    Some(Stream { id, state, head, recorded_at: Some(commit.recorded_at), remembered })
+    let snapshot = serde_dynamo::from_attribute_value(snapshot.value)
+        .inspect_err(|error| tracing::warn!(stream_id = %id, version = head, %error, "snapshot ignored"));
+    let stream =
+        |Snapshot { state, remembered }| Stream { id, state, head, recorded_at: Some(commit.recorded_at), remembered };
+    Ok(snapshot.ok().map(stream))
 }
 
 #[cfg(test)]
@@ -91,7 +107,7 @@ mod tests {
 
     fn read_back(mut item: Item) -> Option<Stream<Numbers>> {
         let snapshot = detach(&mut item)?;
-        read(snapshot, &StoredCommit::from_item(item).unwrap())
+        read(snapshot, &StoredCommit::from_item(item).unwrap()).unwrap()
     }
 
     #[test]
@@ -119,12 +135,62 @@ mod tests {
             item.insert(name.into(), value);
             read_back(item)
         };
-        for value in [AttributeValue::S("1.8".into()), AttributeValue::S("7".into()), AttributeValue::Null(true)] {
-            assert_eq!(other(SCHEMA, value), None);
+        for schema in ["1.8", "1.8.numbers", "2.7.numbers", "2.7.measures", "7", ""] {
+            assert_eq!(other(SCHEMA, AttributeValue::S(schema.into())), None, "{schema}");
         }
+        assert_eq!(other(SCHEMA, AttributeValue::Null(true)), None);
         for value in [AttributeValue::S("?".into()), AttributeValue::M([].into()), AttributeValue::Null(true)] {
             assert_eq!(other(SNAPSHOT, value), None);
         }
+    }
+
+    /// Numbers that are read as those of another kind.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Measures(Vec<u64>);
+
+    impl Aggregate for Measures {
+        type Event = u64;
+        type Outcome = usize;
+        type TransitionError = std::convert::Infallible;
+        type DecodeError = crate::testing::NotANumber;
+        const NAME: &'static str = "measures";
+        const SNAPSHOT_SCHEMA: u32 = Numbers::SNAPSHOT_SCHEMA;
+
+        fn apply(&mut self, event: &u64) -> Result<(), Self::TransitionError> {
+            self.0.push(*event);
+            Ok(())
+        }
+
+        fn outcome(&self, events: &[u64]) -> usize {
+            events.len()
+        }
+
+        fn encode(event: &u64) -> crate::StoredEvent {
+            Numbers::encode(event)
+        }
+
+        fn decode(stored: crate::StoredEvent) -> Result<u64, Self::DecodeError> {
+            Numbers::decode(stored)
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_another_aggregate_is_an_error_that_names_both_even_if_it_can_be_read() {
+        let mut item = snapshot().1;
+        let detached = detach(&mut item).unwrap();
+        let error = read::<Measures>(detached, &StoredCommit::from_item(item).unwrap()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "stream numbers, by its snapshot in the commit at version 1, is one of `numbers`; it was read as one of `measures`"
+        );
+        assert_eq!(error.version(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_from_before_they_were_named_is_read() {
+        let (stream, mut item) = snapshot();
+        item.insert(SCHEMA.into(), AttributeValue::S("1.7".into()));
+        assert_eq!(read_back(item), Some(stream));
     }
 
     #[test]

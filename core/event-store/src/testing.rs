@@ -23,6 +23,7 @@ impl Aggregate for Numbers {
     type TransitionError = Infallible;
     type DecodeError = NotANumber;
 
+    const NAME: &'static str = "numbers";
     const SNAPSHOT_SCHEMA: u32 = 7;
 
     fn apply(&mut self, event: &u64) -> Result<(), Infallible> {

@@ -1,4 +1,4 @@
-//! A small aggregate for streams that are longer, or more contended, than an order's life.
+//! A small aggregate, whose streams are as long and as contended as a test wants them.
 
 use dynamodb_event_store::{Aggregate, StoredEvent};
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,7 @@ impl<const SCHEMA: u32> Aggregate for Counter<SCHEMA> {
     type TransitionError = TooLittle;
     type DecodeError = UnknownEvent;
 
+    const NAME: &'static str = "counter";
     const SNAPSHOT_SCHEMA: u32 = SCHEMA;
 
     fn apply(&mut self, event: &CounterEvent) -> Result<(), TooLittle> {

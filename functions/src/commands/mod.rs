@@ -9,8 +9,7 @@ pub mod ship_order;
 mod verified_payments;
 
 use dynamodb_event_store::{
-    Consistency, EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled, StreamId,
-    Versions,
+    EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled, StreamId, Versions,
 };
 use orders_core::domain::{Currency, Decide, DecisionError, Order, PaymentId};
 use serde::Serialize;
@@ -101,27 +100,17 @@ impl Commands {
     /// 400 for what is no id, 404 for an order that is not there or somebody else's, 500 and 503.
     async fn find(&self, request: &Request, caller: &Caller) -> Result<Loaded<Order>, Problem> {
         let stream = StreamId::from(parameters::order_id(request)?);
-        let loaded = match self.load(request, &stream).await {
-            Ok(loaded) => loaded,
-            Err(failure) => return Err(ownership::disclose(&self.store, &stream, request, caller, failure).await),
+        let found = timeout_at(request.deadline, self.store.find(&stream)).await.map_err(Problem::unavailable)?;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return Err(ownership::disclose(&self.store, &stream, request, caller, error.into()).await),
         };
         request.admission.granted().await;
-        match loaded.stream().state().placed() {
-            Some(order) if caller.may_touch(&order.user_id) => Ok(loaded),
-            _ => Err(Problem::not_found("order")),
-        }
-    }
-
-    /// A stream that seems empty is read again: the order may be younger than the replica.
-    async fn load(&self, request: &Request, stream: &StreamId) -> Result<Loaded<Order>, Problem> {
-        let loading = async {
-            let loaded = self.store.load(stream, Consistency::Eventual).await?;
-            if loaded.stream().version() > 0 {
-                return Ok(loaded);
-            }
-            self.store.load(stream, Consistency::Strong).await
+        let is_theirs = |loaded: &Loaded<Order>| {
+            let order = loaded.stream().state().placed();
+            order.is_some_and(|order| caller.may_touch(&order.user_id))
         };
-        timeout_at(request.deadline, loading).await.map_err(Problem::unavailable)?.map_err(Problem::from)
+        found.filter(is_theirs).ok_or_else(|| Problem::not_found("order"))
     }
 
     /// Runs a command on a loaded order: repeats are answered first, then the preconditions are checked, then the

@@ -185,7 +185,7 @@ async fn check(shop: &Shop, orders: u64, changed: impl Iterator<Item = &String>)
 
     let table = |logical_id| shop.stack.template().table(logical_id).unwrap().name.clone();
     let (client, every) = (shop.stack.client(), NonZeroU32::new(14).unwrap());
-    let store = EventStore::<Order>::new(client.clone(), table("OrderEvents"), every);
+    let store = EventStore::<Order>::with_client(client.clone(), table("OrderEvents"), every);
     let rows = Orders::new(client.clone(), table("Orders"));
     let page = client.scan().table_name(table("Orders")).limit(1_000).send().await.unwrap();
     let some = page.items().iter().map(|row| row["order_id"].as_s().unwrap().clone());

@@ -33,7 +33,7 @@ impl Fixture {
 
     fn store<A: Aggregate>(&self, snapshot_every: u32) -> EventStore<A> {
         let client = self.proxy.client(Duration::from_secs(5));
-        EventStore::new(client, self.tables.name("OrderEvents"), NonZeroU32::new(snapshot_every).unwrap())
+        EventStore::with_client(client, self.tables.name("OrderEvents"), NonZeroU32::new(snapshot_every).unwrap())
     }
 
     /// The operations since the last time, with the read and the write units that they cost.

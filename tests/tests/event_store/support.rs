@@ -34,7 +34,7 @@ pub fn store_at<const SCHEMA: u32>(
     snapshot_every: u32,
     now: Timestamp,
 ) -> EventStore<Counter<SCHEMA>> {
-    EventStore::new(client, table, NonZeroU32::new(snapshot_every).unwrap()).with_clock(Clock::stopped_at(now))
+    EventStore::with_client(client, table, NonZeroU32::new(snapshot_every).unwrap()).with_clock(Clock::stopped_at(now))
 }
 
 /// A request without a key, with a causation of its own and half a minute's patience.

@@ -43,9 +43,9 @@ impl Shop {
         let proxy = Proxy::start(tables.endpoint());
         let (client, every) = (proxy.client(Duration::from_secs(5)), NonZeroU32::new(14).unwrap());
         let model = Sales { currency: "EUR".parse().unwrap() };
-        let through_proxy = EventStore::new(client.clone(), tables.name("OrderEvents"), every);
+        let through_proxy = EventStore::with_client(client.clone(), tables.name("OrderEvents"), every);
         Self {
-            events: EventStore::new(tables.client(), tables.name("OrderEvents"), every),
+            events: EventStore::with_client(tables.client(), tables.name("OrderEvents"), every),
             sales: Projection::new(client, tables.name("SalesOrders"), through_proxy, model)
                 .with_totals(tables.name("SalesTotals")),
             totals: SalesTotals::new(tables.client(), tables.name("SalesTotals"), model),

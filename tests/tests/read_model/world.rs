@@ -45,10 +45,10 @@ impl World {
         let proxy = Proxy::start(tables.endpoint());
         let client = proxy.client(attempt_timeout);
         let every = NonZeroU32::new(4).unwrap();
-        let through_proxy = EventStore::new(client.clone(), tables.name("OrderEvents"), every);
+        let through_proxy = EventStore::with_client(client.clone(), tables.name("OrderEvents"), every);
         let orders = Orders::new(client.clone(), tables.name("Orders"));
         Self {
-            events: EventStore::new(tables.client(), tables.name("OrderEvents"), every),
+            events: EventStore::with_client(tables.client(), tables.name("OrderEvents"), every),
             projector: Projection::new(client, tables.name("Orders"), through_proxy.clone(), OrderRows),
             reader: OrderReader::new(orders.clone(), through_proxy.clone()),
             through_proxy,

@@ -26,6 +26,7 @@ impl Aggregate for Order {
     type TransitionError = TransitionError;
     type DecodeError = DecodeError;
 
+    const NAME: &'static str = "order";
     const SNAPSHOT_SCHEMA: u32 = 1;
 
     fn apply(&mut self, event: &OrderEvent) -> Result<(), TransitionError> {

@@ -1,8 +1,7 @@
 //! Tests of decisions in the form given, when, then; and the one order that they tell of.
 
-use std::fmt::Debug;
-
 use chrono::Duration;
+use dynamodb_testkit::given_when_then::{self, When};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use uuid::Uuid;
@@ -20,61 +19,25 @@ pub const TOTAL: Money = Money(4_000);
 /// Another amount.
 pub const OTHER: Money = Money(3_999);
 
+/// An order with this history, before the command.
+pub struct Given(given_when_then::Given<Order>);
+
 /// An order with this history.
 #[track_caller]
 pub fn given(history: &[OrderEvent]) -> Given {
-    Given(replay(history))
+    Given(given_when_then::given(history))
 }
 
 /// The order after this history.
 #[track_caller]
 pub fn replay(history: &[OrderEvent]) -> Order {
-    let mut order = Order::default();
-    for event in history {
-        order.apply(event).unwrap_or_else(|error| panic!("the history cannot be: {error}"));
-    }
-    order
+    given_when_then::replay(history)
 }
-
-/// An order, before the command.
-pub struct Given(Order);
 
 impl Given {
     /// The command is decided, at [`now`].
-    pub fn when(self, command: impl Decide + Debug) -> When {
-        let decided = command.decide(&self.0, now());
-        When { order: self.0, command: format!("{command:?}"), decided }
-    }
-}
-
-/// A decided command.
-#[must_use = "say what it comes to"]
-pub struct When {
-    order: Order,
-    command: String,
-    decided: Result<Vec<OrderEvent>, DecisionError>,
-}
-
-impl When {
-    /// It comes to these facts, in this order, and they can follow.
-    #[track_caller]
-    pub fn then(mut self, expected: &[OrderEvent]) {
-        assert_eq!(self.decided.as_deref(), Ok(expected), "{}", self.command);
-        for event in expected {
-            self.order.apply(event).unwrap_or_else(|error| panic!("{}: {error}", self.command));
-        }
-    }
-
-    /// It is true already: success, and no fact.
-    #[track_caller]
-    pub fn then_nothing(self) {
-        self.then(&[]);
-    }
-
-    /// The rules refuse it, for this reason.
-    #[track_caller]
-    pub fn then_refused(self, expected: DecisionError) {
-        assert_eq!(self.decided, Err(expected), "{}", self.command);
+    pub fn when(self, command: impl Decide) -> When<Order, DecisionError> {
+        self.0.when(|order| command.decide(order, now()))
     }
 }
 

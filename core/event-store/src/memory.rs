@@ -1,0 +1,153 @@
+//! A store without a database.
+
+use std::collections::{BTreeMap, HashMap};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_dynamo::Item;
+use tokio::task::yield_now;
+
+use super::aggregate::Aggregate;
+use super::append::{Appended, item_of, too_large};
+use super::backend::Backend;
+use super::commit::Commit;
+use super::epoch::Epoch;
+use super::error::StoreError;
+use super::history::Page;
+use super::load::{Backwards, Consistency, Loaded, Step, Until};
+use super::stream::Stream;
+use super::stream_id::{StreamId, Version};
+use service_clock::{Clock, Timestamp};
+
+/// The items of commits, by the versions of their first events.
+type Commits = BTreeMap<Version, Item>;
+
+/// A store in memory, for tests of programs that use a [`Store`](super::Store). Clones are the same one.
+///
+/// It keeps the promises of [`EventStore`](super::EventStore), and runs commands by the same code; one list of tests holds
+/// both to the same behaviour. Commits are kept as the items that DynamoDB would get, so events have to survive being
+/// stored. Every read sees all that was written, and nothing ever fails. Before each read and write it lets other tasks
+/// go first, so writers that run at the same time do get in each other's way. It has no snapshots: a state always comes
+/// from its events.
+///
+/// ```
+/// use dynamodb_event_store::{MemoryStore, Request, Store, StreamId};
+/// use dynamodb_testkit::counter_aggregate::{Command, Counter};
+///
+/// /// The code that is tested, on any store.
+/// async fn add(store: &impl Store<Counter>, amount: u64) -> u64 {
+///     let add = Command::Add(amount);
+///     let added = store.run(&StreamId::new("c"), &Request::unkeyed(), move |counter, _| add.decide(counter)).await;
+///     added.expect("nothing is refused").outcome.0
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let store = MemoryStore::new();
+/// assert_eq!((add(&store, 2).await, add(&store, 3).await), (2, 5));
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct MemoryStore<A> {
+    streams: Arc<Mutex<HashMap<StreamId, Commits>>>,
+    clock: Clock,
+    epoch: Option<Epoch>,
+    aggregate: PhantomData<fn() -> A>,
+}
+
+impl<A: Aggregate> Default for MemoryStore<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<A: Aggregate> MemoryStore<A> {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self { streams: Arc::default(), clock: Clock::default(), epoch: None, aggregate: PhantomData }
+    }
+
+    /// The same store with another clock than the system's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The same store, whose commits are recorded in this epoch.
+    #[must_use]
+    pub fn in_epoch(self, epoch: Option<Epoch>) -> Self {
+        Self { epoch, ..self }
+    }
+
+    /// The same streams, taken for those of another aggregate, or of another release of this one.
+    pub fn read_as<B: Aggregate>(&self) -> MemoryStore<B> {
+        let Self { streams, clock, epoch, .. } = self.clone();
+        MemoryStore { streams, clock, epoch, aggregate: PhantomData }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<StreamId, Commits>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A: Aggregate> Backend<A> for MemoryStore<A> {
+    async fn read(&self, id: &StreamId, until: Until, consistency: Consistency) -> Result<Loaded<A>, StoreError> {
+        yield_now().await;
+        let newest = match until {
+            Until::Version(version) => version,
+            Until::Head | Until::Time(_) => Version::MAX,
+        };
+        let streams = self.streams();
+        let items = streams.get(id).into_iter().flat_map(|commits| commits.range(..=newest).rev());
+        let mut back = Backwards::new(until);
+        for (_, item) in items {
+            match back.take(item.clone())? {
+                Step::Older => {}
+                Step::Hole(hole) => return Err(hole.in_stream(id)),
+                Step::Base(base) => {
+                    return Ok(Loaded { stream: back.fold(base)?, consistency });
+                }
+            }
+        }
+        let stream = back.end(id).map_err(|hole| hole.in_stream(id))?;
+        Ok(Loaded { stream, consistency })
+    }
+
+    async fn page(&self, id: &StreamId, after: Version, limit: usize) -> Result<Page<A::Event>, StoreError> {
+        yield_now().await;
+        let streams = self.streams();
+        let mut items = streams.get(id).into_iter().flat_map(|commits| commits.range(after.saturating_add(1)..));
+        let mut page = Page { commits: Vec::new(), next: None, obstacle: None };
+        for (_, item) in items.by_ref().take(limit.max(1)) {
+            match Commit::from_item::<A>(item.clone()) {
+                Ok(commit) => page.commits.push(commit),
+                Err(obstacle) => return Ok(Page { obstacle: Some(obstacle), ..page }),
+            }
+        }
+        page.next = items.next().and(page.commits.last().map(Commit::last));
+        Ok(page)
+    }
+
+    async fn append(&self, commit: &Commit<A::Event>, _: &Stream<A>) -> Result<Appended<A::Event>, StoreError> {
+        yield_now().await;
+        let item = item_of::<A>(commit)?;
+        if let Some(bytes) = too_large(&item) {
+            return Ok(Appended::TooLarge { bytes });
+        }
+        let mut streams = self.streams();
+        let commits = streams.entry(commit.stream.clone()).or_default();
+        if let Some(found) = commits.get(&commit.first) {
+            return Ok(Appended::Taken(Box::new(Commit::from_item::<A>(found.clone())?)));
+        }
+        commits.insert(commit.first, item);
+        Ok(Appended::Stored)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn epoch(&self) -> Option<&Epoch> {
+        self.epoch.as_ref()
+    }
+}

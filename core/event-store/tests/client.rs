@@ -1,0 +1,65 @@
+//! How the store calls DynamoDB, whatever client it was given.
+#![allow(clippy::unwrap_used, reason = "tests fail by a panic that says why")]
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use dynamodb_event_store::{Consistency, EventStore, Request, StreamId};
+use dynamodb_testkit::counter_aggregate::{Command, Counter};
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::simulation::Simulation;
+use tokio::time::timeout;
+
+const EVERY: NonZeroU32 = NonZeroU32::MIN;
+
+fn stream() -> StreamId {
+    StreamId::new("stream")
+}
+
+/// A client that waits for ever and tries once.
+fn patient(simulation: &Simulation) -> Client {
+    let config = simulation.client().config().to_builder();
+    let config = config.timeout_config(TimeoutConfig::disabled()).retry_config(RetryConfig::disabled());
+    Client::from_conf(config.build())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_asks_again_when_an_answer_is_lost_whatever_client_it_was_given() {
+    let simulation = Simulation::start();
+    simulation.faults.plan(|call| Some(Fault::HangAfter).filter(|_| call.attempt == 1));
+    let store = EventStore::<Counter>::new(patient(&simulation), Simulation::TABLE, EVERY);
+    let add = |counter: &Counter, _| Command::Add(1).decide(counter);
+    let done = timeout(Duration::from_secs(9), store.run(&stream(), &Request::unkeyed(), add)).await.unwrap();
+    assert_eq!(done.unwrap().version, 1);
+    let loaded = timeout(Duration::from_secs(9), store.load(&stream(), Consistency::Strong)).await.unwrap();
+    assert_eq!(loaded.unwrap().stream().version(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_with_settings_of_its_own_keeps_them() {
+    let simulation = Simulation::start();
+    simulation.faults.plan(|_| Some(Fault::Fail));
+    let store = EventStore::<Counter>::with_client(patient(&simulation), Simulation::TABLE, EVERY);
+    store.load(&stream(), Consistency::Strong).await.unwrap_err();
+    assert_eq!(simulation.faults.take_calls().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_found_for_half_a_unit_and_missed_only_on_a_strong_read() {
+    let simulation = Simulation::start();
+    let store = EventStore::<Counter>::new(simulation.client(), Simulation::TABLE, EVERY);
+    assert!(store.find(&stream()).await.unwrap().is_none());
+    assert_eq!(simulation.faults.take_calls().of("Query").count(), 2);
+    let add = |counter: &Counter, _| Command::Add(1).decide(counter);
+    store.run(&stream(), &Request::unkeyed(), add).await.unwrap();
+    simulation.faults.take_calls();
+
+    assert_eq!(store.find(&stream()).await.unwrap().unwrap().stream().version(), 1);
+    let calls = simulation.faults.take_calls();
+    assert_eq!((calls.count(), calls.units()), (1, 0.5));
+    simulation.faults.plan(|_| Some(Fault::Stale(1)));
+    assert_eq!(store.find(&stream()).await.unwrap().unwrap().stream().version(), 1, "younger than the replica");
+}

@@ -1,0 +1,117 @@
+//! What requests bring along.
+
+use dynamodb_event_store::{Consistency, Examined, ExecuteError, Settled, Store, StoreError, Versions};
+use dynamodb_testkit::counter_aggregate::{Command, Counter, TooLittle};
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use crate::worlds::{World, add, keyed, request, run, stream, total};
+
+pub async fn a_repeat_with_the_same_key_has_the_first_answer_however_much_came_after_it(world: &impl World) {
+    let store = world.counters();
+    add(&store, 1).await;
+    let command = Command::AddEach(vec![10, 20]);
+    let first = run(&store, &command, &keyed("once", &command)).await.unwrap();
+    assert_eq!((first.version, first.outcome, first.settled), (3, (31, 2), Settled::Stored));
+    for after in 0..8 {
+        let repeat = run(&store, &command, &keyed("once", &command)).await.unwrap();
+        let answer = (repeat.version, repeat.outcome, repeat.settled);
+        assert_eq!(answer, (3, (31, 2), Settled::Replayed), "after {after}");
+        add(&store, 1).await;
+    }
+    assert_eq!(total(&store).await, (11, 39));
+}
+
+pub async fn a_key_used_for_another_request_is_an_error_and_stores_nothing(world: &impl World) {
+    let store = world.counters();
+    let (one, other) = (Command::Add(1), Command::Add(2));
+    run(&store, &one, &keyed("key", &one)).await.unwrap();
+    let error = run(&store, &other, &keyed("key", &other)).await.unwrap_err();
+    assert!(matches!(error, ExecuteError::KeyReused), "{error:?}");
+    assert_eq!(total(&store).await, (1, 1));
+}
+
+pub async fn a_key_is_remembered_through_31_others_and_then_names_a_new_request(world: &impl World) {
+    let (store, command) = (world.counters(), Command::Add(1));
+    run(&store, &command, &keyed("once", &command)).await.unwrap();
+    for n in 0..31 {
+        run(&store, &command, &keyed(&format!("key-{n}"), &command)).await.unwrap();
+    }
+    let repeat = run(&store, &command, &keyed("once", &command)).await.unwrap();
+    assert_eq!((repeat.settled, repeat.version), (Settled::Replayed, 1));
+    run(&store, &command, &keyed("one-more", &command)).await.unwrap();
+    let late = run(&store, &command, &keyed("once", &command)).await.unwrap();
+    assert_eq!((late.settled, late.version), (Settled::Stored, 34));
+}
+
+pub async fn requests_without_a_key_are_different_requests(world: &impl World) {
+    let store = world.counters();
+    for version in 1..=3 {
+        let done = run(&store, &Command::Add(2), &request()).await.unwrap();
+        assert_eq!((done.version, done.settled), (version, Settled::Stored));
+    }
+}
+
+pub async fn the_same_request_at_the_same_time_is_stored_once_and_answered_alike(world: &impl World) {
+    let (store, command) = (world.counters(), Command::Add(7));
+    add(&store, 1).await;
+    let requests: Vec<_> = (0..6).map(|_| keyed("key", &command)).collect();
+    let answers = join_all(requests.iter().map(|request| run(&store, &command, request))).await;
+    let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+    assert_eq!(answers.iter().filter(|answer| answer.settled == Settled::Stored).count(), 1);
+    assert!(answers.iter().all(|answer| (answer.version, answer.outcome) == (2, (8, 1))));
+    assert_eq!(total(&store).await, (2, 8));
+}
+
+pub async fn a_condition_on_the_version_is_checked_after_the_key_and_before_the_rules(world: &impl World) {
+    let store = world.counters();
+    add(&store, 3).await;
+    let (add, take) = (Command::Add(1), Command::Take(99));
+    let refusing = [Versions::OneOf(vec![]), Versions::OneOf(vec![2, 4]), Versions::NoneOf(vec![3])];
+    for versions in refusing {
+        let error = run(&store, &take, &request().if_match(versions.clone())).await.unwrap_err();
+        assert!(matches!(error, ExecuteError::PreconditionFailed { current: 3 }), "{versions:?}: {error:?}");
+    }
+    let at_3 = || Versions::OneOf(vec![2, 3]);
+    let error = run(&store, &take, &request().if_match(at_3())).await.unwrap_err();
+    assert!(matches!(error, ExecuteError::Refused(TooLittle { total: 3 })), "{error:?}");
+    let done = run(&store, &add, &keyed("key", &add).if_match(at_3())).await.unwrap();
+    assert_eq!((done.settled, done.version), (Settled::Stored, 4));
+    let repeat = run(&store, &add, &keyed("key", &add).if_match(at_3())).await.unwrap();
+    assert_eq!((repeat.settled, repeat.version), (Settled::Replayed, 4));
+    assert_eq!(total(&store).await, (4, 4));
+}
+
+pub async fn a_command_that_is_only_examined_is_checked_as_strictly_and_stores_nothing(world: &impl World) {
+    let (store, command) = (world.counters(), Command::Add(1));
+    run(&store, &command, &keyed("key", &command)).await.unwrap();
+    let early = store.load(&stream(), Consistency::Eventual).await.unwrap();
+    let at_least = |least: u64| {
+        move |counter: &Counter| match counter.total {
+            total if total < least => Err(TooLittle { total }),
+            total => Ok(total),
+        }
+    };
+    add(&store, 1).await;
+    match store.examine(early.clone(), &request(), at_least(2)).await.unwrap() {
+        Examined::Open(loaded, 2) => assert_eq!(loaded.stream().version(), 2),
+        Examined::Open(_, total) => panic!("{total}"),
+        Examined::Replayed(_) => panic!("it has no key"),
+    }
+    let error = store.examine(early.clone(), &request(), at_least(3)).await.unwrap_err();
+    assert!(matches!(error, ExecuteError::Refused(TooLittle { total: 2 })), "{error:?}");
+    let repeat = store.examine(early, &keyed("key", &command), at_least(3)).await.unwrap();
+    assert!(matches!(repeat, Examined::Replayed(executed) if executed.version == 1));
+    assert_eq!(total(&store).await, (2, 2));
+}
+
+pub async fn a_caller_whose_deadline_has_passed_is_told_so_and_nothing_is_stored(world: &impl World) {
+    let store = world.counters();
+    let loaded = store.load(&stream(), Consistency::Strong).await.unwrap();
+    let late = request().until(Instant::now());
+    let error = run(&store, &Command::Add(1), &late).await.unwrap_err();
+    assert!(matches!(error, ExecuteError::Store(StoreError::Unavailable(_))), "{error:?}");
+    let error = store.execute(loaded, &late, |counter, _| Command::Add(1).decide(counter)).await.unwrap_err();
+    assert!(matches!(error, ExecuteError::Store(StoreError::Unavailable(_))), "{error:?}");
+    assert_eq!(total(&store).await, (0, 0));
+}

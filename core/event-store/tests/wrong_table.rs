@@ -1,0 +1,85 @@
+//! A table that is no event table is named, with the key that it has and the key that it needs.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
+
+use std::error::Error;
+use std::num::NonZeroU32;
+
+use aws_sdk_dynamodb::Client;
+use dynamodb_event_store::client::is_refused;
+use dynamodb_event_store::{Consistency, EventStore, ExecuteError, Request, StoreError, StreamId, create_table};
+use dynamodb_testkit::counter_aggregate::{Command, Counter, TooLittle};
+use dynamodb_testkit::faults::Fault;
+use dynamodb_testkit::simulation::Simulation;
+
+/// Keys that are none of an event table, and how they are told.
+const WRONG: [(&[(&str, &str)], &str); 4] = [
+    (&[("id", "S")], "id (S)"),
+    (&[("stream_id", "S")], "stream_id (S)"),
+    (&[("stream_id", "S"), ("version", "S")], "stream_id (S), version (S)"),
+    (&[("stream_id", "S"), ("first", "N")], "stream_id (S), first (N)"),
+];
+
+fn store(client: Client) -> EventStore<Counter> {
+    EventStore::new(client, "table", NonZeroU32::MIN)
+}
+
+async fn add(store: &EventStore<Counter>) -> Result<u64, ExecuteError<TooLittle>> {
+    let add = |counter: &Counter, _| Command::Add(1).decide(counter);
+    Ok(store.run(&StreamId::new("stream"), &Request::unkeyed(), add).await?.version)
+}
+
+fn told(error: &(dyn Error + 'static)) -> String {
+    std::iter::successors(Some(error), |&error| error.source()).map(|error| format!("{error}: ")).collect()
+}
+
+fn names_both(error: &StoreError, found: &str) {
+    let expected =
+        format!("the key of table table is {found}, and that of an event table is stream_id (S), version (N)");
+    assert!(told(error).contains(&expected), "{}", told(error));
+    assert!(is_refused(error), "trying again does not help before somebody has mended it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_says_which_key_a_table_has_and_which_it_needs() {
+    for (key, found) in WRONG {
+        let simulation = Simulation::without_tables().with_table("table", key);
+        names_both(&store(simulation.client()).check().await.unwrap_err(), found);
+    }
+    let simulation = Simulation::without_tables();
+    let error = store(simulation.client()).check().await.unwrap_err();
+    assert!(is_refused(&error), "there is no such table: {error:?}");
+    create_table(&simulation.client(), "table").unwrap().send().await.unwrap();
+    store(simulation.client()).check().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_on_a_wrong_table_says_so_and_costs_one_call_more_only_then() {
+    for (key, found) in WRONG {
+        let simulation = Simulation::without_tables().with_table("table", key);
+        let store = store(simulation.client());
+        // The first commit alone finds its place in a table whose key is the stream.
+        let mut runs = 0;
+        let error = loop {
+            runs += 1;
+            match add(&store).await {
+                Ok(_) if runs == 1 => {}
+                Ok(version) => panic!("{found}: version {version}"),
+                Err(ExecuteError::Store(error)) => break error,
+                Err(error) => panic!("{found}: {error:?}"),
+            }
+        };
+        names_both(&error, found);
+        assert_eq!(simulation.faults.take_calls().of("DescribeTable").count(), 1, "{found}");
+    }
+    let simulation = Simulation::without_tables().with_table("table", &[("stream_id", "S"), ("version", "N")]);
+    add(&store(simulation.client())).await.unwrap();
+    assert_eq!(simulation.faults.take_calls().operations(), ["Query", "PutItem"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_may_not_look_at_the_table_is_told_what_dynamodb_says_of_it() {
+    let simulation = Simulation::without_tables().with_table("table", &[("id", "S")]);
+    simulation.faults.plan(|call| Some(Fault::Deny).filter(|_| call.operation == "DescribeTable"));
+    let error = store(simulation.client()).load(&StreamId::new("stream"), Consistency::Strong).await.unwrap_err();
+    assert!(told(&error).contains("ValidationException"), "{}", told(&error));
+}
