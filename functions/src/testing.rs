@@ -19,7 +19,7 @@ use lambda_runtime::Context;
 use orders_core::domain::{Decide, Order, PlacedOrder};
 use orders_core::payments::{GuardedProvider, HttpProvider, Timeouts};
 use orders_core::publication::{Envelope, Envelopes, EventBus, Publisher, PutError, Relay};
-use orders_core::read_model::{OrderRows, Orders};
+use orders_core::read_model::Orders;
 use orders_local::database;
 use orders_local::payments::{PaymentProvider, Served};
 use orders_tests::database::TestTables;

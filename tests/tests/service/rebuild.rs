@@ -54,7 +54,7 @@ async fn a_rebuild_whose_process_is_killed_goes_on_after_its_last_answer_and_sta
     };
 
     let first = ask(&shop, "rebuild-orders", &json!({ "segment": 0, "total_segments": 1, "seconds": 0 })).await;
-    let done = first["progress"]["orders"].as_u64().unwrap();
+    let done = first["progress"]["streams"].as_u64().unwrap();
     assert!((100..400).contains(&done) && first["progress"]["done"] == false, "{first}");
     let before: BTreeSet<String> = written(proxy.faults.take_calls()).into_iter().collect();
     assert_eq!(before.len() as u64, done);
@@ -75,12 +75,12 @@ async fn a_rebuild_whose_process_is_killed_goes_on_after_its_last_answer_and_sta
     assert!((90..200).contains(&lost), "{lost}");
 
     let progress = to_the_end(&shop, "rebuild-orders", first).await;
-    assert_eq!((&progress["orders"], &progress["events"]), (&json!(700), &json!(2_800)), "{progress}");
+    assert_eq!((&progress["streams"], &progress["events"]), (&json!(700), &json!(2_800)), "{progress}");
     let after = written(proxy.faults.take_calls());
     assert_eq!(after.len() as u64, 700 - done, "each order that was not told as done, once");
     assert!(after.iter().all(|order_id| !before.contains(order_id)), "an order was done that was told as done");
     let verified = to_the_end(&shop, "verify-orders", whole()).await;
-    assert_eq!((&verified["orders"], &verified["different"]), (&json!(700), &json!(0)), "{verified}");
+    assert_eq!((&verified["streams"], &verified["different"]), (&json!(700), &json!(0)), "{verified}");
     shop.close().await;
 }
 
@@ -108,8 +108,8 @@ async fn a_row_that_was_damaged_by_hand_is_found_and_mended_and_no_other_is_touc
     assert_eq!(seen.body["total"], json!(0.01), "{seen:?}");
 
     let found = to_the_end(&shop, "verify-orders", whole()).await;
-    let difference = json!({ "difference": "attributes", "order_id": damaged, "attributes": ["total"] });
-    assert_eq!((&found["orders"], &found["differences"]), (&json!(2), &json!([difference])), "{found}");
+    let difference = json!({ "difference": "attributes", "stream_id": damaged, "attributes": ["total"] });
+    assert_eq!((&found["streams"], &found["differences"]), (&json!(2), &json!([difference])), "{found}");
     assert_ne!(shop.row(&damaged).await, before, "it only looks");
 
     let repaired = ask(&shop, "rebuild-orders", &json!({ "order_id": damaged })).await;
@@ -130,7 +130,7 @@ async fn rows_are_made_in_a_new_table_beside_the_one_that_is_read() {
     tables::create(&shop.stack.client(), &new).await.unwrap();
     let into_new = json!({ "segment": 0, "total_segments": 1, "table": new.name });
     let found = to_the_end(&shop, "verify-orders", into_new.clone()).await;
-    assert_eq!(found["differences"], json!([{ "difference": "missing", "order_id": order_id }]));
+    assert_eq!(found["differences"], json!([{ "difference": "missing", "stream_id": order_id }]));
     assert_eq!(to_the_end(&shop, "rebuild-orders", into_new.clone()).await["written"], json!(1));
     assert_eq!(to_the_end(&shop, "verify-orders", into_new).await["different"], json!(0));
     shop.close().await;

@@ -6,7 +6,7 @@
 //! parked: its row is marked and stands still, and all others go on.
 //!
 //! Rows can be repaired one by one, rebuilt beside live traffic, compared with their events, and lowered after the event
-//! table was taken back. Rows that count keep [`Totals`], exactly.
+//! table was taken back. Rows that count keep [`Totals`], exactly. The [`guide`] makes a read model step by step.
 
 mod audit;
 mod backlog;
@@ -24,6 +24,9 @@ mod totals;
 mod transaction;
 mod verify;
 mod write;
+
+#[doc = include_str!("../../docs/read-models.md")]
+pub mod guide {}
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
