@@ -59,7 +59,7 @@ pub struct Progress {
     pub corrected: u64,
     /// Where the pass over the totals stands. It comes last, in the first segment.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub totals: Option<Audit>,
+    pub totals: Option<Box<Audit>>,
     /// Streams of which no row can be made; the log names each. They stay as they are.
     pub unprojectable: u64,
 }
@@ -107,7 +107,7 @@ impl<M: ReadModel> Projection<M> {
         }
         match (progress.done, self.audited_totals(segment)) {
             (true, Some(totals)) if progress.totals.is_none() => {
-                let totals = Some(self.begin_audit(&totals).await?);
+                let totals = Some(Box::new(self.begin_audit(&totals).await?));
                 self.correct_totals(segment, Progress { done: false, totals, ..progress }, moved, deadline).await
             }
             (false, Some(_)) if progress.totals.is_some() => {
@@ -132,8 +132,8 @@ impl<M: ReadModel> Projection<M> {
                 return Ok(Progress { totals: Some(audit), ..progress });
             }
             moved = true;
-            match self.audit(&totals, audit).await? {
-                Err(audit) => progress.totals = Some(audit),
+            match self.audit(&totals, *audit).await? {
+                Err(audit) => progress.totals = Some(Box::new(audit)),
                 Ok(audited) => {
                     for wrong in &audited.wrong {
                         tracing::warn!(model = M::NAME, ?wrong, "a total is not the sum of what the rows count");
