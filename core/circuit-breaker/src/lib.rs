@@ -36,7 +36,7 @@
 //!
 //! - Closed: nothing is written for a success, and the item is read at most once per cache time.
 //! - Failures are added atomically to a rolling window; at the threshold one of those who see it opens the circuit.
-//! - Open: no call and no look at the table until the time is over; then a few probes at a time, each with a lease that
+//! - Open: no call until the time is over; then a few probes at a time, each with a lease that
 //!   ends by itself.
 //! - Every opening and closing begins a generation, and whatever belongs to an older one changes nothing.
 //! - While the table does not answer, each container goes on with the item as it last saw it, by the same rules.
@@ -45,7 +45,9 @@ mod call;
 mod change;
 mod circuit;
 mod definition;
+mod intervention;
 mod memory;
+mod notice;
 mod settings;
 mod table;
 mod transition;
@@ -54,6 +56,8 @@ pub use call::{Answer, Blame, Cause, CircuitBreaker, Fallible};
 pub use change::{Change, Changed, Guard, Item, Value};
 pub use circuit::{Circuit, Counts, Malformed, Rejected, State, Ticket};
 pub use definition::create_table;
+pub use intervention::{Action, Intervention, Order};
+pub use notice::{Origin, Transition, Why};
 pub use settings::Settings;
 pub use table::{Store, TIMEOUT, Table, Unavailable};
 pub use transition::Outcome;

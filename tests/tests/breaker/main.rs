@@ -12,6 +12,7 @@ use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
 use futures::future::join_all;
 use orders_tests::database::TestTables;
+use service_clock::Clock;
 
 const TABLE: &str = "CircuitBreakers";
 /// Where time does not matter, a busy machine has time.
@@ -77,8 +78,8 @@ async fn the_table_and_the_evaluator_in_memory_never_differ() {
     let breakers: Vec<_> = (0..4)
         .map(|_| {
             let clock = clock.clone();
-            let clock = Arc::new(move || clock.load(SeqCst));
-            CircuitBreaker::with_clock("callee", settings.parse().unwrap(), store.clone(), clock)
+            let clock = Clock::new(move || clock.load(SeqCst).try_into().unwrap());
+            CircuitBreaker::new("callee", settings.parse().unwrap(), store.clone()).with_clock(clock)
         })
         .collect();
     let (mut tickets, mut states) = (Vec::new(), [0_u32; 3]);
