@@ -9,7 +9,7 @@ use orders_local::tokens::CALLERS;
 use serde_json::Value;
 
 /// The functions in the order of an order's life; others come after them.
-const WALK: [&str; 10] = [
+const WALK: [&str; 11] = [
     "create-order",
     "get-order",
     "pay-order",
@@ -20,6 +20,7 @@ const WALK: [&str; 10] = [
     "order-history",
     "cancel-order",
     "ops-status",
+    "override-breaker",
 ];
 
 /// What becomes of the tables, and of what else is stored, when the stack stops.
