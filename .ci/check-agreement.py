@@ -208,6 +208,37 @@ def problems_of_bounds():
 CODE = ("core", "functions", "local", "tests")
 
 
+def problems_of_cargo():
+    """Commands of cargo in documents and comments whose package, target or test is not there."""
+    command = ["cargo", "metadata", "--locked", "--no-deps", "--format-version=1"]
+    metadata = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    texts = [*pathlib.Path().glob("*.md"), *pathlib.Path("docs").glob("*.md")]
+    texts += [path for folder in CODE for end in ("md", "rs") for path in pathlib.Path(folder).rglob(f"*.{end}")]
+    for path in texts:
+        for command in re.findall(r"`(cargo (?:run|test)[^`]*)`", path.read_text(encoding="utf-8")):
+            words, _, _ = f"{command} ".partition(" -- ")
+            options = set(re.findall(OPTION, words))
+            named = {name for option, name in options if option == "-p"}
+            default = metadata["workspace_members" if "--workspace" in words else "workspace_default_members"]
+            packages = [
+                package
+                for package in metadata["packages"]
+                if (package["name"] in named if named else package["id"] in default)
+            ]
+            there = {("-p", package["name"]) for package in packages}
+            there |= {(f"--{target['kind'][0]}", target["name"]) for it in packages for target in it["targets"]}
+            yield from (f"{path}: {command}: there is no {' '.join(option)}" for option in sorted(options - there))
+            folders = [pathlib.Path(package["manifest_path"]).parent for package in packages]
+            files = [file for folder in folders for file in folder.rglob("*.rs")]
+            # The name of a module selects tests too.
+            code = "".join(f"fn {file.stem}\n{file.read_text(encoding='utf-8')}" for file in files)
+            for test in re.sub(OPTION, "", words).split()[2:] if words.startswith("cargo test") else ():
+                if not test.startswith("--") and not re.search(rf"fn \w*{test}", code):
+                    yield f"{path}: {command}: there is no test {test}"
+
+
+OPTION = r"(-p|--test|--example|--bin) (\S+)"
+
 def problems():
     """Every disagreement."""
     template = yaml_parse(pathlib.Path("template.yaml").read_text(encoding="utf-8"))
@@ -236,6 +267,7 @@ def problems():
     yield from alarm_problems(template)
     yield from problems_of_runbooks(template)
     yield from problems_of_bounds()
+    yield from problems_of_cargo()
 
     api = yaml.safe_load(pathlib.Path("docs/api/openapi.yaml").read_text(encoding="utf-8"))
     there = {(method, path): scopes for _, _, routes, _ in found for method, path, scopes in routes}

@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use aws_sdk_dynamodb::Client;
-use dynamodb_rate_limit::{By, Checked, DynamoTable, Limiter, OnError, Subject};
+use dynamodb_rate_limit::{By, Checked, DynamoTable, Limiter, Subject};
 use futures::future::{Either, select};
 use serde_json::{Value, json};
 
@@ -67,23 +67,17 @@ impl Limits {
         // Whoever does not say who they are gets no further than that.
         let Some(subject) = self.subject(request) else { return Ok(Fields::new()) };
         let policy = self.limiter.policy();
-        let mut fields = vec![("ratelimit-policy", policy.policy_field())];
-        let decision = match self.limiter.check(&subject).await {
-            Checked::Decided(decision) => decision,
-            Checked::Degraded(decision, error) => {
-                // An alarm is made of these lines, so no level of the log may drop them.
-                tracing::error!(%error, on_error = ?policy.on_error, "not counted");
-                match policy.on_error {
-                    OnError::Allow => return Ok(fields),
-                    OnError::Deny => return Err(Problem::unavailable(error)),
-                    OnError::Local => decision,
-                }
-            }
-        };
-        fields.push(("ratelimit", policy.limit_field(&decision)));
-        if decision.allowed {
-            return Ok(fields);
+        let checked = self.limiter.check(&subject).await;
+        if let Some(error) = checked.error() {
+            // An alarm is made of these lines, so no level of the log may drop them.
+            tracing::error!(%error, on_error = ?policy.on_error, "not counted");
         }
+        let fields = checked.fields(policy);
+        let decision = match checked {
+            checked if checked.decision().allowed => return Ok(fields),
+            Checked::Uncounted(_, error) => return Err(Problem::unavailable(error)),
+            Checked::Decided(decision) | Checked::Degraded(decision, _) => decision,
+        };
         let seconds = decision.retry_after_seconds();
         let detail = format!("Nothing was stored. Try again in {seconds} s, and spread requests over time.");
         let problem = Problem::new(429, "rate-limited", "Too many requests", detail)

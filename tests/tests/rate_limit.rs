@@ -132,7 +132,7 @@ async fn an_answer_that_is_lost_charges_once_and_is_not_asked_for_again() {
         for fault in [Fault::LoseAnswer, Fault::FailAfter, Fault::LoseAnswer] {
             bench.proxy.faults.plan(move |_| Some(fault));
             let checked = limiter.check(&subject).await;
-            assert!(matches!(checked, Checked::Degraded(decision, _) if !decision.allowed), "{fault:?}: {checked:?}");
+            assert!(matches!(checked, Checked::Uncounted(decision, _) if !decision.allowed), "{fault:?}: {checked:?}");
             assert_eq!(bench.calls().count(), 1, "{fault:?}");
         }
         bench.proxy.faults.none();
@@ -154,7 +154,7 @@ async fn a_table_that_is_throttled_broken_or_missing_degrades_as_the_policy_says
     let clock = Clock::stopped_at(Timestamp::now());
     let missing = DynamoTable::new(&bench.tables.client(), "no-such-table");
     let missing = Limiter::new(missing, policy(&format!("{BUCKET};").replace("deny", "allow")));
-    assert!(matches!(missing.check(&Subject::user("one")).await, Checked::Degraded(..)));
+    assert!(matches!(missing.check(&Subject::user("one")).await, Checked::Uncounted(..)));
     for fault in [Fault::Throttle, Fault::Fail, Fault::Hang, Fault::LoseRequest] {
         bench.proxy.faults.plan(move |_| Some(fault));
         for (on_error, expected) in
@@ -165,8 +165,10 @@ async fn a_table_that_is_throttled_broken_or_missing_degrades_as_the_policy_says
                 let asked = Instant::now();
                 let checked = limiter.check(&Subject::user("one")).await;
                 assert!(asked.elapsed() < Duration::from_secs(5), "{fault:?} {on_error} took {:?}", asked.elapsed());
-                let Checked::Degraded(decision, _) = checked else { panic!("{fault:?} {on_error}: {checked:?}") };
-                assert_eq!(decision.allowed, expected, "{fault:?} {on_error}");
+                let counted = matches!(checked, Checked::Degraded(..));
+                assert_eq!(counted, on_error == "local", "{fault:?} {on_error}: {checked:?}");
+                assert!(checked.error().is_some(), "{fault:?} {on_error}: {checked:?}");
+                assert_eq!(checked.decision().allowed, expected, "{fault:?} {on_error}");
             }
         }
     }

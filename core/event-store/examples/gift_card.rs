@@ -1,4 +1,5 @@
-//! Gift cards: issued once, redeemed by many at the same time, and never below zero. `cargo run --example gift_card`.
+//! Gift cards: issued once, redeemed by many at the same time, and never below zero.
+//! `cargo run -p dynamodb-event-store --example gift_card`.
 
 use std::num::NonZeroU32;
 

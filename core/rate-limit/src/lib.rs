@@ -21,12 +21,17 @@
 //! # }
 //! ```
 //!
+//! With the feature `tower`, `RateLimitLayer` puts a limiter before a service and answers 429 in its place.
+//!
 //! Keys are `name/settings/by/subject`. A key takes about 1,000 writes a second, which is DynamoDB's limit for an item.
 
 mod algorithm;
+mod checked;
 mod decision;
 mod definition;
 mod error;
+#[cfg(feature = "tower")]
+mod layer;
 mod limiter;
 mod memory;
 #[cfg(test)]
@@ -38,9 +43,12 @@ mod table;
 mod token_bucket;
 
 pub use algorithm::{Algorithm, Item, Step, Update};
+pub use checked::Checked;
 pub use decision::{Decision, Micros};
 pub use definition::create_table;
-pub use limiter::{Checked, Limiter, Table, TableError, Updated};
+#[cfg(feature = "tower")]
+pub use layer::{RateLimit, RateLimitLayer};
+pub use limiter::{Limiter, Table, TableError, Updated};
 pub use policy::{By, CostError, OnError, Policy};
 pub use sliding_window::SlidingWindow;
 pub use subject::Subject;

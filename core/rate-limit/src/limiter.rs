@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::algorithm::{Algorithm, Item, Step, Update};
+use super::checked::Checked;
 use super::decision::{Decision, Micros};
 use super::memory::Memory;
 use super::policy::{CostError, OnError, Policy};
@@ -54,15 +55,6 @@ pub enum TableError {
     Contended(String),
 }
 
-/// What became of a check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// The limiter's word.
-    Decided(Decision),
-    /// The table did not help, and the policy says that this is the answer then.
-    Degraded(Decision, TableError),
-}
-
 /// Enforces a policy.
 #[derive(Debug)]
 pub struct Limiter<T> {
@@ -73,15 +65,6 @@ pub struct Limiter<T> {
     seen: Memory,
     /// Items of the limiter that stands in while the table does not answer.
     local: Memory,
-}
-
-impl Checked {
-    /// The decision, whoever took it.
-    pub fn decision(&self) -> &Decision {
-        match self {
-            Self::Decided(decision) | Self::Degraded(decision, _) => decision,
-        }
-    }
 }
 
 impl<T: Table> Limiter<T> {
@@ -121,7 +104,7 @@ impl<T: Table> Limiter<T> {
         let key = format!("{}/{}", self.policy.key, subject.as_str());
         match self.ask(&key, now, cost).await {
             Ok(decision) => Checked::Decided(decision),
-            Err(error) => Checked::Degraded(self.without_table(&key, now, cost), error),
+            Err(error) => self.without_table(&key, now, cost, error),
         }
     }
 
@@ -145,18 +128,19 @@ impl<T: Table> Limiter<T> {
         Err(TableError::Contended(key.to_owned()))
     }
 
-    fn without_table(&self, key: &str, now: Micros, cost: u32) -> Decision {
+    fn without_table(&self, key: &str, now: Micros, cost: u32, error: TableError) -> Checked {
         let algorithm = &self.policy.algorithm;
+        let in_memory = |item: Option<Item>| match algorithm.step(item.as_ref(), now, cost) {
+            Step::Refuse(decision) => (decision, item),
+            Step::Try(_) => {
+                let item = algorithm.charge(item.as_ref(), now, cost);
+                (algorithm.accepted(&item, now), Some(item))
+            }
+        };
         match self.policy.on_error {
-            OnError::Allow => fixed(algorithm.as_ref(), true),
-            OnError::Deny => fixed(algorithm.as_ref(), false),
-            OnError::Local => self.local.update(key, |item| match algorithm.step(item.as_ref(), now, cost) {
-                Step::Refuse(decision) => (decision, item),
-                Step::Try(_) => {
-                    let item = algorithm.charge(item.as_ref(), now, cost);
-                    (algorithm.accepted(&item, now), Some(item))
-                }
-            }),
+            OnError::Allow => Checked::Uncounted(fixed(algorithm.as_ref(), true), error),
+            OnError::Deny => Checked::Uncounted(fixed(algorithm.as_ref(), false), error),
+            OnError::Local => Checked::Degraded(self.local.update(key, in_memory), error),
         }
     }
 }
@@ -335,7 +319,7 @@ mod tests {
             assert_eq!(denying.ask(NOW).await, (false, 1));
         }
         let denied = denying.limiter.check(&Subject::user("one")).await;
-        let Checked::Degraded(decision, TableError::Unavailable(_)) = denied else { panic!("{denied:?}") };
+        let Checked::Uncounted(decision, TableError::Unavailable(_)) = denied else { panic!("{denied:?}") };
         assert_eq!(decision.retry_after, Duration::from_secs(1));
     }
 

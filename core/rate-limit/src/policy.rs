@@ -88,15 +88,15 @@ impl Policy {
         if (1..=limit).contains(&cost) { Ok(()) } else { Err(CostError { cost, limit }) }
     }
 
-    /// The field `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11: the quota, in requests, and the seconds
+    /// The field `RateLimit-Policy`: the quota, in requests, and the seconds
     /// in which an untouched one is whole again.
-    pub fn policy_field(&self) -> String {
+    pub(super) fn policy_field(&self) -> String {
         format!("\"{}\";q={};w={}", self.name, self.limit() / self.cost, seconds(self.algorithm.window()).max(1))
     }
 
-    /// The field `RateLimit` of the same draft: the requests that may still come at once, and the seconds until the
+    /// The field `RateLimit`: the requests that may still come at once, and the seconds until the
     /// quota is whole; in a refusal, until there is room.
-    pub fn limit_field(&self, decision: &Decision) -> String {
+    pub(super) fn limit_field(&self, decision: &Decision) -> String {
         let wait = if decision.allowed { decision.reset_after } else { decision.retry_after };
         format!("\"{}\";r={};t={}", self.name, decision.remaining / self.cost, seconds(wait))
     }

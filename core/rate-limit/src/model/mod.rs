@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::algorithm::{Algorithm, Item, Step, Update};
+use super::checked::Checked;
 use super::decision::Micros;
-use super::limiter::Checked;
 use world::Trace;
 
 /// Interleavings per property.
@@ -81,7 +81,7 @@ impl Tally {
                 Checked::Decided(decision) => {
                     self.refused_without_call += usize::from(*calls == 0 && !decision.allowed)
                 }
-                Checked::Degraded(..) => self.unanswered += 1,
+                Checked::Degraded(..) | Checked::Uncounted(..) => self.unanswered += 1,
             }
         }
     }

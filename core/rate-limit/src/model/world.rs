@@ -9,8 +9,9 @@ use fastrand::Rng;
 use service_clock::Clock;
 
 use super::super::algorithm::{Algorithm, Item, MAX_SKEW, Update};
+use super::super::checked::Checked;
 use super::super::decision::{Decision, Micros};
-use super::super::limiter::{Checked, Limiter, Table, TableError, Updated};
+use super::super::limiter::{Limiter, Table, TableError, Updated};
 use super::super::policy::Policy;
 use super::super::subject::Subject;
 use super::expression;

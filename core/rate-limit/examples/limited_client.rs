@@ -1,0 +1,70 @@
+//! A client that asks more often than it may, limited by a token bucket and by a sliding window.
+//! `cargo run -p dynamodb-rate-limit --example limited_client`.
+//!
+//! Two containers share the table. Time passes only while the client waits, so the whole takes no time.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use dynamodb_rate_limit::{Checked, DynamoTable, Limiter, Subject, create_table};
+use dynamodb_testkit::simulation::Simulation;
+use service_clock::{Clock, Timestamp};
+use tokio::time::{Instant, sleep};
+
+#[tokio::main(flavor = "current_thread", start_paused = true)]
+async fn main() -> Result<(), Box<dyn Error>> {
+    run(&mut io::stdout()).await
+}
+
+/// What the example shows, written to `out`.
+pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let (opening, begun) = ("2026-11-28T09:00:00Z".parse::<Timestamp>()?, Instant::now());
+    let clock = Clock::new(move || {
+        let passed = i64::try_from(begun.elapsed().as_micros());
+        opening.timestamp_micros().saturating_add(passed.unwrap_or(i64::MAX))
+    });
+    let database = Simulation::start();
+    let client = database.client();
+    create_table(&client, "limits")?.send().await?;
+
+    for policy in ["token-bucket; rate=1/s; burst=5; by=user", "sliding-window; limit=5; window=5s; by=user"] {
+        let container = || -> Result<_, Box<dyn Error>> {
+            Ok(Limiter::new(DynamoTable::new(&client, "limits"), policy.parse()?).with_clock(clock.clone()))
+        };
+        let (containers, ada) = ([container()?, container()?], Subject::user("ada"));
+        writeln!(out, "{policy}")?;
+
+        // Two requests a second, which the containers get in turn.
+        database.faults.take_calls();
+        let (mut line, mut passed) = (String::new(), 0);
+        for container in containers.iter().cycle().take(40) {
+            let allowed = container.check(&ada).await.decision().allowed;
+            line.push(if allowed { '+' } else { '.' });
+            passed += u32::from(allowed);
+            sleep(Duration::from_millis(500)).await;
+        }
+        let calls = database.faults.take_calls().count();
+        writeln!(out, "  twice a second: {line}")?;
+        writeln!(out, "  {passed} of 40 passed, for {calls} calls of the table")?;
+
+        // Then as fast as it can, until it is told to wait.
+        let refused = loop {
+            let checked = containers[0].check(&ada).await;
+            if !checked.decision().allowed {
+                break checked;
+            }
+        };
+        tell(out, &refused, &containers[0])?;
+        sleep(refused.decision().retry_after).await;
+        let again = containers[0].check(&ada).await.decision().allowed;
+        writeln!(out, "  after {:?}: {}\n", refused.decision().retry_after, if again { "passed" } else { "refused" })?;
+    }
+    Ok(())
+}
+
+/// The answer to a request that did not pass, as HTTP has it.
+fn tell(out: &mut impl Write, refused: &Checked, limiter: &Limiter<DynamoTable>) -> io::Result<()> {
+    writeln!(out, "  429, retry-after: {}", refused.decision().retry_after_seconds())?;
+    refused.fields(limiter.policy()).iter().try_for_each(|(name, value)| writeln!(out, "  {name}: {value}"))
+}

@@ -1,0 +1,151 @@
+//! A limiter before a service of `tower`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::RETRY_AFTER;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::checked::Checked;
+use super::limiter::{Limiter, Table};
+use super::subject::Subject;
+
+/// Counts requests by the subject that a function finds in them, and lets pass what its [`Limiter`] does.
+///
+/// A request that does not pass never gets to the service behind. Its answer is 429 with `Retry-After`, or 503 where the
+/// policy lets nothing pass that cannot be counted (`on_error=deny`), and has the response body's default, which is
+/// empty. The answer to every request with a subject has its [`Checked`] among its extensions: a layer around this one
+/// can make a body of it.
+///
+/// A request without a subject passes and is not counted. Put what finds out who is asking before this layer, and what
+/// refuses those whom nobody knows behind it.
+///
+/// ```
+/// use axum::{Router, body::Body, routing::get};
+/// use dynamodb_rate_limit::{DynamoTable, Limiter, RateLimitLayer, Subject, create_table};
+/// use http::Request;
+/// use tower::ServiceExt;
+///
+/// /// Who is asking: what a layer that checks tokens has put into the request.
+/// #[derive(Clone)]
+/// struct User(&'static str);
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let client = dynamodb_testkit::simulation::Simulation::start().client();
+/// create_table(&client, "limits")?.send().await?;
+/// let table = DynamoTable::with_patience(&client, "limits", std::time::Duration::from_secs(5));
+/// let limiter = Limiter::new(table, "token-bucket; rate=1/m; burst=1; by=user; name=search".parse()?);
+/// let subject = |request: &Request<Body>| request.extensions().get::<User>().map(|user| Subject::user(user.0));
+/// let app = Router::new()
+///     .route("/search", get(|| async { "found" }))
+///     .layer(RateLimitLayer::new(limiter, subject).with_fields());
+///
+/// for (status, waits) in [(200, false), (429, true)] {
+///     let request = Request::get("/search").extension(User("ada")).body(Body::empty())?;
+///     let response = app.clone().oneshot(request).await?;
+///     assert_eq!(response.status(), status);
+///     assert_eq!(response.headers()["ratelimit-policy"], "\"search\";q=1;w=60");
+///     assert_eq!(response.headers().contains_key("retry-after"), waits);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct RateLimitLayer<T, F> {
+    limiter: Arc<Limiter<T>>,
+    subject: F,
+    fields: bool,
+}
+
+impl<T, F> RateLimitLayer<T, F> {
+    /// The layer that counts requests in `limiter`. Layers may share one.
+    pub fn new(limiter: impl Into<Arc<Limiter<T>>>, subject: F) -> Self {
+        Self { limiter: limiter.into(), subject, fields: false }
+    }
+
+    /// The same layer, whose answers tell of the quota in `RateLimit-Policy` and `RateLimit` ([`Checked::fields`]).
+    #[must_use]
+    pub fn with_fields(self) -> Self {
+        Self { fields: true, ..self }
+    }
+}
+
+impl<T, F: Clone> Clone for RateLimitLayer<T, F> {
+    fn clone(&self) -> Self {
+        Self { limiter: Arc::clone(&self.limiter), subject: self.subject.clone(), fields: self.fields }
+    }
+}
+
+impl<S, T, F: Clone> Layer<S> for RateLimitLayer<T, F> {
+    type Service = RateLimit<S, T, F>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RateLimit { inner, layer: self.clone() }
+    }
+}
+
+/// A service behind a [`RateLimitLayer`].
+pub struct RateLimit<S, T, F> {
+    inner: S,
+    layer: RateLimitLayer<T, F>,
+}
+
+impl<S: Clone, T, F: Clone> Clone for RateLimit<S, T, F> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S, T, F, A, B> Service<Request<A>> for RateLimit<S, T, F>
+where
+    S: Service<Request<A>, Response = Response<B>, Future: Send> + Clone + Send + 'static,
+    T: Table + 'static,
+    F: Fn(&Request<A>) -> Option<Subject>,
+    A: Send + 'static,
+    B: Default,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        // The one that said it is ready goes with the request; the next request asks its clone again.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let (limiter, fields) = (Arc::clone(&self.layer.limiter), self.layer.fields);
+        let subject = (self.layer.subject)(&request);
+        Box::pin(async move {
+            let Some(subject) = subject else { return inner.call(request).await };
+            let (checked, policy) = (limiter.check(&subject).await, limiter.policy());
+            if let Some(error) = checked.error() {
+                tracing::error!(%error, on_error = ?policy.on_error, "not counted");
+            }
+            let mut response = if checked.decision().allowed { inner.call(request).await? } else { refusal(&checked) };
+            if fields {
+                let field = |(name, value)| Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?));
+                // One of several layers adds to what the others say.
+                response.headers_mut().extend(checked.fields(policy).into_iter().filter_map(field));
+            }
+            response.extensions_mut().insert(checked);
+            Ok(response)
+        })
+    }
+}
+
+/// The answer to a request that does not pass.
+fn refusal<B: Default>(checked: &Checked) -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = match checked {
+        Checked::Decided(_) | Checked::Degraded(..) => StatusCode::TOO_MANY_REQUESTS,
+        Checked::Uncounted(..) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    response.headers_mut().insert(RETRY_AFTER, checked.decision().retry_after_seconds().into());
+    response
+}
