@@ -1,8 +1,7 @@
-//! Calls through a breaker: the state machine with its table, its clock and its memory.
+//! A breaker: the state machine with its table, its clock and its memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use service_clock::Clock;
 
@@ -38,41 +37,6 @@ type Hook = Arc<dyn Fn(&Transition) + Send + Sync>;
 /// How often an order is given anew that met a circuit which had just changed.
 const ATTEMPTS: usize = 10;
 
-/// An error that knows whose fault it is.
-pub trait Fallible {
-    /// Whose fault it is.
-    fn blame(&self) -> Blame;
-}
-
-/// Whose fault an error is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
-    /// The callee's: it is down, overloaded or talks nonsense. Counts, and the fallback answers.
-    Callee,
-    /// The caller's: any callee would have said this. Does not count, and is the caller's to deal with.
-    Caller,
-}
-
-/// Why the fallback answers.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Cause<E> {
-    /// The call was not made.
-    #[error(transparent)]
-    Rejected(#[from] Rejected),
-    /// The call was made, and the callee failed.
-    #[error("the call failed")]
-    Failed(#[source] E),
-}
-
-/// An answer, and where it comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer<T> {
-    /// The answer.
-    pub value: T,
-    /// Whether it is the fallback's. Whoever passes it on says so.
-    pub from_fallback: bool,
-}
-
 impl<S: Store> CircuitBreaker<S> {
     /// The breaker of this name.
     pub fn new(name: impl Into<String>, settings: Settings, store: S) -> Self {
@@ -104,40 +68,6 @@ impl<S: Store> CircuitBreaker<S> {
     #[must_use]
     pub fn on_transition(self, hook: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
         Self { hook: Some(Arc::new(hook)), ..self }
-    }
-
-    /// Makes the call, if the circuit allows it. Where it does not, and where the callee fails, `fallback` answers.
-    ///
-    /// Dropped half-way, a call counts for nothing; a probe's slot is free again when its lease ends.
-    ///
-    /// # Errors
-    /// Those of `call` that are the caller's own fault ([`Blame::Caller`]).
-    pub async fn call<T, E: Fallible>(
-        &self,
-        call: impl Future<Output = Result<T, E>>,
-        fallback: impl FnOnce(Cause<E>) -> T,
-    ) -> Result<Answer<T>, E> {
-        let ticket = match self.admit().await {
-            Ok(ticket) => ticket,
-            Err(rejected) => return Ok(Answer { value: fallback(rejected.into()), from_fallback: true }),
-        };
-        let started = self.now();
-        let result = call.await;
-        let elapsed = Duration::from_micros(self.now().saturating_sub(started));
-        let outcome = match &result {
-            _ if self.settings.slow.is_some_and(|slow| elapsed > slow) => Outcome::Failure,
-            Ok(_) => Outcome::Success,
-            Err(error) if error.blame() == Blame::Callee => Outcome::Failure,
-            Err(_) => Outcome::Ignored,
-        };
-        self.record(ticket, outcome).await;
-        match result {
-            Ok(value) => Ok(Answer { value, from_fallback: false }),
-            Err(error) if error.blame() == Blame::Callee => {
-                Ok(Answer { value: fallback(Cause::Failed(error)), from_fallback: true })
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// Asks whether a call may be made now. Whoever gets a ticket makes the call and [records](Self::record) what came
@@ -335,7 +265,8 @@ impl<S: Store> CircuitBreaker<S> {
         }
     }
 
-    fn now(&self) -> u64 {
+    /// The time in microseconds since 1970.
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(self.clock.micros()).unwrap_or_default()
     }
 

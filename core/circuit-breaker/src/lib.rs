@@ -45,18 +45,24 @@ mod call;
 mod change;
 mod circuit;
 mod definition;
+mod fallback;
 mod intervention;
+#[cfg(feature = "tower")]
+mod layer;
 mod memory;
 mod notice;
 mod settings;
 mod table;
 mod transition;
 
-pub use call::{Answer, Blame, Cause, CircuitBreaker, Fallible};
+pub use call::CircuitBreaker;
 pub use change::{Change, Changed, Guard, Item, Value};
 pub use circuit::{Circuit, Counts, Malformed, Rejected, State, Ticket};
 pub use definition::create_table;
+pub use fallback::{Answer, Blame, Cause, Fallible, blame};
 pub use intervention::{Action, Intervention, Order};
+#[cfg(feature = "tower")]
+pub use layer::{CircuitBreakerLayer, Guarded, Mark};
 pub use notice::{Origin, Transition, Why};
 pub use settings::Settings;
 pub use table::{Store, TIMEOUT, Table, Unavailable};
