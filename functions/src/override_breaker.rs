@@ -87,7 +87,7 @@ pub async fn handle(breakers: &Breakers, request: &Request) -> Result<Answer, Pr
         Order { action: action(&body, request.now)?, by: caller.to_string(), why: body.reason.0.as_str().to_owned() };
     request.admission.granted().await;
     let circuit = breaker.order(&order).await.map_err(|error| {
-        let detail = "Whether it was stored is not known. Send the request again: it is carried out once.";
+        let detail = "Whether it was stored is not known. Send the request again: done twice it is as done once.";
         Problem::try_again("outcome-unknown", "The outcome is not known", detail).caused_by(error)
     })?;
     Ok(Answer::json(200, &breakers::show(breaker, &circuit, request.now)))

@@ -118,8 +118,8 @@ impl<S: Store> CircuitBreaker<S> {
         }
     }
 
-    /// Has the breaker held open or closed, or reset, by hand. The circuit after it. An order that is in force already,
-    /// word for word, is not carried out again.
+    /// Has the breaker held open or closed, or reset, by hand. The circuit after it. Where it is as ordered already, by the
+    /// same order word for word, nothing is changed.
     ///
     /// Whatever was on its way meanwhile changes nothing any more. Other containers follow when they next look: after the
     /// cache time and half as much again, at the latest, or when the table answers them again.

@@ -159,9 +159,13 @@ impl Circuit {
         Change { guard: self.is_unchanged(), set, add: vec![], remove }
     }
 
-    /// Whether the order is in force already, word for word.
+    /// Whether it is already as this order would have it, by the same order.
     pub(super) fn obeys(&self, order: &Order, now: u64) -> bool {
-        self.held(now).is_some_and(|last| last.order == *order)
+        let last = match order.action {
+            Action::ForceOpen { .. } | Action::ForceClosed { .. } => self.held(now),
+            Action::Reset => self.began_by_hand().filter(|_| self.parts.is_empty()),
+        };
+        last.is_some_and(|last| last.order == *order)
     }
 
     /// A breaker that never changed has no generation in its item.
@@ -333,7 +337,14 @@ mod tests {
         assert!(!circuit.obeys(&order(Action::ForceOpen { until: None }), NOW));
         assert!(!circuit.obeys(&Order { by: "another".into(), ..kept.order.clone() }, NOW));
         let reset = read(&ordered(&item, Action::Reset, NOW + SECOND));
-        assert_eq!(reset.intervention.unwrap().order.action, Action::Reset, "the record outlives what it orders");
+        assert_eq!(
+            reset.intervention.clone().unwrap().order.action,
+            Action::Reset,
+            "the record outlives what it orders"
+        );
+        assert!(reset.obeys(&order(Action::Reset), NOW + SECOND));
+        let counted = read(&failed(&ordered(&item, Action::Reset, NOW), 1, NOW));
+        assert!(!counted.obeys(&order(Action::Reset), NOW), "a reset empties the window");
     }
 
     #[test]

@@ -39,6 +39,9 @@
 //! - Open: no call until the time is over; then a few probes at a time, each with a lease that
 //!   ends by itself.
 //! - Every opening and closing begins a generation, and whatever belongs to an older one changes nothing.
+//! - [`CircuitBreaker::order`] holds it open or closed by hand, or resets it. Containers follow when they next look: after
+//!   the cache time and half as much again, at the latest.
+//! - [`CircuitBreaker::on_transition`] has a hook told of every transition.
 //! - While the table does not answer, each container goes on with the item as it last saw it, by the same rules.
 
 mod call;

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use dynamodb_circuit_breaker::{
-    Blame, Cause, Change, Changed, CircuitBreaker, CircuitBreakerLayer, Fallible, Item, Rejected, Store, Unavailable,
-    blame,
+    Blame, Cause, Change, Changed, CircuitBreaker, CircuitBreakerLayer, Fallible, Item, Rejected, Settings, Store,
+    Unavailable, blame,
 };
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 /// A table in memory.
@@ -38,7 +38,8 @@ impl Store for Memory {
 }
 
 fn breaker() -> CircuitBreaker<Memory> {
-    CircuitBreaker::new("callee", "failures=2; calls=2".parse().unwrap(), Memory::default())
+    let settings = Settings { failures: 2, calls: 2, ..Settings::default() };
+    CircuitBreaker::new("callee", settings, Memory::default())
 }
 
 #[derive(Debug, PartialEq)]
@@ -94,16 +95,16 @@ fn failed(result: &Http) -> Option<Blame> {
     result.as_ref().is_ok_and(|response| response.status().is_server_error()).then_some(Blame::Callee)
 }
 
-fn status(status: u16) -> Http {
+fn status(status: StatusCode) -> Http {
     let mut response = Response::new("from the service");
-    *response.status_mut() = status.try_into().unwrap();
+    *response.status_mut() = status;
     Ok(response)
 }
 
 #[tokio::test]
 async fn the_header_is_on_the_fallbacks_answers_only_and_a_failure_may_be_passed_on() {
-    let service = service_fn(async |wanted: u16| status(wanted));
-    let fallback = |_: &u16| {
+    let service = service_fn(async |wanted: StatusCode| status(wanted));
+    let fallback = |_: &StatusCode| {
         |cause: Cause<Http>| match cause {
             Cause::Failed(result) => result,
             Cause::Rejected(Rejected::Open { .. }) => Ok(Response::new("from the fallback")),
@@ -113,7 +114,8 @@ async fn the_header_is_on_the_fallbacks_answers_only_and_a_failure_may_be_passed
     let (name, value) = (HeaderName::from_static("fallback"), HeaderValue::from_static("yes"));
     let mut service = CircuitBreakerLayer::new(breaker(), failed, fallback).with_header(name, value).layer(service);
     let mut told = Vec::new();
-    for wanted in [200, 404, 503, 502, 200, 200] {
+    for wanted in [200, 404, 503, 502, 200, 200_u16] {
+        let wanted = StatusCode::try_from(wanted).unwrap();
         let response = service.ready().await.unwrap().call(wanted).await.unwrap();
         told.push((response.status().as_u16(), *response.body(), response.headers().contains_key("fallback")));
     }
