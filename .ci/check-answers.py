@@ -184,6 +184,15 @@ def exercise(api):
         api.call(status, "POST", f"/orders/{waits}/pay", "customer", PAYMENT)
         api.call(200, "GET", "/ops/status", "admin")
     api.call(403, "GET", "/ops/status", "customer")
+    override = "/ops/breakers/payments/override"
+    for state in ("closed", "open", "none"):
+        api.call(200, "PUT", override, "admin", {"state": state, "reason": "A drill"})
+        api.call(200, "GET", "/ops/status", "admin")
+    api.call(200, "PUT", override, "admin", {"state": "open", "reason": "A drill", "until": "2999-01-01T00:00:00Z"})
+    api.call(400, "PUT", override, "admin", {"state": "open", "reason": "A drill", "until": "2020-01-01T00:00:00Z"})
+    api.call(403, "PUT", override, "customer", {"state": "open", "reason": "A drill"})
+    api.call(404, "PUT", "/ops/breakers/shipping/override", "admin", {"state": "open", "reason": "A drill"})
+    api.call(412, "PUT", override, "admin", {"state": "open", "reason": "A drill"}, If_Match='"1"')
 
     span = "/reports/sales?from=2026-01-01&to=2026-12-31"
     api.call(200, "GET", span, "admin")

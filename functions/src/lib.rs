@@ -9,6 +9,7 @@ pub mod answer;
 #[cfg(test)]
 mod bad_input;
 pub mod body;
+mod breakers;
 pub mod caller;
 pub mod commands;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod idempotency;
 pub mod incoming;
 pub mod limits;
 pub mod ops_status;
+pub mod override_breaker;
 pub mod ownership;
 pub mod parameters;
 pub mod payments;

@@ -1,24 +1,20 @@
 //! `ops-status`: how the parts that protect the service are doing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use dynamodb_circuit_breaker::{Circuit, CircuitBreaker, Settings, State};
+use dynamodb_circuit_breaker::CircuitBreaker;
 use dynamodb_rate_limit::Policy;
 use orders_core::error::chain;
 use orders_core::read_model::{DeferredCount, Orders};
-use serde_json::{Value, json};
-use service_clock::Timestamp;
+use serde_json::json;
 
 use crate::answer::Answer;
+use crate::breakers::{self, PATIENCE};
 use crate::caller::{Caller, Needs};
 use crate::config::{self, Config, ConfigError};
 use crate::payments;
 use crate::problem::Problem;
 use crate::request::Request;
-
-/// Somebody wants to see, and nobody's payment waits: the first look of a container may take its connection's time.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 const NEEDS: Needs = Needs { own: None, any: &[] };
 
@@ -61,7 +57,7 @@ pub async fn handle(operations: &Operations, request: &Request) -> Result<Answer
     Caller::authorise(request, &operations.scope_prefix, NEEDS)?;
     let breakers = operations.breakers.iter().map(|breaker| async {
         match breaker.inspect().await {
-            Ok(circuit) => show(breaker.name(), &circuit, breaker.settings(), request.now),
+            Ok(circuit) => breakers::show(breaker, &circuit, request.now),
             Err(error) => {
                 tracing::warn!(breaker = breaker.name(), error = chain(&error), "not shown");
                 json!({"name": breaker.name(), "state": "unknown"})
@@ -83,37 +79,11 @@ pub async fn handle(operations: &Operations, request: &Request) -> Result<Answer
     ))
 }
 
-fn show(name: &str, circuit: &Circuit, settings: &Settings, now: Timestamp) -> Value {
-    let micros = u64::try_from(now.timestamp_micros()).unwrap_or_default();
-    let window = circuit.window(settings, micros);
-    let mut shown = json!({
-        "name": name,
-        "state": circuit.state.to_string(),
-        "generation": circuit.generation,
-        "since": time(circuit.since),
-        "opened_in_a_row": circuit.trips,
-        "window": {
-            "seconds": settings.window.as_secs(), "failures": window.failures, "successes": window.successes,
-        },
-    });
-    match circuit.state {
-        State::Closed => {}
-        State::Open => shown["open_until"] = json!(time(circuit.open_until)),
-        State::HalfOpen => shown["probes"] = json!({"succeeded": circuit.wins, "needed": settings.successes}),
-    }
-    shown
-}
-
-/// `None` for what never happened.
-fn time(micros: u64) -> Option<Timestamp> {
-    let millis = i64::try_from(micros / 1_000).ok().filter(|millis| *millis > 0);
-    millis.and_then(Timestamp::from_millis)
-}
-
 #[cfg(test)]
 mod tests {
     use orders_core::domain::{Money, PayOrder, Verification};
     use orders_local::payments::Mode;
+    use service_clock::Timestamp;
 
     use super::*;
     use crate::commands::pay_order;
@@ -131,7 +101,7 @@ mod tests {
         let expected = json!({
             "breakers": [{
                 "name": "payments", "state": "closed", "generation": 0, "since": null, "opened_in_a_row": 0,
-                "window": {"seconds": 20, "failures": 0, "successes": 0},
+                "override": null, "window": {"seconds": 20, "failures": 0, "successes": 0},
             }],
             "limits": {"read": "sliding-window; limit=3000; window=60s; by=user; name=read"},
             "deferred_payments": {"waiting": 0, "and_more": false, "oldest": null, "oldest_age_seconds": null},

@@ -4,7 +4,7 @@ use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Settings, Table};
+use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Origin, Settings, Table, Transition, Why};
 use orders_core::error::chain;
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, InvalidProvider, Timeouts, VerifyError};
 
@@ -79,7 +79,24 @@ pub(crate) fn breaker(
     let settings: Settings = parsed(SETTINGS, &lookup(SETTINGS).unwrap_or_default())?;
     let table = lookup(TABLE).filter(|table| !table.is_empty());
     let table = table.ok_or_else(|| ConfigError::new(TABLE, "is not set"))?;
-    Ok(CircuitBreaker::new(BREAKER, settings, Table::new(client.clone(), table).with_timeout(patience)))
+    let table = Table::new(client.clone(), table).with_timeout(patience);
+    Ok(CircuitBreaker::new(BREAKER, settings, table).on_transition(told))
+}
+
+/// Writes a transition down: a warning where it was made, so that the log has each once, and less where others see it.
+fn told(transition: &Transition) {
+    let Transition { breaker, generation, from, to, why, origin } = transition;
+    let by = match why {
+        Why::Ordered(intervention) => Some(&intervention.order.by),
+        _ => None,
+    };
+    match origin {
+        Origin::Here | Origin::Alone => {
+            let alone = *origin == Origin::Alone;
+            tracing::warn!(breaker, generation, %from, %to, %why, by, alone, "the circuit has changed");
+        }
+        Origin::Elsewhere => tracing::debug!(breaker, generation, %from, %to, %why, by, "the circuit was changed"),
+    }
 }
 
 /// Writes down why there is no word on a claim: what somebody has to look at louder than what passes by itself.

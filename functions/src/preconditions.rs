@@ -49,6 +49,12 @@ impl Preconditions {
         self.if_match.is_some()
     }
 
+    /// Whether they let something be changed that is there and has no entity tag.
+    pub fn hold_without_tag(&self) -> bool {
+        matches!(self.if_match, None | Some(EntityTags::Any))
+            && matches!(self.if_none_match, None | Some(EntityTags::Listed(_)))
+    }
+
     /// The versions that the caller accepts as an order's newest, if it cares.
     ///
     /// An order's entity tags are its versions, so any other tag names no version. A weak tag never matches in

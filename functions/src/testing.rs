@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::http;
 use crate::limits::Limits;
 use crate::ops_status::Operations;
+use crate::override_breaker::Breakers;
 use crate::payments::{self, Payments};
 use crate::problem::Problem;
 use crate::projection::ReadModels;
@@ -217,14 +218,20 @@ impl Shop {
 
     /// What `ops-status` looks at.
     pub fn operations(&self) -> Operations {
-        let table = dynamodb_circuit_breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers"));
-        let table = table.with_timeout(Duration::from_secs(10));
         Operations {
             rows: self.orders(),
-            breakers: vec![CircuitBreaker::new(payments::BREAKER, "".parse().unwrap(), table)],
+            breakers: self.breakers().breakers,
             limits: [("read", "sliding-window; limit=3000; window=60s; by=user; name=read".parse().unwrap())].into(),
             scope_prefix: self.config.scope_prefix.clone(),
         }
+    }
+
+    /// What `override-breaker` holds.
+    pub fn breakers(&self) -> Breakers {
+        let table = dynamodb_circuit_breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers"));
+        let table = table.with_timeout(Duration::from_secs(10));
+        let breaker = CircuitBreaker::new(payments::BREAKER, "".parse().unwrap(), table);
+        Breakers { breakers: vec![breaker], scope_prefix: self.config.scope_prefix.clone() }
     }
 
     /// Adds to a counter of a total of sales, as the projector does in one of the shards.

@@ -9,7 +9,7 @@ use orders_local::tokens::CALLERS;
 use serde_json::Value;
 
 /// The functions in the order of an order's life; others come after them.
-const WALK: [&str; 11] = [
+const WALK: [&str; 12] = [
     "create-order",
     "get-order",
     "pay-order",
@@ -21,6 +21,7 @@ const WALK: [&str; 11] = [
     "cancel-order",
     "sales-report",
     "ops-status",
+    "override-breaker",
 ];
 
 /// What becomes of the tables, and of what else is stored, when the stack stops.

@@ -159,6 +159,12 @@ impl Shop {
             .await
     }
 
+    /// Puts JSON somewhere.
+    pub async fn put(&self, caller: &str, path: &str, body: Value) -> Answer {
+        let request = self.http.put(format!("{}{path}", self.stack.url())).bearer_auth(&self.stack.tokens()[caller]);
+        Self::send(request.json(&body)).await
+    }
+
     /// A body of any kind.
     pub async fn post_raw(&self, caller: &str, path: &str, body: String, headers: &[(&str, &str)]) -> Answer {
         let request = self.http.post(format!("{}{path}", self.stack.url())).bearer_auth(&self.stack.tokens()[caller]);

@@ -1,112 +1,73 @@
-//! Calls through a breaker: the state machine with its table, its clock and its memory.
+//! A breaker: the state machine with its table, its clock and its memory.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+
+use service_clock::Clock;
 
 use super::change::{Change, Changed, Item};
-use super::circuit::{Circuit, Rejected, Step, Ticket, micros};
+use super::circuit::{Circuit, MAKER, Rejected, Step, Ticket};
+use super::intervention::Order;
 use super::memory::Memory;
+use super::notice::{Origin, Transition};
 use super::settings::Settings;
 use super::table::{Store, Table, Unavailable};
 use super::transition::Outcome;
 
 /// A circuit breaker. One per callee and process, shared by all calls.
 ///
-/// A call costs no write and, once per cache time, one eventually consistent read while the callee is well; nothing
-/// while the circuit is open; a write for each failure and, once per cache time while the window holds a failure, for
-/// the successes; two writes for a probe.
+/// Once per cache time calls cost one eventually consistent read, whatever the circuit does with them. Beside that they
+/// cost nothing while the callee is well and while the circuit is open; a write for each failure and, once per cache
+/// time while the window holds a failure, for the successes; two writes for a probe.
 pub struct CircuitBreaker<S = Table> {
     name: String,
     settings: Settings,
     store: S,
     clock: Clock,
+    hook: Option<Hook>,
+    /// What this process marks its transitions with.
+    id: u64,
     memory: Mutex<Memory>,
     /// Held by the one that reads the table; the others wait for what it finds.
     reading: tokio::sync::Mutex<()>,
 }
 
-type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+type Hook = Arc<dyn Fn(&Transition) + Send + Sync>;
 
-/// An error that knows whose fault it is.
-pub trait Fallible {
-    /// Whose fault it is.
-    fn blame(&self) -> Blame;
-}
-
-/// Whose fault an error is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
-    /// The callee's: it is down, overloaded or talks nonsense. Counts, and the fallback answers.
-    Callee,
-    /// The caller's: any callee would have said this. Does not count, and is the caller's to deal with.
-    Caller,
-}
-
-/// Why the fallback answers.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Cause<E> {
-    /// The call was not made.
-    #[error(transparent)]
-    Rejected(#[from] Rejected),
-    /// The call was made, and the callee failed.
-    #[error("the call failed")]
-    Failed(#[source] E),
-}
-
-/// An answer, and where it comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer<T> {
-    /// The answer.
-    pub value: T,
-    /// Whether it is the fallback's. Whoever passes it on says so.
-    pub from_fallback: bool,
-}
+/// How often an order is given anew that met a circuit which had just changed.
+const ATTEMPTS: usize = 10;
 
 impl<S: Store> CircuitBreaker<S> {
     /// The breaker of this name.
     pub fn new(name: impl Into<String>, settings: Settings, store: S) -> Self {
-        let since_1970 = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Self::with_clock(name, settings, store, Arc::new(move || micros(since_1970().unwrap_or_default())))
-    }
-
-    /// The breaker of this name, with a clock of microseconds since 1970.
-    pub fn with_clock(name: impl Into<String>, settings: Settings, store: S, clock: Clock) -> Self {
-        let (memory, reading) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { name: name.into(), settings, store, clock, memory, reading }
-    }
-
-    /// Makes the call, if the circuit allows it. Where it does not, and where the callee fails, `fallback` answers.
-    ///
-    /// Dropped half-way, a call counts for nothing; a probe's slot is free again when its lease ends.
-    ///
-    /// # Errors
-    /// Those of `call` that are the caller's own fault ([`Blame::Caller`]).
-    pub async fn call<T, E: Fallible>(
-        &self,
-        call: impl Future<Output = Result<T, E>>,
-        fallback: impl FnOnce(Cause<E>) -> T,
-    ) -> Result<Answer<T>, E> {
-        let ticket = match self.admit().await {
-            Ok(ticket) => ticket,
-            Err(rejected) => return Ok(Answer { value: fallback(rejected.into()), from_fallback: true }),
-        };
-        let started = (self.clock)();
-        let result = call.await;
-        let elapsed = Duration::from_micros((self.clock)().saturating_sub(started));
-        let outcome = match &result {
-            _ if self.settings.slow.is_some_and(|slow| elapsed > slow) => Outcome::Failure,
-            Ok(_) => Outcome::Success,
-            Err(error) if error.blame() == Blame::Callee => Outcome::Failure,
-            Err(_) => Outcome::Ignored,
-        };
-        self.record(ticket, outcome).await;
-        match result {
-            Ok(value) => Ok(Answer { value, from_fallback: false }),
-            Err(error) if error.blame() == Blame::Callee => {
-                Ok(Answer { value: fallback(Cause::Failed(error)), from_fallback: true })
-            }
-            Err(error) => Err(error),
+        Self {
+            name: name.into(),
+            settings,
+            store,
+            clock: Clock::default(),
+            hook: None,
+            id: fastrand::u64(1..),
+            memory: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// The same breaker with another clock than the system's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The same breaker, which tells `hook` of every transition that this process makes, exactly once, and of those that it
+    /// finds others to have made when it looks. One whose answer was lost is found at the next look, unless others have
+    /// made another one meanwhile.
+    ///
+    /// The hook runs within the call that makes or finds the transition, after it has been made, and holds no lock of the
+    /// breaker's: one that is slow delays that call and no other. One that panics is caught, where panics unwind, and
+    /// told in the log; the call goes on. The end of an order's time is no transition by itself: nothing is written.
+    #[must_use]
+    pub fn on_transition(self, hook: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
+        Self { hook: Some(Arc::new(hook)), ..self }
     }
 
     /// Asks whether a call may be made now. Whoever gets a ticket makes the call and [records](Self::record) what came
@@ -115,26 +76,27 @@ impl<S: Store> CircuitBreaker<S> {
     /// # Errors
     /// [`Rejected`]: the call must not be made.
     pub async fn admit(&self) -> Result<Ticket, Rejected> {
-        let now = (self.clock)();
+        let now = self.now();
         self.refresh(now).await;
-        // Another may take the slot first, and then the next is tried, as often as there are slots.
-        for _ in 0..=self.settings.probes {
-            let (step, alone) = {
+        // Another may be the first probe or take the slot first, and then the next is tried, as often as there are slots.
+        for _ in 0..=self.settings.probes + 1 {
+            let (circuit, alone) = {
                 let memory = self.memory();
-                (memory.circuit.admit(&self.settings, now, fastrand::u64(..)), memory.alone)
+                (memory.circuit.clone(), memory.alone)
             };
+            let step = circuit.admit(&self.settings, now, fastrand::u64(..));
             let (ticket, change) = match step {
                 Step::Admit(ticket) => return Ok(Ticket { alone, ..ticket }),
                 Step::Reject(rejected) => return Err(rejected),
                 Step::Probe(ticket, change) => (ticket, change),
             };
             if self.memory().is_away(now) {
-                self.memory().make(&change);
+                self.make_alone(&change);
                 return Ok(Ticket { alone: true, ..ticket });
             }
-            match self.at_table(&change, now).await {
-                Ok(Some(_)) => return Ok(ticket),
-                Ok(None) => {}
+            match self.at_table(&change, &circuit, now).await {
+                Ok((true, _)) => return Ok(ticket),
+                Ok((false, _)) => {}
                 Err(_) => return Err(Rejected::Unanswered),
             }
         }
@@ -144,12 +106,40 @@ impl<S: Store> CircuitBreaker<S> {
     /// Says how the call that `ticket` allowed went. What comes too late, because the circuit has opened or closed or
     /// the probe's lease has gone to another, changes nothing.
     pub async fn record(&self, ticket: Ticket, outcome: Outcome) {
-        let now = (self.clock)();
-        let Some(change) = self.memory().report(&self.settings, ticket, outcome, now) else { return };
-        let Some(circuit) = self.settle(&change, ticket.alone, now).await else { return };
+        let now = self.now();
+        let (change, before) = {
+            let mut memory = self.memory();
+            let Some(change) = memory.report(&self.settings, ticket, outcome, now) else { return };
+            (change, memory.circuit.clone())
+        };
+        let Some(circuit) = self.settle(&change, &before, ticket.alone, now).await else { return };
         if let Some(next) = circuit.trip(&self.settings, now).or_else(|| circuit.close(&self.settings, now)) {
-            self.settle(&next, ticket.alone, now).await;
+            self.settle(&next, &circuit, ticket.alone, now).await;
         }
+    }
+
+    /// Has the breaker held open or closed, or reset, by hand. The circuit after it. Where it is as ordered already, by the
+    /// same order word for word, nothing is changed.
+    ///
+    /// Whatever was on its way meanwhile changes nothing any more. Other containers follow when they next look: after the
+    /// cache time and half as much again, at the latest, or when the table answers them again.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; the order may have been carried out, and can be given again.
+    pub async fn order(&self, order: &Order) -> Result<Circuit, Unavailable> {
+        let now = self.now();
+        let mut circuit = self.look(now).await?;
+        for _ in 0..ATTEMPTS {
+            if circuit.obeys(order, now) {
+                return Ok(circuit);
+            }
+            let (made, after) = self.at_table(&circuit.order(&self.settings, order, now), &circuit, now).await?;
+            if made {
+                return Ok(after);
+            }
+            circuit = after;
+        }
+        Err(Unavailable("the circuit changes all the time".into()))
     }
 
     /// The circuit as the table has it, for people to look at.
@@ -172,56 +162,112 @@ impl<S: Store> CircuitBreaker<S> {
 
     /// Reads the item, if it is time to.
     async fn refresh(&self, now: u64) {
-        if !self.memory().is_due(&self.settings, now) {
+        if !self.memory().is_due(now) {
             return;
         }
         let _the_only_one = self.reading.lock().await;
-        if !self.memory().is_due(&self.settings, now) {
+        if !self.memory().is_due(now) {
             return;
         }
         // A replica that lags behind must not open or close a circuit again; a generation that really went back means
         // that somebody deleted the item.
         let newest = self.memory().newest;
-        for consistent in [false, true] {
-            let read = self.store.read(&self.name, consistent).await;
-            match read.and_then(|item| understand(&item).map(|circuit| (item, circuit))) {
-                Ok((_, circuit)) if circuit.generation < newest && !consistent => {}
-                Ok((item, circuit)) => return self.memory().saw(&self.settings, item, circuit, now),
-                Err(unavailable) => return self.table_is_away(&unavailable, now),
-            }
+        let read = self.store.read(&self.name, false).await;
+        match read.and_then(|item| understand(&item).map(|circuit| (item, circuit))) {
+            Ok((item, circuit)) if circuit.generation >= newest => self.saw(item, &circuit, newest, now),
+            Ok(_) => _ = self.look(now).await,
+            Err(unavailable) => self.table_is_away(&unavailable, now),
         }
+    }
+
+    /// Reads the item as it is now.
+    async fn look(&self, now: u64) -> Result<Circuit, Unavailable> {
+        let newest = self.memory().newest;
+        let read = self.store.read(&self.name, true).await;
+        let read = read.and_then(|item| understand(&item).map(|circuit| (item, circuit)));
+        let (item, circuit) = read.inspect_err(|unavailable| self.table_is_away(unavailable, now))?;
+        self.saw(item, &circuit, newest, now);
+        Ok(circuit)
     }
 
     /// Makes a change that a result asks for, wherever the circuit lives now. The circuit after it, if it was made.
-    async fn settle(&self, change: &Change, alone: bool, now: u64) -> Option<Circuit> {
-        let here = alone || self.memory().is_away(now);
-        let made = match here {
-            true => self.memory().make(change),
-            // A result that does not reach the table still counts in this container.
-            false => self.at_table(change, now).await.unwrap_or_else(|_| self.memory().make(change)),
-        };
-        if let Some(circuit) = made.as_ref().filter(|_| change.set.iter().any(|(name, _)| name == "gen")) {
-            let Circuit { state, generation, .. } = circuit;
-            tracing::warn!(breaker = self.name, %state, generation, alone = here, "the circuit has changed");
+    async fn settle(&self, change: &Change, before: &Circuit, alone: bool, now: u64) -> Option<Circuit> {
+        if alone || self.memory().is_away(now) {
+            return self.make_alone(change);
         }
-        made
+        match self.at_table(change, before, now).await {
+            Ok((made, circuit)) => made.then_some(circuit),
+            // A result that does not reach the table still counts in this container.
+            Err(_) => self.make_alone(change),
+        }
     }
 
-    /// Makes a change at the table. The circuit after it, if its guard held.
-    async fn at_table(&self, change: &Change, now: u64) -> Result<Option<Circuit>, Unavailable> {
-        let changed = self.store.change(&self.name, change).await;
+    /// Makes a change in this container only. The circuit after it, if its guard held.
+    fn make_alone(&self, change: &Change) -> Option<Circuit> {
+        let (before, after) = {
+            let mut memory = self.memory();
+            (memory.circuit.clone(), memory.make(change)?)
+        };
+        if !before.is_like(&after) {
+            self.tell(&before, &after, Origin::Alone);
+        }
+        Some(after)
+    }
+
+    /// Makes a change at the table that was decided on `before`. Whether its guard held, and the circuit after it.
+    async fn at_table(&self, change: &Change, before: &Circuit, now: u64) -> Result<(bool, Circuit), Unavailable> {
+        let changed = self.store.change(&self.name, &self.marked(change)).await;
         let understood = changed.and_then(|changed| {
             let (Changed::Made(item) | Changed::Refused(item)) = &changed;
             Ok((understand(item)?, changed))
         });
         let (circuit, changed) = understood.inspect_err(|unavailable| self.table_is_away(unavailable, now))?;
-        let made = matches!(changed, Changed::Made(_)).then(|| circuit.clone());
+        let made = matches!(changed, Changed::Made(_));
         let (Changed::Made(item) | Changed::Refused(item)) = changed;
-        let mut memory = self.memory();
-        if circuit.generation >= memory.newest {
-            memory.saw(&self.settings, item, circuit, now);
+        if made && !before.is_like(&circuit) && self.memory().is_news(&circuit) {
+            self.tell(before, &circuit, Origin::Here);
         }
-        Ok(made)
+        self.saw(item, &circuit, circuit.generation, now);
+        Ok((made, circuit))
+    }
+
+    /// Every transition carries the mark of the process that makes it, so that it knows it again whoever shows it.
+    fn marked(&self, change: &Change) -> Change {
+        let mut change = change.clone();
+        if change.set.iter().any(|(name, _)| name == "st") {
+            change.set.push((MAKER.into(), self.id.into()));
+        }
+        change
+    }
+
+    /// Takes on what the table shows, unless more than `newest` has been seen meanwhile, and tells what is new in it.
+    fn saw(&self, item: Item, circuit: &Circuit, newest: u64, now: u64) {
+        let origin = {
+            let mut memory = self.memory();
+            if memory.newest > newest.max(circuit.generation) {
+                return;
+            }
+            let before = memory.saw(&self.settings, item, circuit.clone(), now);
+            let here = circuit.maker == self.id;
+            let news = if here { memory.is_news(circuit) } else { true };
+            before.filter(|_| news).map(|before| (before, if here { Origin::Here } else { Origin::Elsewhere }))
+        };
+        if let Some((before, origin)) = origin {
+            self.tell(&before, circuit, origin);
+        }
+    }
+
+    fn tell(&self, from: &Circuit, to: &Circuit, origin: Origin) {
+        let Some(hook) = &self.hook else { return };
+        let transition = Transition::new(&self.name, from, to, origin);
+        if catch_unwind(AssertUnwindSafe(|| hook(&transition))).is_err() {
+            tracing::error!(breaker = self.name, "the hook that is told of transitions panicked");
+        }
+    }
+
+    /// The time in microseconds since 1970.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.clock.micros()).unwrap_or_default()
     }
 
     fn table_is_away(&self, unavailable: &Unavailable, now: u64) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 use std::{collections::BTreeMap, fmt};
 
 use super::change::{Change, Item, Value};
+use super::intervention::{Action, Intervention};
 use super::settings::Settings;
 
 /// Into how many parts the window is divided. A call is counted for 9 to 10 of them.
@@ -11,6 +12,8 @@ pub(super) const PARTS: u64 = 10;
 /// How far two clocks may differ. What is further ahead than the settings and this allow was written by a clock that
 /// had gone wrong, and counts as past.
 pub(super) const CLOCK_TOLERANCE: u64 = 60_000_000;
+/// The attribute with the mark of the process that made the newest transition.
+pub(super) const MAKER: &str = "maker";
 
 /// A breaker as its item describes it. Times are microseconds since 1970. Without an item it is closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,10 @@ pub struct Circuit {
     pub trips: u64,
     /// How many probes have succeeded, while it is half-open.
     pub wins: u64,
+    /// What somebody last ordered by hand; [`Circuit::held`] says whether it is in force.
+    pub intervention: Option<Intervention>,
+    /// The mark of the process that made the newest transition; 0 if none did.
+    pub(super) maker: u64,
     pub(super) slots: BTreeMap<u64, u64>,
     pub(super) parts: BTreeMap<u64, Counts>,
 }
@@ -116,6 +123,12 @@ pub enum Rejected {
         /// For how long yet.
         retry_after: Duration,
     },
+    /// Somebody holds the breaker open by hand.
+    #[error("the circuit is held open by hand")]
+    Forced {
+        /// For how long yet, if that is known.
+        retry_after: Option<Duration>,
+    },
     /// The breaker is half-open, and others are probing.
     #[error("the circuit is half-open, and others are probing")]
     Probing,
@@ -138,7 +151,7 @@ impl Circuit {
     /// # Errors
     /// [`Malformed`]: somebody wrote to the table by hand; they put the item right, or delete it.
     pub fn read(item: &Item) -> Result<Self, Malformed> {
-        let mut circuit = Self::default();
+        let mut circuit = Self { intervention: Intervention::read(item)?, ..Self::default() };
         for (name, value) in item {
             let number = || match value {
                 Value::Number(number) => Ok(*number),
@@ -156,6 +169,7 @@ impl Circuit {
                 ("open_until", _) => circuit.open_until = number()?,
                 ("trips", _) => circuit.trips = number()?,
                 ("wins", _) => circuit.wins = number()?,
+                (MAKER, _) => circuit.maker = number()?,
                 (name, _) => match indexed(name) {
                     Some(("p", slot)) => _ = circuit.slots.insert(slot, number()?),
                     Some(("f", part)) => circuit.parts.entry(part).or_default().failures = number()?,
@@ -182,8 +196,18 @@ impl Circuit {
         self.parts.range(inside).map(|(part, counts)| (*part, *counts))
     }
 
+    /// Whether no transition lies between the two.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (self.generation, self.state) == (other.generation, other.state)
+    }
+
     /// Whether the next call may pass. `draw` is a random number.
     pub(super) fn admit(&self, settings: &Settings, now: u64, draw: u64) -> Step {
+        let held = self.held(now).map(|held| held.order.action);
+        if let Some(Action::ForceOpen { until }) = held {
+            let retry_after = until.map(|until| Duration::from_micros(until - now));
+            return Step::Reject(Rejected::Forced { retry_after });
+        }
         match self.state {
             State::Closed if self.ramps(settings, now, draw) => Step::Reject(Rejected::Ramping),
             State::Closed => Step::Admit(Ticket { generation: self.generation, probe: None, alone: false }),
@@ -205,11 +229,6 @@ impl Circuit {
         }
     }
 
-    /// Whether no call may pass for a time that is known, so that there is no need to look.
-    pub(super) fn is_shut(&self, settings: &Settings, now: u64) -> bool {
-        self.state == State::Open && !self.is_due(settings, now)
-    }
-
     fn is_due(&self, settings: &Settings, now: u64) -> bool {
         self.open_until <= now || self.open_until > furthest(settings.open_max, now)
     }
@@ -219,8 +238,11 @@ impl Circuit {
         !self.slots.get(&slot).copied().is_some_and(taken)
     }
 
-    /// Whether this call is left out while admission grows from a tenth to all.
+    /// Whether this call is left out while admission grows from a tenth to all. Whoever closes it by hand wants all.
     fn ramps(&self, settings: &Settings, now: u64, draw: u64) -> bool {
+        if self.began_by_hand().is_some() {
+            return false;
+        }
         let ramp = micros(settings.ramp);
         let elapsed = now.saturating_sub(self.since);
         let sane = self.since <= now.saturating_add(CLOCK_TOLERANCE);
@@ -303,7 +325,6 @@ mod tests {
         let settings = Settings::default();
         let retry_after = Duration::from_secs(1);
         assert_eq!(open.admit(&settings, NOW, 0), Step::Reject(Rejected::Open { retry_after }));
-        assert!(open.is_shut(&settings, NOW) && !open.is_shut(&settings, NOW + SECOND));
         assert!(matches!(open.admit(&settings, NOW + SECOND, 0), Step::Probe(..)));
     }
 

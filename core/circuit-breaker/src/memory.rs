@@ -4,9 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::change::{Change, Changed, Item};
-use super::circuit::{Circuit, PARTS, Ticket, micros, part};
+use super::circuit::{Circuit, PARTS, State, Ticket, micros, part};
 use super::settings::Settings;
 use super::transition::Outcome;
+
+/// The order of transitions: within a generation a circuit only becomes half-open.
+type Rank = (u64, bool);
+
+fn rank(circuit: &Circuit) -> Rank {
+    (circuit.generation, circuit.state == State::HalfOpen)
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -17,6 +24,12 @@ pub(super) struct Memory {
     pub alone: bool,
     /// The newest generation that the table has shown.
     pub newest: u64,
+    /// Whether anything is known, and not only assumed.
+    known: bool,
+    /// The newest transition that the table has shown.
+    rank: Rank,
+    /// The newest transition of this process that it was told of.
+    told: Rank,
     /// When the item is believed, and when the table is not asked at all.
     fresh: Range<u64>,
     away: Range<u64>,
@@ -27,9 +40,8 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Whether the table is to be asked before the next call is let through.
-    pub fn is_due(&self, settings: &Settings, now: u64) -> bool {
-        let shut = !self.alone && self.circuit.is_shut(settings, now);
-        !self.is_away(now) && !self.fresh.contains(&now) && !shut
+    pub fn is_due(&self, now: u64) -> bool {
+        !self.is_away(now) && !self.fresh.contains(&now)
     }
 
     /// Whether the table is left alone.
@@ -37,17 +49,35 @@ impl Memory {
         self.away.contains(&now)
     }
 
-    /// The table has shown its item.
-    pub fn saw(&mut self, settings: &Settings, item: Item, circuit: Circuit, now: u64) {
+    /// The table has shown its item. The circuit as it was before, if there is something to tell.
+    pub fn saw(&mut self, settings: &Settings, item: Item, circuit: Circuit, now: u64) -> Option<Circuit> {
+        let (rank, back) = (rank(&circuit), circuit.generation < self.newest);
+        if back {
+            (self.rank, self.told) = Default::default();
+        }
+        // What a replica shows that lags behind is nothing new.
+        let news = back || rank > self.rank || (self.alone && !circuit.is_like(&self.circuit));
+        let before = Some(self.circuit.clone()).filter(|_| self.known && news);
+        self.rank = self.rank.max(rank);
         self.newest = circuit.generation;
         self.fresh = a_while(settings, now);
         self.away = 0..0;
         self.replace(item, circuit, false);
+        before
+    }
+
+    /// Whether a transition of this process is news yet: its answer and what others of this process read may tell of it
+    /// in any order, but each was decided on the one before.
+    pub fn is_news(&mut self, circuit: &Circuit) -> bool {
+        let news = rank(circuit) > self.told;
+        self.told = self.told.max(rank(circuit));
+        news
     }
 
     /// The table has failed: it is left alone for a while.
     pub fn table_is_away(&mut self, settings: &Settings, now: u64) {
         self.away = a_while(settings, now);
+        self.known = true;
     }
 
     /// Makes a change here. The circuit after it, if its guard held.
@@ -62,6 +92,7 @@ impl Memory {
         if circuit.generation != self.circuit.generation {
             self.unreported.clear();
         }
+        self.known = true;
         (self.item, self.circuit, self.alone) = (item, circuit, alone);
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::change::{Change, Guard, Value};
 use super::circuit::{Circuit, Lease, PARTS, State, furthest, micros, part};
+use super::intervention::{Action, UNTIL};
 use super::settings::{MAX_PROBES, Settings};
 
 /// How a call went, as far as a breaker is concerned.
@@ -38,7 +39,9 @@ impl Circuit {
     pub(super) fn trip(&self, settings: &Settings, now: u64) -> Option<Change> {
         let window = self.window(settings, now);
         let calls = window.failures.saturating_add(window.successes);
+        let held = self.held(now).is_some_and(|held| matches!(held.order.action, Action::ForceClosed { .. }));
         let tripped = self.state == State::Closed
+            && !held
             && window.failures >= settings.failures
             && calls >= settings.calls
             && u128::from(window.failures) * 100 >= u128::from(calls) * u128::from(settings.ratio);
@@ -55,22 +58,28 @@ impl Circuit {
 
     /// Takes a slot, if it is the time for probes and the slot is free.
     pub(super) fn take_slot(&self, settings: &Settings, lease: Lease, now: u64) -> Change {
-        let due = Guard::Any(vec![
-            Guard::Below("open_until".into(), now.saturating_add(1)),
-            Guard::Above("open_until".into(), furthest(settings.open_max, now)),
-        ]);
+        let over = |name: &str| Guard::Below(name.into(), now.saturating_add(1));
+        let due = match self.began_by_hand() {
+            // Nothing but the end that somebody named ends what they hold open, however far ahead it lies.
+            Some(_) => over(UNTIL),
+            None => {
+                let impossible = Guard::Above("open_until".into(), furthest(settings.open_max, now));
+                Guard::Any(vec![over("open_until"), impossible])
+            }
+        };
         let free = Guard::Any(vec![
             Guard::Absent(slot(lease.slot)),
             Guard::Below(slot(lease.slot), now),
             Guard::Above(slot(lease.slot), furthest(settings.lease, now)),
         ]);
-        let probing = Guard::Any(vec![is(State::HalfOpen), Guard::All(vec![is(State::Open), due])]);
-        Change {
-            guard: Guard::All(vec![self.same_generation(), probing, free]),
-            set: vec![("st".into(), State::HalfOpen.word().into()), (slot(lease.slot), Value::Number(lease.token))],
-            add: vec![],
-            remove: vec![],
+        let mut set = vec![(slot(lease.slot), Value::Number(lease.token))];
+        let mut guards = vec![self.same_generation(), is(self.state), free];
+        // One probe makes it half-open. Another one that saw it open is refused, and looks again.
+        if self.state == State::Open {
+            set.push(("st".into(), State::HalfOpen.word().into()));
+            guards.push(due);
         }
+        Change { guard: Guard::All(guards), set, add: vec![], remove: vec![] }
     }
 
     /// Gives a probe's slot back, with what the probe found.
@@ -142,12 +151,12 @@ fn slot(slot: u64) -> String {
     format!("p{slot}")
 }
 
-fn counters(part: u64) -> [String; 2] {
+pub(super) fn counters(part: u64) -> [String; 2] {
     [format!("f{part}"), format!("k{part}")]
 }
 
 /// What is there only while a breaker is half-open.
-fn probing() -> impl Iterator<Item = String> {
+pub(super) fn probing() -> impl Iterator<Item = String> {
     (0..MAX_PROBES).map(slot).chain(["wins".to_owned()])
 }
 

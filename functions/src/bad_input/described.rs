@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{COMMANDS, expect, good, send, with_body};
+use super::{COMMANDS, OPERATIONS, expect, good, send, with_body};
 use crate::testing::Shop;
 
 /// Texts in which there is nothing to see.
@@ -51,11 +51,12 @@ fn fields<'a>(api: &'a Value, schema: &'a Value, at: &str, found: &mut Vec<(Stri
 
 /// The fields of a function's body.
 fn body_fields<'a>(api: &'a Value, function: &str) -> Vec<(String, &'a Value)> {
-    let mut words = function.split('-');
-    let operation = format!("{}Order", words.next().unwrap());
+    let (verb, noun) = function.split_once('-').unwrap();
+    let operation = format!("{verb}{}{}", noun[..1].to_uppercase(), &noun[1..]);
     let of_paths = api["paths"].as_object().unwrap().values();
-    let mut posts = of_paths.map(|path| &path["post"]).filter(|post| post["operationId"] == operation.as_str());
-    let schema = &posts.next().unwrap()["requestBody"]["content"]["application/json"]["schema"];
+    let methods = of_paths.flat_map(|path| [&path["post"], &path["put"]]);
+    let schema = &methods.into_iter().find(|method| method["operationId"] == operation.as_str()).unwrap()["requestBody"]
+        ["content"]["application/json"]["schema"];
     let mut found = Vec::new();
     fields(api, schema, "", &mut found);
     found
@@ -79,14 +80,14 @@ async fn no_field_of_any_body_may_be_null() {
     let (shop, api) = (Shop::open().await, api());
     let order_id = shop.create_order(44.98).await;
     let mut tried = 0;
-    for function in COMMANDS {
+    for function in COMMANDS.into_iter().chain(OPERATIONS) {
         for (pointer, _) in body_fields(&api, function) {
             let answer = send(&shop, function, changed(&good(function, &order_id), &pointer, Value::Null)).await;
             expect(&answer, 400, "invalid-request", Some(&path(&pointer)), &format!("{function} {pointer}"));
             tried += 1;
         }
     }
-    assert!(tried >= 9, "{tried}");
+    assert!(tried >= 12, "{tried}");
     assert_eq!(shop.commits().await, 1);
 }
 
@@ -95,7 +96,7 @@ async fn no_text_of_any_body_may_be_without_anything_visible() {
     let (shop, api) = (Shop::open().await, api());
     let order_id = shop.create_order(44.98).await;
     let mut tried = 0;
-    for function in COMMANDS {
+    for function in COMMANDS.into_iter().chain(OPERATIONS) {
         for (pointer, schema) in body_fields(&api, function) {
             if schema["type"] != "string" {
                 continue;
@@ -108,6 +109,6 @@ async fn no_text_of_any_body_may_be_without_anything_visible() {
             tried += 1;
         }
     }
-    assert!(tried >= 5, "{tried}");
+    assert!(tried >= 8, "{tried}");
     assert_eq!(shop.commits().await, 1);
 }

@@ -9,10 +9,13 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::commands::{cancel_order, create_order, deliver_order, pay_order, ship_order};
+use crate::override_breaker;
 use crate::queries::{get_order, list_orders, list_user_orders, order_history, sales_report};
 use crate::testing::{self, OWNER, Shop, body, problem, with_header};
 
 const COMMANDS: [&str; 5] = ["create-order", "pay-order", "ship-order", "deliver-order", "cancel-order"];
+/// Functions beside the commands that take a body. Their requests have no idempotency key and no version.
+const OPERATIONS: [&str; 1] = ["override-breaker"];
 const QUERIES: [&str; 5] = ["get-order", "list-user-orders", "list-orders", "order-history", "sales-report"];
 const PRODUCT: &str = "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11";
 
@@ -30,6 +33,10 @@ async fn send(shop: &Shop, function: &str, event: Value) -> Answer {
         "list-orders" => testing::answer(async |r| list_orders::handle(queries, r).await, event).await,
         "order-history" => testing::answer(async |r| order_history::handle(queries, r).await, event).await,
         "sales-report" => testing::answer(async |r| sales_report::handle(queries, r).await, event).await,
+        "override-breaker" => {
+            let breakers = shop.breakers();
+            testing::answer(async |r| override_breaker::handle(&breakers, r).await, event).await
+        }
         other => panic!("there is no function {other}"),
     }
 }
@@ -40,7 +47,9 @@ fn good(function: &str, order_id: &str) -> Value {
     event["requestContext"]["authorizer"]["jwt"]["claims"] = json!({"sub": OWNER, "scope": "orders:admin"});
     event["headers"].as_object_mut().unwrap().remove("idempotency-key");
     event["headers"].as_object_mut().unwrap().remove("if-match");
-    if !matches!(function, "create-order" | "list-orders" | "list-user-orders" | "sales-report") {
+    const WITHOUT_ORDER: [&str; 5] =
+        ["create-order", "list-orders", "list-user-orders", "sales-report", "override-breaker"];
+    if !WITHOUT_ORDER.contains(&function) {
         event["pathParameters"]["id"] = order_id.into();
     }
     event
@@ -132,7 +141,7 @@ async fn a_bad_body_is_400_with_the_path_of_its_field() {
     for price in ["-1", "-0", "19.999", "1e300", "\"NaN\"", "\"19.99\"", "1000000.01", "null", "{}", "[1]", "1e-3"] {
         cases.push(("create-order", item("1", price), "items[0].price"));
     }
-    for function in COMMANDS {
+    for function in COMMANDS.into_iter().chain(OPERATIONS) {
         for malformed in ["{", "nonsense", "[]", "null", "7", "\"{}\"", "{\"a\": NaN}", "{'a': 1}", "\u{feff}{}"] {
             let path = if malformed == "{\"a\": NaN}" { "a" } else { "body" };
             cases.push((function, malformed.into(), path));
@@ -162,7 +171,7 @@ async fn a_bad_body_is_400_with_the_path_of_its_field() {
 async fn a_body_that_is_too_large_or_not_json_is_not_looked_at() {
     let shop = Shop::open().await;
     let order_id = shop.create_order(44.98).await;
-    for function in COMMANDS {
+    for function in COMMANDS.into_iter().chain(OPERATIONS) {
         let good = good(function, &order_id);
         let large = with_body(good.clone(), &" ".repeat(65 * 1024));
         expect(&send(&shop, function, large).await, 413, "body-too-large", None, function);
@@ -181,7 +190,7 @@ async fn a_body_that_is_too_large_or_not_json_is_not_looked_at() {
 async fn nobody_gets_past_missing_or_broken_claims_or_a_missing_scope() {
     let shop = Shop::open().await;
     let order_id = shop.create_order(44.98).await;
-    for function in COMMANDS.into_iter().chain(QUERIES) {
+    for function in COMMANDS.into_iter().chain(OPERATIONS).chain(QUERIES) {
         let mut event = good(function, &order_id);
         for claims in
             [json!(null), json!({}), json!([]), json!({"sub": 7}), json!({"sub": "", "scope": "orders:admin"})]
@@ -357,7 +366,7 @@ async fn a_bad_query_is_400_with_the_parameter() {
 #[tokio::test]
 async fn events_without_what_a_request_has_are_answered() {
     let shop = Shop::open().await;
-    for function in COMMANDS.into_iter().chain(QUERIES) {
+    for function in COMMANDS.into_iter().chain(OPERATIONS).chain(QUERIES) {
         for event in [json!({}), json!({"requestContext": {}}), json!({"headers": null, "body": null})] {
             expect(&send(&shop, function, event).await, 401, "unauthenticated", None, function);
         }
@@ -375,4 +384,5 @@ async fn what_the_table_of_bad_requests_is_made_from_is_good() {
     let second = shop.create_order(44.98).await;
     assert_eq!(send(&shop, "cancel-order", good("cancel-order", &second)).await.status(), 200);
     assert_eq!(send(&shop, "create-order", good("create-order", "")).await.status(), 201);
+    assert_eq!(send(&shop, "override-breaker", good("override-breaker", "")).await.status(), 200);
 }

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dynamodb_circuit_breaker::{
-    Blame, Change, Changed, Circuit, CircuitBreaker, Fallible, Item, Outcome, State, Store, Table, Unavailable,
+    Action, Blame, Change, Changed, Circuit, CircuitBreaker, Fallible, Item, Order, Outcome, State, Store, Table,
+    Unavailable,
 };
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
 use futures::future::join_all;
 use orders_tests::database::TestTables;
+use service_clock::Clock;
 
 const TABLE: &str = "CircuitBreakers";
 /// Where time does not matter, a busy machine has time.
@@ -77,15 +79,22 @@ async fn the_table_and_the_evaluator_in_memory_never_differ() {
     let breakers: Vec<_> = (0..4)
         .map(|_| {
             let clock = clock.clone();
-            let clock = Arc::new(move || clock.load(SeqCst));
-            CircuitBreaker::with_clock("callee", settings.parse().unwrap(), store.clone(), clock)
+            let clock = Clock::new(move || clock.load(SeqCst).try_into().unwrap());
+            CircuitBreaker::new("callee", settings.parse().unwrap(), store.clone()).with_clock(clock)
         })
         .collect();
-    let (mut tickets, mut states) = (Vec::new(), [0_u32; 3]);
+    let (mut tickets, mut states, mut orders) = (Vec::new(), [0_u32; 3], 0);
     // Tickets are kept for a while, so that results come late, from containers that have not looked since.
     for step in 0..1_500 {
         clock.fetch_add(fastrand::u64(0..300_000), SeqCst);
         let breaker = fastrand::usize(0..breakers.len());
+        if fastrand::u8(0..50) == 0 {
+            let until = fastrand::bool().then(|| clock.load(SeqCst) + fastrand::u64(0..3_000_000));
+            let actions = [Action::ForceOpen { until }, Action::ForceClosed { until }, Action::Reset];
+            let order = Order { action: fastrand::choice(actions).unwrap(), by: "somebody".into(), why: "dice".into() };
+            breakers[breaker].order(&order).await.unwrap();
+            orders += 1;
+        }
         if let Ok(ticket) = breakers[breaker].admit().await {
             tickets.push((breaker, ticket));
         }
@@ -103,7 +112,7 @@ async fn the_table_and_the_evaluator_in_memory_never_differ() {
         states[state as usize] += 1;
     }
     let (made, refused) = (store.made.load(SeqCst), store.refused.load(SeqCst));
-    println!("{made} changes made, {refused} refused; closed, open and half-open: {states:?}");
+    println!("{made} changes made, {refused} refused, {orders} orders; closed, open and half-open: {states:?}");
     assert!(made > 100 && refused > 20 && states.iter().all(|steps| *steps > 20));
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
 
 mod bad_settings;
+mod by_hand;
 mod outage;
 mod settlement;
 mod support;

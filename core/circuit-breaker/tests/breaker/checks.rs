@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dynamodb_circuit_breaker::{Circuit, Item, Outcome, Settings, State, Ticket, Value};
+use dynamodb_circuit_breaker::{Action, Circuit, Item, Outcome, Settings, State, Ticket, Transition, Value};
 
 use crate::world::{LAG, SECOND, SKEW, TIMEOUT, Who};
 
@@ -23,9 +23,17 @@ pub struct Checks {
     wins: BTreeMap<u64, u64>,
     /// Containers that the table has not answered.
     away: BTreeSet<usize>,
-    /// How often it opened, closed, and went from half-open to open.
-    pub seen: [u64; 3],
+    /// The transitions that each container was told it made, and those that the table told it so.
+    told: BTreeSet<(usize, Rank)>,
+    answered: BTreeSet<(usize, Rank)>,
+    /// Which container made a transition.
+    makers: BTreeMap<Rank, usize>,
+    /// How often it opened, closed, went from half-open to open, and did so by hand.
+    pub seen: [u64; 4],
 }
+
+/// A transition: the generation, and whether it became half-open.
+type Rank = (u64, bool);
 
 #[derive(Clone)]
 struct Lease {
@@ -46,7 +54,10 @@ impl Checks {
             outcomes: BTreeMap::new(),
             wins: BTreeMap::new(),
             away: BTreeSet::new(),
-            seen: [0; 3],
+            told: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            makers: BTreeMap::new(),
+            seen: [0; 4],
         }
     }
 
@@ -65,10 +76,16 @@ impl Checks {
     }
 
     /// A call begins.
-    pub fn admitted(&mut self, now: u64, who: Who, ticket: Ticket) {
+    pub fn admitted(&mut self, now: u64, who: Who, ticket: Ticket, item: &Item) {
         let late = 3 * SECOND + LAG + 2 * TIMEOUT;
+        let connected = !self.away.contains(&who.container);
+        if let Some(generation) = held_by_hand(item, now, |action| matches!(action, Action::ForceOpen { .. })) {
+            let begun = self.ended.get(&(generation - 1)).copied().unwrap_or(now);
+            let barred = connected && (now > begun + late || ticket.generation() == generation);
+            self.require(!barred, || format!("{who:?} passed while it was held open: {ticket:?}"));
+        }
         let stale = !ticket.is_probe()
-            && !self.away.contains(&who.container)
+            && connected
             && self.ended.get(&ticket.generation()).is_some_and(|ended| now > ended + late);
         self.require(!stale, || format!("{who:?} passed long after its generation ended: {ticket:?}"));
     }
@@ -93,11 +110,24 @@ impl Checks {
             return self.require(false, || format!("an item that cannot be read: {after:?}"));
         };
         let generation = old.generation;
+        let rank = (new.generation, new.state == State::HalfOpen);
+        if rank != (generation, old.state == State::HalfOpen) {
+            self.makers.insert(rank, who.container);
+        }
         match (old.state, new.state, new.generation.wrapping_sub(generation)) {
+            (_, state, steps) if old.intervention != new.intervention => {
+                self.require(steps == 1, || format!("an order was carried out that had met {old:?}: {new:?}"));
+                let counts = new.window(&self.settings, now);
+                let empty = counts.failures + counts.successes == 0 && state != State::HalfOpen;
+                self.require(empty, || format!("an order left {after:?}"));
+                self.seen[3] += 1;
+            }
             (State::Closed, State::Closed, 0) => self.counted(generation, before, after),
             (State::Closed, State::Open, 1) => {
                 let failures = sum(before, 'f');
                 self.require(failures >= self.settings.failures, || format!("opened by {failures} failures"));
+                let held = held_by_hand(before, now, |action| matches!(action, Action::ForceClosed { .. }));
+                self.require(held.is_none(), || format!("opened while it was held closed: {before:?}"));
                 self.seen[0] += 1;
             }
             (State::Open | State::HalfOpen, State::HalfOpen, 0) => self.probed(now, who, &old, before, after),
@@ -121,6 +151,33 @@ impl Checks {
         self.require(after.len() <= 100, || format!("the item grows: {after:?}"));
     }
 
+    /// A container's hook is told of a transition that the container made.
+    pub fn told(&mut self, container: usize, transition: &Transition) {
+        let rank = (transition.generation, transition.to == State::HalfOpen);
+        let made = self.makers.get(&rank) == Some(&container);
+        self.require(made, || format!("{container} was told that it made {transition:?}"));
+        let once = self.told.insert((container, rank));
+        self.require(once, || format!("{container} was told twice of {transition:?}"));
+    }
+
+    /// A container learns from the table that it made a transition, unless it did not change anything.
+    pub fn answered(&mut self, container: usize, item: &Item) {
+        let Ok(circuit) = Circuit::read(item) else { return };
+        self.answered.insert((container, (circuit.generation, circuit.state == State::HalfOpen)));
+    }
+
+    /// What the table told, the hooks were told.
+    pub fn all_is_told(&mut self) {
+        let untold = self.answered.difference(&self.told).next().copied();
+        self.require(untold.is_none(), || format!("nobody was told of {untold:?}"));
+    }
+
+    /// The container begins anew.
+    pub fn crashed(&mut self, container: usize) {
+        self.told.retain(|(told, _)| *told != container);
+        self.answered.retain(|(answered, _)| *answered != container);
+    }
+
     fn counted(&mut self, generation: u64, before: &Item, after: &Item) {
         for letter in ['f', 'k'] {
             let truth = if letter == 'f' { &self.failed } else { &self.succeeded };
@@ -137,8 +194,9 @@ impl Checks {
             match (number(before, &slot), number(after, &slot)) {
                 (held, taken) if held == taken => {}
                 (held, Some(token)) => {
-                    let early = old.state == State::Open && now + SKEW < old.open_until;
-                    self.require(!early, || format!("probed {} µs early", old.open_until - now));
+                    let barred = held_by_hand(before, now, |action| matches!(action, Action::ForceOpen { .. }));
+                    let early = old.state == State::Open && (now + SKEW < old.open_until || barred.is_some());
+                    self.require(!early, || format!("probed early: {before:?}"));
                     let robbed = held.is_some_and(|held| held > now + SKEW);
                     self.require(!robbed, || format!("{who:?} took {slot} from a probe whose lease was not over"));
                     self.leases.insert(who, Lease { generation, slot, token });
@@ -168,6 +226,12 @@ impl Checks {
         let told = self.outcomes.get(&who).copied();
         self.require(told == Some(outcome), || format!("{who:?} reported {outcome:?} for {told:?}"));
     }
+}
+
+/// The generation of the order of this kind that holds the breaker, if it does so by every clock.
+fn held_by_hand(item: &Item, now: u64, kind: fn(Action) -> bool) -> Option<u64> {
+    let circuit = Circuit::read(item).ok()?;
+    circuit.held(now + SKEW).filter(|held| kind(held.order.action)).map(|held| held.generation)
 }
 
 fn number(item: &Item, name: &str) -> Option<u64> {

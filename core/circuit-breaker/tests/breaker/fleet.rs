@@ -4,9 +4,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use dynamodb_circuit_breaker::CircuitBreaker;
+use dynamodb_circuit_breaker::{Action, Circuit, CircuitBreaker, Order, Origin};
+use service_clock::Clock;
 
 use crate::world::{Call, Rules, SECOND, SKEW, Shared, Way, Who, World, lock};
+
+/// How long an order lasts at most, if it has an end.
+pub const LONGEST_ORDER: u64 = 3 * SECOND;
 
 pub struct Fleet {
     pub world: Shared,
@@ -30,7 +34,8 @@ impl Fleet {
         fastrand::seed(seed);
         let world = Arc::new(Mutex::new(World::new(seed, rules)));
         let skews: Vec<_> = (0..containers).map(|_| lock(&world).rng.u64(0..=2 * SKEW)).collect();
-        let containers = skews.into_iter().map(|skew| Container::new(&world, skew)).collect();
+        let containers = skews.into_iter().enumerate();
+        let containers = containers.map(|(index, skew)| Container::new(&world, index, skew)).collect();
         Self { world, containers, tasks: vec![], faults: true, rejected: 0 }
     }
 
@@ -51,7 +56,8 @@ impl Fleet {
                 let mut world = lock(&self.world);
                 world.callee_is_up = !world.callee_is_up;
             }
-            930..933 if self.faults => {
+            930..934 if self.faults => self.order(),
+            934..937 if self.faults => {
                 let mut world = lock(&self.world);
                 world.table_is_up = !world.table_is_up;
             }
@@ -99,6 +105,45 @@ impl Fleet {
         }
     }
 
+    /// Somebody orders something by hand.
+    fn order(&mut self) {
+        let (container, action) = {
+            let mut world = lock(&self.world);
+            let (containers, now) = (self.containers.len(), world.now);
+            let until = world.rng.bool().then(|| now + world.rng.u64(0..=LONGEST_ORDER));
+            let action = match world.rng.u8(0..3) {
+                0 => Action::ForceOpen { until },
+                1 => Action::ForceClosed { until },
+                _ => Action::Reset,
+            };
+            (world.rng.usize(0..containers), action)
+        };
+        self.order_at(container, action);
+    }
+
+    fn order_at(&mut self, container: usize, action: Action) {
+        let who = Who { container, call: lock(&self.world).number() };
+        let breaker = self.containers[container].breaker.clone();
+        let order = Order { action, by: "somebody".into(), why: "dice".into() };
+        let task = async move {
+            _ = breaker.order(&order).await;
+            true
+        };
+        self.tasks.push((who, Box::pin(task)));
+        self.poll(container);
+    }
+
+    /// What is held by hand without an end is ended by hand.
+    pub fn let_go(&mut self) {
+        // Whatever is on its way may be an order too.
+        self.calm(SECOND / 2);
+        let item = lock(&self.world).current();
+        let held = Circuit::read(&item).unwrap_or_default();
+        if held.held(u64::MAX).is_some() {
+            self.order_at(0, Action::Reset);
+        }
+    }
+
     fn begin(&mut self) {
         let container = lock(&self.world).rng.usize(0..self.containers.len());
         // Two at a time in one process, to show that they do not disturb one another.
@@ -114,8 +159,8 @@ impl Fleet {
             let Ok(ticket) = breaker.admit().await else { return false };
             {
                 let mut world = lock(&world);
-                let now = world.now;
-                world.checks.admitted(now, who, ticket);
+                let (now, item) = (world.now, world.current());
+                world.checks.admitted(now, who, ticket, &item);
                 world.calls.push(Call { who, ticket, outcome: None });
             }
             let outcome = std::future::poll_fn(|_| {
@@ -187,16 +232,22 @@ impl Fleet {
         let index = lock(&self.world).rng.usize(0..self.containers.len());
         self.tasks.retain(|(who, _)| who.container != index);
         lock(&self.world).crash(index);
-        self.containers[index] = Container::new(&self.world, self.containers[index].skew);
+        self.containers[index] = Container::new(&self.world, index, self.containers[index].skew);
     }
 }
 
 impl Container {
-    fn new(world: &Shared, skew: u64) -> Self {
+    fn new(world: &Shared, index: usize, skew: u64) -> Self {
         let clock = world.clone();
-        let clock = Arc::new(move || lock(&clock).now + skew - SKEW);
+        let clock = Clock::new(move || (lock(&clock).now + skew - SKEW).try_into().unwrap_or(i64::MAX));
         let settings = lock(world).rules.settings;
-        let breaker = CircuitBreaker::with_clock("callee", settings, Way(world.clone()), clock);
+        let hears = world.clone();
+        let breaker = CircuitBreaker::new("callee", settings, Way(world.clone())).with_clock(clock);
+        let breaker = breaker.on_transition(move |transition| {
+            if transition.origin == Origin::Here {
+                lock(&hears).checks.told(index, transition);
+            }
+        });
         Self { breaker: Arc::new(breaker), skew }
     }
 }

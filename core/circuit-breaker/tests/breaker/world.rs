@@ -198,6 +198,7 @@ impl World {
         }
         self.requests.retain(|request| request.waited || request.answer.is_none());
         self.calls.retain(|call| call.who.container != container);
+        self.checks.crashed(container);
     }
 }
 
@@ -228,6 +229,12 @@ impl Way {
                 return Poll::Ready(Err(Unavailable("no answer".into())));
             };
             let Some(answer) = world.requests[index].answer.take() else { return Poll::Pending };
+            if let (Kind::Change(change), Changed::Made(item)) = (&world.requests[index].kind, &answer)
+                && change.set.iter().any(|(name, _)| name == "st")
+            {
+                let item = item.clone();
+                world.checks.answered(container, &item);
+            }
             world.requests.swap_remove(index);
             world.checks.heard(container, true);
             Poll::Ready(Ok(answer))

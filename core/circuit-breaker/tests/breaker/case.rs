@@ -1,0 +1,132 @@
+//! One breaker on a table in memory that counts its calls, with a clock that is moved by hand.
+
+use std::future::ready;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dynamodb_circuit_breaker::{
+    Blame, Change, Changed, Circuit, CircuitBreaker, Fallible, Item, Store, Transition, Unavailable,
+};
+use service_clock::Clock;
+
+use crate::world::SECOND;
+
+/// A table in memory that counts its calls and can be taken away.
+#[derive(Default)]
+pub struct Table {
+    pub item: Mutex<Item>,
+    /// What an eventually consistent read gets, if not the item.
+    pub stale: Mutex<Option<Item>>,
+    pub away: AtomicBool,
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl Table {
+    fn answer<T>(&self, answer: impl FnOnce() -> T) -> Result<T, Unavailable> {
+        if self.away.load(SeqCst) { Err(Unavailable("away".into())) } else { Ok(answer()) }
+    }
+
+    /// Reads and writes since the last time.
+    pub fn calls(&self) -> (u64, u64) {
+        (self.reads.swap(0, SeqCst), self.writes.swap(0, SeqCst))
+    }
+
+    pub fn circuit(&self) -> Circuit {
+        Circuit::read(&self.item.lock().unwrap()).unwrap()
+    }
+}
+
+/// A container's way to the table.
+pub struct Link(Arc<Table>);
+
+impl Store for Link {
+    async fn read(&self, _: &str, consistent: bool) -> Result<Item, Unavailable> {
+        let table = &self.0;
+        table.reads.fetch_add(1, SeqCst);
+        let stale = table.stale.lock().unwrap().clone().filter(|_| !consistent);
+        table.answer(|| stale.unwrap_or_else(|| table.item.lock().unwrap().clone()))
+    }
+
+    async fn change(&self, _: &str, change: &Change) -> Result<Changed, Unavailable> {
+        let table = &self.0;
+        table.writes.fetch_add(1, SeqCst);
+        table.answer(|| {
+            let mut item = table.item.lock().unwrap();
+            let changed = change.apply(item.clone());
+            if let Changed::Made(after) = &changed {
+                *item = after.clone();
+            }
+            changed
+        })
+    }
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Fault(pub Blame);
+
+impl Fallible for Fault {
+    fn blame(&self) -> Blame {
+        self.0
+    }
+}
+
+/// A breaker on a table, with a clock that stands still until it is moved.
+pub struct Case {
+    pub table: Arc<Table>,
+    pub clock: Arc<AtomicU64>,
+    settings: String,
+    told: Arc<Mutex<Vec<Transition>>>,
+    pub breaker: CircuitBreaker<Link>,
+}
+
+impl Case {
+    pub fn new(settings: &str) -> Self {
+        Self::on(Arc::default(), Arc::new(AtomicU64::new(1_800_000_000 * SECOND)), settings)
+    }
+
+    fn on(table: Arc<Table>, clock: Arc<AtomicU64>, settings: &str) -> Self {
+        let told = Arc::<Mutex<Vec<Transition>>>::default();
+        let hears = told.clone();
+        let breaker = Self::container(&table, &clock, settings)
+            .on_transition(move |transition| hears.lock().unwrap().push(transition.clone()));
+        Self { table, clock, settings: settings.to_owned(), breaker, told }
+    }
+
+    fn container(table: &Arc<Table>, clock: &Arc<AtomicU64>, settings: &str) -> CircuitBreaker<Link> {
+        let clock = clock.clone();
+        let clock = Clock::new(move || clock.load(SeqCst).try_into().unwrap());
+        CircuitBreaker::new("callee", settings.parse().unwrap(), Link(table.clone())).with_clock(clock)
+    }
+
+    /// A container beside this one.
+    pub fn another(&self) -> Self {
+        let (table, clock) = (self.table.clone(), self.clock.clone());
+        Self::on(table, clock, &self.settings)
+    }
+
+    pub fn now(&self) -> u64 {
+        self.clock.load(SeqCst)
+    }
+
+    /// What its breaker has told since the last time.
+    pub fn told(&self) -> Vec<Transition> {
+        std::mem::take(&mut self.told.lock().unwrap())
+    }
+
+    pub fn pass(&self, time: Duration) {
+        self.clock.fetch_add(u64::try_from(time.as_micros()).unwrap(), SeqCst);
+    }
+
+    pub async fn call(&self, result: Result<&'static str, Fault>) -> (&'static str, bool) {
+        let answer = self.breaker.call(ready(result), |_| "fallback").await.unwrap();
+        (answer.value, answer.from_fallback)
+    }
+
+    pub async fn fail(&self, times: u32) {
+        for _ in 0..times {
+            assert_eq!(self.call(Err(Fault(Blame::Callee))).await, ("fallback", true));
+        }
+    }
+}

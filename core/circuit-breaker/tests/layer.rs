@@ -1,0 +1,161 @@
+//! A breaker before services of `tower`.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use dynamodb_circuit_breaker::{
+    Blame, Cause, Change, Changed, CircuitBreaker, CircuitBreakerLayer, Fallible, Item, Rejected, Settings, Store,
+    Unavailable, blame,
+};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+/// A table in memory.
+#[derive(Default)]
+struct Memory(Mutex<Item>);
+
+impl Memory {
+    fn with<T>(&self, act: impl FnOnce(&mut Item) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl Store for Memory {
+    async fn read(&self, _: &str, _: bool) -> Result<Item, Unavailable> {
+        Ok(self.with(|item| item.clone()))
+    }
+
+    async fn change(&self, _: &str, change: &Change) -> Result<Changed, Unavailable> {
+        Ok(self.with(|item| {
+            let changed = change.apply(item.clone());
+            if let Changed::Made(after) = &changed {
+                *item = after.clone();
+            }
+            changed
+        }))
+    }
+}
+
+fn breaker() -> CircuitBreaker<Memory> {
+    let settings = Settings { failures: 2, calls: 2, ..Settings::default() };
+    CircuitBreaker::new("callee", settings, Memory::default())
+}
+
+#[derive(Debug, PartialEq)]
+struct Fault(Blame);
+
+impl Fallible for Fault {
+    fn blame(&self) -> Blame {
+        self.0
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_fails_is_not_asked_any_more_and_the_fallback_knows_request_and_cause() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let counts = asked.clone();
+    let service = service_fn(move |_: &'static str| {
+        counts.fetch_add(1, SeqCst);
+        std::future::ready(Err::<String, _>(Fault(Blame::Callee)))
+    });
+    let fallback = |request: &&'static str| {
+        let request = *request;
+        move |cause: Cause<Result<String, Fault>>| {
+            let why = match cause {
+                Cause::Failed(Err(Fault(blame))) => format!("{blame:?}"),
+                Cause::Failed(Ok(answer)) => answer,
+                Cause::Rejected(rejected) => rejected.to_string(),
+            };
+            Ok(format!("{request}: {why}"))
+        }
+    };
+    let service = CircuitBreakerLayer::new(breaker(), blame, fallback).layer(service);
+    let mut answers = Vec::new();
+    for request in ["a", "b", "c"] {
+        answers.push(service.clone().oneshot(request).await.unwrap());
+    }
+    assert_eq!(answers, ["a: Callee", "b: Callee", "c: the circuit is open"]);
+    assert_eq!(asked.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn the_callers_own_mistakes_are_passed_on_and_do_not_count() {
+    let service = service_fn(async |()| Err::<(), _>(Fault(Blame::Caller)));
+    let fallback = |(): &()| |_: Cause<Result<(), Fault>>| Ok(());
+    let service = CircuitBreakerLayer::new(breaker(), blame, fallback).layer(service);
+    for _ in 0..10 {
+        assert_eq!(service.clone().oneshot(()).await, Err(Fault(Blame::Caller)));
+    }
+}
+
+type Http = Result<Response<&'static str>, Infallible>;
+
+fn failed(result: &Http) -> Option<Blame> {
+    result.as_ref().is_ok_and(|response| response.status().is_server_error()).then_some(Blame::Callee)
+}
+
+fn status(status: StatusCode) -> Http {
+    let mut response = Response::new("from the service");
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+#[tokio::test]
+async fn the_header_is_on_the_fallbacks_answers_only_and_a_failure_may_be_passed_on() {
+    let service = service_fn(async |wanted: StatusCode| status(wanted));
+    let fallback = |_: &StatusCode| {
+        |cause: Cause<Http>| match cause {
+            Cause::Failed(result) => result,
+            Cause::Rejected(Rejected::Open { .. }) => Ok(Response::new("from the fallback")),
+            Cause::Rejected(other) => panic!("{other}"),
+        }
+    };
+    let (name, value) = (HeaderName::from_static("fallback"), HeaderValue::from_static("yes"));
+    let mut service = CircuitBreakerLayer::new(breaker(), failed, fallback).with_header(name, value).layer(service);
+    let mut told = Vec::new();
+    for wanted in [200, 404, 503, 502, 200, 200_u16] {
+        let wanted = StatusCode::try_from(wanted).unwrap();
+        let response = service.ready().await.unwrap().call(wanted).await.unwrap();
+        told.push((response.status().as_u16(), *response.body(), response.headers().contains_key("fallback")));
+    }
+    let ours = "from the service";
+    assert_eq!(told[..2], [(200, ours, false), (404, ours, false)]);
+    assert_eq!(told[2..4], [(503, ours, true), (502, ours, true)]);
+    assert_eq!(told[4..], [(200, "from the fallback", true); 2]);
+}
+
+#[tokio::test]
+async fn the_service_that_said_it_is_ready_gets_the_request() {
+    /// Panics, as the contract of `tower` allows, when it is called before it was asked whether it is ready.
+    #[derive(Default)]
+    struct Strict(bool);
+
+    impl Clone for Strict {
+        fn clone(&self) -> Self {
+            Self(false)
+        }
+    }
+
+    impl Service<()> for Strict {
+        type Response = ();
+        type Error = Fault;
+        type Future = std::future::Ready<Result<(), Fault>>;
+
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Fault>> {
+            self.0 = true;
+            std::task::Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, (): ()) -> Self::Future {
+            assert!(std::mem::take(&mut self.0), "it was not asked whether it is ready");
+            std::future::ready(Ok(()))
+        }
+    }
+
+    let fallback = |(): &()| |_: Cause<Result<(), Fault>>| Err(Fault(Blame::Callee));
+    let mut service = CircuitBreakerLayer::new(breaker(), blame, fallback).layer(Strict::default());
+    for _ in 0..3 {
+        assert_eq!(service.ready().await.unwrap().call(()).await, Ok(()));
+    }
+}

@@ -1,0 +1,60 @@
+//! Circuit breakers as operators see them.
+
+use std::time::Duration;
+
+use dynamodb_circuit_breaker::{Action, Circuit, CircuitBreaker, Intervention, State};
+use serde_json::{Value, json};
+use service_clock::Timestamp;
+
+/// Somebody wants to see, and nobody's payment waits: the first look of a container may take its connection's time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is told of a breaker.
+pub(crate) fn show(breaker: &CircuitBreaker, circuit: &Circuit, now: Timestamp) -> Value {
+    let settings = breaker.settings();
+    let window = circuit.window(settings, micros(now));
+    let mut shown = json!({
+        "name": breaker.name(),
+        "state": circuit.state.to_string(),
+        "generation": circuit.generation,
+        "since": time(circuit.since),
+        "opened_in_a_row": circuit.trips,
+        "window": {
+            "seconds": settings.window.as_secs(), "failures": window.failures, "successes": window.successes,
+        },
+        "override": circuit.intervention.as_ref().map(|last| show_override(last, circuit.held(micros(now)).is_some())),
+    });
+    match circuit.state {
+        State::Closed => {}
+        State::Open => shown["open_until"] = json!(time(circuit.open_until)),
+        State::HalfOpen => shown["probes"] = json!({"succeeded": circuit.wins, "needed": settings.successes}),
+    }
+    shown
+}
+
+/// The last override is told after its end too, with who is answerable for it.
+fn show_override(last: &Intervention, in_force: bool) -> Value {
+    json!({
+        "state": match last.order.action {
+            Action::ForceOpen { .. } => "open",
+            Action::ForceClosed { .. } => "closed",
+            Action::Reset => "none",
+        },
+        "in_force": in_force,
+        "by": last.order.by,
+        "reason": last.order.why,
+        "since": time(last.at),
+        "until": last.order.action.until().and_then(time),
+    })
+}
+
+/// Microseconds since 1970, as breakers count; 0 for what was before.
+pub(crate) fn micros(time: Timestamp) -> u64 {
+    u64::try_from(time.timestamp_micros()).unwrap_or_default()
+}
+
+/// `None` for what never happened.
+fn time(micros: u64) -> Option<Timestamp> {
+    let millis = i64::try_from(micros / 1_000).ok().filter(|millis| *millis > 0);
+    millis.and_then(Timestamp::from_millis)
+}
