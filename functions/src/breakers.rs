@@ -26,7 +26,11 @@ pub(crate) fn show(breaker: &CircuitBreaker, circuit: &Circuit, now: Timestamp) 
     });
     match circuit.state {
         State::Closed => {}
-        State::Open => shown["open_until"] = json!(time(circuit.open_until)),
+        State::Open => {
+            let by_hand = circuit.intervention.as_ref().filter(|last| last.generation == circuit.generation);
+            let until = by_hand.map_or(Some(circuit.open_until), |last| last.order.action.until());
+            shown["open_until"] = json!(until.and_then(time));
+        }
         State::HalfOpen => shown["probes"] = json!({"succeeded": circuit.wins, "needed": settings.successes}),
     }
     shown

@@ -165,7 +165,7 @@ mod tests {
             (&shown["name"], &shown["state"], &shown["generation"]),
             (&"payments".into(), &"open".into(), &1.into())
         );
-        assert_eq!(shown["open_until"], Value::Null);
+        assert_eq!(shown["open_until"], json!(until));
         let told = &shown["override"];
         assert_eq!(
             (&told["state"], &told["in_force"], &told["by"], &told["reason"], &told["until"]),
