@@ -1,5 +1,7 @@
 //! What the tests of this package share.
 
+mod sales;
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -8,7 +10,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_circuit_breaker::CircuitBreaker;
 use dynamodb_event_store::client as settings;
 use dynamodb_event_store::projection::Projected;
@@ -234,35 +235,6 @@ impl Shop {
         Breakers { breakers: vec![breaker], scope_prefix: self.config.scope_prefix.clone() }
     }
 
-    /// Adds to a counter of a total of sales, as the projector does in one of the shards.
-    pub async fn sell(&self, shard: u8, total: &str, counters: &[(&str, i128)]) {
-        for (counter, more) in counters {
-            let update = self.client.update_item().table_name(&self.config.sales_totals_table);
-            let update = update.set_key(Some(total_key(shard, total))).update_expression("ADD #counter :more");
-            let update = update.expression_attribute_names("#counter", *counter);
-            let more = AttributeValue::N(more.to_string());
-            update.expression_attribute_values(":more", more).send().await.unwrap();
-        }
-    }
-
-    /// Makes a total of sales that has nothing but this much that is none of the figures.
-    pub async fn sell_nothing(&self, shard: u8, total: &str, bytes: usize) {
-        // An attribute's name may have 64 KB.
-        let counters = (0..bytes.div_ceil(60_000)).map(|n| (format!("{n:060000}"), AttributeValue::N("1".into())));
-        self.put_sales(total_key(shard, total).into_iter().chain(counters).collect()).await;
-    }
-
-    /// Makes a total of sales of which a counter is no number.
-    pub async fn damage_sales(&self, shard: u8, total: &str) {
-        let counter = ("paid".to_owned(), AttributeValue::S("many".into()));
-        self.put_sales(total_key(shard, total).into_iter().chain([counter]).collect()).await;
-    }
-
-    async fn put_sales(&self, item: HashMap<String, AttributeValue>) {
-        let put = self.client.put_item().table_name(&self.config.sales_totals_table).set_item(Some(item));
-        put.send().await.unwrap();
-    }
-
     /// What keeps the rows of all read models.
     pub fn read_models(&self) -> ReadModels {
         ReadModels::new(&self.config, self.client.clone())
@@ -361,13 +333,6 @@ impl Shop {
         let scan = self.client.scan().table_name(&self.config.order_events_table);
         scan.consistent_read(true).send().await.unwrap().count()
     }
-}
-
-/// The key of a total's shard.
-fn total_key(shard: u8, total: &str) -> HashMap<String, AttributeValue> {
-    [("shard", shard.to_string()), ("name", total.to_owned())]
-        .map(|(name, value)| (name.to_owned(), AttributeValue::S(value)))
-        .into()
 }
 
 /// The commands on a database that refuses every connection, called as in service.
