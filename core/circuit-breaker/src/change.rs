@@ -109,6 +109,11 @@ impl Change {
     }
 }
 
+/// An item that no version of this program has written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("attribute {0:?} of a breaker's item cannot be read")]
+pub struct Malformed(pub String);
+
 #[cfg(test)]
 mod tests {
     use super::*;

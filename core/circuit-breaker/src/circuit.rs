@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::{collections::BTreeMap, fmt};
 
-use super::change::{Change, Item, Value};
+use super::change::{Change, Item, Malformed, Value};
 use super::intervention::{Action, Intervention};
 use super::settings::Settings;
 
@@ -139,11 +139,6 @@ pub enum Rejected {
     #[error("the table did not say whether this call may be a probe")]
     Unanswered,
 }
-
-/// An item that no version of this program has written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("attribute {0:?} of a breaker's item cannot be read")]
-pub struct Malformed(pub String);
 
 impl Circuit {
     /// Reads an item. Attributes with unknown names are passed over.

@@ -1,14 +1,8 @@
-//! What somebody orders by hand: hold the breaker open or closed, or start it anew. Pure.
-//!
-//! An order begins a generation of its own, so whatever was on its way before it changes nothing, and it is in force
-//! while that generation lasts and its time is not over. The item keeps the last order as its record.
+//! What somebody orders by hand, and the record of it in the item.
 
 use std::fmt;
 
-use super::change::{Change, Guard, Item, Value};
-use super::circuit::{Circuit, Malformed, PARTS, State, part};
-use super::settings::Settings;
-use super::transition::{counters, probing};
+use super::change::{Item, Malformed, Value};
 
 /// What to do. Times are microseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +30,7 @@ impl Action {
         }
     }
 
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::ForceOpen { .. } => "open",
             Self::ForceClosed { .. } => "closed",
@@ -78,11 +72,11 @@ pub struct Intervention {
 }
 
 /// The attributes of an intervention.
-const ACTION: &str = "manual";
-const GENERATION: &str = "manual_gen";
-const BY: &str = "manual_by";
-const WHY: &str = "manual_why";
-const AT: &str = "manual_at";
+pub(super) const ACTION: &str = "manual";
+pub(super) const GENERATION: &str = "manual_gen";
+pub(super) const BY: &str = "manual_by";
+pub(super) const WHY: &str = "manual_why";
+pub(super) const AT: &str = "manual_at";
 pub(super) const UNTIL: &str = "manual_until";
 
 impl Intervention {
@@ -110,251 +104,5 @@ impl Intervention {
         let (by, why) = (word(BY)?.unwrap_or_default(), word(WHY)?.unwrap_or_default());
         let (at, generation) = (number(AT)?.unwrap_or_default(), number(GENERATION)?.unwrap_or_default());
         Ok(Some(Self { order: Order { action, by, why }, at, generation }))
-    }
-}
-
-impl Circuit {
-    /// The order that holds the breaker now, if one does.
-    pub fn held(&self, now: u64) -> Option<&Intervention> {
-        let holds = |action: Action| action != Action::Reset && action.until().is_none_or(|until| now < until);
-        self.began_by_hand().filter(|last| holds(last.order.action))
-    }
-
-    /// The order that this generation began with.
-    pub(super) fn began_by_hand(&self) -> Option<&Intervention> {
-        self.intervention.as_ref().filter(|last| last.generation == self.generation)
-    }
-
-    /// Carries an order out, if the breaker is still as it is here.
-    pub(super) fn order(&self, settings: &Settings, order: &Order, now: u64) -> Change {
-        let generation = self.generation.saturating_add(1);
-        let state = match order.action {
-            Action::ForceOpen { .. } => State::Open,
-            Action::ForceClosed { .. } | Action::Reset => State::Closed,
-        };
-        let mut set = vec![
-            ("gen".to_owned(), generation.into()),
-            ("st".into(), state.word().into()),
-            ("since".into(), now.into()),
-            (ACTION.into(), order.action.word().into()),
-            (GENERATION.into(), generation.into()),
-            (BY.into(), order.by.as_str().into()),
-            (WHY.into(), order.why.as_str().into()),
-            (AT.into(), now.into()),
-        ];
-        // A container of an older program knows nothing of orders: without a time it takes an open breaker for one
-        // that is due, and its probe is refused by the guard.
-        let mut remove = vec!["open_until".to_owned(), "trips".into()];
-        match order.action.until() {
-            Some(until) => set.push((UNTIL.into(), until.into())),
-            None => remove.push(UNTIL.into()),
-        }
-        // Others may be counting at this moment, in parts of the window that are not seen here yet.
-        let current = part(settings, now);
-        let seen = self.parts.keys().copied();
-        let mut parts: Vec<_> = (current.saturating_sub(2 * PARTS)..=current + 2 * PARTS).chain(seen).collect();
-        parts.sort_unstable();
-        parts.dedup();
-        remove.extend(parts.into_iter().flat_map(counters).chain(probing()));
-        Change { guard: self.is_unchanged(), set, add: vec![], remove }
-    }
-
-    /// Whether it is already as this order would have it, by the same order.
-    pub(super) fn obeys(&self, order: &Order, now: u64) -> bool {
-        let last = match order.action {
-            Action::ForceOpen { .. } | Action::ForceClosed { .. } => self.held(now),
-            Action::Reset => self.began_by_hand().filter(|_| self.parts.is_empty()),
-        };
-        last.is_some_and(|last| last.order == *order)
-    }
-
-    /// A breaker that never changed has no generation in its item.
-    fn is_unchanged(&self) -> Guard {
-        match self.generation {
-            0 => Guard::Absent("gen".into()),
-            generation => Guard::All(vec![
-                Guard::Is("gen".into(), generation.into()),
-                Guard::Is("st".into(), self.state.word().into()),
-            ]),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::super::change::Changed;
-    use super::super::circuit::{Rejected, Step};
-    use super::super::transition::Outcome;
-    use super::*;
-
-    const NOW: u64 = 1_800_000_000_000_000;
-    const SECOND: u64 = 1_000_000;
-    const DAY: u64 = 86_400 * SECOND;
-
-    fn settings() -> Settings {
-        "failures=3; calls=3; open=5s; successes=1; ramp=10s".parse().unwrap()
-    }
-
-    fn order(action: Action) -> Order {
-        Order { action, by: "admin".into(), why: "the provider answers wrongly".into() }
-    }
-
-    fn made(change: &Change, item: &Item) -> Item {
-        match change.apply(item.clone()) {
-            Changed::Made(item) => item,
-            Changed::Refused(item) => panic!("{change:?} was refused by {item:?}"),
-        }
-    }
-
-    fn read(item: &Item) -> Circuit {
-        Circuit::read(item).unwrap()
-    }
-
-    /// The item after so many failures in a row.
-    fn failed(item: &Item, failures: u64, now: u64) -> Item {
-        made(&read(item).count(&settings(), now, failures, &BTreeMap::new()), item)
-    }
-
-    fn ordered(item: &Item, action: Action, now: u64) -> Item {
-        made(&read(item).order(&settings(), &order(action), now), item)
-    }
-
-    /// An item that has opened by itself.
-    fn opened() -> Item {
-        let counted = failed(&Item::new(), 3, NOW);
-        made(&read(&counted).trip(&settings(), NOW).unwrap(), &counted)
-    }
-
-    #[test]
-    fn what_is_forced_open_lets_nothing_pass_and_nothing_probe_until_its_end() {
-        for (until, retry_after) in [(None, None), (Some(NOW + DAY), Some(std::time::Duration::from_secs(86_399)))] {
-            let item = ordered(&opened(), Action::ForceOpen { until }, NOW);
-            let later = NOW + SECOND;
-            let rejected = Step::Reject(Rejected::Forced { retry_after });
-            assert_eq!(read(&item).admit(&settings(), later, 7), rejected);
-        }
-        let endless = ordered(&Item::new(), Action::ForceOpen { until: None }, NOW);
-        assert!(matches!(read(&endless).admit(&settings(), NOW + 1_000 * DAY, 7), Step::Reject(_)));
-    }
-
-    #[test]
-    fn after_the_end_of_what_is_forced_open_probes_decide() {
-        let until = NOW + DAY;
-        let item = ordered(&Item::new(), Action::ForceOpen { until: Some(until) }, NOW);
-        let Step::Probe(ticket, change) = read(&item).admit(&settings(), until, 7) else { panic!("no probe") };
-        assert_eq!(change.apply(item.clone()), Changed::Made(made(&change, &item)));
-        let half = made(&change, &item);
-        let won = read(&half).probed(&settings(), ticket.probe.unwrap(), Outcome::Success, until + 1);
-        let won = made(&won, &half);
-        let closed = read(&made(&read(&won).close(&settings(), until + 2).unwrap(), &won));
-        assert_eq!((closed.state, closed.generation, closed.held(until + 2)), (State::Closed, 2, None));
-        let lost = read(&half).probed(&settings(), ticket.probe.unwrap(), Outcome::Failure, until + 1);
-        let reopened = read(&made(&lost, &half));
-        assert_eq!((reopened.trips, reopened.open_until), (1, until + 1 + 5 * SECOND));
-        assert_eq!(reopened.held(NOW), None, "not even by a clock that is behind");
-    }
-
-    #[test]
-    fn a_probe_that_a_fast_clock_sends_early_is_refused_by_the_table_of_a_slow_one_only_by_time() {
-        let item = ordered(&Item::new(), Action::ForceOpen { until: Some(NOW + DAY) }, NOW);
-        let mut unheld = read(&item);
-        unheld.intervention = None;
-        // An older program does not know of orders: to it the breaker is open, and its time is over.
-        let Step::Probe(_, change) = unheld.admit(&settings(), NOW + SECOND, 7) else { panic!("no probe") };
-        assert_eq!(change.apply(item.clone()), Changed::Refused(item));
-    }
-
-    #[test]
-    fn what_is_forced_closed_counts_failures_and_stays_closed_until_its_end() {
-        let until = NOW + 10 * SECOND;
-        let item = ordered(&opened(), Action::ForceClosed { until: Some(until) }, NOW);
-        assert!(matches!(read(&item).admit(&settings(), NOW, u64::MAX), Step::Admit(_)), "without a ramp");
-        let failed = failed(&item, 100, NOW + SECOND);
-        let circuit = read(&failed);
-        assert_eq!(circuit.window(&settings(), NOW + SECOND).failures, 100);
-        assert_eq!(circuit.trip(&settings(), NOW + SECOND), None);
-        assert!(circuit.trip(&settings(), until).is_some(), "it lives by its own rules again");
-    }
-
-    #[test]
-    fn a_reset_closes_it_with_an_empty_window_and_without_a_ramp() {
-        let half = {
-            let open = opened();
-            let Step::Probe(_, change) = read(&open).admit(&settings(), NOW + 5 * SECOND, 7) else { panic!() };
-            made(&change, &open)
-        };
-        let counted = failed(&Item::new(), 2, NOW);
-        let forced = ordered(&Item::new(), Action::ForceOpen { until: None }, NOW);
-        for item in [Item::new(), counted, opened(), half, forced] {
-            let circuit = read(&ordered(&item, Action::Reset, NOW + 6 * SECOND));
-            assert_eq!((circuit.state, circuit.generation), (State::Closed, read(&item).generation + 1));
-            assert!(circuit.parts.is_empty() && circuit.slots.is_empty() && circuit.trips == 0 && circuit.wins == 0);
-            assert_eq!(circuit.held(NOW + 6 * SECOND), None);
-            assert!(matches!(circuit.admit(&settings(), NOW + 6 * SECOND, u64::MAX), Step::Admit(_)));
-        }
-    }
-
-    #[test]
-    fn failures_that_are_counted_while_an_order_is_on_its_way_are_not_in_its_window() {
-        let before = Item::new();
-        let change = read(&before).order(&settings(), &order(Action::Reset), NOW);
-        let item = made(&change, &failed(&before, 2, NOW + SECOND));
-        assert!(read(&item).parts.is_empty(), "{item:?}");
-    }
-
-    #[test]
-    fn what_was_decided_before_an_order_changes_nothing_after_it() {
-        let counted = failed(&Item::new(), 3, NOW);
-        let trip = read(&counted).trip(&settings(), NOW).unwrap();
-        let open = opened();
-        let Step::Probe(ticket, slot) = read(&open).admit(&settings(), NOW + 5 * SECOND, 7) else { panic!() };
-        let half = made(&slot, &open);
-        let late = read(&half).probed(&settings(), ticket.probe.unwrap(), Outcome::Success, NOW);
-        let actions = [Action::Reset, Action::ForceOpen { until: None }, Action::ForceClosed { until: None }];
-        for (before, change) in [(&counted, trip), (&open, slot), (&half, late)] {
-            for action in actions {
-                let item = ordered(before, action, NOW + 6 * SECOND);
-                assert_eq!(change.apply(item.clone()), Changed::Refused(item));
-            }
-        }
-        // And of two orders that were given at once, one is given again.
-        let order = read(&open).order(&settings(), &order(Action::Reset), NOW);
-        let after = made(&order, &open);
-        assert_eq!(order.apply(after.clone()), Changed::Refused(after));
-    }
-
-    #[test]
-    fn an_order_is_kept_with_who_and_why_and_the_same_order_is_obeyed_already() {
-        let until = Some(NOW + DAY);
-        let item = ordered(&opened(), Action::ForceOpen { until }, NOW);
-        let circuit = read(&item);
-        let kept = Intervention { order: order(Action::ForceOpen { until }), at: NOW, generation: 2 };
-        assert_eq!(circuit.intervention, Some(kept.clone()));
-        assert_eq!(circuit.held(NOW), Some(&kept));
-        assert!(circuit.obeys(&kept.order, NOW) && !circuit.obeys(&kept.order, NOW + DAY));
-        assert!(!circuit.obeys(&order(Action::ForceOpen { until: None }), NOW));
-        assert!(!circuit.obeys(&Order { by: "another".into(), ..kept.order.clone() }, NOW));
-        let reset = read(&ordered(&item, Action::Reset, NOW + SECOND));
-        assert_eq!(
-            reset.intervention.clone().unwrap().order.action,
-            Action::Reset,
-            "the record outlives what it orders"
-        );
-        assert!(reset.obeys(&order(Action::Reset), NOW + SECOND));
-        let counted = read(&failed(&ordered(&item, Action::Reset, NOW), 1, NOW));
-        assert!(!counted.obeys(&order(Action::Reset), NOW), "a reset empties the window");
-    }
-
-    #[test]
-    fn an_order_that_cannot_be_read_is_named() {
-        let item = ordered(&Item::new(), Action::ForceOpen { until: Some(NOW) }, NOW);
-        for (name, value) in [("manual", "ajar".into()), ("manual", Value::Number(1)), ("manual_until", "soon".into())]
-        {
-            let mut item = item.clone();
-            item.insert(name.to_owned(), value);
-            assert_eq!(Circuit::read(&item), Err(Malformed(name.to_owned())));
-        }
     }
 }

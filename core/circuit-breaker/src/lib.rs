@@ -44,6 +44,7 @@
 //! - [`CircuitBreaker::on_transition`] has a hook told of every transition.
 //! - While the table does not answer, each container goes on with the item as it last saw it, by the same rules.
 
+mod by_hand;
 mod call;
 mod change;
 mod circuit;
@@ -59,8 +60,8 @@ mod table;
 mod transition;
 
 pub use call::CircuitBreaker;
-pub use change::{Change, Changed, Guard, Item, Value};
-pub use circuit::{Circuit, Counts, Malformed, Rejected, State, Ticket};
+pub use change::{Change, Changed, Guard, Item, Malformed, Value};
+pub use circuit::{Circuit, Counts, Rejected, State, Ticket};
 pub use definition::create_table;
 pub use fallback::{Answer, Blame, Cause, Fallible, blame};
 pub use intervention::{Action, Intervention, Order};

@@ -10,7 +10,7 @@ use super::commit::Commit;
 use super::epoch::Epoch;
 use super::error::StoreError;
 use super::history::Page;
-use super::load::{Consistency, Loaded, Until};
+use super::loaded::{Consistency, Loaded, Until};
 use super::stream::Stream;
 use super::stream_id::{StreamId, Version};
 use service_clock::Timestamp;

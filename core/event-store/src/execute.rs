@@ -10,7 +10,7 @@ use super::append::Appended;
 use super::backend::Backend;
 use super::commit::Commit;
 use super::error::{ExecuteError, StoreError};
-use super::load::{Consistency, Loaded, Until};
+use super::loaded::{Consistency, Loaded, Until};
 use super::request::Request;
 use super::stream::Stream;
 use super::stream_id::{StreamId, Version};

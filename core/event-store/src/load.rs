@@ -7,53 +7,13 @@ use super::aggregate::Aggregate;
 use super::backend::Backend;
 use super::commit::{Commit, StoredCommit};
 use super::error::{CommitError, CorruptStream, StoreError};
+use super::loaded::{Consistency, Loaded, Until};
 use super::stream::Stream;
 use super::stream_id::{StreamId, Version};
 use super::{EventStore, snapshot};
-use service_clock::Timestamp;
 
 /// The most commits that are asked for in one page; DynamoDB ends a page at 1 MB in any case.
 const MAX_PAGE: i32 = 1_000;
-
-/// How a read may relate to the writes before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consistency {
-    /// Half the price; may be any number of commits behind.
-    Eventual,
-    /// Sees every commit that was stored before the read began.
-    Strong,
-}
-
-/// The point up to which a stream is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// All of it.
-    Head,
-    /// The event of this version, even in the middle of a commit.
-    Version(Version),
-    /// The last commit that was recorded at this time or before, with all commits before it.
-    Time(Timestamp),
-}
-
-/// A stream, and how fresh it is.
-#[derive(Clone, Debug)]
-pub struct Loaded<A: Aggregate> {
-    pub(super) stream: Stream<A>,
-    pub(super) consistency: Consistency,
-}
-
-impl<A: Aggregate> Loaded<A> {
-    /// A stream that nobody can have written to yet, since its name is new: no read is needed. When that turns out
-    /// wrong, the conditional write says so.
-    pub fn new_stream(id: StreamId) -> Self {
-        Self { stream: Stream::empty(id), consistency: Consistency::Strong }
-    }
-
-    /// The stream.
-    pub fn stream(&self) -> &Stream<A> {
-        &self.stream
-    }
-}
 
 /// A read found a commit without the one before it.
 pub(super) struct Hole {

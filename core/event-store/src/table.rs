@@ -80,15 +80,21 @@ fn key_of(table: &TableDescription) -> String {
 /// None with this version of the SDK, whose builders check what is given to them.
 pub fn create_table(client: &Client, name: impl Into<String>) -> Result<CreateTableFluentBuilder, BuildError> {
     let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages);
-    let attribute = |name, of| AttributeDefinition::builder().attribute_name(name).attribute_type(of).build();
-    let key = |name, of| KeySchemaElement::builder().attribute_name(name).key_type(of).build();
-    Ok(client
-        .create_table()
-        .table_name(name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("stream_id", ScalarAttributeType::S)?)
-        .attribute_definitions(attribute("version", ScalarAttributeType::N)?)
-        .key_schema(key("stream_id", KeyType::Hash)?)
-        .key_schema(key("version", KeyType::Range)?)
-        .stream_specification(stream.build()?))
+    let table = keyed_table(client, ("stream_id", ScalarAttributeType::S), ("version", ScalarAttributeType::N))?;
+    Ok(table.table_name(name).stream_specification(stream.build()?))
+}
+
+/// The request for a table with a hash key and a range key, billed on demand.
+pub(super) fn keyed_table(
+    client: &Client,
+    hash: (&str, ScalarAttributeType),
+    range: (&str, ScalarAttributeType),
+) -> Result<CreateTableFluentBuilder, BuildError> {
+    let mut table = client.create_table().billing_mode(BillingMode::PayPerRequest);
+    for ((name, of), key) in [(hash, KeyType::Hash), (range, KeyType::Range)] {
+        table = table
+            .attribute_definitions(AttributeDefinition::builder().attribute_name(name).attribute_type(of).build()?)
+            .key_schema(KeySchemaElement::builder().attribute_name(name).key_type(key).build()?);
+    }
+    Ok(table)
 }

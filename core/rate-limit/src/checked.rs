@@ -1,7 +1,7 @@
 //! What became of a check, and what an HTTP answer says of it.
 
 use super::decision::Decision;
-use super::limiter::TableError;
+use super::error::TableError;
 use super::policy::Policy;
 
 /// What became of a check.

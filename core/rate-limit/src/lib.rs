@@ -46,9 +46,10 @@ pub use algorithm::{Algorithm, Item, Step, Update};
 pub use checked::Checked;
 pub use decision::{Decision, Micros};
 pub use definition::create_table;
+pub use error::TableError;
 #[cfg(feature = "tower")]
 pub use layer::{RateLimit, RateLimitLayer};
-pub use limiter::{Limiter, Table, TableError, Updated};
+pub use limiter::{Limiter, Table, Updated};
 pub use policy::{By, CostError, OnError, Policy};
 pub use sliding_window::SlidingWindow;
 pub use subject::Subject;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::algorithm::{Algorithm, Item, Step, Update};
 use super::checked::Checked;
 use super::decision::{Decision, Micros};
+use super::error::TableError;
 use super::memory::Memory;
 use super::policy::{CostError, OnError, Policy};
 use super::subject::Subject;
@@ -34,25 +35,6 @@ pub enum Updated {
     Stored(Item),
     /// The condition did not hold of this item, if there is one.
     Failed(Option<Item>),
-}
-
-/// The table was of no help.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TableError {
-    /// It did not answer in time, or with an error.
-    #[error("the rate limit table did not answer: {0}")]
-    Unavailable(String),
-    /// The item is not one of ours.
-    #[error("the rate limit item {key} cannot be read: {why}")]
-    Malformed {
-        /// The item's key.
-        key: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The item changed under every update.
-    #[error("the rate limit item {0} changed too often")]
-    Contended(String),
 }
 
 /// Enforces a policy.

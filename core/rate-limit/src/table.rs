@@ -10,7 +10,8 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::algorithm::{Item, Update};
-use super::limiter::{Table, TableError, Updated};
+use super::error::TableError;
+use super::limiter::{Table, Updated};
 use crate::error::chain;
 
 /// A request does not wait longer for its limiter.

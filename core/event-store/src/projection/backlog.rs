@@ -11,9 +11,7 @@ use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, Select,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ScalarAttributeType, Select};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -24,6 +22,7 @@ use super::error::ProjectionError;
 use super::model::{ReadModel, RowItem};
 use crate::error::chain;
 use crate::stream_id::StreamId;
+use crate::table::keyed_table;
 
 /// How many streams are noted or caught up on at once.
 const IN_FLIGHT: usize = 24;
@@ -195,15 +194,6 @@ fn read(item: &RowItem) -> Option<Behind> {
 /// # Errors
 /// None with this version of the SDK, whose builders check what is given to them.
 pub fn create_backlog_table(client: &Client, name: impl Into<String>) -> Result<CreateTableFluentBuilder, BuildError> {
-    let text =
-        |name| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
-    let key = |name, of| KeySchemaElement::builder().attribute_name(name).key_type(of).build();
-    Ok(client
-        .create_table()
-        .table_name(name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(text("model")?)
-        .attribute_definitions(text("stream_id")?)
-        .key_schema(key("model", KeyType::Hash)?)
-        .key_schema(key("stream_id", KeyType::Range)?))
+    let text = |name| (name, ScalarAttributeType::S);
+    Ok(keyed_table(client, text("model"), text("stream_id"))?.table_name(name))
 }

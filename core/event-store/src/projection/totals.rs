@@ -13,13 +13,12 @@ use std::error::Error;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, Update,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ScalarAttributeType, Update};
 use futures::future::try_join_all;
 
 use super::counts::Counters;
 use super::model::RowItem;
+use crate::table::keyed_table;
 
 /// The shards of every total.
 const SHARDS: u8 = 16;
@@ -169,15 +168,6 @@ pub(super) fn addition(table: &str, shard: u8, total: &str, counters: &Counters)
 /// # Errors
 /// None with this version of the SDK, whose builders check what is given to them.
 pub fn create_totals_table(client: &Client, name: impl Into<String>) -> Result<CreateTableFluentBuilder, BuildError> {
-    let text =
-        |name| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
-    let key = |name, of| KeySchemaElement::builder().attribute_name(name).key_type(of).build();
-    Ok(client
-        .create_table()
-        .table_name(name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(text("shard")?)
-        .attribute_definitions(text("name")?)
-        .key_schema(key("shard", KeyType::Hash)?)
-        .key_schema(key("name", KeyType::Range)?))
+    let text = |name| (name, ScalarAttributeType::S);
+    Ok(keyed_table(client, text("shard"), text("name"))?.table_name(name))
 }
