@@ -80,7 +80,7 @@ impl Circuit {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::change::{Changed, Item};
+    use super::super::change::{Changed, Item, Malformed, Value};
     use super::super::circuit::{Rejected, Step};
     use super::super::transition::Outcome;
     use super::*;
