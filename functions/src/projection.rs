@@ -67,8 +67,8 @@ impl ReadModels {
     /// [`BacklogError`]: the next run goes on.
     pub async fn catch_up(&self, context: &Context) -> Result<Caught, BacklogError> {
         let until = deadline(context, RESERVE);
-        let orders = self.backlog.catch_up(&self.orders, until).await?;
-        let sales = self.backlog.catch_up(&self.sales, until).await?;
+        let orders = self.backlog.catch_up(&self.orders, until);
+        let (orders, sales) = futures::try_join!(orders, self.backlog.catch_up(&self.sales, until))?;
         metrics::counter!("OrdersParked").increment(orders.parked.max(sales.parked));
         metrics::histogram!("ReadModelsBehind").record((orders.left + sales.left) as f64);
         Ok(Caught { orders, sales })

@@ -66,9 +66,7 @@ impl TryFrom<Asked> for Rebuild {
                 seconds: None,
                 progress: None,
             } => Ok(Self::Order(order_id)),
-            Asked { model: Some(Model::Sales), table: Some(_), .. } => {
-                Err("the rows of `sales` are made anew where they are: leave out `table`")
-            }
+            Asked { model: Some(Model::Sales), table: Some(_), .. } => Err(SALES_TABLE),
             Asked {
                 order_id: None,
                 model,
@@ -136,12 +134,17 @@ pub enum Rebuilt {
     Segment(OneSegment<Progress>),
 }
 
+const SALES_TABLE: &str = "the rows of `sales` stay where they are: leave out `table`";
+
 /// A run that did not come to an end. What it wrote holds; the same run again is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// There is no such segment.
     #[error(transparent)]
     NoSuchSegment(#[from] NoSuchSegment),
+    /// Sales have one table.
+    #[error("{SALES_TABLE}")]
+    SalesTable,
     /// The order could not be repaired.
     #[error(transparent)]
     Repair(#[from] ProjectionError),
@@ -180,8 +183,11 @@ impl Maintenance {
         match rebuild {
             Rebuild::Order(order_id) => {
                 let stream = order_id.into();
-                let version = self.orders(None).repair(&stream).await?;
-                self.sales().repair(&stream).await?;
+                // What stops one read model does not stop the others.
+                let (orders, sales) = (self.orders(None), self.sales());
+                let (version, sales) = futures::join!(orders.repair(&stream), sales.repair(&stream));
+                let version = version?;
+                sales?;
                 tracing::info!(%order_id, version, "order repaired");
                 Ok(Rebuilt::Order { order_id, version })
             }
@@ -201,9 +207,10 @@ impl Maintenance {
         run: OneSegment<Verification>,
         context: &Context,
     ) -> Result<OneSegment<Verification>, RunError> {
-        match run.model {
-            Model::Orders => verify_segment(&self.orders(run.table.as_deref()), run, context).await,
-            Model::Sales => verify_segment(&self.sales(), run, context).await,
+        match (run.model, &run.table) {
+            (Model::Orders, table) => verify_segment(&self.orders(table.as_deref()), run, context).await,
+            (Model::Sales, None) => verify_segment(&self.sales(), run, context).await,
+            (Model::Sales, Some(_)) => Err(RunError::SalesTable),
         }
     }
 

@@ -66,6 +66,8 @@ struct Counts {
     newer: u64,
     lowered: u64,
     removed: u64,
+    corrected: u64,
+    unsettled: u64,
     unprojectable: u64,
 }
 
@@ -119,7 +121,7 @@ pub async fn run(mut options: StackOptions, how: &Rebuild, stop: Stop<'_>) -> Re
     }
     runs.forget();
     let took = begun.elapsed().as_secs_f64();
-    let Counts { events, written, right, newer, lowered, removed, unprojectable, .. } = sum;
+    let Counts { events, written, right, newer, lowered, removed, corrected, unsettled, unprojectable, .. } = sum;
     say(&format!("{orders} orders with {events} events in {took:.1} s: {written} rows written"));
     if right > 0 {
         say(&format!("{right} rows were right, and were left"));
@@ -131,6 +133,12 @@ pub async fn run(mut options: StackOptions, how: &Rebuild, stop: Stop<'_>) -> Re
         say(&format!(
             "{lowered} rows held what is not in their events, and were made anew; {removed} without events were removed"
         ));
+    }
+    if corrected > 0 {
+        say(&format!("{corrected} totals were not the sum of what the rows count, and were corrected"));
+    }
+    if unsettled > 0 {
+        say(&format!("{unsettled} totals were written meanwhile, and were not compared"));
     }
     if unprojectable > 0 {
         say(&format!("{unprojectable} orders have events of which no row can be made; the lines above name them"));
@@ -225,6 +233,8 @@ impl Runs {
             newer: sum.newer + each.newer,
             lowered: sum.lowered + each.lowered,
             removed: sum.removed + each.removed,
+            corrected: sum.corrected + each.corrected,
+            unsettled: sum.unsettled + each.unsettled,
             unprojectable: sum.unprojectable + each.unprojectable,
         })
     }

@@ -192,7 +192,10 @@ impl World {
             let patience = if rng.u8(..4) == 0 { rng.u64(..20) } else { 60_000 };
             if timeout(Duration::from_millis(patience), projection.project(batch)).await.is_err() {
                 tally.crashes += 1;
-                projection = self.projection();
+                // The container ends, or only this run of it.
+                if rng.bool() {
+                    projection = self.projection();
+                }
             }
         }
         tally

@@ -1,39 +1,28 @@
 //! Holding totals against the rows that they are the sum of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use super::Projection;
 use super::counts::{Counters, Counts};
 use super::error::ProjectionError;
 use super::model::{COUNTED, ReadModel};
-use super::totals::{CHANGES, Totals, addition};
+use super::totals::{CHANGES, Total, Totals, addition};
 use super::transaction::Transactions;
 use crate::scan::Segment;
-use crate::stream_id::StreamId;
 
-/// Where a comparison of totals with rows stands.
-///
-/// All rows are read, strongly, and what they count is added up. A total that no transaction has changed from before the
-/// first row was read until after the last has to be that sum. The others are being written, and are left for another time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Audit {
-    /// How often each total had changed when it began.
-    changes: BTreeMap<String, u64>,
-    /// What the rows count, as far as they were read.
-    counted: Counts,
-    /// The last row that was read.
-    after: Option<StreamId>,
-}
+/// How long the parts of a transaction may come into sight one after the other.
+const COMMIT_TIME: Duration = Duration::from_secs(2);
 
 /// How a comparison of totals with rows ended.
 #[derive(Debug, Default)]
 pub(super) struct Audited {
     /// Totals that are not the sum of what the rows count.
     pub wrong: Vec<WrongTotal>,
-    /// Totals that changed meanwhile.
+    /// Totals that were not compared: they changed meanwhile, or time was up.
     pub unsettled: u64,
 }
 
@@ -44,9 +33,7 @@ pub(super) struct WrongTotal {
     /// The sum of what the rows count.
     pub rows: Counters,
     /// What the total says.
-    pub total: Counters,
-    /// How often the shard had changed that a correction goes to.
-    changes: u64,
+    pub total: Total,
 }
 
 impl<M: ReadModel> Projection<M> {
@@ -56,44 +43,70 @@ impl<M: ReadModel> Projection<M> {
         Some(Totals::new(self.client.clone(), totals.table()))
     }
 
-    pub(super) async fn begin_audit(&self, totals: &Totals) -> Result<Audit, ProjectionError> {
-        let all = totals.all().await.map_err(ProjectionError::unavailable)?;
-        let changes = all.into_iter().map(|(name, total)| (name, total.changes)).collect();
-        Ok(Audit { changes, ..Audit::default() })
+    /// Compares all totals with all rows, in one go: what it holds meanwhile is a few hundred bytes for each total.
+    ///
+    /// All rows are read, strongly, and what they count is added up. A total that no transaction has changed from before
+    /// the first row was read until after the last has to be that sum. The others are being written, and are left for
+    /// another time.
+    pub(super) async fn audit(&self, totals: &Totals, deadline: Instant) -> Result<Audited, ProjectionError> {
+        let before = totals.all().await.map_err(ProjectionError::unavailable)?;
+        sleep(COMMIT_TIME).await;
+        let Some(rows) = self.sum_of_rows(deadline).await? else {
+            return Ok(Audited { unsettled: before.len() as u64, ..Audited::default() });
+        };
+        let now = totals.all().await.map_err(ProjectionError::unavailable)?;
+        let mut audited = compare(&before, &rows, now);
+        if !audited.wrong.is_empty() {
+            // What has changed by now was under way when the last row was read.
+            sleep(COMMIT_TIME).await;
+            let later = totals.all().await.map_err(ProjectionError::unavailable)?;
+            let moved =
+                |wrong: &WrongTotal| later.get(&wrong.name).is_some_and(|total| total.changes != wrong.total.changes);
+            let found = audited.wrong.len();
+            audited.wrong.retain(|wrong| !moved(wrong));
+            audited.unsettled += (found - audited.wrong.len()) as u64;
+        }
+        Ok(audited)
     }
 
-    /// Reads some more rows; after the last, the totals.
-    pub(super) async fn audit(
-        &self,
-        totals: &Totals,
-        mut audit: Audit,
-    ) -> Result<Result<Audited, Audit>, ProjectionError> {
-        let page = self.rows_page(Segment::WHOLE, audit.after.take(), Some(COUNTED), true).await?;
-        for row in &page.rows {
-            match Counts::read(row.get(COUNTED)) {
-                Ok(counts) => audit.counted.add_all(&counts),
-                Err(error) => tracing::error!(model = M::NAME, %error, "a row was left out of the sum"),
+    /// What all rows count together; none if there was no time to read them all.
+    async fn sum_of_rows(&self, deadline: Instant) -> Result<Option<Counts>, ProjectionError> {
+        let (mut sum, mut after) = (Counts::default(), None);
+        loop {
+            let page = self.rows_page(Segment::WHOLE, after, &[M::KEY, COUNTED], true).await?;
+            for row in &page.rows {
+                match Counts::read(row.get(COUNTED)) {
+                    Ok(counts) => sum.add_all(&counts),
+                    Err(error) => {
+                        let stream_id = Self::stream_of(row).map(|stream| stream.to_string());
+                        tracing::error!(model = M::NAME, stream_id, %error, "a row could not be added to the sum");
+                    }
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(Some(sum));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
             }
         }
-        if page.next.is_some() {
-            return Ok(Err(Audit { after: page.next, ..audit }));
-        }
-        let mut now = totals.all().await.map_err(ProjectionError::unavailable)?;
-        let mut rows: BTreeMap<_, _> =
-            audit.counted.totals().map(|(name, each)| (name.clone(), each.clone())).collect();
-        let names: BTreeSet<String> = now.keys().chain(rows.keys()).cloned().collect();
-        let mut audited = Audited::default();
-        for name in names {
-            let (total, rows) = (now.remove(&name).unwrap_or_default(), rows.remove(&name).unwrap_or_default());
-            if total.changes != audit.changes.get(&name).copied().unwrap_or_default() {
-                audited.unsettled += 1;
-            } else if total.counters != rows {
-                let changes = total.changes_of_first_shard;
-                audited.wrong.push(WrongTotal { name, rows, total: total.counters, changes });
-            }
-        }
-        Ok(Ok(audited))
     }
+}
+
+fn compare(before: &BTreeMap<String, Total>, rows: &Counts, mut now: BTreeMap<String, Total>) -> Audited {
+    let mut rows: BTreeMap<_, _> = rows.totals().map(|(name, counters)| (name.clone(), counters.clone())).collect();
+    let names: BTreeSet<String> = now.keys().chain(rows.keys()).cloned().collect();
+    let mut audited = Audited::default();
+    for name in names {
+        let (total, rows) = (now.remove(&name).unwrap_or_default(), rows.remove(&name).unwrap_or_default());
+        if total.changes != before.get(&name).map_or(0, |total| total.changes) {
+            audited.unsettled += 1;
+        } else if total.counters != rows {
+            audited.wrong.push(WrongTotal { name, rows, total });
+        }
+    }
+    audited
 }
 
 impl Transactions {
@@ -105,11 +118,13 @@ impl Transactions {
         client: &aws_sdk_dynamodb::Client,
         wrong: &WrongTotal,
     ) -> Result<bool, ProjectionError> {
-        let mut lack = Counts::default();
-        wrong.rows.iter().for_each(|(counter, n)| lack.add(&wrong.name, counter, *n));
-        wrong.total.iter().for_each(|(counter, n)| lack.add(&wrong.name, counter, n.saturating_neg()));
-        let Some((name, counters)) = lack.totals().next() else { return Ok(false) };
-        let addition = addition(self.table(), 0, name, counters).map_err(ProjectionError::unavailable)?;
+        let mut lack = wrong.rows.clone();
+        for (counter, n) in &wrong.total.counters {
+            let lacks = lack.entry(counter.clone()).or_default();
+            *lacks = lacks.saturating_sub(*n);
+        }
+        lack.retain(|_, n| *n != 0);
+        let addition = addition(self.table(), 0, &wrong.name, &lack).map_err(ProjectionError::unavailable)?;
         let request = client
             .update_item()
             .table_name(addition.table_name)
@@ -118,7 +133,7 @@ impl Transactions {
             .set_expression_attribute_names(addition.expression_attribute_names)
             .set_expression_attribute_values(addition.expression_attribute_values)
             .expression_attribute_names("#changes", CHANGES);
-        let request = match wrong.changes {
+        let request = match wrong.total.changes_of_first_shard {
             0 => request.condition_expression("attribute_not_exists(#changes)"),
             changes => request
                 .condition_expression("#changes = :changes")

@@ -28,9 +28,6 @@ use crate::table::keyed_table;
 const IN_FLIGHT: usize = 24;
 /// The streams of a page.
 const PAGE: i32 = 100;
-/// After so many failures in a page the model is left for the next run.
-const MAX_FAILURES: u64 = 5;
-
 /// A table of streams that read models are behind on. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Backlog {
@@ -91,8 +88,8 @@ impl Backlog {
         }
     }
 
-    /// Catches up on what a model is behind on, until that is all, a page ends after the deadline, or too much of a page
-    /// fails. Safe beside the projection, and beside itself.
+    /// Catches up on what a model is behind on, until that is all, a page ends after the deadline, or all of a page fails.
+    /// Safe beside the projection, and beside itself.
     ///
     /// # Errors
     /// [`BacklogError`]: what was caught up on before stays so.
@@ -102,11 +99,14 @@ impl Backlog {
         deadline: Instant,
     ) -> Result<CaughtUp, BacklogError> {
         let (mut caught_up, mut after) = (CaughtUp::default(), None);
+        // From either end, so that streams which fail again and again do not hide all others for ever.
+        let forward = fastrand::bool();
         loop {
-            let page = self.query(M::NAME).limit(PAGE).set_exclusive_start_key(after).send().await;
+            let page =
+                self.query(M::NAME).scan_index_forward(forward).limit(PAGE).set_exclusive_start_key(after).send().await;
             let page = page.map_err(|error| BacklogError(error.into()))?;
             let behind: Vec<Behind> = page.items.unwrap_or_default().iter().filter_map(read).collect();
-            let failed = caught_up.failed;
+            let done = caught_up.done;
             let ends = stream::iter(&behind).map(|each| self.catch_up_one(projection, each));
             for end in ends.buffer_unordered(IN_FLIGHT).try_collect::<Vec<_>>().await? {
                 match end {
@@ -121,7 +121,7 @@ impl Backlog {
                 }
             }
             after = page.last_evaluated_key;
-            if after.is_none() || Instant::now() >= deadline || caught_up.failed - failed >= MAX_FAILURES {
+            if after.is_none() || Instant::now() >= deadline || caught_up.done == done {
                 caught_up.left = self.count(M::NAME).await?;
                 return Ok(caught_up);
             }

@@ -138,12 +138,13 @@ impl<M: ReadModel> Projection<M> {
         match self.heal(stream, *version).await {
             Ok(()) => Ok(false),
             Err(ProjectionError::Unprojectable { version, reason, source }) => {
-                let parked = self.park(stream, version, reason, version).await?;
-                if parked {
-                    let error = chain(&*source);
-                    tracing::error!(model = M::NAME, stream_id = %stream, version, reason, error, "stream parked");
+                // A program that can read it was here before: what comes after it may still be missing.
+                if !self.park(stream, version, reason, version).await? {
+                    return Err(ProjectionError::contended());
                 }
-                Ok(parked)
+                let error = chain(&*source);
+                tracing::error!(model = M::NAME, stream_id = %stream, version, reason, error, "stream parked");
+                Ok(true)
             }
             Err(error) => Err(error),
         }

@@ -44,7 +44,7 @@ impl Counts {
         AttributeValue::M(totals)
     }
 
-    /// Adds to a counter of a total.
+    /// Adds to a counter of a total. Totals and counters have names; `shard`, `name` and `changes` are taken.
     ///
     /// Sums beyond 128 bits do not occur: DynamoDB's numbers have 38 digits, and rows hold what events hold.
     pub fn add(&mut self, total: &str, counter: &str, n: i128) {

@@ -148,6 +148,14 @@ impl<M: ReadModel> Projection<M> {
         commits: &[Commit<EventOf<M>>],
     ) -> Result<Option<(Version, RowItem)>, ProjectionError> {
         let Some(last) = commits.last().map(Commit::last) else { return Ok(None) };
+        // A scan may pass the place of a commit before that is stored, and meet the next one.
+        let mut next = 1;
+        for commit in commits {
+            if commit.first != next {
+                return Err(ProjectionError::corrupt(next, "a commit is missing"));
+            }
+            next = commit.last() + 1;
+        }
         let mut state = M::Aggregate::default();
         for (version, event) in commits.iter().flat_map(Commit::versioned) {
             state.apply(event).map_err(|error| ProjectionError::corrupt(version, error))?;

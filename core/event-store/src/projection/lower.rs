@@ -1,5 +1,7 @@
 //! The rows that an event table which was taken back leaves behind: of streams that have no event, or have others by now.
 
+use std::collections::HashMap;
+
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::Projection;
@@ -58,7 +60,7 @@ impl<M: ReadModel> Projection<M> {
         segment: Segment,
         after: Option<StreamId>,
     ) -> Result<OrphansPage, ProjectionError> {
-        let page = self.rows_page(segment, after, Some(M::KEY), false).await?;
+        let page = self.rows_page(segment, after, &[M::KEY], false).await?;
         let streams: Vec<StreamId> = page.rows.iter().filter_map(Self::stream_of).collect();
         let mut orphans = Vec::new();
         for batch in streams.chunks(BATCH) {
@@ -77,27 +79,29 @@ impl<M: ReadModel> Projection<M> {
         segment: Segment,
         after: Option<StreamId>,
     ) -> Result<LoweredPage, ProjectionError> {
-        let RowsPage { rows, next } = self.rows_page(segment, after, None, false).await?;
+        let RowsPage { rows, next } = self.rows_page(segment, after, &[], false).await?;
         let ends: Vec<End> = stream::iter(rows).map(|row| self.lower(row)).buffered(IN_FLIGHT).try_collect().await?;
         let count = |end| ends.iter().filter(|each| **each == end).count() as u64;
         Ok(LoweredPage { lowered: count(End::Lowered), removed: count(End::Removed), next })
     }
 
-    /// Some rows of a segment, or some of their attributes.
+    /// Some rows of a segment, or these of their attributes if any are named.
     pub(super) async fn rows_page(
         &self,
         segment: Segment,
         after: Option<StreamId>,
-        attributes: Option<&str>,
+        attributes: &[&str],
         consistent: bool,
     ) -> Result<RowsPage, ProjectionError> {
         let (segment, total_segments) = segment.parameters();
+        let names = attributes.iter().enumerate().map(|(n, name)| (format!("#{n}"), (*name).to_owned()));
+        let names = Some(names.collect::<HashMap<_, _>>()).filter(|names| !names.is_empty());
         let page = self
             .client
             .scan()
             .table_name(&self.table)
-            .set_projection_expression(attributes.map(|_| "#attribute".to_owned()))
-            .set_expression_attribute_names(attributes.map(|name| [("#attribute".into(), name.to_owned())].into()))
+            .set_projection_expression(names.as_ref().map(|names| names.keys().cloned().collect::<Vec<_>>().join(",")))
+            .set_expression_attribute_names(names)
             .consistent_read(consistent)
             .set_segment(segment)
             .set_total_segments(total_segments)

@@ -30,7 +30,6 @@ pub mod guide {}
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-pub use audit::Audit;
 pub use backlog::{Backlog, BacklogError, CaughtUp, create_backlog_table};
 pub use batch::{Behind, Projected};
 pub use counts::{Counters, Counts, NotCounts};

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Projection;
-use super::audit::Audit;
 use super::error::ProjectionError;
 use super::follow::MAX_ROUNDS;
 use super::model::{EventOf, ReadModel, RowItem};
 use super::state::Expected;
 use super::streams::{WholeStream, WholeStreams};
+use super::totals::Totals;
 use crate::error::{StoreError, chain};
 use crate::scan::{Place, Segment};
 use crate::stream_id::{StreamId, Version};
@@ -57,9 +57,11 @@ pub struct Progress {
     pub rows: Option<RowsUpTo>,
     /// Totals that were not the sum of what the rows count, and were corrected.
     pub corrected: u64,
-    /// Where the pass over the totals stands. It comes last, in the first segment.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub totals: Option<Box<Audit>>,
+    /// Totals that were not compared, since they were written meanwhile, or time was up.
+    pub unsettled: u64,
+    /// All rows are done, and the totals come next: in the first segment, and in one go.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub totals: bool,
     /// Streams of which no row can be made; the log names each. They stay as they are.
     pub unprojectable: u64,
 }
@@ -82,7 +84,7 @@ impl<M: ReadModel> Projection<M> {
     /// Writes the rows of a segment, from where `progress` stands until the segment ends, a page does after the deadline,
     /// or something fails after the first streams.
     ///
-    /// One pass: the event table is read once, page by page, and each row written once, without reading it. A row is
+    /// One pass: the event table is read once, page by page, and each row is written once. A row is
     /// written on condition that it is not newer, so the projection may go on beside it, and an interrupted or repeated
     /// rebuild does no harm. A row that counts is read before, and written only where it differs. Rows of streams that can be projected again are unparked.
     ///
@@ -99,50 +101,46 @@ impl<M: ReadModel> Projection<M> {
         deadline: Instant,
     ) -> Result<Progress, RebuildError> {
         let (mut progress, mut moved) = (progress, false);
-        if progress.rows.is_none() && progress.totals.is_none() {
+        if progress.rows.is_none() && !progress.totals {
             (progress, moved) = (self.make_rows(segment, progress, ahead, deadline).await?, true);
         }
         if progress.rows.is_some() {
             (progress, moved) = (self.lower_rows(segment, progress, moved, deadline).await?, true);
         }
-        match (progress.done, self.audited_totals(segment)) {
-            (true, Some(totals)) if progress.totals.is_none() => {
-                let totals = Some(Box::new(self.begin_audit(&totals).await?));
-                self.correct_totals(segment, Progress { done: false, totals, ..progress }, moved, deadline).await
+        let Some(totals) = self.audited_totals(segment).filter(|_| progress.done || progress.totals) else {
+            return Ok(progress);
+        };
+        let before = Progress { done: false, totals: true, ..progress };
+        if moved && Instant::now() >= deadline {
+            return Ok(before);
+        }
+        match self.correct_totals(&totals, before.clone(), deadline).await {
+            // What was done before it is not to be done again.
+            Err(error) if moved => {
+                tracing::warn!(model = M::NAME, error = chain(&error), "the rebuild breaks off");
+                Ok(before)
             }
-            (false, Some(_)) if progress.totals.is_some() => {
-                self.correct_totals(segment, progress, moved, deadline).await
-            }
-            _ => Ok(progress),
+            corrected => corrected,
         }
     }
 
     /// The totals, which every write of a row keeps at the sum of what the rows count; somebody else may have written there.
     async fn correct_totals(
         &self,
-        segment: Segment,
-        mut progress: Progress,
-        mut moved: bool,
+        totals: &Totals,
+        progress: Progress,
         deadline: Instant,
     ) -> Result<Progress, RebuildError> {
-        while let (Some(transactions), Some(totals), Some(audit)) =
-            (&self.totals, self.audited_totals(segment), progress.totals.take())
-        {
-            if moved && Instant::now() >= deadline {
-                return Ok(Progress { totals: Some(audit), ..progress });
-            }
-            moved = true;
-            match self.audit(&totals, *audit).await? {
-                Err(audit) => progress.totals = Some(Box::new(audit)),
-                Ok(audited) => {
-                    for wrong in &audited.wrong {
-                        tracing::warn!(model = M::NAME, ?wrong, "a total is not the sum of what the rows count");
-                        progress.corrected += u64::from(transactions.correct(&self.client, wrong).await?);
-                    }
-                }
+        let audited = self.audit(totals, deadline).await?;
+        let (mut corrected, mut unsettled) = (progress.corrected, audited.unsettled);
+        for wrong in &audited.wrong {
+            tracing::warn!(model = M::NAME, ?wrong, "a total is not the sum of what the rows count");
+            match &self.totals {
+                Some(transactions) if transactions.correct(&self.client, wrong).await? => corrected += 1,
+                _ => unsettled += 1,
             }
         }
-        Ok(Progress { done: true, ..progress })
+        Ok(Progress { done: true, totals: false, corrected, unsettled, ..progress })
     }
 
     /// The rows of all streams of the segment.

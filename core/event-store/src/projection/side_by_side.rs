@@ -1,7 +1,7 @@
 //! Several read models on one stream, of which none holds up the others.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,8 +13,10 @@ use super::model::ReadModel;
 use crate::error::chain;
 use crate::stream_record::StreamRecord;
 
-/// How long a model that fails is waited for, by having its batches given again.
+/// How long a model that fails is waited for, by having its batches given again; and how long it may take for a batch.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Failures that lie further apart have nothing to do with each other.
+const SPELL: Duration = Duration::from_secs(60);
 /// How long a model that has failed for longer may take for a batch.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -26,8 +28,15 @@ const PROBE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct SideBySide {
     backlog: Backlog,
-    /// Since when the models have failed that do.
-    failing: Mutex<BTreeMap<&'static str, Instant>>,
+    /// The models that fail.
+    failing: Mutex<BTreeMap<&'static str, Failing>>,
+}
+
+/// A model fails: since the first time, with no more than [`SPELL`] between two times.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    since: Instant,
+    last: Instant,
 }
 
 /// What one model made of a batch.
@@ -57,24 +66,20 @@ impl SideBySide {
 
     /// Has a model take a batch.
     pub async fn take<M: ReadModel>(&self, projection: &Projection<M>, batch: Vec<StreamRecord>) -> Taken {
-        let since = self.failing().get(M::NAME).copied();
-        let projected = match since.is_some_and(|since| since.elapsed() >= PATIENCE) {
-            false => projection.project(batch).await,
-            true => {
-                let all = Projected { behind: projection.streams_of(&batch), ..Projected::default() };
-                let first = batch.first().map(|record| record.sequence_number.clone());
-                let projected = tokio::time::timeout(PROBE, projection.project(batch)).await;
-                projected.unwrap_or(Projected { retry_from: first, ..all })
-            }
-        };
-        let mut failing = self.failing();
-        let given_up = match projected.retry_from.is_some() {
-            true => failing.entry(M::NAME).or_insert_with(Instant::now).elapsed() >= PATIENCE,
-            false => {
-                failing.remove(M::NAME);
-                false
-            }
-        };
+        let patience = if self.is_given_up(M::NAME) { PROBE } else { PATIENCE };
+        let first = batch.first().map(|record| record.sequence_number.clone());
+        let all = projection.streams_of(&batch);
+        let projected = tokio::time::timeout(patience, projection.project(batch)).await.unwrap_or_else(|_| {
+            tracing::warn!(model = M::NAME, "a batch took too long");
+            Projected { retry_from: first, behind: all, ..Projected::default() }
+        });
+        let (mut failing, now) = (self.failing(), Instant::now());
+        failing.retain(|_, failing| now.duration_since(failing.last) <= SPELL);
+        if projected.retry_from.is_some() {
+            failing.entry(M::NAME).or_insert(Failing { since: now, last: now }).last = now;
+        }
+        drop(failing);
+        let given_up = projected.retry_from.is_some() && self.is_given_up(M::NAME);
         Taken { model: M::NAME, projected, given_up }
     }
 
@@ -99,7 +104,13 @@ impl SideBySide {
         Settled { retry_from: None, noted }
     }
 
-    fn failing(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Instant>> {
+    /// Whether a model has failed for so long that it is not waited for. Batches of another shard, which may be well, do not
+    /// matter.
+    fn is_given_up(&self, model: &str) -> bool {
+        self.failing().get(model).is_some_and(|failing| failing.since.elapsed() >= PATIENCE)
+    }
+
+    fn failing(&self) -> MutexGuard<'_, BTreeMap<&'static str, Failing>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

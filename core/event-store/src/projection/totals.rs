@@ -139,6 +139,11 @@ fn read(mut item: RowItem) -> Result<(String, Counters, u64), TotalsError> {
     Ok((name, counters, changes))
 }
 
+/// Whether an item can hold this: its key and its number of changes have names of their own, and no name is empty.
+pub(super) fn is_writable((total, counters): (&String, &Counters)) -> bool {
+    !total.is_empty() && counters.keys().all(|counter| !["", "shard", "name", CHANGES].contains(&counter.as_str()))
+}
+
 /// The shard that a transaction writes to.
 pub(super) fn any_shard() -> u8 {
     fastrand::u8(..SHARDS)

@@ -3,7 +3,7 @@
 //! Each row and the totals change in one `TransactWriteItems`, so whatever is lost, repeated or cut off, the totals are the
 //! sum of what the rows count. The rows of a batch share transactions: the totals are then written once for many rows.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::{
 };
 use tokio::sync::oneshot;
 
-use super::counts::Counts;
+use super::counts::Counters;
 use super::error::ProjectionError;
 use super::state::RowState;
 use super::totals;
@@ -68,8 +68,14 @@ impl Transactions {
 
     /// Writes a row and its totals, together with the others that wait.
     pub async fn commit(&self, client: &Client, write: RowWrite) -> Written {
-        if write.counts.totals().len() >= MAX_ACTIONS {
-            let reason = "it changes more totals than a transaction may";
+        let refused = match write.counts.totals().len() {
+            MAX_ACTIONS.. => Some("it changes more totals than a transaction may"),
+            _ if !write.counts.totals().all(totals::is_writable) => {
+                Some("a total or counter has a name that cannot be")
+            }
+            _ => None,
+        };
+        if let Some(reason) = refused {
             return Err(ProjectionError::unprojectable(write.version, reason, reason));
         }
         let (answer, mut answered) = oneshot::channel();
@@ -91,11 +97,15 @@ impl Transactions {
     /// The rows that come next and fit into a transaction: the first that waits at least.
     fn next_group(&self) -> Vec<Waiting> {
         let mut waiting = self.waiting();
-        let (mut group, mut counts): (Vec<Waiting>, _) = (Vec::new(), Counts::default());
+        let (mut group, mut totals): (Vec<Waiting>, _) = (Vec::new(), BTreeSet::new());
         while let Some(next) = waiting.pop_front() {
+            // Whoever waited for it has gone, and has it given again.
+            if next.answer.is_closed() {
+                continue;
+            }
             let twice = group.iter().any(|other| other.write.key == next.write.key);
-            counts.add_all(&next.write.counts);
-            if !group.is_empty() && (twice || group.len() + 1 + counts.totals().len() > MAX_ACTIONS) {
+            totals.extend(next.write.counts.totals().map(|(name, _)| name.clone()));
+            if !group.is_empty() && (twice || group.len() + 1 + totals.len() > MAX_ACTIONS) {
                 waiting.push_front(next);
                 break;
             }
@@ -113,25 +123,33 @@ impl Transactions {
 
     /// Writes the rows of a group, and answers each.
     async fn run(&self, client: &Client, mut group: Vec<Waiting>) {
-        let mut wait = FIRST_WAIT;
+        let (mut wait, mut cancelled) = (FIRST_WAIT, String::new());
         for _ in 0..MAX_ATTEMPTS {
             if group.is_empty() {
                 return;
             }
             let actions = match self.actions(&group) {
                 Ok(actions) => actions,
-                Err(error) => return answer_all(group, || ProjectionError::unavailable(error.to_string())),
+                Err(error) => return answer_all(group, |_| ProjectionError::unavailable(error.to_string())),
             };
             let Err(error) = client.transact_write_items().set_transact_items(Some(actions)).send().await else {
                 return group.into_iter().for_each(|row| row.answer(Ok(None)));
             };
             let before = group.len();
             group = match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                    sort_out(group, cancelled.cancellation_reasons())
+                Some(TransactWriteItemsError::TransactionCanceledException(exception)) => {
+                    cancelled = exception.message().unwrap_or_default().to_owned();
+                    sort_out(group, exception.cancellation_reasons())
                 }
                 // What is invalid about one of them is not the others' affair.
-                Some(invalid) if invalid.code() == Some("ValidationException") && before > 1 => {
+                Some(invalid) if invalid.code() == Some("ValidationException") => {
+                    let message = invalid.message().map(str::to_owned);
+                    let error = NotMade(error.into());
+                    if before == 1 {
+                        return answer_all(group, |row| {
+                            not_written(row.version, true, message.as_deref(), error.clone().into())
+                        });
+                    }
                     for row in group {
                         Box::pin(self.run(client, vec![row])).await;
                     }
@@ -139,7 +157,7 @@ impl Transactions {
                 }
                 _ => {
                     let error = NotMade(error.into());
-                    return answer_all(group, || ProjectionError::unavailable(error.clone()));
+                    return answer_all(group, |_| ProjectionError::unavailable(error.clone()));
                 }
             };
             if group.len() == before {
@@ -147,20 +165,28 @@ impl Transactions {
                 wait *= 2;
             }
         }
-        answer_all(group, || ProjectionError::unavailable("others wrote the totals between all attempts"));
+        answer_all(group, |_| ProjectionError::unavailable(format!("every transaction was cancelled: {cancelled}")));
     }
 
     /// The rows first, in their order, then the totals.
     fn actions(&self, group: &[Waiting]) -> Result<Vec<TransactWriteItem>, BuildError> {
-        let mut counts = Counts::default();
+        let mut totals: BTreeMap<&String, Counters> = BTreeMap::new();
         let mut actions = Vec::with_capacity(group.len() + 1);
         for Waiting { write, .. } in group {
-            counts.add_all(&write.counts);
+            for (name, counters) in write.counts.totals() {
+                let total = totals.entry(name).or_default();
+                for (counter, n) in counters {
+                    let sum = total.entry(counter.clone()).or_default();
+                    *sum = sum.saturating_add(*n);
+                }
+            }
             actions.push(write.to_action()?);
         }
         let shard = totals::any_shard();
-        for (total, counters) in counts.totals() {
-            let update = totals::addition(&self.table, shard, total, counters)?;
+        // A total whose counters stay as they are is written all the same: it tells that rows have changed under it.
+        for (total, mut counters) in totals {
+            counters.retain(|_, n| *n != 0);
+            let update = totals::addition(&self.table, shard, total, &counters)?;
             actions.push(TransactWriteItem::builder().update(update).build());
         }
         Ok(actions)
@@ -203,9 +229,10 @@ impl Waiting {
     }
 }
 
-fn answer_all(group: Vec<Waiting>, error: impl Fn() -> ProjectionError) {
+fn answer_all(group: Vec<Waiting>, error: impl Fn(&RowWrite) -> ProjectionError) {
     for row in group {
-        row.answer(Err(error()));
+        let error = error(&row.write);
+        row.answer(Err(error));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Comparing rows with the events that they should come from. Nothing is changed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::Projection;
-use super::audit::{Audit, WrongTotal};
+use super::audit::WrongTotal;
 use super::counts::Counters;
 use super::error::ProjectionError;
 use super::model::{EventOf, ReadModel, RowItem};
@@ -40,7 +40,8 @@ pub struct Verification {
     pub streams: u64,
     /// Streams whose row is not what their events make.
     pub different: u64,
-    /// Totals that were written meanwhile, and were not compared: see again when there is less to do.
+    /// Totals that were not compared, since they were written meanwhile, or time was up: see again when there is less to do,
+    /// or with more time.
     pub unsettled: u64,
     /// The first of the differences.
     #[serde(deserialize_with = "strict_json::tagged")]
@@ -56,8 +57,8 @@ pub enum Reached {
     Events(Place),
     /// Through all events, and up to this row, if it has begun with the rows.
     Rows(Option<StreamId>),
-    /// Through all rows, and so far with the totals.
-    Totals(Audit),
+    /// Through all rows. The totals come in one go.
+    Totals,
 }
 
 /// A row that is not what its events make. `repair` mends it.
@@ -95,10 +96,10 @@ pub enum Difference {
     Total {
         /// The total.
         total: String,
-        /// What the rows count.
-        rows: Counters,
-        /// What the total says, where counters of 0 are not there.
-        counters: Counters,
+        /// What the rows count: counters with their values in decimal, those of 0 left out.
+        rows: BTreeMap<String, String>,
+        /// What the total says, in the same form.
+        counters: BTreeMap<String, String>,
     },
     /// No row can be made of the events: the row, if there is one, stands still.
     Unprojectable {
@@ -142,7 +143,7 @@ impl<M: ReadModel> Projection<M> {
             let before = verification.clone();
             let token = match verification.token.clone() {
                 Some(Reached::Rows(after)) => self.next_orphans(segment, after, &mut verification).await,
-                Some(Reached::Totals(audit)) => self.next_totals(segment, audit, &mut verification).await,
+                Some(Reached::Totals) => self.compare_totals(segment, &mut verification, deadline).await,
                 Some(Reached::Events(place)) => self.next_streams(segment, Some(place), &mut verification).await,
                 None => self.next_streams(segment, None, &mut verification).await,
             };
@@ -200,28 +201,24 @@ impl<M: ReadModel> Projection<M> {
         for stream_id in page.orphans {
             verification.tell(M::NAME, Difference::Orphan { stream_id });
         }
-        match (page.next, self.audited_totals(segment)) {
-            (Some(stream), _) => Ok(Some(Reached::Rows(Some(stream)))),
-            (None, Some(totals)) => Ok(Some(Reached::Totals(self.begin_audit(&totals).await?))),
-            (None, None) => Ok(None),
-        }
+        let totals = || self.audited_totals(segment).map(|_| Reached::Totals);
+        Ok(page.next.map(|stream| Reached::Rows(Some(stream))).or_else(totals))
     }
 
-    /// Compares the totals with the rows, a page of these at a time.
-    async fn next_totals(
+    /// Compares the totals with the rows.
+    async fn compare_totals(
         &self,
         segment: Segment,
-        audit: Audit,
         verification: &mut Verification,
+        deadline: Instant,
     ) -> Result<Option<Reached>, VerifyError> {
         let Some(totals) = self.audited_totals(segment) else { return Ok(None) };
-        let audited = match self.audit(&totals, audit).await? {
-            Err(audit) => return Ok(Some(Reached::Totals(audit))),
-            Ok(audited) => audited,
-        };
+        let audited = self.audit(&totals, deadline).await?;
         verification.unsettled += audited.unsettled;
-        for WrongTotal { name, rows, total, .. } in audited.wrong {
-            verification.tell(M::NAME, Difference::Total { total: name, rows, counters: total });
+        let text = |counters: Counters| counters.into_iter().map(|(counter, n)| (counter, n.to_string())).collect();
+        for WrongTotal { name, rows, total } in audited.wrong {
+            let difference = Difference::Total { total: name, rows: text(rows), counters: text(total.counters) };
+            verification.tell(M::NAME, difference);
         }
         Ok(None)
     }

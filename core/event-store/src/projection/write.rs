@@ -133,14 +133,19 @@ impl<M: ReadModel> Projection<M> {
     ) -> Result<RowWrite, ProjectionError> {
         let before = expected.row().and_then(|row| row.get(COUNTED));
         let mut condition = expected.condition();
-        if before.is_some() || counted.is_some() {
+        if before.is_some() || counted.is_some() || self.totals.is_some() {
             condition.is(COUNTED, before);
         }
-        let read = |counted| {
-            let reason = "what the row counts cannot be read";
-            Counts::read(counted).map_err(|source| ProjectionError::unprojectable(version, reason, source))
+        let unreadable = |source| ProjectionError::unprojectable(version, "what the row counts cannot be read", source);
+        let before = match (Counts::read(before), expected) {
+            // Whatever it was, it is over. A comparison of the totals with the rows finds what it has left there.
+            (Err(error), Expected::Unpark(_) | Expected::Replace(_)) => {
+                tracing::error!(model = M::NAME, stream_id = %stream, %error, "taken for nothing");
+                Counts::default()
+            }
+            (before, _) => before.map_err(unreadable)?,
         };
-        let counts = read(counted)?.since(&read(before)?);
+        let counts = Counts::read(counted).map_err(unreadable)?.since(&before);
         let (table, key) = (self.table.clone(), self.key(stream));
         let (names, values) = (condition.names, condition.values);
         Ok(RowWrite { table, key, action: Action::Delete, condition: condition.text, names, values, counts, version })
