@@ -314,7 +314,8 @@ async fn rows_that_change_against_each_other_are_seen_to_have_changed() {
     let before = changes().await;
     let take = |counter: &Counter, _| Command::Take(1).decide(counter);
     world.store.run(&StreamId::new("a"), &Request::unkeyed(), take).await.unwrap();
-    let batch = world.store(&["b"]).await;
+    let mut batch = world.store(&["b"]).await;
+    batch.retain(|record| record.keys.get("version") == Some(&serde_dynamo::AttributeValue::N("2".into())));
     assert_eq!(sums.project(batch).await.retry_from, None);
     assert_eq!(
         changes().await,
