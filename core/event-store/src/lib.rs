@@ -96,6 +96,7 @@
 mod aggregate;
 mod append;
 mod backend;
+mod batch_get;
 pub mod client;
 mod commit;
 mod epoch;

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 use serde_dynamo::Item;
 
 use super::EventStore;
 use super::aggregate::Aggregate;
+use super::batch_get::batch_get;
 use super::commit::Commit;
 use super::error::{CommitError, StoreError};
 use super::stream_id::{StreamId, Version};
@@ -134,29 +135,16 @@ impl<A: Aggregate> EventStore<A> {
             .map_err(StoreError::unavailable)
     }
 
-    /// Those of the streams that exist. At most 100 are asked for at once (DynamoDB API reference, `BatchGetItem`).
+    /// Those of the streams that exist. At most 100 are asked for at once.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn existing(&self, streams: &[StreamId]) -> Result<HashSet<StreamId>, StoreError> {
-        let mut existing = HashSet::new();
         let first = |stream: &StreamId| key(&Place { stream_id: stream.clone(), version: 1 });
-        let mut keys: Vec<_> = streams.iter().map(first).collect();
-        while !keys.is_empty() {
-            let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(keys))
-                .consistent_read(true)
-                .projection_expression("stream_id, version")
-                .build()
-                .map_err(StoreError::unavailable)?;
-            let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
-            let answer = answer.map_err(StoreError::unavailable)?;
-            let found = answer.responses.unwrap_or_default().into_values().flatten();
-            existing.extend(found.filter_map(|item| Some(place(&item)?.stream_id)));
-            let mut left = answer.unprocessed_keys.unwrap_or_default();
-            keys = left.remove(&self.table).map(|left| left.keys).unwrap_or_default();
-        }
-        Ok(existing)
+        let keys = streams.iter().map(first).collect();
+        let found = batch_get(&self.client, &self.table, keys, Some("stream_id, version")).await;
+        let found = found.map_err(StoreError::Unavailable)?;
+        Ok(found.iter().filter_map(|item| Some(place(item)?.stream_id)).collect())
     }
 }
 

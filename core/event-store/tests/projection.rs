@@ -10,10 +10,10 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use dynamodb_event_store::projection::{
-    Ahead, Backlog, Before, Behind, COUNTED, CaughtUp, Change, Counters, Counts, Difference, NoChange, Progress,
-    Projection, ReadModel, Settled, SideBySide, Totals, Verification, create_backlog_table, create_totals_table,
+    Ahead, Backlog, BatchSettled, Before, Behind, COUNTED, CaughtUp, Counters, Counts, Difference, NoChange, Progress,
+    Projection, ReadModel, RowChange, SideBySide, Totals, Verification, create_backlog_table, create_totals_table,
 };
-use dynamodb_event_store::{Change as Recorded, Commit, EventStore, Request, Segment, StreamId, StreamRecord};
+use dynamodb_event_store::{Change, Commit, EventStore, Request, Segment, StreamId, StreamRecord};
 use dynamodb_testkit::call_log::Call;
 use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
 use dynamodb_testkit::faults::Fault;
@@ -38,9 +38,9 @@ impl ReadModel for Plain {
     const NAME: &'static str = "plain";
     const KEY: &'static str = "id";
 
-    fn change(&self, _: &StreamId, commits: &[Commit<CounterEvent>], _: Before<'_>) -> Result<Change, NoChange> {
+    fn change(&self, _: &StreamId, commits: &[Commit<CounterEvent>], _: Before<'_>) -> Result<RowChange, NoChange> {
         let events = AttributeValue::N(events_after(commits).to_string());
-        Ok(Change { attributes: [("events".to_owned(), Some(events))].into(), unless: None })
+        Ok(RowChange { attributes: [("events".to_owned(), Some(events))].into(), unless: None })
     }
 }
 
@@ -49,13 +49,18 @@ impl ReadModel for Counted {
     const NAME: &'static str = "counted";
     const KEY: &'static str = "id";
 
-    fn change(&self, _: &StreamId, commits: &[Commit<CounterEvent>], before: Before<'_>) -> Result<Change, NoChange> {
+    fn change(
+        &self,
+        _: &StreamId,
+        commits: &[Commit<CounterEvent>],
+        before: Before<'_>,
+    ) -> Result<RowChange, NoChange> {
         if before == Before::Unseen {
             return Err(NoChange::NeedsRow);
         }
         let mut counts = Counts::default();
         counts.add("all", "events", events_after(commits).into());
-        Ok(Change { attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(), unless: None })
+        Ok(RowChange { attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(), unless: None })
     }
 }
 
@@ -96,12 +101,12 @@ impl World {
         let record = |(n, item): (usize, HashMap<String, AttributeValue>)| {
             let keys = ["stream_id", "version"].map(|key| (key.to_owned(), item[key].clone()));
             let keys = HashMap::from(keys).into();
-            StreamRecord { sequence_number: (100 + n).to_string(), keys, change: Recorded::Inserted(item.into()) }
+            StreamRecord { sequence_number: (100 + n).to_string(), keys, change: Change::Inserted(item.into()) }
         };
         items.items.unwrap().into_iter().enumerate().map(record).collect()
     }
 
-    async fn take(&self, batch: &[StreamRecord]) -> Settled {
+    async fn take(&self, batch: &[StreamRecord]) -> BatchSettled {
         let plain = self.side_by_side.take(&self.plain, batch.to_vec()).await;
         let counted = self.side_by_side.take(&self.counted, batch.to_vec()).await;
         self.side_by_side.settle(&[plain, counted]).await
@@ -153,10 +158,10 @@ async fn a_model_that_fails_for_a_moment_has_the_batch_given_again() {
     let batch = world.store(&["a", "b"]).await;
     let counted = of("counted");
     world.database.faults.plan(move |call| Some(Fault::Throttle).filter(|_| counted(call)));
-    assert_eq!(world.take(&batch).await, Settled { retry_from: Some("100".into()), noted: 0 });
+    assert_eq!(world.take(&batch).await, BatchSettled { retry_from: Some("100".into()), noted: 0 });
     assert_eq!(world.version("plain", "a").await, 1, "the other one did its work");
     world.database.faults.none();
-    assert_eq!(world.take(&batch).await, Settled::default());
+    assert_eq!(world.take(&batch).await, BatchSettled::default());
     assert_eq!(world.total().await["events"], 2);
 }
 
@@ -170,7 +175,7 @@ async fn a_model_that_goes_on_failing_holds_up_no_other_and_catches_up_later() {
         assert!(world.take(&batch).await.retry_from.is_some());
         advance(WAIT).await;
         let began = Instant::now();
-        assert_eq!(world.take(&batch).await, Settled { retry_from: None, noted: 2 });
+        assert_eq!(world.take(&batch).await, BatchSettled { retry_from: None, noted: 2 });
         assert!(began.elapsed() <= Duration::from_millis(1_500), "{:?}", began.elapsed());
 
         let still = world.backlog.catch_up(&world.counted, later()).await.unwrap();
@@ -181,7 +186,7 @@ async fn a_model_that_goes_on_failing_holds_up_no_other_and_catches_up_later() {
         assert_eq!((world.total().await["events"], world.version("counted", "b").await), (2, 1));
 
         // It is well again, and waited for again.
-        assert_eq!(world.take(&batch).await, Settled::default());
+        assert_eq!(world.take(&batch).await, BatchSettled::default());
         advance(Duration::from_secs(61)).await;
         let counted = of("counted");
         world.database.faults.plan(move |call| Some(fault).filter(|_| counted(call)));
@@ -198,7 +203,7 @@ async fn while_all_models_fail_or_nothing_can_be_noted_the_batch_is_given_again(
         let fails = tables.map(of);
         world.database.faults.plan(move |call| Some(Fault::Fail).filter(|_| fails.iter().any(|fails| fails(call))));
         for _ in 0..3 {
-            assert_eq!(world.take(&batch).await, Settled { retry_from: Some("100".into()), noted: 0 });
+            assert_eq!(world.take(&batch).await, BatchSettled { retry_from: Some("100".into()), noted: 0 });
             advance(WAIT).await;
         }
     }
@@ -229,7 +234,7 @@ async fn a_stream_that_is_noted_again_while_it_is_caught_up_on_stays_noted() {
 async fn a_total_that_somebody_else_wrote_to_is_found_and_corrected_once() {
     let world = World::start().await;
     let batch = world.store(&["a", "b", "a"]).await;
-    assert_eq!(world.take(&batch).await, Settled::default());
+    assert_eq!(world.take(&batch).await, BatchSettled::default());
     assert_eq!(world.verify().await, Verification { done: true, streams: 2, ..Verification::default() });
     for (shard, wrong) in [(0, 5), (7, -1), (15, -2)] {
         world.damage(shard, wrong).await;
@@ -248,7 +253,7 @@ async fn a_total_that_somebody_else_wrote_to_is_found_and_corrected_once() {
 async fn a_total_that_is_being_written_is_not_taken_for_a_wrong_one() {
     let world = World::start().await;
     let batch = world.store(&["a"]).await;
-    assert_eq!(world.take(&batch).await, Settled::default());
+    assert_eq!(world.take(&batch).await, BatchSettled::default());
     // The sum of the rows is made, and then the totals change before they are read.
     let summing = Arc::new(Notify::new());
     let tell = summing.clone();
@@ -263,7 +268,7 @@ async fn a_total_that_is_being_written_is_not_taken_for_a_wrong_one() {
         world.take(&more).await
     };
     let (verified, settled) = tokio::join!(world.verify(), write);
-    assert_eq!(settled, Settled::default());
+    assert_eq!(settled, BatchSettled::default());
     assert_eq!(verified, Verification { done: true, streams: 1, unsettled: 1, ..Verification::default() });
     world.database.faults.none();
     assert_eq!(world.verify().await, Verification { done: true, streams: 2, ..Verification::default() });
@@ -278,7 +283,12 @@ impl ReadModel for Sums {
     const NAME: &'static str = "sums";
     const KEY: &'static str = "id";
 
-    fn change(&self, _: &StreamId, commits: &[Commit<CounterEvent>], before: Before<'_>) -> Result<Change, NoChange> {
+    fn change(
+        &self,
+        _: &StreamId,
+        commits: &[Commit<CounterEvent>],
+        before: Before<'_>,
+    ) -> Result<RowChange, NoChange> {
         let mut sum: i128 = match before {
             Before::Nothing => 0,
             Before::Unseen => return Err(NoChange::NeedsRow),
@@ -297,7 +307,7 @@ impl ReadModel for Sums {
             ("sum".to_owned(), Some(AttributeValue::N(sum.to_string()))),
             (COUNTED.to_owned(), Some(counts.to_attribute())),
         ];
-        Ok(Change { attributes: attributes.into(), unless: None })
+        Ok(RowChange { attributes: attributes.into(), unless: None })
     }
 }
 
@@ -328,7 +338,7 @@ async fn rows_that_change_against_each_other_are_seen_to_have_changed() {
 async fn a_row_whose_counts_are_damaged_is_made_anew_and_the_total_corrected() {
     let world = World::start().await;
     let batch = world.store(&["a", "b", "a"]).await;
-    assert_eq!(world.take(&batch).await, Settled::default());
+    assert_eq!(world.take(&batch).await, BatchSettled::default());
     let damage = async |table: &str| {
         let update =
             world.database.plain_client().update_item().table_name(table).update_expression("SET counted = :junk");
@@ -356,7 +366,7 @@ async fn a_row_whose_counts_are_damaged_is_made_anew_and_the_total_corrected() {
 async fn a_hole_in_a_scan_is_read_again_and_one_in_a_stream_is_told() {
     let world = World::start().await;
     let batch = world.store(&["a", "a", "a"]).await;
-    assert_eq!(world.take(&batch).await, Settled::default());
+    assert_eq!(world.take(&batch).await, BatchSettled::default());
     let key = |version: &str| {
         let text = AttributeValue::S("a".into());
         HashMap::from([("stream_id".to_owned(), text), ("version".to_owned(), AttributeValue::N(version.into()))])
@@ -379,10 +389,10 @@ async fn a_name_that_no_total_can_have_parks_the_stream() {
         const NAME: &'static str = "misnamed";
         const KEY: &'static str = "id";
 
-        fn change(&self, _: &StreamId, _: &[Commit<CounterEvent>], _: Before<'_>) -> Result<Change, NoChange> {
+        fn change(&self, _: &StreamId, _: &[Commit<CounterEvent>], _: Before<'_>) -> Result<RowChange, NoChange> {
             let mut counts = Counts::default();
             counts.add(self.0, self.1, 1);
-            Ok(Change { attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(), unless: None })
+            Ok(RowChange { attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(), unless: None })
         }
     }
 

@@ -9,14 +9,13 @@ use super::error::ProjectionError;
 use super::follow::MAX_ROUNDS;
 use super::model::{ReadModel, RowItem};
 use super::state::RowState;
+use crate::batch_get::MAX_KEYS;
 use crate::error::{StoreError, chain};
 use crate::scan::Segment;
 use crate::stream_id::{StreamId, Version};
 
 /// The most rows of a page.
 const PAGE: i32 = 1_000;
-/// The most streams that are asked for at once.
-const BATCH: usize = 100;
 /// How many rows are lowered at once.
 const IN_FLIGHT: usize = 32;
 
@@ -63,7 +62,7 @@ impl<M: ReadModel> Projection<M> {
         let page = self.rows_page(segment, after, &[M::KEY], false).await?;
         let streams: Vec<StreamId> = page.rows.iter().filter_map(Self::stream_of).collect();
         let mut orphans = Vec::new();
-        for batch in streams.chunks(BATCH) {
+        for batch in streams.chunks(MAX_KEYS) {
             let existing = self.events.existing(batch).await?;
             orphans.extend(batch.iter().filter(|stream| !existing.contains(*stream)).cloned());
         }

@@ -34,9 +34,9 @@ pub use backlog::{Backlog, BacklogError, CaughtUp, create_backlog_table};
 pub use batch::{Behind, Projected};
 pub use counts::{Counters, Counts, NotCounts};
 pub use error::ProjectionError;
-pub use model::{Before, COUNTED, Change, EventOf, NoChange, ReadModel, RowItem};
+pub use model::{Before, COUNTED, EventOf, NoChange, ReadModel, RowChange, RowItem};
 pub use rebuild::{Ahead, Progress, RebuildError, RowsUpTo};
-pub use side_by_side::{Settled, SideBySide, Taken};
+pub use side_by_side::{BatchSettled, SideBySide, Taken};
 pub use totals::{Total, Totals, TotalsError, create_totals_table};
 pub use verify::{Difference, Reached, Verification, VerifyError};
 

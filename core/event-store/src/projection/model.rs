@@ -52,7 +52,7 @@ pub trait ReadModel: Clone + Debug + Send + Sync + 'static {
         stream: &StreamId,
         commits: &[Commit<EventOf<Self>>],
         before: Before<'_>,
-    ) -> Result<Change, NoChange>;
+    ) -> Result<RowChange, NoChange>;
 }
 
 /// The row before a change.
@@ -68,7 +68,7 @@ pub enum Before<'a> {
 
 /// What is to be changed in a row.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Change {
+pub struct RowChange {
     /// The attributes that are set, or, where there is no value, removed: whatever the row held before.
     pub attributes: BTreeMap<String, Option<AttributeValue>>,
     /// The change is right only for a row that does not have this attribute. Where it has, the store reads the row and asks

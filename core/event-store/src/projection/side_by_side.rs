@@ -51,7 +51,7 @@ pub struct Taken {
 
 /// What is left to do with a batch that several models took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub struct BatchSettled {
     /// The first record that is to be given again, with all that follow it; `None` if the batch is done.
     pub retry_from: Option<String>,
     /// Streams that were noted in the backlog.
@@ -84,24 +84,24 @@ impl SideBySide {
     }
 
     /// Settles a batch that all models have taken.
-    pub async fn settle(&self, all: &[Taken]) -> Settled {
+    pub async fn settle(&self, all: &[Taken]) -> BatchSettled {
         let failed = || all.iter().filter(|taken| taken.projected.retry_from.is_some());
         // Sequence numbers are numbers in decimal (DynamoDB Streams API reference, `StreamRecord`).
         let earliest = failed().filter_map(|taken| taken.projected.retry_from.clone());
         let retry_from = earliest.min_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
         let held_up = failed().count() < all.len();
         if retry_from.is_none() || !held_up || failed().any(|taken| !taken.given_up) {
-            return Settled { retry_from, noted: 0 };
+            return BatchSettled { retry_from, noted: 0 };
         }
         let mut noted = 0;
         for Taken { model, projected, .. } in failed() {
             if let Err(error) = self.backlog.note(model, &projected.behind).await {
                 tracing::error!(model, error = chain(&error), "what is behind could not be noted");
-                return Settled { retry_from, noted };
+                return BatchSettled { retry_from, noted };
             }
             noted += projected.behind.len() as u64;
         }
-        Settled { retry_from: None, noted }
+        BatchSettled { retry_from: None, noted }
     }
 
     /// Whether a model has failed for so long that it is not waited for. Batches of another shard, which may be well, do not

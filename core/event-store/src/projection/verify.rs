@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,11 @@ use super::counts::Counters;
 use super::error::ProjectionError;
 use super::model::{EventOf, ReadModel, RowItem};
 use super::streams::{WholeStream, WholeStreams};
+use crate::batch_get::{MAX_KEYS, batch_get};
 use crate::error::{StoreError, chain};
 use crate::scan::{Place, Segment};
 use crate::stream_id::{StreamId, Version};
 
-/// The most items that one `BatchGetItem` answers (DynamoDB API reference).
-const BATCH: usize = 100;
 /// The most differences that an answer lists; the log has all.
 const LISTED: usize = 100;
 /// How many suspects are looked at at once.
@@ -173,7 +172,7 @@ impl<M: ReadModel> Projection<M> {
     ) -> Result<Option<Reached>, VerifyError> {
         let mut streams = WholeStreams::after(&self.events, &self.model, segment, after);
         while let Some(complete) = streams.next_page().await? {
-            let batches = complete.chunks(BATCH).map(|streams| self.suspects(streams));
+            let batches = complete.chunks(MAX_KEYS).map(|streams| self.suspects(streams));
             let suspects: Vec<StreamId> = try_join_all(batches).await?.into_iter().flatten().collect();
             if !suspects.is_empty() {
                 sleep(PROJECTION_TIME).await;
@@ -236,20 +235,9 @@ impl<M: ReadModel> Projection<M> {
     }
 
     async fn rows(&self, streams: &[WholeStream<EventOf<M>>]) -> Result<HashMap<StreamId, RowItem>, VerifyError> {
-        let mut rows = HashMap::new();
-        let mut keys: Vec<RowItem> = streams.iter().map(|whole| self.key(&whole.stream)).collect();
-        while !keys.is_empty() {
-            let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).build();
-            let wanted = wanted.map_err(|error| VerifyError::Rows(error.into()))?;
-            let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
-            let answer = answer.map_err(|error| VerifyError::Rows(error.into()))?;
-            for row in answer.responses.unwrap_or_default().into_values().flatten() {
-                rows.extend(Self::stream_of(&row).map(|stream| (stream, row)));
-            }
-            let mut left = answer.unprocessed_keys.unwrap_or_default();
-            keys = left.remove(&self.table).map(|left| left.keys).unwrap_or_default();
-        }
-        Ok(rows)
+        let keys = streams.iter().map(|whole| self.key(&whole.stream)).collect();
+        let rows = batch_get(&self.client, &self.table, keys, None).await.map_err(VerifyError::Rows)?;
+        Ok(rows.into_iter().filter_map(|row| Some((Self::stream_of(&row)?, row))).collect())
     }
 
     /// The difference between one stream's row and its events, both read strongly.

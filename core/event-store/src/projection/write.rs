@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use super::Projection;
 use super::counts::Counts;
 use super::error::{Cause, ProjectionError};
-use super::model::{COUNTED, Change, ReadModel, RowItem};
+use super::model::{COUNTED, ReadModel, RowChange, RowItem};
 use super::state::{Expected, Parked, RowState};
 use crate::stream_id::{StreamId, Version};
 
@@ -49,7 +49,7 @@ impl<M: ReadModel> Projection<M> {
         &self,
         stream: &StreamId,
         version: Version,
-        change: Change,
+        change: RowChange,
         expected: Expected<'_>,
     ) -> Written {
         let counted = match change.attributes.get(COUNTED) {

@@ -9,7 +9,7 @@ use crate::domain::event::OrderEvent;
 use crate::domain::ids::{OrderId, PaymentId};
 use crate::domain::state::{Cancellation, Order, Payment, RefundDone, RejectedPayment, Shipment, Status};
 use crate::stream::order_of;
-use dynamodb_event_store::projection::{Before, Change, NoChange, ReadModel};
+use dynamodb_event_store::projection::{Before, NoChange, ReadModel, RowChange};
 use dynamodb_event_store::{Commit, StreamId};
 
 /// The read model with a row for every order: all that a client needs, and the lists.
@@ -30,13 +30,13 @@ impl ReadModel for OrderRows {
         stream: &StreamId,
         commits: &[Commit<OrderEvent>],
         before: Before<'_>,
-    ) -> Result<Change, NoChange> {
+    ) -> Result<RowChange, NoChange> {
         let waiting = match before {
             Before::Nothing => Waiting::For(None),
             Before::Unseen => Waiting::Unknown,
             Before::Row(row) => Waiting::For(deferred_payment(row)),
         };
-        let mut patch = Patch { change: Change::default(), waiting };
+        let mut patch = Patch { change: RowChange::default(), waiting };
         for commit in commits {
             for (version, event) in commit.versioned() {
                 let misplaced = |why| NoChange::Misplaced { version, why };
@@ -55,7 +55,7 @@ impl ReadModel for OrderRows {
 /// The change that a run of events makes, whatever the row held before. That of a run that begins with the first event is
 /// the whole row.
 struct Patch {
-    change: Change,
+    change: RowChange,
     /// The payment that waits to be settled, as far as the run tells.
     waiting: Waiting,
 }
@@ -210,12 +210,12 @@ mod tests {
         }
     }
 
-    fn change(order_id: OrderId, commits: &[Commit<OrderEvent>], before: Before<'_>) -> Result<Change, NoChange> {
+    fn change(order_id: OrderId, commits: &[Commit<OrderEvent>], before: Before<'_>) -> Result<RowChange, NoChange> {
         OrderRows.change(&order_id.into(), commits, before)
     }
 
     /// What a change makes of a row, as the store does it.
-    fn apply(row: &mut RowItem, change: Change, last: Version) {
+    fn apply(row: &mut RowItem, change: RowChange, last: Version) {
         for (attribute, value) in change.attributes {
             match value {
                 Some(value) => row.insert(attribute, value),

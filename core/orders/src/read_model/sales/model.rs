@@ -11,7 +11,7 @@ use crate::domain::ids::PaymentId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::state::{Order, Status};
 use crate::stream::order_of;
-use dynamodb_event_store::projection::{Before, COUNTED, Change, Counts, NoChange, ReadModel, RowItem};
+use dynamodb_event_store::projection::{Before, COUNTED, Counts, NoChange, ReadModel, RowChange, RowItem};
 use dynamodb_event_store::{Commit, StreamId};
 
 /// The read model of sales: totals of each day in UTC, in the deployment's currency.
@@ -44,7 +44,7 @@ impl ReadModel for Sales {
         stream: &StreamId,
         commits: &[Commit<OrderEvent>],
         before: Before<'_>,
-    ) -> Result<Change, NoChange> {
+    ) -> Result<RowChange, NoChange> {
         let mut sold = match before {
             Before::Nothing => None,
             Before::Unseen => return Err(NoChange::NeedsRow),
@@ -141,7 +141,7 @@ impl Sold {
         Some(Self { known: serde_dynamo::from_item(row.clone()).ok()?, counted })
     }
 
-    fn into_change(self) -> Change {
+    fn into_change(self) -> RowChange {
         let mut counts = Counts::default();
         for (total, figures) in self.counted {
             figures.counters().for_each(|(counter, n)| counts.add(&total, &counter, n));
@@ -150,7 +150,7 @@ impl Sold {
         let known: RowItem = serde_dynamo::to_item(self.known).expect("what is known is an item");
         let mut attributes: BTreeMap<_, _> = known.into_iter().map(|(name, value)| (name, Some(value))).collect();
         attributes.insert(COUNTED.to_owned(), Some(counts.to_attribute()));
-        Change { attributes, unless: None }
+        RowChange { attributes, unless: None }
     }
 }
 
