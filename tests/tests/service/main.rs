@@ -9,5 +9,6 @@ mod rebuild;
 mod refusals;
 mod repeats;
 mod sales;
+mod side_by_side;
 
 use orders_tests::shop;

@@ -12,7 +12,8 @@ use orders_tests::mass::{Lives, fill};
 use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
-async fn ask(shop: &Shop, function: &str, event: &Value) -> Value {
+/// Invokes a function, and answers what it answers.
+pub async fn ask(shop: &Shop, function: &str, event: &Value) -> Value {
     let answer = shop.stack.invoke(function, event.to_string().into()).await.unwrap().unwrap();
     serde_json::from_slice(&answer).unwrap()
 }
