@@ -17,12 +17,6 @@ pub struct Config {
     pub order_events_table: String,
     /// The table of rows.
     pub orders_table: String,
-    /// The table of what each order adds to the sales.
-    pub sales_table: String,
-    /// The table of the sales of each day.
-    pub sales_totals_table: String,
-    /// The table of what read models have left behind.
-    pub backlog_table: String,
     /// The one currency of the deployment, with the highest price of one piece.
     pub currency: Currency,
     /// What stands before `read`, `write`, … in a scope.
@@ -70,9 +64,6 @@ impl Config {
         Ok(Self {
             order_events_table: text("ORDER_EVENTS_TABLE")?,
             orders_table: text("ORDERS_TABLE")?,
-            sales_table: text("SALES_TABLE")?,
-            sales_totals_table: text("SALES_TOTALS_TABLE")?,
-            backlog_table: text("READ_MODEL_BACKLOG_TABLE")?,
             currency: currency.with_max_price(&max_price).map_err(|error| wrong("MAX_PRICE", error))?,
             scope_prefix: scope_prefix(text("SCOPE_PREFIX")?)?,
             snapshot_every: parsed("SNAPSHOT_EVERY", &text("SNAPSHOT_EVERY")?)?,
@@ -87,6 +78,26 @@ impl Config {
     pub fn event_store(&self, client: aws_sdk_dynamodb::Client) -> EventStore<Order> {
         EventStore::with_client(client, &self.order_events_table, self.snapshot_every)
             .in_epoch(self.event_epoch.clone())
+    }
+}
+
+/// The tables of sales, for the functions that keep these. No other function has them: at a deployment its new code may run
+/// for a moment in the environment from before.
+#[derive(Clone, Debug)]
+pub struct SalesTables {
+    /// What each order adds to the sales.
+    pub rows: String,
+    /// The sales of each day.
+    pub totals: String,
+}
+
+impl SalesTables {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// The first variable that is missing.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self { rows: setting("SALES_TABLE")?, totals: setting("SALES_TOTALS_TABLE")? })
     }
 }
 
@@ -184,9 +195,7 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_missing_or_wrong_is_named_with_the_reason() {
-        let tables =
-            ["ORDER_EVENTS_TABLE", "ORDERS_TABLE", "SALES_TABLE", "SALES_TOTALS_TABLE", "READ_MODEL_BACKLOG_TABLE"];
-        for variable in tables.into_iter().chain(["CURRENCY", "SCOPE_PREFIX", "SNAPSHOT_EVERY"]) {
+        for variable in ["ORDER_EVENTS_TABLE", "ORDERS_TABLE", "CURRENCY", "SCOPE_PREFIX", "SNAPSHOT_EVERY"] {
             for value in [None, Some("")] {
                 let expected = format!("the environment variable {variable} is not set");
                 assert_eq!(config(variable, value), Err(expected));

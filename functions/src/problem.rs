@@ -99,7 +99,7 @@ impl Problem {
     /// 406: it is there in none of the forms that the caller accepts.
     pub fn not_acceptable(offered: &[&str]) -> Self {
         let detail = format!("Accept one of these: {}.", offered.join(", "));
-        Self::new(406, "not-acceptable", "There is no such form of it", detail)
+        Self::new(406, "not-acceptable", "None of the accepted media types is available", detail)
     }
 
     /// 409: the order has not got that far.

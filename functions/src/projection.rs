@@ -9,7 +9,7 @@ use lambda_runtime::Context;
 use orders_core::read_model::{OrderRows, Sales};
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, SalesTables};
 use crate::deadline::deadline;
 use crate::stream_batch;
 
@@ -35,12 +35,17 @@ pub struct Caught {
 }
 
 impl ReadModels {
-    /// On the tables that the configuration names.
-    pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Self {
-        let backlog = Backlog::new(client.clone(), &config.backlog_table);
+    /// On the tables that the configuration names, and a table for what is left behind.
+    pub fn new(
+        config: &Config,
+        sales_tables: &SalesTables,
+        backlog_table: impl Into<String>,
+        client: aws_sdk_dynamodb::Client,
+    ) -> Self {
+        let backlog = Backlog::new(client.clone(), backlog_table);
         Self {
             orders: order_rows(config, client.clone(), &config.orders_table),
-            sales: sales(config, client),
+            sales: sales(config, sales_tables, client),
             side_by_side: SideBySide::new(backlog.clone()),
             backlog,
         }
@@ -82,9 +87,9 @@ pub fn order_rows(config: &Config, client: aws_sdk_dynamodb::Client, table: &str
 }
 
 /// What each order adds to the sales.
-pub fn sales(config: &Config, client: aws_sdk_dynamodb::Client) -> Projection<Sales> {
+pub fn sales(config: &Config, tables: &SalesTables, client: aws_sdk_dynamodb::Client) -> Projection<Sales> {
     let (events, model) = (config.event_store(client.clone()), Sales { currency: config.currency });
-    Projection::new(client, &config.sales_table, events, model).with_totals(&config.sales_totals_table)
+    Projection::new(client, &tables.rows, events, model).with_totals(&tables.totals)
 }
 
 #[cfg(test)]

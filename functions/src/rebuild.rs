@@ -9,7 +9,7 @@ use orders_core::domain::OrderId;
 use orders_core::read_model::{OrderRows, Sales};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, SalesTables};
 use crate::deadline;
 use crate::failure;
 use crate::projection;
@@ -167,12 +167,13 @@ impl From<RunError> for Diagnostic {
 pub struct Maintenance {
     client: aws_sdk_dynamodb::Client,
     config: Config,
+    sales_tables: SalesTables,
 }
 
 impl Maintenance {
     /// On the tables that the configuration names.
-    pub fn new(config: Config, client: aws_sdk_dynamodb::Client) -> Self {
-        Self { client, config }
+    pub fn new(config: Config, sales_tables: SalesTables, client: aws_sdk_dynamodb::Client) -> Self {
+        Self { client, config, sales_tables }
     }
 
     /// Repairs an order, or goes on with a segment as far as the function's time suffices.
@@ -219,7 +220,7 @@ impl Maintenance {
     }
 
     fn sales(&self) -> Projection<Sales> {
-        projection::sales(&self.config, self.client.clone())
+        projection::sales(&self.config, &self.sales_tables, self.client.clone())
     }
 }
 

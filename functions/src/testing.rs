@@ -237,7 +237,8 @@ impl Shop {
 
     /// What keeps the rows of all read models.
     pub fn read_models(&self) -> ReadModels {
-        ReadModels::new(&self.config, self.client.clone())
+        let sales = sales::tables(|logical_id| self.tables.name(logical_id).to_owned());
+        ReadModels::new(&self.config, &sales, self.tables.name("ReadModelBacklog"), self.client.clone())
     }
 
     /// The rows.
@@ -342,7 +343,8 @@ pub fn unreachable() -> Commands {
 
 /// The read models on such a database.
 pub fn unreachable_read_models() -> ReadModels {
-    ReadModels::new(&config(str::to_owned), unreachable_client())
+    let sales = sales::tables(str::to_owned);
+    ReadModels::new(&config(str::to_owned), &sales, "ReadModelBacklog", unreachable_client())
 }
 
 /// The events of such a database.
@@ -361,9 +363,6 @@ fn config(table: impl Fn(&str) -> String) -> Config {
     Config {
         order_events_table: table("OrderEvents"),
         orders_table: table("Orders"),
-        sales_table: table("SalesOrders"),
-        sales_totals_table: table("SalesTotals"),
-        backlog_table: table("ReadModelBacklog"),
         currency: "EUR".parse().unwrap(),
         scope_prefix: "orders:".into(),
         snapshot_every: NonZeroU32::new(14).unwrap(),

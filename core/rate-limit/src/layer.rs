@@ -21,7 +21,7 @@ use super::subject::Subject;
 /// can make a body of it.
 ///
 /// A request without a subject passes and is not counted. Put what finds out who is asking before this layer, and what
-/// refuses those whom nobody knows behind it.
+/// refuses requests without a known caller behind it.
 ///
 /// ```
 /// use axum::{Router, body::Body, routing::get};

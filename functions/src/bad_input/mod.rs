@@ -32,7 +32,10 @@ async fn send(shop: &Shop, function: &str, event: Value) -> Answer {
         "list-user-orders" => testing::answer(async |r| list_user_orders::handle(queries, r).await, event).await,
         "list-orders" => testing::answer(async |r| list_orders::handle(queries, r).await, event).await,
         "order-history" => testing::answer(async |r| order_history::handle(queries, r).await, event).await,
-        "sales-report" => testing::answer(async |r| sales_report::handle(queries, r).await, event).await,
+        "sales-report" => {
+            let reports = shop.reports();
+            testing::answer(async |r| sales_report::handle(&reports, r).await, event).await
+        }
         "override-breaker" => {
             let breakers = shop.breakers();
             testing::answer(async |r| override_breaker::handle(&breakers, r).await, event).await

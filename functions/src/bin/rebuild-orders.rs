@@ -1,13 +1,14 @@
 //! The function `rebuild-orders`: see [`orders_functions::rebuild`].
 
 use lambda_runtime::Context;
-use orders_functions::config::{self, Config};
+use orders_functions::config::{self, Config, SalesTables};
 use orders_functions::rebuild::{Maintenance, Rebuild};
 use orders_functions::{runtime, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init()?;
-    let maintenance = &Maintenance::new(Config::from_env()?, config::bulk_client().await);
+    let (config, sales) = (Config::from_env()?, SalesTables::from_env()?);
+    let maintenance = &Maintenance::new(config, sales, config::bulk_client().await);
     runtime::serve(async |asked: Rebuild, context: &Context| maintenance.rebuild(asked, context).await).await
 }

@@ -8,10 +8,8 @@ pub mod sales_report;
 
 use std::fmt::Display;
 
-use dynamodb_event_store::projection::TotalsError;
 use dynamodb_event_store::{EventStore, StreamId};
 use orders_core::domain::{Currency, Order};
-use orders_core::read_model::sales::{Sales, SalesError, SalesTotals};
 use orders_core::read_model::{OrderPage, OrderReader, Orders, ReadError, RowsError};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -30,7 +28,6 @@ pub struct Queries {
     reader: OrderReader,
     rows: Orders,
     events: EventStore<Order>,
-    sales: SalesTotals,
     currency: Currency,
     scope_prefix: String,
 }
@@ -39,10 +36,9 @@ impl Queries {
     /// On the tables that the environment names.
     pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Self {
         let events = config.event_store(client.clone());
-        let sales = SalesTotals::new(client.clone(), &config.sales_totals_table, Sales { currency: config.currency });
         let rows = Orders::new(client, &config.orders_table);
         let reader = OrderReader::new(rows.clone(), events.clone());
-        Self { reader, rows, events, sales, currency: config.currency, scope_prefix: config.scope_prefix.clone() }
+        Self { reader, rows, events, currency: config.currency, scope_prefix: config.scope_prefix.clone() }
     }
 
     /// Whose request this is.
@@ -97,15 +93,6 @@ impl From<RowsError> for Problem {
             RowsError::Unavailable(_) => Self::unavailable(error),
             RowsError::Unreadable { .. } => Self::internal(error),
             RowsError::InvalidCursor(reason) => invalid_cursor(reason),
-        }
-    }
-}
-
-impl From<SalesError> for Problem {
-    fn from(error: SalesError) -> Self {
-        match error {
-            SalesError::Totals(TotalsError::Unavailable(_)) => Self::unavailable(error),
-            SalesError::Totals(TotalsError::Damaged { .. }) | SalesError::Wrong { .. } => Self::internal(error),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! `sales-report`: the orders, the revenue and the refunds of each day of a span.
 
+use dynamodb_event_store::projection::TotalsError;
 use orders_core::domain::{Currency, InvalidField, Status};
-use orders_core::read_model::sales::{Day, Figure, Figures, SalesReport, Span, Tally};
+use orders_core::read_model::sales::{Day, Figure, Figures, Sales, SalesError, SalesReport, SalesTotals, Span, Tally};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Queries, in_time};
+use super::in_time;
 use crate::accept;
 use crate::answer::Answer;
-use crate::caller::Needs;
+use crate::caller::{Caller, Needs};
+use crate::config::Config;
 use crate::parameters::Query;
 use crate::problem::Problem;
 use crate::request::Request;
@@ -21,18 +23,34 @@ const CSV: &str = "text/csv";
 /// What it is there as. A caller that does not say what it accepts gets the first.
 const FORMS: [&str; 2] = [JSON, CSV];
 
+/// The totals of sales, for those who may ask for them: made once for each container.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    totals: SalesTotals,
+    currency: Currency,
+    scope_prefix: String,
+}
+
+impl Reports {
+    /// Of the totals in a table.
+    pub fn new(config: &Config, totals_table: impl Into<String>, client: aws_sdk_dynamodb::Client) -> Self {
+        let totals = SalesTotals::new(client, totals_table, Sales { currency: config.currency });
+        Self { totals, currency: config.currency, scope_prefix: config.scope_prefix.clone() }
+    }
+}
+
 /// Answers the report in the form that the caller accepts.
 ///
 /// # Errors
 /// 400 for days that are none, or no span; 406 when neither form is accepted.
-pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
-    queries.authorise(request, NEEDS)?;
+pub async fn handle(reports: &Reports, request: &Request) -> Result<Answer, Problem> {
+    Caller::authorise(request, &reports.scope_prefix, NEEDS)?;
     let span = span(request)?;
     let form = accept::preferred(request.header("accept"), &FORMS).ok_or_else(|| Problem::not_acceptable(&FORMS))?;
-    let report = in_time(request, queries.sales.report(span)).await?;
+    let report = in_time(request, reports.totals.report(span)).await?;
     let answer = match form {
-        CSV => Answer::of(200, "text/csv; charset=utf-8; header=present", csv(&report, &queries.currency)),
-        _ => Answer::of(200, JSON, json(span, &report, &queries.currency)?),
+        CSV => Answer::of(200, "text/csv; charset=utf-8; header=present", csv(&report, &reports.currency)),
+        _ => Answer::of(200, JSON, json(span, &report, &reports.currency)?),
     };
     Ok(answer.with_header("vary", "accept"))
 }
@@ -147,6 +165,15 @@ fn number(amount: i128, currency: &Currency) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).expect("a decimal is a number")
 }
 
+impl From<SalesError> for Problem {
+    fn from(error: SalesError) -> Self {
+        match error {
+            SalesError::Totals(TotalsError::Unavailable(_)) => Self::unavailable(error),
+            SalesError::Totals(TotalsError::Damaged { .. }) | SalesError::Wrong { .. } => Self::internal(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use dynamodb_testkit::faults::Fault;
@@ -157,7 +184,7 @@ mod tests {
 
     async fn report(shop: &Shop, scopes: &str, query: &str, accept: &str) -> Answer {
         let event = with_header(ask("admin", scopes, "", query), "accept", accept);
-        testing::answer(async |request| handle(&shop.queries, request).await, event).await
+        testing::answer(async |request| handle(&shop.reports(), request).await, event).await
     }
 
     async fn json_of(shop: &Shop, query: &str) -> Value {
@@ -328,7 +355,9 @@ mod tests {
         shop.sell(4, "2026-11-28#EUR", &[("pending", -1)]).await;
         let answer = report(&shop, "orders:admin", "from=2026-11-28&to=2026-11-28", "*/*").await;
         assert_eq!((answer.status(), problem(&answer).as_str()), (500, "internal"), "{}", answer.body());
-        assert_eq!(shop.faults().take_calls().of("Query").filter(|call| call.attempt == 1).count(), 3 * 16);
+        let queries = shop.faults().take_calls().of("Query").filter(|call| call.attempt == 1);
+        let strong = queries.filter(|call| call.body["ConsistentRead"] == true);
+        assert_eq!((queries.count(), strong.count()), (3 * 16, 2 * 16), "strongly, all but the first time");
     }
 
     #[tokio::test]

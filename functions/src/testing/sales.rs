@@ -5,12 +5,19 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::Shop;
+use crate::config::SalesTables;
+use crate::queries::sales_report::Reports;
 
 impl Shop {
+    /// What `sales-report` holds.
+    pub fn reports(&self) -> Reports {
+        Reports::new(&self.config, self.tables.name("SalesTotals"), self.client.clone())
+    }
+
     /// Adds to a counter of a total of sales, as the projector does in one of the shards.
     pub async fn sell(&self, shard: u8, total: &str, counters: &[(&str, i128)]) {
         for (counter, more) in counters {
-            let update = self.client.update_item().table_name(&self.config.sales_totals_table);
+            let update = self.client.update_item().table_name(self.tables.name("SalesTotals"));
             let update = update.set_key(Some(total_key(shard, total))).update_expression("ADD #counter :more");
             let update = update.expression_attribute_names("#counter", *counter);
             let more = AttributeValue::N(more.to_string());
@@ -32,9 +39,14 @@ impl Shop {
     }
 
     async fn put_sales(&self, item: HashMap<String, AttributeValue>) {
-        let put = self.client.put_item().table_name(&self.config.sales_totals_table).set_item(Some(item));
+        let put = self.client.put_item().table_name(self.tables.name("SalesTotals")).set_item(Some(item));
         put.send().await.unwrap();
     }
+}
+
+/// The tables of sales, of these names by their logical ids.
+pub fn tables(table: impl Fn(&str) -> String) -> SalesTables {
+    SalesTables { rows: table("SalesOrders"), totals: table("SalesTotals") }
 }
 
 /// The key of a total's shard.

@@ -13,9 +13,6 @@ fn refusal(binaries: &Path, variable: &str, value: &str) -> String {
     let sound = [
         ("ORDER_EVENTS_TABLE", "events"),
         ("ORDERS_TABLE", "orders"),
-        ("SALES_TABLE", "sales"),
-        ("READ_MODEL_BACKLOG_TABLE", "backlog"),
-        ("SALES_TOTALS_TABLE", "totals"),
         ("CURRENCY", "EUR"),
         ("SCOPE_PREFIX", "orders:"),
         ("SNAPSHOT_EVERY", "14"),

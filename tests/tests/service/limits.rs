@@ -60,9 +60,6 @@ async fn a_function_with_a_policy_that_makes_no_sense_does_not_start_and_says_wh
     let environment = [
         ("ORDER_EVENTS_TABLE", "events"),
         ("ORDERS_TABLE", "orders"),
-        ("SALES_TABLE", "sales"),
-        ("READ_MODEL_BACKLOG_TABLE", "backlog"),
-        ("SALES_TOTALS_TABLE", "totals"),
         ("CURRENCY", "EUR"),
         ("SCOPE_PREFIX", "orders:"),
         ("SNAPSHOT_EVERY", "14"),

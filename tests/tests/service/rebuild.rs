@@ -9,7 +9,7 @@ use orders_local::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 use orders_tests::database::TestTables;
 use orders_tests::mass::{Lives, fill};
-use orders_tests::shop::Shop;
+use orders_tests::shop::{Shop, until};
 use serde_json::{Value, json};
 
 /// Invokes a function, and answers what it answers.
@@ -134,5 +134,102 @@ async fn rows_are_made_in_a_new_table_beside_the_one_that_is_read() {
     assert_eq!(found["differences"], json!([{ "difference": "missing", "stream_id": order_id }]));
     assert_eq!(to_the_end(&shop, "rebuild-orders", into_new.clone()).await["written"], json!(1));
     assert_eq!(to_the_end(&shop, "verify-orders", into_new).await["different"], json!(0));
+    shop.close().await;
+}
+
+/// The sales of all days from yesterday to tomorrow together: midnight may come meanwhile.
+async fn sales(shop: &Shop) -> Value {
+    let today = chrono::Utc::now().date_naive();
+    let (from, to) = (today.pred_opt().unwrap(), today.succ_opt().unwrap());
+    let path = format!("/reports/sales?from={from}&to={to}");
+    shop.get("admin", &path).await.expect(200).body["total"].take()
+}
+
+/// Has an item of a table that the template names so changed by somebody who is no function.
+async fn damage(shop: &Shop, table: &str, key: &[&str], change: &str, value: AttributeValue) {
+    let client = shop.stack.client();
+    let table = &shop.stack.template().table(table).unwrap().name;
+    let items = client.scan().table_name(table).send().await.unwrap().items.unwrap();
+    let item = &items[0];
+    let key = key.iter().map(|name| ((*name).to_owned(), item[*name].clone())).collect();
+    let update = client.update_item().table_name(table).set_key(Some(key)).update_expression(change);
+    update.expression_attribute_values(":value", value).send().await.unwrap();
+}
+
+fn all_sales() -> Value {
+    json!({ "model": "sales", "segment": 0, "total_segments": 1 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sales_that_were_damaged_by_hand_are_found_and_mended_by_row_and_by_total() {
+    let shop = Shop::open().await;
+    let (kept, _) = (shop.create().await, shop.create().await);
+    shop.pay(&kept).await.expect(200);
+    until(async || {
+        let sales = sales(&shop).await;
+        (&sales["orders"]["paid"]["count"], &sales["orders"]["pending"]["count"]) == (&json!(1), &json!(1))
+    })
+    .await;
+    let before = sales(&shop).await;
+    let verified = to_the_end(&shop, "verify-orders", all_sales()).await;
+    assert_eq!((&verified["streams"], &verified["different"]), (&json!(2), &json!(0)), "{verified}");
+
+    let yesterday = AttributeValue::S("2026-11-27".into());
+    damage(&shop, "SalesOrders", &["order_id"], "SET created_on = :value", yesterday).await;
+    let found = to_the_end(&shop, "verify-orders", all_sales()).await;
+    let difference = &found["differences"][0];
+    assert_eq!((&difference["difference"], &difference["attributes"]), (&json!("attributes"), &json!(["created_on"])));
+    assert_eq!(found["different"], json!(1), "{found}");
+    let rebuilt = to_the_end(&shop, "rebuild-orders", all_sales()).await;
+    assert_eq!((&rebuilt["written"], &rebuilt["right"]), (&json!(1), &json!(1)), "{rebuilt}");
+
+    // A row that forgets what it added to the totals adds it once more when it is made anew.
+    let nothing = AttributeValue::M([].into());
+    damage(&shop, "SalesOrders", &["order_id"], "SET counted = :value", nothing).await;
+    let found = to_the_end(&shop, "verify-orders", all_sales()).await;
+    assert_eq!(found["different"], json!(2), "the row and the total: {found}");
+    let rebuilt = to_the_end(&shop, "rebuild-orders", all_sales()).await;
+    assert_eq!((&rebuilt["written"], &rebuilt["corrected"]), (&json!(1), &json!(1)), "{rebuilt}");
+    assert_eq!(sales(&shop).await, before);
+
+    let seven = AttributeValue::N("7".into());
+    damage(&shop, "SalesTotals", &["shard", "name"], "ADD refunds :value", seven).await;
+    assert_eq!(sales(&shop).await["refunds"]["count"], json!(7));
+    let found = to_the_end(&shop, "verify-orders", all_sales()).await;
+    assert_eq!((&found["differences"][0]["difference"], &found["different"]), (&json!("total"), &json!(1)), "{found}");
+    let rebuilt = to_the_end(&shop, "rebuild-orders", all_sales()).await;
+    assert_eq!((&rebuilt["written"], &rebuilt["corrected"]), (&json!(0), &json!(1)), "{rebuilt}");
+    assert_eq!(sales(&shop).await, before);
+    assert_eq!(to_the_end(&shop, "verify-orders", all_sales()).await["different"], json!(0));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sales_follow_their_events_back_after_a_restore() {
+    let shop = Shop::open().await;
+    let shorter = shop.create().await;
+    until(async || sales(&shop).await["orders"]["pending"]["count"] == 1).await;
+    let before = sales(&shop).await;
+    let gone = shop.create().await;
+    shop.pay(&shorter).await.expect(200);
+    until(async || {
+        let sales = sales(&shop).await;
+        (&sales["orders"]["paid"]["count"], &sales["orders"]["pending"]["count"]) == (&json!(1), &json!(1))
+    })
+    .await;
+    let events = &shop.stack.template().table("OrderEvents").unwrap().name;
+    for (order_id, version) in [(&shorter, 2), (&gone, 1)] {
+        let delete = shop.stack.client().delete_item().table_name(events);
+        let delete = delete.key("stream_id", AttributeValue::S(order_id.clone()));
+        delete.key("version", AttributeValue::N(version.to_string())).send().await.unwrap();
+    }
+    assert_eq!(to_the_end(&shop, "verify-orders", all_sales()).await["different"], json!(2));
+    let mut after_restore = all_sales();
+    after_restore["after_restore"] = true.into();
+    let rebuilt = to_the_end(&shop, "rebuild-orders", after_restore).await;
+    let ends = ["lowered", "removed", "corrected"].map(|end| &rebuilt[end]);
+    assert_eq!(ends, [&json!(1), &json!(1), &json!(0)], "{rebuilt}");
+    assert_eq!(sales(&shop).await, before);
+    assert_eq!(to_the_end(&shop, "verify-orders", all_sales()).await["different"], json!(0));
     shop.close().await;
 }

@@ -26,6 +26,11 @@ impl Sales {
     pub(super) fn total(&self, day: Day) -> String {
         format!("{day}#{}", self.currency.code())
     }
+
+    /// Whether a total is one of a day in the deployment's currency.
+    fn is_own(&self, total: &str) -> bool {
+        total.split_once('#').and_then(|(day, _)| day.parse().ok()).is_some_and(|day| self.total(day) == total)
+    }
 }
 
 impl ReadModel for Sales {
@@ -48,7 +53,7 @@ impl ReadModel for Sales {
         let mut sold = match before {
             Before::Nothing => None,
             Before::Unseen => return Err(NoChange::NeedsRow),
-            Before::Row(row) => Some(Sold::read(row).ok_or(NoChange::Unusable)?),
+            Before::Row(row) => Some(Sold::read(self, row).ok_or(NoChange::Unusable)?),
         };
         for (version, event) in commits.iter().flat_map(Commit::versioned) {
             let misplaced = |why| NoChange::Misplaced { version, why };
@@ -135,9 +140,12 @@ impl Sold {
         tally.amount += i128::from(amount.0);
     }
 
-    fn read(row: &RowItem) -> Option<Self> {
+    /// None of a row that counts anything but days in the deployment's currency: it is made anew, whole.
+    fn read(sales: &Sales, row: &RowItem) -> Option<Self> {
         let counts = Counts::read(Some(row.get(COUNTED)?)).ok()?;
-        let counted = counts.totals().map(|(total, counters)| (total.clone(), Figures::of(counters))).collect();
+        let of_day =
+            |(total, counters): (&String, _)| sales.is_own(total).then(|| (total.clone(), Figures::of(counters)));
+        let counted = counts.totals().map(of_day).collect::<Option<_>>()?;
         Some(Self { known: serde_dynamo::from_item(row.clone()).ok()?, counted })
     }
 
@@ -342,6 +350,21 @@ mod tests {
             damaged.extend(value.map(|value| (attribute.to_owned(), value)));
             let change = SALES().change(&stream(), &paid, Before::Row(&damaged));
             assert_eq!(change, Err(NoChange::Unusable), "{attribute}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_counts_in_another_currency_is_of_no_use() {
+        let mut row = row(&[&[on(1, created())]]).unwrap();
+        let mut counts = Counts::read(row.get(COUNTED)).unwrap();
+        counts.add("2026-11-02#EUR", "pending", 1);
+        row.insert(COUNTED.to_owned(), counts.to_attribute());
+        SALES().change(&stream(), &[], Before::Row(&row)).unwrap();
+        for name in ["2026-11-02#USD", "2026-11-02#EURO", "2026-11-02#", "2026-11-02", "#EUR", "someday#EUR"] {
+            let mut counts = counts.clone();
+            counts.add(name, "pending", 1);
+            row.insert(COUNTED.to_owned(), counts.to_attribute());
+            assert_eq!(SALES().change(&stream(), &[], Before::Row(&row)), Err(NoChange::Unusable), "{name}");
         }
     }
 

@@ -1,5 +1,9 @@
 //! The totals of sales, for reading.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::day::{Day, Span};
 use super::figure::Figures;
 use super::model::Sales;
@@ -7,10 +11,12 @@ use dynamodb_event_store::projection::{Totals, TotalsError};
 
 /// How often the shards are read before what they say together is taken for wrong.
 const ATTEMPTS: usize = 3;
+/// How long a report waits before it reads them again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The table of totals. Cheap to clone.
 ///
-/// Reads are eventually consistent, and the totals follow the events by a moment.
+/// A first read is eventually consistent, and the totals follow the events by a moment.
 #[derive(Clone, Debug)]
 pub struct SalesTotals {
     totals: Totals,
@@ -51,25 +57,27 @@ impl SalesTotals {
     /// The sales of a span of days.
     ///
     /// An order that changes while the shards are read one after the other may be seen to leave a status and not to have
-    /// come to it. Where less than nothing shows that, they are read again.
+    /// come to it. Where less than nothing shows that, they are read again, strongly: a strong read that begins after the
+    /// first one sees all that the first one saw.
     ///
     /// # Errors
     /// See [`SalesError`].
     pub async fn report(&self, span: Span) -> Result<SalesReport, SalesError> {
         let mut attempt = 1;
         loop {
-            let report = self.read(span).await?;
+            let report = self.read(span, attempt > 1).await?;
             let Some((day, _)) = report.days.iter().find(|(_, figures)| figures.is_torn()) else { return Ok(report) };
             if attempt == ATTEMPTS {
                 return Err(SalesError::Wrong { day: *day, why: "are less than nothing" });
             }
             attempt += 1;
+            sleep(PAUSE).await;
         }
     }
 
-    async fn read(&self, span: Span) -> Result<SalesReport, SalesError> {
+    async fn read(&self, span: Span, consistent: bool) -> Result<SalesReport, SalesError> {
         let (first, last) = (self.sales.total(span.from()), self.sales.total(span.to()));
-        let totals = self.totals.between(&first, &last, false).await?;
+        let totals = self.totals.between(&first, &last, consistent).await?;
         // The table may have totals of a currency that the deployment once had.
         let figures = |day| {
             totals.get(&self.sales.total(day)).map_or_else(Figures::default, |total| Figures::of(&total.counters))
