@@ -291,6 +291,14 @@ def use(service, provider_port):
     if sales["different"] != 0 or sales["streams"] != 3:
         sys.exit(f"what orders add to the sales differs from their events: {sales}")
 
+    # The breaker is held open by hand, and let go.
+    override = sample("override-breaker")
+    for state in ("open", "none"):
+        override["body"] = json.dumps({"state": state, "reason": "A drill"})
+        held = service.request(200, "OverrideBreaker", override)["override"]["in_force"]
+        if held != (state == "open"):
+            sys.exit(f"the breaker does not do as it is told: {state}")
+
     # What streams, rules and the state machine invoked was seen to have done so.
     service.unused -= {"ProjectOrders", "PublishEvents", "OnPaymentEvent", "OnShipmentEvent", "RebuildOrders"}
     if service.unused:

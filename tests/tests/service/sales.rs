@@ -4,6 +4,13 @@ use serde_json::{Value, json};
 
 use crate::shop::{Shop, until};
 
+/// The report from yesterday to tomorrow: midnight may come meanwhile.
+pub fn report_of_these_days() -> String {
+    let today = chrono::Utc::now().date_naive();
+    let (from, to) = (today.pred_opt().unwrap(), today.succ_opt().unwrap());
+    format!("/reports/sales?from={from}&to={to}")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sold_captured_and_given_back_is_reported_for_its_day() {
     let shop = Shop::open().await;
@@ -16,10 +23,7 @@ async fn what_is_sold_captured_and_given_back_is_reported_for_its_day() {
     let reason = json!({ "reason": "changed my mind" });
     shop.post("customer", &format!("/orders/{cancelled}/cancel"), reason).await.expect(200);
 
-    // Midnight may come meanwhile.
-    let today = chrono::Utc::now().date_naive();
-    let (from, to) = (today.pred_opt().unwrap(), today.succ_opt().unwrap());
-    let path = format!("/reports/sales?from={from}&to={to}");
+    let path = report_of_these_days();
     let total = async || shop.get("admin", &path).await.expect(200).body["total"].clone();
     let sold = |count: u32| json!({ "count": count, "amount": 44.98 * f64::from(count) });
     let none = json!({ "count": 0, "amount": 0 });
