@@ -133,7 +133,7 @@ impl<S: Store> CircuitBreaker<S> {
             if circuit.obeys(order, now) {
                 return Ok(circuit);
             }
-            let (made, after) = self.at_table(&circuit.order(&self.settings, order, now), &circuit, now).await?;
+            let (made, after) = self.at_table(&circuit.order(order, now), &circuit, now).await?;
             if made {
                 return Ok(after);
             }

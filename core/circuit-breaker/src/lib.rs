@@ -58,10 +58,11 @@ mod notice;
 mod settings;
 mod table;
 mod transition;
+mod window;
 
 pub use call::CircuitBreaker;
 pub use change::{Change, Changed, Guard, Item, Malformed, Value};
-pub use circuit::{Circuit, Counts, Rejected, State, Ticket};
+pub use circuit::{Circuit, Rejected, State, Ticket};
 pub use definition::create_table;
 pub use fallback::{Answer, Blame, Cause, Fallible, blame};
 pub use intervention::{Action, Intervention, Order};
@@ -71,3 +72,4 @@ pub use notice::{Origin, Transition, Why};
 pub use settings::Settings;
 pub use table::{Store, TIMEOUT, Table, Unavailable};
 pub use transition::Outcome;
+pub use window::Counts;

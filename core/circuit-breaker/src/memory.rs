@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::change::{Change, Changed, Item};
-use super::circuit::{Circuit, PARTS, State, Ticket, micros, part};
+use super::circuit::{Circuit, State, Ticket, micros};
 use super::settings::Settings;
 use super::transition::Outcome;
+use super::window::{PARTS, part};
 
 /// The order of transitions: within a generation a circuit only becomes half-open.
 type Rank = (u64, bool);
