@@ -202,6 +202,12 @@ impl Circuit {
         }
     }
 
+    /// Until when no call can pass, unless somebody orders it: as long as the circuit is open by itself.
+    pub(super) fn rests(&self, settings: &Settings, now: u64) -> Option<u64> {
+        let rests = self.state == State::Open && self.began_by_hand().is_none() && !self.is_due(settings, now);
+        rests.then_some(self.open_until)
+    }
+
     fn is_due(&self, settings: &Settings, now: u64) -> bool {
         self.open_until <= now || self.open_until > furthest(settings.open_max, now)
     }
