@@ -4,10 +4,10 @@
 //! while that generation lasts and its time is not over. The item keeps the last order as its record.
 
 use super::change::{Change, Guard};
-use super::circuit::{Circuit, PARTS, State, part};
+use super::circuit::{Circuit, State};
 use super::intervention::{ACTION, AT, Action, BY, GENERATION, Intervention, Order, UNTIL, WHY};
-use super::settings::Settings;
-use super::transition::{counters, probing};
+use super::transition::probing;
+use super::window::Place;
 
 impl Circuit {
     /// The order that holds the breaker now, if one does.
@@ -22,7 +22,7 @@ impl Circuit {
     }
 
     /// Carries an order out, if the breaker is still as it is here.
-    pub(super) fn order(&self, settings: &Settings, order: &Order, now: u64) -> Change {
+    pub(super) fn order(&self, order: &Order, now: u64) -> Change {
         let generation = self.generation.saturating_add(1);
         let state = match order.action {
             Action::ForceOpen { .. } => State::Open,
@@ -45,13 +45,8 @@ impl Circuit {
             Some(until) => set.push((UNTIL.into(), until.into())),
             None => remove.push(UNTIL.into()),
         }
-        // Others may be counting at this moment, in parts of the window that are not seen here yet.
-        let current = part(settings, now);
-        let seen = self.parts.keys().copied();
-        let mut parts: Vec<_> = (current.saturating_sub(2 * PARTS)..=current + 2 * PARTS).chain(seen).collect();
-        parts.sort_unstable();
-        parts.dedup();
-        remove.extend(parts.into_iter().flat_map(counters).chain(probing()));
+        // What others count at this moment may stay, but is of the generation that ends.
+        remove.extend(self.parts.keys().flat_map(Place::counters).chain(probing()));
         Change { guard: self.is_unchanged(), set, add: vec![], remove }
     }
 
@@ -59,7 +54,7 @@ impl Circuit {
     pub(super) fn obeys(&self, order: &Order, now: u64) -> bool {
         let last = match order.action {
             Action::ForceOpen { .. } | Action::ForceClosed { .. } => self.held(now),
-            Action::Reset => self.began_by_hand().filter(|_| self.parts.is_empty()),
+            Action::Reset => self.began_by_hand().filter(|_| self.has_counted_nothing()),
         };
         last.is_some_and(|last| last.order == *order)
     }
@@ -82,7 +77,9 @@ mod tests {
 
     use super::super::change::{Changed, Item, Malformed, Value};
     use super::super::circuit::{Rejected, Step};
+    use super::super::settings::Settings;
     use super::super::transition::Outcome;
+    use super::super::window::Counts;
     use super::*;
 
     const NOW: u64 = 1_800_000_000_000_000;
@@ -114,7 +111,7 @@ mod tests {
     }
 
     fn ordered(item: &Item, action: Action, now: u64) -> Item {
-        made(&read(item).order(&settings(), &order(action), now), item)
+        made(&read(item).order(&order(action), now), item)
     }
 
     /// An item that has opened by itself.
@@ -193,11 +190,38 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_are_counted_while_an_order_is_on_its_way_are_not_in_its_window() {
-        let before = Item::new();
-        let change = read(&before).order(&settings(), &order(Action::Reset), NOW);
-        let item = made(&change, &failed(&before, 2, NOW + SECOND));
-        assert!(read(&item).parts.is_empty(), "{item:?}");
+    fn what_was_counted_before_an_order_does_not_count_after_it_however_late_it_arrives() {
+        for action in [Action::Reset, Action::ForceClosed { until: Some(NOW + SECOND) }] {
+            for late in [0, SECOND, 11 * SECOND, 60 * SECOND, DAY] {
+                let before = ordered(&Item::new(), Action::Reset, NOW);
+                let change = read(&before).order(&order(action), NOW);
+                // Meanwhile others count, in parts of the window that are not seen here.
+                let item = made(&change, &failed(&before, 5, NOW + late));
+                let counted = |item| read(item).window(&settings(), NOW + late).failures;
+                assert_eq!(counted(&item), 0, "{late} µs late: {item:?}");
+                assert!(read(&item).obeys(&order(action), NOW), "{late} µs late");
+                let next = failed(&item, 1, NOW + late);
+                assert_eq!((counted(&next), read(&next).trip(&settings(), NOW + late)), (1, None));
+                assert_eq!(read(&next).parts.len(), 1, "what does not count any more is not kept: {next:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_counted_before_it_was_forced_open_is_not_seen_while_it_is_open_and_goes_when_it_closes() {
+        let late = NOW + 60 * SECOND;
+        let seen = |item: &Item| read(item).window(&settings(), late);
+        let change = read(&Item::new()).order(&order(Action::ForceOpen { until: Some(late) }), NOW);
+        let forced = made(&change, &failed(&Item::new(), 5, late));
+        let Step::Probe(ticket, slot) = read(&forced).admit(&settings(), late, 7) else { panic!("no probe") };
+        let half = made(&slot, &forced);
+        let probed = |outcome| made(&read(&half).probed(&settings(), ticket.probe.unwrap(), outcome, late), &half);
+        let (reopened, won) = (probed(Outcome::Failure), probed(Outcome::Success));
+        let closed = made(&read(&won).close(&settings(), late).unwrap(), &won);
+        for item in [&forced, &half, &reopened, &closed] {
+            assert_eq!(seen(item), Counts::default(), "{item:?}");
+        }
+        assert!(read(&closed).parts.is_empty());
     }
 
     #[test]
@@ -216,7 +240,7 @@ mod tests {
             }
         }
         // And of two orders that were given at once, one is given again.
-        let order = read(&open).order(&settings(), &order(Action::Reset), NOW);
+        let order = read(&open).order(&order(Action::Reset), NOW);
         let after = made(&order, &open);
         assert_eq!(order.apply(after.clone()), Changed::Refused(after));
     }

@@ -16,9 +16,10 @@ use super::transition::Outcome;
 
 /// A circuit breaker. One per callee and process, shared by all calls.
 ///
-/// Once per cache time calls cost one eventually consistent read, whatever the circuit does with them. Beside that they
-/// cost nothing while the callee is well and while the circuit is open; a write for each failure and, once per cache
-/// time while the window holds a failure, for the successes; two writes for a probe.
+/// Once per cache time calls cost one eventually consistent read; once per ten of them while the circuit is open by itself,
+/// and nothing if it is open for less. Beside that they cost nothing while the callee is well and while the circuit is
+/// open; a write for each failure and, once per cache time while the window holds a failure, for the successes; two
+/// writes for a probe.
 pub struct CircuitBreaker<S = Table> {
     name: String,
     settings: Settings,
@@ -122,7 +123,8 @@ impl<S: Store> CircuitBreaker<S> {
     /// same order word for word, nothing is changed.
     ///
     /// Whatever was on its way meanwhile changes nothing any more. Other containers follow when they next look: after the
-    /// cache time and half as much again, at the latest, or when the table answers them again.
+    /// cache time and half as much again, at the latest, or when the table answers them again. While it is open by itself
+    /// that takes ten times as long; none probes against an order meanwhile, since a probe asks the table.
     ///
     /// # Errors
     /// [`Unavailable`]; the order may have been carried out, and can be given again.
@@ -133,7 +135,7 @@ impl<S: Store> CircuitBreaker<S> {
             if circuit.obeys(order, now) {
                 return Ok(circuit);
             }
-            let (made, after) = self.at_table(&circuit.order(&self.settings, order, now), &circuit, now).await?;
+            let (made, after) = self.at_table(&circuit.order(order, now), &circuit, now).await?;
             if made {
                 return Ok(after);
             }

@@ -6,9 +6,8 @@ use std::{collections::BTreeMap, fmt};
 use super::change::{Change, Item, Malformed, Value};
 use super::intervention::{Action, Intervention};
 use super::settings::Settings;
+use super::window::{Counts, Place, whole};
 
-/// Into how many parts the window is divided. A call is counted for 9 to 10 of them.
-pub(super) const PARTS: u64 = 10;
 /// How far two clocks may differ. What is further ahead than the settings and this allow was written by a clock that
 /// had gone wrong, and counts as past.
 pub(super) const CLOCK_TOLERANCE: u64 = 60_000_000;
@@ -35,7 +34,7 @@ pub struct Circuit {
     /// The mark of the process that made the newest transition; 0 if none did.
     pub(super) maker: u64,
     pub(super) slots: BTreeMap<u64, u64>,
-    pub(super) parts: BTreeMap<u64, Counts>,
+    pub(super) parts: BTreeMap<Place, Counts>,
 }
 
 /// What a breaker does with calls.
@@ -65,15 +64,6 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if *self == Self::HalfOpen { "half-open" } else { self.word() })
     }
-}
-
-/// Calls of a while.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Those that failed, or were slow.
-    pub failures: u64,
-    /// Those that succeeded, as far as they were reported.
-    pub successes: u64,
 }
 
 /// The permission to make one call, and what its result will be held against.
@@ -165,30 +155,18 @@ impl Circuit {
                 ("trips", _) => circuit.trips = number()?,
                 ("wins", _) => circuit.wins = number()?,
                 (MAKER, _) => circuit.maker = number()?,
-                (name, _) => match indexed(name) {
-                    Some(("p", slot)) => _ = circuit.slots.insert(slot, number()?),
-                    Some(("f", part)) => circuit.parts.entry(part).or_default().failures = number()?,
-                    Some(("k", part)) => circuit.parts.entry(part).or_default().successes = number()?,
-                    _ => {}
-                },
+                (name, _) => {
+                    let (letter, rest) = name.split_at_checked(1).unwrap_or_default();
+                    match (letter, whole(rest), Place::read(rest)) {
+                        ("p", Some(slot), _) => _ = circuit.slots.insert(slot, number()?),
+                        ("f", _, Some(place)) => circuit.parts.entry(place).or_default().failures = number()?,
+                        ("k", _, Some(place)) => circuit.parts.entry(place).or_default().successes = number()?,
+                        _ => {}
+                    }
+                }
             }
         }
         Ok(circuit)
-    }
-
-    /// What the window holds.
-    pub fn window(&self, settings: &Settings, now: u64) -> Counts {
-        self.inside(settings, now).fold(Counts::default(), |sum, (_, counts)| Counts {
-            failures: sum.failures.saturating_add(counts.failures),
-            successes: sum.successes.saturating_add(counts.successes),
-        })
-    }
-
-    /// The parts of the window. Those that are said to lie ahead come from other clocks, and count.
-    pub(super) fn inside(&self, settings: &Settings, now: u64) -> impl Iterator<Item = (u64, Counts)> {
-        let current = part(settings, now);
-        let inside = (current + 1).saturating_sub(PARTS)..current + PARTS;
-        self.parts.range(inside).map(|(part, counts)| (*part, *counts))
     }
 
     /// Whether no transition lies between the two.
@@ -224,6 +202,12 @@ impl Circuit {
         }
     }
 
+    /// Until when no call can pass, unless somebody orders it: as long as the circuit is open by itself.
+    pub(super) fn rests(&self, settings: &Settings, now: u64) -> Option<u64> {
+        let rests = self.state == State::Open && self.began_by_hand().is_none() && !self.is_due(settings, now);
+        rests.then_some(self.open_until)
+    }
+
     fn is_due(&self, settings: &Settings, now: u64) -> bool {
         self.open_until <= now || self.open_until > furthest(settings.open_max, now)
     }
@@ -245,20 +229,9 @@ impl Circuit {
     }
 }
 
-/// The name's letter and number: `f17`.
-fn indexed(name: &str) -> Option<(&str, u64)> {
-    let (letter, digits) = name.split_at_checked(1)?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| Some((letter, digits.parse().ok()?))).flatten()
-}
-
 /// The latest time that a sound clock could have written, `ahead` of its own now.
 pub(super) fn furthest(ahead: Duration, now: u64) -> u64 {
     now.saturating_add(micros(ahead)).saturating_add(CLOCK_TOLERANCE)
-}
-
-/// The part of the window that `now` falls in.
-pub(super) fn part(settings: &Settings, now: u64) -> u64 {
-    now / (micros(settings.window) / PARTS).max(1)
 }
 
 /// Settings are hours at most.
@@ -299,13 +272,13 @@ mod tests {
             ("gen".to_owned(), 4.into()),
             ("st".to_owned(), "half".into()),
             ("p1".to_owned(), NOW.into()),
-            ("f7".to_owned(), 2.into()),
-            ("k7".to_owned(), 5.into()),
+            ("f4_7".to_owned(), 2.into()),
+            ("k4_7".to_owned(), 5.into()),
             ("later".to_owned(), "unknown".into()),
         ]);
         let read = Circuit::read(&item).unwrap();
         assert_eq!((read.generation, read.state, read.slots[&1]), (4, State::HalfOpen, NOW));
-        assert_eq!(read.parts[&7], Counts { failures: 2, successes: 5 });
+        assert_eq!(read.parts[&Place { generation: 4, part: 7 }], Counts { failures: 2, successes: 5 });
         for (name, value) in [("st", "ajar".into()), ("st", Value::Number(1)), ("gen", "x".into()), ("f8", "x".into())]
         {
             item.insert(name.to_owned(), value);
@@ -365,20 +338,5 @@ mod tests {
         };
         let shares = [0, 1, 5, 9, 10].map(|seconds| share(seconds * SECOND));
         assert_eq!(shares, [100, 190, 550, 910, 1_000]);
-    }
-
-    #[test]
-    fn the_window_forgets_what_is_older_and_keeps_what_other_clocks_wrote_ahead() {
-        let settings = settings("window=10s");
-        let current = part(&settings, NOW);
-        let counts = Counts { failures: 1, successes: 2 };
-        let at = |part| Circuit { parts: BTreeMap::from([(part, counts)]), ..Circuit::default() };
-        for inside in [current - 9, current, current + 9] {
-            assert_eq!(at(inside).window(&settings, NOW), counts);
-        }
-        for outside in [current - 10, current + 10, 3 * current] {
-            assert_eq!(at(outside).window(&settings, NOW), Counts::default());
-        }
-        assert_eq!(at(0).window(&settings, 0), counts);
     }
 }

@@ -36,11 +36,11 @@
 //!
 //! - Closed: nothing is written for a success, and the item is read at most once per cache time.
 //! - Failures are added atomically to a rolling window; at the threshold one of those who see it opens the circuit.
-//! - Open: no call until the time is over; then a few probes at a time, each with a lease that
-//!   ends by itself.
+//! - Open: no call until the time is over, and the item is read once per ten cache times; then a few probes at a time, each
+//!   with a lease that ends by itself.
 //! - Every opening and closing begins a generation, and whatever belongs to an older one changes nothing.
 //! - [`CircuitBreaker::order`] holds it open or closed by hand, or resets it. Containers follow when they next look: after
-//!   the cache time and half as much again, at the latest.
+//!   the cache time and half as much again, at the latest, and after ten times that while it is open by itself.
 //! - [`CircuitBreaker::on_transition`] has a hook told of every transition.
 //! - While the table does not answer, each container goes on with the item as it last saw it, by the same rules.
 
@@ -58,10 +58,11 @@ mod notice;
 mod settings;
 mod table;
 mod transition;
+mod window;
 
 pub use call::CircuitBreaker;
 pub use change::{Change, Changed, Guard, Item, Malformed, Value};
-pub use circuit::{Circuit, Counts, Rejected, State, Ticket};
+pub use circuit::{Circuit, Rejected, State, Ticket};
 pub use definition::create_table;
 pub use fallback::{Answer, Blame, Cause, Fallible, blame};
 pub use intervention::{Action, Intervention, Order};
@@ -71,3 +72,4 @@ pub use notice::{Origin, Transition, Why};
 pub use settings::Settings;
 pub use table::{Store, TIMEOUT, Table, Unavailable};
 pub use transition::Outcome;
+pub use window::Counts;

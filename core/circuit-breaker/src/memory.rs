@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::change::{Change, Changed, Item};
-use super::circuit::{Circuit, PARTS, State, Ticket, micros, part};
+use super::circuit::{Circuit, State, Ticket, micros};
 use super::settings::Settings;
 use super::transition::Outcome;
+use super::window::{PARTS, part};
+
+/// How many cache times a circuit that is open by itself is believed: nothing but an order can let a call pass earlier.
+const REST: u32 = 10;
 
 /// The order of transitions: within a generation a circuit only becomes half-open.
 type Rank = (u64, bool);
@@ -60,7 +65,11 @@ impl Memory {
         let before = Some(self.circuit.clone()).filter(|_| self.known && news);
         self.rank = self.rank.max(rank);
         self.newest = circuit.generation;
-        self.fresh = a_while(settings, now);
+        self.fresh = a_while(settings.cache, now);
+        if let Some(until) = circuit.rests(settings, now) {
+            let next_look = a_while(settings.cache * REST, now).end;
+            self.fresh.end = self.fresh.end.max(until.min(next_look));
+        }
         self.away = 0..0;
         self.replace(item, circuit, false);
         before
@@ -76,7 +85,7 @@ impl Memory {
 
     /// The table has failed: it is left alone for a while.
     pub fn table_is_away(&mut self, settings: &Settings, now: u64) {
-        self.away = a_while(settings, now);
+        self.away = a_while(settings.cache, now);
         self.known = true;
     }
 
@@ -124,9 +133,9 @@ impl Memory {
     }
 }
 
-/// A cache time and up to half as much again, from now on. It reaches back a little too: others in this process may
-/// have looked at the clock a moment earlier.
-fn a_while(settings: &Settings, now: u64) -> Range<u64> {
-    let cache = micros(settings.cache);
-    now.saturating_sub(cache)..now.saturating_add(cache).saturating_add(fastrand::u64(0..=cache / 2))
+/// A time and up to half as much again, from now on. It reaches back a little too: others in this process may have looked
+/// at the clock a moment earlier.
+fn a_while(time: Duration, now: u64) -> Range<u64> {
+    let time = micros(time);
+    now.saturating_sub(time)..now.saturating_add(time).saturating_add(fastrand::u64(0..=time / 2))
 }

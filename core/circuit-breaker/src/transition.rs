@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::change::{Change, Guard, Value};
-use super::circuit::{Circuit, Lease, PARTS, State, furthest, micros, part};
+use super::circuit::{Circuit, Lease, State, furthest, micros};
 use super::intervention::{Action, UNTIL};
 use super::settings::{MAX_PROBES, Settings};
+use super::window::{PARTS, Place, part};
 
 /// How a call went, as far as a breaker is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +27,15 @@ impl Circuit {
     pub(super) fn count(&self, settings: &Settings, now: u64, failures: u64, successes: &BTreeMap<u64, u64>) -> Change {
         let current = part(settings, now);
         let kept = current.saturating_sub(2 * PARTS)..=current + 2 * PARTS;
+        let at = |part| Place { generation: self.generation, part };
         let successes = successes.iter().filter(|(part, _)| kept.contains(part));
-        let mut add: Vec<_> = successes.map(|(part, count)| (format!("k{part}"), *count)).collect();
+        let mut add: Vec<_> = successes.map(|(part, count)| (at(*part).successes(), *count)).collect();
         if failures > 0 {
-            add.push((format!("f{current}"), failures));
+            add.push((at(current).failures(), failures));
         }
-        let stale = self.parts.keys().filter(|part| !kept.contains(part));
-        Change { guard: self.is_closed(), set: vec![], add, remove: stale.flat_map(|part| counters(*part)).collect() }
+        let lasts = |place: &Place| place.generation == self.generation && kept.contains(&place.part);
+        let stale = self.parts.keys().filter(|place| !lasts(place));
+        Change { guard: self.is_closed(), set: vec![], add, remove: stale.flat_map(Place::counters).collect() }
     }
 
     /// Opens the breaker, if it is closed and the window holds too much.
@@ -51,7 +54,7 @@ impl Circuit {
         // A request can be long on its way: the failures must be there yet, and not have grown so old that others have
         // taken them out.
         let failures = self.inside(settings, now).filter(|(_, counts)| counts.failures > 0);
-        let there = failures.map(|(part, counts)| Guard::Above(format!("f{part}"), counts.failures - 1));
+        let there = failures.map(|(place, counts)| Guard::Above(place.failures(), counts.failures - 1));
         let guards = [self.is_closed()].into_iter().chain(there).collect();
         tripped.then(|| self.opening(Guard::All(guards), trips, settings, now))
     }
@@ -96,8 +99,8 @@ impl Circuit {
 
     /// Closes the breaker, if it is half-open and enough probes have succeeded.
     ///
-    /// Nothing is counted while a breaker is not closed, so the counters that are seen here are all there are, and the
-    /// new generation begins without any.
+    /// The counters of the generations before go. Nothing is counted while a breaker is not closed, so those that are seen
+    /// here are all there are.
     pub(super) fn close(&self, settings: &Settings, now: u64) -> Option<Change> {
         let closes = self.state == State::HalfOpen && self.wins >= settings.successes;
         let enough = Guard::Above("wins".into(), settings.successes - 1);
@@ -109,7 +112,7 @@ impl Circuit {
                 ("since".into(), Value::Number(now)),
             ],
             add: vec![],
-            remove: self.parts.keys().flat_map(|part| counters(*part)).chain(probing()).collect(),
+            remove: self.parts.keys().flat_map(Place::counters).chain(probing()).collect(),
         })
     }
 
@@ -151,10 +154,6 @@ fn slot(slot: u64) -> String {
     format!("p{slot}")
 }
 
-pub(super) fn counters(part: u64) -> [String; 2] {
-    [format!("f{part}"), format!("k{part}")]
-}
-
 /// What is there only while a breaker is half-open.
 pub(super) fn probing() -> impl Iterator<Item = String> {
     (0..MAX_PROBES).map(slot).chain(["wins".to_owned()])
@@ -163,7 +162,8 @@ pub(super) fn probing() -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::super::change::{Changed, Item};
-    use super::super::circuit::{Counts, Step};
+    use super::super::circuit::Step;
+    use super::super::window::Counts;
     use super::*;
 
     const NOW: u64 = 1_800_000_000_000_000;
@@ -182,6 +182,10 @@ mod tests {
 
     fn refused(change: &Change, item: &Item) -> bool {
         change.apply(item.clone()) == Changed::Refused(item.clone())
+    }
+
+    fn place(generation: u64, part: u64) -> Place {
+        Place { generation, part }
     }
 
     fn read(item: &Item) -> Circuit {
@@ -204,7 +208,7 @@ mod tests {
     fn it_opens_at_the_threshold_with_enough_calls_and_enough_of_them_failed() {
         let settings = settings("failures=3; calls=5; ratio=50%");
         let opens = |failures, successes| {
-            let parts = BTreeMap::from([(part(&settings, NOW), Counts { failures, successes })]);
+            let parts = BTreeMap::from([(place(0, part(&settings, NOW)), Counts { failures, successes })]);
             Circuit { parts, ..Circuit::default() }.trip(&settings, NOW).is_some()
         };
         assert!(opens(3, 2) && opens(3, 3) && opens(5, 0));
@@ -219,13 +223,14 @@ mod tests {
         let settings = settings("window=10s");
         let current = part(&settings, NOW);
         let old = Counts { failures: 1, successes: 1 };
-        let circuit =
-            Circuit { parts: BTreeMap::from([(current - 21, old), (current - 20, old)]), ..Circuit::default() };
+        let (older, oldest, kept) = (place(2, current), place(3, current - 21), place(3, current - 20));
+        let parts = BTreeMap::from([(older, old), (oldest, old), (kept, old)]);
+        let circuit = Circuit { generation: 3, parts, ..Circuit::default() };
         let successes = BTreeMap::from([(current - 21, 9), (current - 3, 2), (current, 4)]);
         let change = circuit.count(&settings, NOW, 1, &successes);
-        let name = |letter, part| format!("{letter}{part}");
+        let name = |letter, part| format!("{letter}3_{part}");
         assert_eq!(change.add, [(name("k", current - 3), 2), (name("k", current), 4), (name("f", current), 1)]);
-        assert_eq!(change.remove, counters(current - 21));
+        assert_eq!(change.remove, [older.counters(), oldest.counters()].concat());
     }
 
     #[test]
@@ -256,6 +261,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_while_a_change_is_on_its_way_opens_it_once_however_late_the_change_arrives() {
+        let settings = settings("successes=1");
+        for late in [SECOND, 60 * SECOND, 3_600 * SECOND] {
+            let seen = made(&Circuit::default().count(&settings, NOW, 5, &BTreeMap::new()), &Item::new());
+            let trip = read(&seen).trip(&settings, NOW).unwrap();
+            let counted = made(&Circuit::default().count(&settings, NOW + late, 9, &BTreeMap::new()), &seen);
+            let (half, lease) = probe(&settings, &made(&trip, &counted), NOW + 5 * SECOND);
+            let won = made(&read(&half).probed(&settings, lease, Outcome::Success, NOW + 6 * SECOND), &half);
+            let closed = read(&made(&read(&won).close(&settings, NOW + 6 * SECOND).unwrap(), &won));
+            assert_eq!((closed.parts.len(), closed.trip(&settings, NOW + late)), (0, None));
+        }
+    }
+
+    #[test]
     fn one_failed_probe_opens_it_again_for_longer() {
         let settings = settings("open=5s; open-max=15s");
         let mut item = opened(&settings);
@@ -279,7 +298,7 @@ mod tests {
         let settings = settings("ramp=10s; window=20s");
         let trips = |seconds| {
             let now = NOW + seconds * SECOND;
-            let parts = BTreeMap::from([(part(&settings, now), Counts { failures: 5, successes: 0 })]);
+            let parts = BTreeMap::from([(place(2, part(&settings, now)), Counts { failures: 5, successes: 0 })]);
             let closed = Circuit { generation: 2, since: NOW, trips: 3, parts, ..Circuit::default() };
             closed.trip(&settings, now).unwrap().set.into_iter().find(|(name, _)| name == "trips").unwrap().1
         };

@@ -11,6 +11,8 @@ use crate::world::SECOND;
 const SETTINGS: &str = "failures=2; calls=2; open=5s; successes=1";
 /// The cache time, and half as much again.
 const FOLLOWED: Duration = Duration::from_millis(1_500);
+/// The same of ten cache times, while it is open by itself.
+const FOLLOWED_WHILE_OPEN: Duration = Duration::from_secs(15);
 
 fn order(action: Action) -> Order {
     Order { action, by: "admin".into(), why: "the provider answers wrongly".into() }
@@ -38,6 +40,9 @@ async fn what_is_forced_open_is_followed_by_all_within_the_cache_time_and_never_
     }
     let (reads, writes) = case.table.calls();
     assert!(reads <= 600 && writes == 0, "{reads} reads, {writes} writes in ten minutes");
+    give(&case, Action::Reset).await;
+    case.pass(FOLLOWED);
+    assert_eq!(other.call(Ok("yes")).await, PASSED, "its end is followed as soon");
 }
 
 #[tokio::test]
@@ -47,10 +52,25 @@ async fn an_order_is_followed_while_the_circuit_is_open_by_itself() {
     other.fail(2).await;
     assert_eq!(other.call(Ok("yes")).await, REJECTED);
     give(&case, Action::Reset).await;
-    case.pass(FOLLOWED);
+    case.pass(FOLLOWED_WHILE_OPEN);
     for _ in 0..100 {
         assert_eq!(other.call(Ok("yes")).await, PASSED, "all of them, without a ramp");
     }
+}
+
+#[tokio::test]
+async fn what_is_forced_open_while_the_circuit_is_open_by_itself_is_followed_before_a_probe() {
+    let case = Case::new(SETTINGS);
+    let other = case.another();
+    other.fail(2).await;
+    case.pass(Duration::from_secs(1));
+    give(&case, Action::ForceOpen { until: None }).await;
+    other.table.calls();
+    for _ in 0..10 {
+        assert_eq!(other.call(Ok("yes")).await, REJECTED);
+        case.pass(Duration::from_secs(1));
+    }
+    assert_eq!(other.table.calls().1, 0, "no probe was tried");
 }
 
 #[tokio::test]
