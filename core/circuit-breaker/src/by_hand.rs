@@ -5,9 +5,9 @@
 
 use super::change::{Change, Guard};
 use super::circuit::{Circuit, State};
+use super::counters::Place;
 use super::intervention::{ACTION, AT, Action, BY, GENERATION, Intervention, Order, UNTIL, WHY};
 use super::transition::probing;
-use super::window::Place;
 
 impl Circuit {
     /// The order that holds the breaker now, if one does.
@@ -77,9 +77,9 @@ mod tests {
 
     use super::super::change::{Changed, Item, Malformed, Value};
     use super::super::circuit::{Rejected, Step};
+    use super::super::counters::Counts;
     use super::super::settings::Settings;
     use super::super::transition::Outcome;
-    use super::super::window::Counts;
     use super::*;
 
     const NOW: u64 = 1_800_000_000_000_000;

@@ -4,9 +4,9 @@ use std::time::Duration;
 use std::{collections::BTreeMap, fmt};
 
 use super::change::{Change, Item, Malformed, Value};
+use super::counters::{Counts, Place, whole};
 use super::intervention::{Action, Intervention};
 use super::settings::Settings;
-use super::window::{Counts, Place, whole};
 
 /// How far two clocks may differ. What is further ahead than the settings and this allow was written by a clock that
 /// had gone wrong, and counts as past.

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use super::change::{Change, Guard, Value};
 use super::circuit::{Circuit, Lease, State, furthest, micros};
+use super::counters::Place;
 use super::intervention::{Action, UNTIL};
 use super::settings::{MAX_PROBES, Settings};
-use super::window::{PARTS, Place, part};
+use super::window::{PARTS, part};
 
 /// How a call went, as far as a breaker is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +164,7 @@ pub(super) fn probing() -> impl Iterator<Item = String> {
 mod tests {
     use super::super::change::{Changed, Item};
     use super::super::circuit::Step;
-    use super::super::window::Counts;
+    use super::super::counters::Counts;
     use super::*;
 
     const NOW: u64 = 1_800_000_000_000_000;

@@ -1,60 +1,11 @@
-//! The calls that a breaker counts: by the generation that let them pass, and by part of the window. Pure.
-//!
-//! A counter's name says both, so nothing of an older generation counts in a newer one, however late it is written and
-//! whether or not anybody has removed it.
+//! The calls of the rolling window. Pure.
 
 use super::circuit::{Circuit, State, micros};
+use super::counters::{Counts, Place};
 use super::settings::Settings;
 
 /// Into how many parts the window is divided. A call is counted for 9 to 10 of them.
 pub(super) const PARTS: u64 = 10;
-
-/// Calls of a while.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Those that failed, or were slow.
-    pub failures: u64,
-    /// Those that succeeded, as far as they were reported.
-    pub successes: u64,
-}
-
-/// Where calls are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub generation: u64,
-    pub part: u64,
-}
-
-impl Place {
-    /// The attribute that counts failures here: `f3_17`.
-    pub fn failures(&self) -> String {
-        self.named('f')
-    }
-
-    /// The attribute that counts successes here: `k3_17`.
-    pub fn successes(&self) -> String {
-        self.named('k')
-    }
-
-    /// Both.
-    pub fn counters(&self) -> [String; 2] {
-        [self.failures(), self.successes()]
-    }
-
-    /// A breaker that never opened has no generation in its item, nor in the names of its counters: `f17`.
-    fn named(self, letter: char) -> String {
-        match self {
-            Self { generation: 0, part } => format!("{letter}{part}"),
-            Self { generation, part } => format!("{letter}{generation}_{part}"),
-        }
-    }
-
-    /// Reads a counter's name, without its letter.
-    pub fn read(name: &str) -> Option<Self> {
-        let (generation, part) = name.split_once('_').unwrap_or(("0", name));
-        Some(Self { generation: whole(generation)?, part: whole(part)? })
-    }
-}
 
 impl Circuit {
     /// What the window holds: calls of this generation. A breaker that has opened keeps to be seen what opened it.
@@ -89,11 +40,6 @@ impl Circuit {
 /// The part of the window that `now` falls in.
 pub(super) fn part(settings: &Settings, now: u64) -> u64 {
     now / (micros(settings.window) / PARTS).max(1)
-}
-
-/// A number without a sign.
-pub(super) fn whole(digits: &str) -> Option<u64> {
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -147,18 +93,6 @@ mod tests {
             let circuit = Circuit { generation: 5, state, parts, ..Circuit::default() };
             assert_eq!(circuit.window(&settings, NOW), COUNTS);
             assert_eq!(circuit.inside(&settings, NOW).map(|(place, _)| place.generation).collect::<Vec<_>>(), [3]);
-        }
-    }
-
-    #[test]
-    fn names_are_read_as_they_were_written() {
-        let place = |generation, part| Place { generation, part };
-        for (place, name) in [(place(0, 17), "f17"), (place(3, 17), "f3_17"), (place(30, 7), "f30_7")] {
-            assert_eq!(place.failures(), name);
-            assert_eq!(Place::read(&name[1..]), Some(place));
-        }
-        for name in ["", "_", "3_", "_17", "3_17_1", "+3", "open"] {
-            assert_eq!(Place::read(name), None, "{name}");
         }
     }
 }

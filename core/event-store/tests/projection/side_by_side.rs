@@ -1,0 +1,90 @@
+//! Several read models on one stream, and what they leave behind.
+
+use std::time::Duration;
+
+use dynamodb_event_store::StreamId;
+use dynamodb_event_store::projection::{Backlog, BatchSettled, Behind, CaughtUp};
+use dynamodb_testkit::faults::Fault;
+use tokio::time::{Instant, advance, sleep};
+
+use crate::world::{World, later, of};
+
+const WAIT: Duration = Duration::from_secs(11);
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_fails_for_a_moment_has_the_batch_given_again() {
+    let world = World::start().await;
+    let batch = world.store(&["a", "b"]).await;
+    let counted = of("counted");
+    world.database.faults.plan(move |call| Some(Fault::Throttle).filter(|_| counted(call)));
+    assert_eq!(world.take(&batch).await, BatchSettled { retry_from: Some("100".into()), noted: 0 });
+    assert_eq!(world.version("plain", "a").await, 1, "the other one did its work");
+    world.database.faults.none();
+    assert_eq!(world.take(&batch).await, BatchSettled::default());
+    assert_eq!(world.total().await["events"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_goes_on_failing_holds_up_no_other_and_catches_up_later() {
+    for fault in [Fault::Throttle, Fault::Hang, Fault::Deny] {
+        let world = World::start().await;
+        let batch = world.store(&["a", "b"]).await;
+        let counted = of("counted");
+        world.database.faults.plan(move |call| Some(fault).filter(|_| counted(call)));
+        assert!(world.take(&batch).await.retry_from.is_some());
+        advance(WAIT).await;
+        let began = Instant::now();
+        assert_eq!(world.take(&batch).await, BatchSettled { retry_from: None, noted: 2 });
+        assert!(began.elapsed() <= Duration::from_millis(1_500), "{:?}", began.elapsed());
+
+        let still = world.backlog.catch_up(&world.counted, later()).await.unwrap();
+        assert_eq!((still.done, still.failed, still.left), (0, 2, 2), "{fault:?}");
+        world.database.faults.none();
+        let caught_up = world.backlog.catch_up(&world.counted, later()).await.unwrap();
+        assert_eq!(caught_up, CaughtUp { done: 2, ..CaughtUp::default() });
+        assert_eq!((world.total().await["events"], world.version("counted", "b").await), (2, 1));
+
+        // It is well again, and waited for again.
+        assert_eq!(world.take(&batch).await, BatchSettled::default());
+        advance(Duration::from_secs(61)).await;
+        let counted = of("counted");
+        world.database.faults.plan(move |call| Some(fault).filter(|_| counted(call)));
+        let more = world.store(&["a"]).await;
+        assert!(world.take(&more).await.retry_from.is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_all_models_fail_or_nothing_can_be_noted_the_batch_is_given_again() {
+    let world = World::start().await;
+    let batch = world.store(&["a"]).await;
+    for tables in [["plain", "counted"], ["backlog", "counted"]] {
+        let fails = tables.map(of);
+        world.database.faults.plan(move |call| Some(Fault::Fail).filter(|_| fails.iter().any(|fails| fails(call))));
+        for _ in 0..3 {
+            assert_eq!(world.take(&batch).await, BatchSettled { retry_from: Some("100".into()), noted: 0 });
+            advance(WAIT).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_noted_again_while_it_is_caught_up_on_stays_noted() {
+    let world = World::start().await;
+    world.store(&["a"]).await;
+    let behind = |version| Behind { stream: StreamId::new("a"), version };
+    world.backlog.note("plain", &[behind(1)]).await.unwrap();
+    world.database.faults.plan(|call| {
+        Some(Fault::Delay(Duration::from_millis(200)))
+            .filter(|_| call.operation == "UpdateItem" || call.operation == "PutItem")
+    });
+    let again = async {
+        sleep(Duration::from_millis(50)).await;
+        let others = Backlog::new(world.database.plain_client(), "backlog");
+        others.note("plain", &[behind(2)]).await.unwrap();
+        // An older note changes nothing.
+        others.note("plain", &[behind(1)]).await.unwrap();
+    };
+    let (caught_up, ()) = tokio::join!(world.backlog.catch_up(&world.plain, later()), again);
+    assert_eq!(caught_up.unwrap(), CaughtUp { done: 1, left: 1, ..CaughtUp::default() });
+}

@@ -1,0 +1,145 @@
+//! Two read models of counters on one stream, of which one counts.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use dynamodb_event_store::projection::{
+    Ahead, Backlog, BatchSettled, Before, COUNTED, Counters, Counts, NoChange, Progress, Projection, ReadModel,
+    RowChange, SideBySide, Totals, Verification, create_backlog_table, create_totals_table,
+};
+use dynamodb_event_store::{Change, Commit, EventStore, Request, Segment, StreamId, StreamRecord};
+use dynamodb_testkit::call_log::Call;
+use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
+use dynamodb_testkit::simulation::Simulation;
+use tokio::time::Instant;
+
+/// A row for each counter: how many events it has.
+#[derive(Clone, Debug)]
+pub struct Plain;
+
+/// The same, and a total of all of them.
+#[derive(Clone, Debug)]
+pub struct Counted;
+
+fn events_after(commits: &[Commit<CounterEvent>]) -> u64 {
+    commits.last().map_or(0, Commit::last)
+}
+
+impl ReadModel for Plain {
+    type Aggregate = Counter;
+    const NAME: &'static str = "plain";
+    const KEY: &'static str = "id";
+
+    fn change(&self, _: &StreamId, commits: &[Commit<CounterEvent>], _: Before<'_>) -> Result<RowChange, NoChange> {
+        let events = AttributeValue::N(events_after(commits).to_string());
+        Ok(RowChange { attributes: [("events".to_owned(), Some(events))].into(), unless: None })
+    }
+}
+
+impl ReadModel for Counted {
+    type Aggregate = Counter;
+    const NAME: &'static str = "counted";
+    const KEY: &'static str = "id";
+
+    fn change(
+        &self,
+        _: &StreamId,
+        commits: &[Commit<CounterEvent>],
+        before: Before<'_>,
+    ) -> Result<RowChange, NoChange> {
+        if before == Before::Unseen {
+            return Err(NoChange::NeedsRow);
+        }
+        let mut counts = Counts::default();
+        counts.add("all", "events", events_after(commits).into());
+        Ok(RowChange { attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(), unless: None })
+    }
+}
+
+pub struct World {
+    pub database: Simulation,
+    pub store: EventStore<Counter>,
+    pub plain: Projection<Plain>,
+    pub counted: Projection<Counted>,
+    pub backlog: Backlog,
+    pub side_by_side: SideBySide,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        let database = Simulation::start().with_table("plain", &[("id", "S")]).with_table("counted", &[("id", "S")]);
+        create_totals_table(&database.plain_client(), "totals").unwrap().send().await.unwrap();
+        create_backlog_table(&database.plain_client(), "backlog").unwrap().send().await.unwrap();
+        let client = database.client();
+        let store = EventStore::with_client(client.clone(), Simulation::TABLE, NonZeroU32::MIN);
+        let backlog = Backlog::new(client.clone(), "backlog");
+        Self {
+            plain: Projection::new(client.clone(), "plain", store.clone(), Plain),
+            counted: Projection::new(client, "counted", store.clone(), Counted).with_totals("totals"),
+            side_by_side: SideBySide::new(backlog.clone()),
+            backlog,
+            store,
+            database,
+        }
+    }
+
+    /// Stores one more event in each of these streams; answers the records of all that is stored.
+    pub async fn store(&self, streams: &[&str]) -> Vec<StreamRecord> {
+        for stream in streams {
+            let add = |counter: &Counter, _| Command::Add(1).decide(counter);
+            self.store.run(&StreamId::new(*stream), &Request::unkeyed(), add).await.unwrap();
+        }
+        let items = self.database.plain_client().scan().table_name(Simulation::TABLE).send().await.unwrap();
+        let record = |(n, item): (usize, HashMap<String, AttributeValue>)| {
+            let keys = ["stream_id", "version"].map(|key| (key.to_owned(), item[key].clone()));
+            let keys = HashMap::from(keys).into();
+            StreamRecord { sequence_number: (100 + n).to_string(), keys, change: Change::Inserted(item.into()) }
+        };
+        items.items.unwrap().into_iter().enumerate().map(record).collect()
+    }
+
+    pub async fn take(&self, batch: &[StreamRecord]) -> BatchSettled {
+        let plain = self.side_by_side.take(&self.plain, batch.to_vec()).await;
+        let counted = self.side_by_side.take(&self.counted, batch.to_vec()).await;
+        self.side_by_side.settle(&[plain, counted]).await
+    }
+
+    /// The version of a row; 0 if there is none.
+    pub async fn version(&self, table: &str, stream: &str) -> u64 {
+        let key = AttributeValue::S(stream.into());
+        let row = self.database.plain_client().get_item().table_name(table).key("id", key).send().await.unwrap();
+        row.item.map_or(0, |row| row["version"].as_n().unwrap().parse().unwrap())
+    }
+
+    pub async fn total(&self) -> Counters {
+        let totals = Totals::new(self.database.plain_client(), "totals");
+        totals.between("all", "all", true).await.unwrap().remove("all").unwrap_or_default().counters
+    }
+
+    pub async fn verify(&self) -> Verification {
+        self.counted.verify(Segment::WHOLE, Verification::default(), later()).await.unwrap()
+    }
+
+    pub async fn rebuild(&self) -> Progress {
+        self.counted.rebuild(Segment::WHOLE, Progress::default(), Ahead::Left, later()).await.unwrap()
+    }
+
+    /// Somebody else writes to the totals.
+    pub async fn damage(&self, shard: u8, events: i64) {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let update = self.database.plain_client().update_item().table_name("totals").update_expression("ADD events :n");
+        let update = update.key("shard", text(&shard.to_string())).key("name", text("all"));
+        update.expression_attribute_values(":n", AttributeValue::N(events.to_string())).send().await.unwrap();
+    }
+}
+
+pub fn later() -> Instant {
+    Instant::now() + Duration::from_secs(600)
+}
+
+/// Calls of one of the tables.
+pub fn of(table: &'static str) -> impl Fn(&Call) -> bool {
+    move |call| call.table == table || call.body.to_string().contains(&format!("\"TableName\":\"{table}\""))
+}
