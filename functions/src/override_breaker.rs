@@ -1,10 +1,10 @@
 //! `override-breaker`: an administrator holds a circuit breaker open or closed, or lets it go.
 //!
-//! The same request again changes nothing: it needs no idempotency key.
+//! A request states what the breaker is to be, so there is no idempotency key.
 
 use std::str::FromStr;
 
-use dynamodb_circuit_breaker::{Action, CircuitBreaker, Order};
+use dynamodb_circuit_breaker::{Action, CircuitBreaker, Malformed, Order};
 use orders_core::domain::Reason;
 use serde::Deserialize;
 use service_clock::Timestamp;
@@ -86,8 +86,14 @@ pub async fn handle(breakers: &Breakers, request: &Request) -> Result<Answer, Pr
     let order =
         Order { action: action(&body, request.now)?, by: caller.to_string(), why: body.reason.0.as_str().to_owned() };
     request.admission.granted().await;
+    // The item keeps the last order only, and an answer may be lost.
+    let (action, by) = (order.action.to_string(), order.by.as_str());
+    tracing::warn!(breaker = name, action, by, until = body.until, "override ordered");
     let circuit = breaker.order(&order).await.map_err(|error| {
-        let detail = "Whether it was stored is not known. Send the request again: done twice it is as done once.";
+        if error.0.is::<Malformed>() {
+            return Problem::internal(error);
+        }
+        let detail = "Whether it was stored is not known. Send the request again.";
         Problem::try_again("outcome-unknown", "The outcome is not known", detail).caused_by(error)
     })?;
     Ok(Answer::json(200, &breakers::show(breaker, &circuit, request.now)))

@@ -130,7 +130,8 @@ impl<S: Store> CircuitBreaker<S> {
     /// [`Unavailable`]; the order may have been carried out, and can be given again.
     pub async fn order(&self, order: &Order) -> Result<Circuit, Unavailable> {
         let now = self.now();
-        let mut circuit = self.look(now).await?;
+        let (mut circuit, news) = self.look(now).await?;
+        self.tell(news);
         for _ in 0..ATTEMPTS {
             if circuit.obeys(order, now) {
                 return Ok(circuit);
@@ -167,7 +168,7 @@ impl<S: Store> CircuitBreaker<S> {
         if !self.memory().is_due(now) {
             return;
         }
-        let _the_only_one = self.reading.lock().await;
+        let the_only_one = self.reading.lock().await;
         if !self.memory().is_due(now) {
             return;
         }
@@ -175,21 +176,27 @@ impl<S: Store> CircuitBreaker<S> {
         // that somebody deleted the item.
         let newest = self.memory().newest;
         let read = self.store.read(&self.name, false).await;
-        match read.and_then(|item| understand(&item).map(|circuit| (item, circuit))) {
+        let news = match read.and_then(|item| understand(&item).map(|circuit| (item, circuit))) {
             Ok((item, circuit)) if circuit.generation >= newest => self.saw(item, &circuit, newest, now),
-            Ok(_) => _ = self.look(now).await,
-            Err(unavailable) => self.table_is_away(&unavailable, now),
-        }
+            Ok(_) => self.look(now).await.ok().and_then(|(_, news)| news),
+            Err(unavailable) => {
+                self.table_is_away(&unavailable, now);
+                None
+            }
+        };
+        // Those who waited for the read do not wait for the hook.
+        drop(the_only_one);
+        self.tell(news);
     }
 
-    /// Reads the item as it is now.
-    async fn look(&self, now: u64) -> Result<Circuit, Unavailable> {
+    /// Reads the item as it is now. The circuit, and what is to be told.
+    async fn look(&self, now: u64) -> Result<(Circuit, Option<News>), Unavailable> {
         let newest = self.memory().newest;
         let read = self.store.read(&self.name, true).await;
         let read = read.and_then(|item| understand(&item).map(|circuit| (item, circuit)));
         let (item, circuit) = read.inspect_err(|unavailable| self.table_is_away(unavailable, now))?;
-        self.saw(item, &circuit, newest, now);
-        Ok(circuit)
+        let news = self.saw(item, &circuit, newest, now);
+        Ok((circuit, news))
     }
 
     /// Makes a change that a result asks for, wherever the circuit lives now. The circuit after it, if it was made.
@@ -210,9 +217,8 @@ impl<S: Store> CircuitBreaker<S> {
             let mut memory = self.memory();
             (memory.circuit.clone(), memory.make(change)?)
         };
-        if !before.is_like(&after) {
-            self.tell(&before, &after, Origin::Alone);
-        }
+        let news = News { from: before, to: after.clone(), origin: Origin::Alone };
+        self.tell(Some(news).filter(|news| !news.from.is_like(&news.to)));
         Some(after)
     }
 
@@ -226,10 +232,12 @@ impl<S: Store> CircuitBreaker<S> {
         let (circuit, changed) = understood.inspect_err(|unavailable| self.table_is_away(unavailable, now))?;
         let made = matches!(changed, Changed::Made(_));
         let (Changed::Made(item) | Changed::Refused(item)) = changed;
-        if made && !before.is_like(&circuit) && self.memory().is_news(&circuit) {
-            self.tell(before, &circuit, Origin::Here);
-        }
-        self.saw(item, &circuit, circuit.generation, now);
+        // One that only counts shows transitions of others too.
+        let ours = made && circuit.maker == self.id && !before.is_like(&circuit);
+        let ours = ours && self.memory().is_news(&circuit);
+        let ours = ours.then(|| News { from: before.clone(), to: circuit.clone(), origin: Origin::Here });
+        let seen = self.saw(item, &circuit, circuit.generation, now);
+        self.tell(ours.or(seen));
         Ok((made, circuit))
     }
 
@@ -242,26 +250,28 @@ impl<S: Store> CircuitBreaker<S> {
         change
     }
 
-    /// Takes on what the table shows, unless more than `newest` has been seen meanwhile, and tells what is new in it.
-    fn saw(&self, item: Item, circuit: &Circuit, newest: u64, now: u64) {
-        let origin = {
-            let mut memory = self.memory();
-            if memory.newest > newest.max(circuit.generation) {
-                return;
-            }
-            let before = memory.saw(&self.settings, item, circuit.clone(), now);
-            let here = circuit.maker == self.id;
-            let news = if here { memory.is_news(circuit) } else { true };
-            before.filter(|_| news).map(|before| (before, if here { Origin::Here } else { Origin::Elsewhere }))
-        };
-        if let Some((before, origin)) = origin {
-            self.tell(&before, circuit, origin);
+    /// Takes on what the table shows, unless more than `newest` has been seen meanwhile. What is to be told of it.
+    fn saw(&self, item: Item, circuit: &Circuit, newest: u64, now: u64) -> Option<News> {
+        let mut memory = self.memory();
+        if memory.newest > newest.max(circuit.generation) {
+            return None;
         }
+        let was_alone = memory.alone;
+        let shown = memory.shown.clone();
+        let before = memory.saw(&self.settings, item, circuit.clone(), now);
+        let ours = circuit.maker == self.id && memory.is_news(circuit);
+        let (from, origin) = match before? {
+            // Its answer was lost: this process went on alone, from what it then was.
+            _ if ours => (shown, Origin::Here),
+            before if circuit.maker != self.id || was_alone => (before, Origin::Elsewhere),
+            _ => return None,
+        };
+        Some(News { from, to: circuit.clone(), origin })
     }
 
-    fn tell(&self, from: &Circuit, to: &Circuit, origin: Origin) {
-        let Some(hook) = &self.hook else { return };
-        let transition = Transition::new(&self.name, from, to, origin);
+    fn tell(&self, news: Option<News>) {
+        let (Some(hook), Some(News { from, to, origin })) = (&self.hook, news) else { return };
+        let transition = Transition::new(&self.name, &from, &to, origin);
         if catch_unwind(AssertUnwindSafe(|| hook(&transition))).is_err() {
             tracing::error!(breaker = self.name, "the hook that is told of transitions panicked");
         }
@@ -281,6 +291,13 @@ impl<S: Store> CircuitBreaker<S> {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A transition that the hook has not been told of.
+struct News {
+    from: Circuit,
+    to: Circuit,
+    origin: Origin,
 }
 
 fn understand(item: &Item) -> Result<Circuit, Unavailable> {

@@ -18,7 +18,8 @@ use super::table::Store;
 /// ([`Fallible`](super::Fallible)). `fallback` takes from a request what it needs before the service has it, and makes an
 /// answer, or an error, of the cause. It gets the callee's own failure, and may pass it on.
 ///
-/// The layer is ready when the service behind it is. A service that never gets ready has to be limited in time by itself.
+/// The layer is ready when the service behind it is. A service that never gets ready has to be limited in time by itself,
+/// and its failure to get ready is passed on: it does not count, and has no fallback.
 ///
 /// ```
 /// use std::convert::Infallible;

@@ -25,6 +25,8 @@ pub(super) struct Memory {
     /// The item, and what it says: as last seen, or, while [`Memory::alone`], as it lives on here.
     item: Item,
     pub circuit: Circuit,
+    /// The circuit that the table has shown last.
+    pub shown: Circuit,
     /// Whether the item holds changes that the table has not.
     pub alone: bool,
     /// The newest generation that the table has shown.
@@ -71,6 +73,7 @@ impl Memory {
             self.fresh.end = self.fresh.end.max(until.min(next_look));
         }
         self.away = 0..0;
+        self.shown = circuit.clone();
         self.replace(item, circuit, false);
         before
     }

@@ -133,7 +133,11 @@ where
                 // One of several layers adds to what the others say.
                 response.headers_mut().extend(checked.fields(policy).into_iter().filter_map(field));
             }
-            response.extensions_mut().insert(checked);
+            // What an inner layer refused stays what the answer is about.
+            let refused_inside = response.extensions().get::<Checked>().is_some_and(|inner| !inner.decision().allowed);
+            if !refused_inside {
+                response.extensions_mut().insert(checked);
+            }
             Ok(response)
         })
     }

@@ -101,6 +101,17 @@ async fn two_layers_tell_of_both_quotas() {
 }
 
 #[tokio::test]
+async fn what_an_inner_layer_has_refused_is_not_hidden_by_what_an_outer_one_allows() {
+    let often = "token-bucket; rate=1/m; burst=9; by=user; name=all";
+    let inner = RateLimitLayer::new(limiter(Away, ONCE), subject).layer(counting(&Arc::default()));
+    let service = RateLimitLayer::new(limiter(Away, often), subject).layer(inner);
+    for allowed in [true, false] {
+        let response = service.clone().oneshot(request("ada")).await.unwrap();
+        assert_eq!(response.extensions().get::<Checked>().unwrap().decision().allowed, allowed);
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_counted_passes_or_not_as_the_policy_says() {
     let calls = Arc::default();
     let service = |on_error: &str| {

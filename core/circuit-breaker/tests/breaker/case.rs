@@ -19,6 +19,8 @@ pub struct Table {
     /// What an eventually consistent read gets, if not the item.
     pub stale: Mutex<Option<Item>>,
     pub away: AtomicBool,
+    /// Transitions are made, and their answers lost.
+    pub loses_transitions: AtomicBool,
     reads: AtomicU64,
     writes: AtomicU64,
 }
@@ -52,14 +54,16 @@ impl Store for Link {
     async fn change(&self, _: &str, change: &Change) -> Result<Changed, Unavailable> {
         let table = &self.0;
         table.writes.fetch_add(1, SeqCst);
-        table.answer(|| {
+        let changed = table.answer(|| {
             let mut item = table.item.lock().unwrap();
             let changed = change.apply(item.clone());
             if let Changed::Made(after) = &changed {
                 *item = after.clone();
             }
             changed
-        })
+        });
+        let lost = table.loses_transitions.load(SeqCst) && change.set.iter().any(|(name, _)| name == "st");
+        if lost { Err(Unavailable("lost".into())) } else { changed }
     }
 }
 

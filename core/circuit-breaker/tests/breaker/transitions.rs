@@ -1,6 +1,7 @@
 //! What a process is told of transitions.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use dynamodb_circuit_breaker::{Action, Blame, CircuitBreaker, Order, Origin, State, Why};
@@ -81,6 +82,65 @@ async fn what_a_container_does_by_itself_is_told_as_such_and_its_end_as_well() {
     case.pass(2 * CACHE);
     case.call(Ok("yes")).await;
     assert_eq!(told(&case), [(State::Open, State::Closed, 0, Why::Missed, Origin::Elsewhere)]);
+}
+
+#[tokio::test]
+async fn one_whose_answer_was_lost_is_told_as_its_own_doing_from_what_the_table_had_shown() {
+    let case = Case::new(SETTINGS);
+    case.fail(1).await;
+    case.table.loses_transitions.store(true, SeqCst);
+    case.fail(1).await;
+    case.table.loses_transitions.store(false, SeqCst);
+    assert_eq!(case.table.circuit().state, State::Open, "it was made");
+    assert_eq!(told(&case), [(State::Closed, State::Open, 1, Why::Failures, Origin::Alone)]);
+    case.pass(2 * CACHE);
+    case.call(Ok("yes")).await;
+    assert_eq!(told(&case), [(State::Closed, State::Open, 1, Why::Failures, Origin::Here)]);
+}
+
+#[tokio::test]
+async fn coming_back_to_its_own_older_transition_is_told_too() {
+    let case = Case::new(SETTINGS);
+    case.fail(2).await;
+    case.pass(OPEN);
+    case.call(Ok("yes")).await;
+    assert_eq!(told(&case).last().unwrap().1, State::Closed);
+    case.table.away.store(true, SeqCst);
+    case.fail(2).await;
+    let generation = case.table.circuit().generation;
+    assert_eq!(told(&case), [(State::Closed, State::Open, generation + 1, Why::Failures, Origin::Alone)]);
+    case.table.away.store(false, SeqCst);
+    case.pass(2 * CACHE);
+    case.call(Ok("yes")).await;
+    assert_eq!(told(&case), [(State::Open, State::Closed, generation, Why::Missed, Origin::Elsewhere)]);
+}
+
+#[tokio::test]
+async fn a_hook_holds_up_none_of_those_who_waited_for_the_same_look() {
+    let case = Case::new(SETTINGS);
+    let (entered, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (inside, free) = (entered.clone(), release.clone());
+    let first = AtomicBool::new(true);
+    let slow = Arc::new(case.another().breaker.on_transition(move |_| {
+        if first.swap(false, SeqCst) {
+            inside.wait();
+            free.wait();
+        }
+    }));
+    slow.admit().await.unwrap();
+    case.fail(2).await;
+    case.pass(2 * CACHE);
+    let told = std::thread::spawn({
+        let slow = slow.clone();
+        move || tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(slow.admit()).map(drop)
+    });
+    entered.wait();
+    // That look is over, and only the hook goes on: the next one is not kept waiting.
+    case.pass(OPEN);
+    let next = tokio::time::timeout(Duration::from_secs(5), slow.admit()).await;
+    release.wait();
+    assert!(next.unwrap().unwrap().is_probe());
+    assert!(told.join().unwrap().is_err());
 }
 
 #[tokio::test]
