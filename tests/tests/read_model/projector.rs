@@ -104,6 +104,8 @@ async fn a_hundred_events_of_25_orders_are_25_writes_and_no_read() {
     assert_eq!(world.project_all().await, Projected::default());
     let calls = world.proxy.faults.take_calls();
     assert_eq!((calls.count(), calls.of("UpdateItem").count()), (25, 25));
+    // With the indexes, which the rows are new in.
+    println!("{} write units for 100 events of 25 orders in one batch", calls.units());
     for id in &ids {
         world.assert_up_to_date(*id).await;
     }
@@ -120,6 +122,7 @@ async fn orders_that_have_rows_cost_one_write_each_as_well() {
     assert_eq!(world.projector.project(second.clone()).await, Projected::default());
     let calls = world.proxy.faults.take_calls();
     assert_eq!((calls.count(), calls.of("UpdateItem").count()), (25, 25));
+    println!("{} write units for 50 events of 25 orders that have rows, in one batch", calls.units());
     // The same once more: the rows have it all, which the one write finds out.
     assert_eq!(world.projector.project(second).await, Projected::default());
     let calls = world.proxy.faults.take_calls();
