@@ -84,9 +84,9 @@ impl<M: ReadModel> Projection<M> {
     /// Writes the rows of a segment, from where `progress` stands until the segment ends, a page does after the deadline,
     /// or something fails after the first streams.
     ///
-    /// One pass: the event table is read once, page by page, and each row is written once. A row is
-    /// written on condition that it is not newer, so the projection may go on beside it, and an interrupted or repeated
-    /// rebuild does no harm. A row that counts is read before, and written only where it differs. Rows of streams that can be projected again are unparked.
+    /// One pass: the event table is read once, page by page, and each row is written once, on condition that it is not
+    /// newer: so the projection may go on beside it, and an interrupted or repeated rebuild does no harm. A row that counts
+    /// is read before, and written only where it differs. Rows of streams that can be projected again are unparked.
     ///
     /// If rows are to be lowered, a pass over all rows of the segment follows, with a read of the events of each. That is
     /// safe beside commands and the projector too, as long as no record reaches it of the events that the table has lost.
