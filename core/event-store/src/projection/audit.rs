@@ -22,7 +22,7 @@ const COMMIT_TIME: Duration = Duration::from_secs(2);
 pub(super) struct Audited {
     /// Totals that are not the sum of what the rows count.
     pub wrong: Vec<WrongTotal>,
-    /// Totals that were not compared: they changed meanwhile, or time was up.
+    /// Totals that were not compared: they changed meanwhile, cannot be read, or time was up.
     pub unsettled: u64,
 }
 
@@ -49,17 +49,17 @@ impl<M: ReadModel> Projection<M> {
     /// the first row was read until after the last has to be that sum. The others are being written, and are left for
     /// another time.
     pub(super) async fn audit(&self, totals: &Totals, deadline: Instant) -> Result<Audited, ProjectionError> {
-        let before = totals.all().await.map_err(ProjectionError::unavailable)?;
+        let (before, _) = totals.all().await.map_err(ProjectionError::unavailable)?;
         sleep(COMMIT_TIME).await;
         let Some(rows) = self.sum_of_rows(deadline).await? else {
             return Ok(Audited { unsettled: before.len() as u64, ..Audited::default() });
         };
-        let now = totals.all().await.map_err(ProjectionError::unavailable)?;
-        let mut audited = compare(&before, &rows, now);
+        let (now, damaged) = totals.all().await.map_err(ProjectionError::unavailable)?;
+        let mut audited = compare(&before, &rows, now, &damaged);
         if !audited.wrong.is_empty() {
             // What has changed by now was under way when the last row was read.
             sleep(COMMIT_TIME).await;
-            let later = totals.all().await.map_err(ProjectionError::unavailable)?;
+            let (later, _) = totals.all().await.map_err(ProjectionError::unavailable)?;
             let moved =
                 |wrong: &WrongTotal| later.get(&wrong.name).is_some_and(|total| total.changes != wrong.total.changes);
             let found = audited.wrong.len();
@@ -94,10 +94,16 @@ impl<M: ReadModel> Projection<M> {
     }
 }
 
-fn compare(before: &BTreeMap<String, Total>, rows: &Counts, mut now: BTreeMap<String, Total>) -> Audited {
+fn compare(
+    before: &BTreeMap<String, Total>,
+    rows: &Counts,
+    mut now: BTreeMap<String, Total>,
+    damaged: &BTreeSet<String>,
+) -> Audited {
     let mut rows: BTreeMap<_, _> = rows.totals().map(|(name, counters)| (name.clone(), counters.clone())).collect();
-    let names: BTreeSet<String> = now.keys().chain(rows.keys()).cloned().collect();
-    let mut audited = Audited::default();
+    let names: BTreeSet<String> =
+        now.keys().chain(rows.keys()).filter(|name| !damaged.contains(*name)).cloned().collect();
+    let mut audited = Audited { unsettled: damaged.len() as u64, ..Audited::default() };
     for name in names {
         let (total, rows) = (now.remove(&name).unwrap_or_default(), rows.remove(&name).unwrap_or_default());
         if total.changes != before.get(&name).map_or(0, |total| total.changes) {

@@ -7,7 +7,7 @@
 //! The items of a total are its shards. A transaction writes to one that it picks at random, so that a total of which all
 //! rows are a part takes more writes than one item could; a reader adds them up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use aws_sdk_dynamodb::Client;
@@ -50,6 +50,16 @@ pub enum TotalsError {
     },
 }
 
+impl TotalsError {
+    /// The total that it is about.
+    fn total(&self) -> Option<&str> {
+        match self {
+            Self::Damaged { name, .. } => Some(name),
+            Self::Unavailable(_) => None,
+        }
+    }
+}
+
 /// A total as it is at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Total {
@@ -66,9 +76,22 @@ impl Totals {
         Self { client, table: table.into() }
     }
 
-    /// All totals, read strongly.
-    pub(super) async fn all(&self) -> Result<BTreeMap<String, Total>, TotalsError> {
-        self.between("\u{1}", "\u{10FFFF}", true).await
+    /// All totals, read strongly; of those of which a shard cannot be read, the names only.
+    pub(super) async fn all(&self) -> Result<(BTreeMap<String, Total>, BTreeSet<String>), TotalsError> {
+        let (mut totals, mut damaged) = (BTreeMap::new(), BTreeSet::new());
+        for (shard, items) in self.shards("\u{1}", "\u{10FFFF}", true).await?.into_iter().enumerate() {
+            for item in items {
+                match add(&mut totals, shard, item) {
+                    Err(error @ TotalsError::Damaged { .. }) => {
+                        tracing::error!(%error, "a total is left as it is");
+                        damaged.extend(error.total().map(str::to_owned));
+                    }
+                    added => added?,
+                }
+            }
+        }
+        totals.retain(|name, _| !damaged.contains(name));
+        Ok((totals, damaged))
     }
 
     /// The totals whose names are between these two, both included, in the order of their names. A total that was never
@@ -85,24 +108,15 @@ impl Totals {
         last: &str,
         consistent: bool,
     ) -> Result<BTreeMap<String, Total>, TotalsError> {
-        let shards = (0..SHARDS).map(|shard| self.shard(shard, first, last, consistent));
         let mut totals: BTreeMap<String, Total> = BTreeMap::new();
-        for (shard, items) in try_join_all(shards).await?.into_iter().enumerate() {
-            for item in items {
-                let (name, counters, changes) = read(item)?;
-                let total = totals.entry(name).or_default();
-                for (counter, n) in counters {
-                    let sum = total.counters.entry(counter).or_default();
-                    *sum = sum.saturating_add(n);
-                }
-                total.changes = total.changes.saturating_add(changes);
-                if shard == 0 {
-                    total.changes_of_first_shard = changes;
-                }
-            }
+        for (shard, items) in self.shards(first, last, consistent).await?.into_iter().enumerate() {
+            items.into_iter().try_for_each(|item| add(&mut totals, shard, item))?;
         }
-        totals.values_mut().for_each(|total| total.counters.retain(|_, n| *n != 0));
         Ok(totals)
+    }
+
+    async fn shards(&self, first: &str, last: &str, consistent: bool) -> Result<Vec<Vec<RowItem>>, TotalsError> {
+        try_join_all((0..SHARDS).map(|shard| self.shard(shard, first, last, consistent))).await
     }
 
     async fn shard(&self, shard: u8, first: &str, last: &str, consistent: bool) -> Result<Vec<RowItem>, TotalsError> {
@@ -121,6 +135,22 @@ impl Totals {
         let pages = query.into_paginator().items().send();
         pages.try_collect().await.map_err(|error| TotalsError::Unavailable(error.into()))
     }
+}
+
+/// Adds what an item of a shard holds to its total.
+fn add(totals: &mut BTreeMap<String, Total>, shard: usize, item: RowItem) -> Result<(), TotalsError> {
+    let (name, counters, changes) = read(item)?;
+    let total = totals.entry(name).or_default();
+    for (counter, n) in counters {
+        let sum = total.counters.entry(counter).or_default();
+        *sum = sum.saturating_add(n);
+    }
+    total.counters.retain(|_, n| *n != 0);
+    total.changes = total.changes.saturating_add(changes);
+    if shard == 0 {
+        total.changes_of_first_shard = changes;
+    }
+    Ok(())
 }
 
 /// A shard's share of a total: the name, the counters, and how often they changed.

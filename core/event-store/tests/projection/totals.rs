@@ -39,6 +39,22 @@ async fn a_total_that_somebody_else_wrote_to_is_found_and_corrected_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_total_that_cannot_be_read_is_left_and_ends_no_rebuild() {
+    let world = World::start().await;
+    let batch = world.store(&["a"]).await;
+    assert_eq!(world.take(&batch).await, BatchSettled::default());
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let update =
+        world.database.plain_client().update_item().table_name("totals").update_expression("SET events = :many");
+    let update =
+        update.key("shard", text("3")).key("name", text("all")).expression_attribute_values(":many", text("many"));
+    update.send().await.unwrap();
+    let (rebuilt, verified) = (world.rebuild().await, world.verify().await);
+    assert_eq!((rebuilt.done, rebuilt.corrected, rebuilt.unsettled), (true, 0, 1));
+    assert_eq!((verified.done, verified.different, verified.unsettled), (true, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_total_that_is_being_written_is_not_taken_for_a_wrong_one() {
     let world = World::start().await;
     let batch = world.store(&["a"]).await;
