@@ -73,7 +73,9 @@ impl ReadModels {
     pub async fn catch_up(&self, context: &Context) -> Result<Caught, BacklogError> {
         let until = deadline(context, RESERVE);
         let orders = self.backlog.catch_up(&self.orders, until);
-        let (orders, sales) = futures::try_join!(orders, self.backlog.catch_up(&self.sales, until))?;
+        // What stops one of them does not stop the other half-way.
+        let (orders, sales) = futures::join!(orders, self.backlog.catch_up(&self.sales, until));
+        let (orders, sales) = (orders?, sales?);
         metrics::counter!("OrdersParked").increment(orders.parked.max(sales.parked));
         metrics::histogram!("ReadModelsBehind").record((orders.left + sales.left) as f64);
         Ok(Caught { orders, sales })

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::counts::Counters;
 use super::error::ProjectionError;
-use super::state::RowState;
+use super::state::{Condition, RowState};
 use super::totals;
 use super::write::{Action, RowWrite, Written, not_written};
 
@@ -195,7 +195,7 @@ impl Transactions {
 
 impl RowWrite {
     fn to_action(&self) -> Result<TransactWriteItem, BuildError> {
-        let Self { table, key, action, condition, names, values, .. } = self;
+        let Self { table, key, action, condition: Condition { text: condition, names, values }, .. } = self;
         let (names, values) = (Some(names.clone()), Some(values.clone()).filter(|values| !values.is_empty()));
         let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
         let item = TransactWriteItem::builder();

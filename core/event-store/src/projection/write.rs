@@ -1,6 +1,5 @@
 //! Writing one row, on condition that it is what it was taken for.
 
-use std::collections::HashMap;
 use std::error::Error;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -14,7 +13,7 @@ use super::Projection;
 use super::counts::Counts;
 use super::error::{Cause, ProjectionError};
 use super::model::{COUNTED, ReadModel, RowChange, RowItem};
-use super::state::{Expected, Parked, RowState};
+use super::state::{Condition, Expected, Parked, RowState};
 use crate::stream_id::{StreamId, Version};
 
 /// What became of a conditional write: `None` if it was done, or else the row that is there instead.
@@ -26,9 +25,7 @@ pub(super) struct RowWrite {
     pub table: String,
     pub key: RowItem,
     pub action: Action,
-    pub condition: String,
-    pub names: HashMap<String, String>,
-    pub values: HashMap<String, AttributeValue>,
+    pub condition: Condition,
     /// What the totals change by.
     pub counts: Counts,
     /// The version of the newest event in it.
@@ -52,26 +49,27 @@ impl<M: ReadModel> Projection<M> {
         change: RowChange,
         expected: Expected<'_>,
     ) -> Written {
-        let counted = match change.attributes.get(COUNTED) {
-            Some(counted) => counted.as_ref(),
-            None => expected.row().and_then(|row| row.get(COUNTED)),
-        };
-        let mut write = self.expecting(stream, version, expected, counted)?;
+        let mut write = self.expecting(stream, version, expected);
+        // A change that leaves alone what the row counts does not depend on it.
+        if let Some(counted) = change.attributes.get(COUNTED) {
+            self.count(&mut write, expected, counted.as_ref())?;
+        }
         // Where the row has the attribute after all, it comes back whole.
         if let Some(attribute) = change.unless {
-            write.condition += " AND attribute_not_exists(#unless)";
-            write.names.insert("#unless".into(), attribute.to_owned());
+            write.condition.text += " AND attribute_not_exists(#unless)";
+            write.condition.names.insert("#unless".into(), attribute.to_owned());
         }
-        write.names.insert("#version".into(), "version".into());
-        write.values.insert(":to".into(), AttributeValue::N(version.to_string()));
+        let Condition { names, values, .. } = &mut write.condition;
+        names.insert("#version".into(), "version".into());
+        values.insert(":to".into(), AttributeValue::N(version.to_string()));
         let (mut set, mut remove) = (vec!["#version=:to".to_owned()], Vec::new());
         for (n, (attribute, value)) in change.attributes.into_iter().enumerate() {
-            write.names.insert(format!("#{n}"), attribute);
+            names.insert(format!("#{n}"), attribute);
             match value {
                 None => remove.push(format!("#{n}")),
                 Some(value) => {
                     set.push(format!("#{n}=:{n}"));
-                    write.values.insert(format!(":{n}"), value);
+                    values.insert(format!(":{n}"), value);
                 }
             }
         }
@@ -88,13 +86,16 @@ impl<M: ReadModel> Projection<M> {
         row: RowItem,
         expected: Expected<'_>,
     ) -> Written {
-        let write = self.expecting(stream, version, expected, row.get(COUNTED))?;
+        let mut write = self.expecting(stream, version, expected);
+        self.count(&mut write, expected, row.get(COUNTED))?;
         self.send(RowWrite { action: Action::Put(row), ..write }).await
     }
 
     /// Removes a row.
     pub(super) async fn delete(&self, stream: &StreamId, seen: &RowState) -> Written {
-        let write = self.expecting(stream, seen.version, Expected::Unpark(seen), None)?;
+        let expected = Expected::Unpark(seen);
+        let mut write = self.expecting(stream, seen.version, expected);
+        self.count(&mut write, expected, None)?;
         self.send(write).await
     }
 
@@ -113,42 +114,47 @@ impl<M: ReadModel> Projection<M> {
             table: self.table.clone(),
             key: self.key(stream),
             action: Action::Update("SET #parked = :mark".into()),
-            condition: "attribute_not_exists(#parked) AND (attribute_not_exists(#version) OR #version < :past)".into(),
-            names: [("#parked".into(), "parked".into()), ("#version".into(), "version".into())].into(),
-            values: [(":mark".into(), mark), (":past".into(), AttributeValue::N(past.to_string()))].into(),
+            condition: Condition {
+                text: "attribute_not_exists(#parked) AND (attribute_not_exists(#version) OR #version < :past)".into(),
+                names: [("#parked".into(), "parked".into()), ("#version".into(), "version".into())].into(),
+                values: [(":mark".into(), mark), (":past".into(), AttributeValue::N(past.to_string()))].into(),
+            },
             counts: Counts::default(),
             version,
         };
         Ok(self.send(write).await?.is_none_or(|found| found.parked.is_some()))
     }
 
-    /// A write that removes the row, as long as its action is no other one: on condition of what is expected, also of what
-    /// the row counts. The totals change by what it counts then and did not before, so it must be just that.
-    fn expecting(
+    /// A write that removes the row, as long as its action is no other one, on condition of what is expected.
+    fn expecting(&self, stream: &StreamId, version: Version, expected: Expected<'_>) -> RowWrite {
+        let (table, key, counts) = (self.table.clone(), self.key(stream), Counts::default());
+        RowWrite { table, key, action: Action::Delete, condition: expected.condition(), counts, version }
+    }
+
+    /// Has the totals change by what the row counts after a write, and did not before: on condition that it did just that.
+    fn count(
         &self,
-        stream: &StreamId,
-        version: Version,
+        write: &mut RowWrite,
         expected: Expected<'_>,
         counted: Option<&AttributeValue>,
-    ) -> Result<RowWrite, ProjectionError> {
+    ) -> Result<(), ProjectionError> {
         let before = expected.row().and_then(|row| row.get(COUNTED));
-        let mut condition = expected.condition();
-        if before.is_some() || counted.is_some() || self.totals.is_some() {
-            condition.is(COUNTED, before);
+        if before.is_none() && counted.is_none() && self.totals.is_none() {
+            return Ok(());
         }
-        let unreadable = |source| ProjectionError::unprojectable(version, "what the row counts cannot be read", source);
+        write.condition.is(COUNTED, before);
+        let reason = "what the row counts cannot be read";
+        let unreadable = |source| ProjectionError::unprojectable(write.version, reason, source);
         let before = match (Counts::read(before), expected) {
             // Whatever it was, it is over. A comparison of the totals with the rows finds what it has left there.
             (Err(error), Expected::Unpark(_) | Expected::Replace(_)) => {
-                tracing::error!(model = M::NAME, stream_id = %stream, %error, "taken for nothing");
+                tracing::error!(model = M::NAME, key = ?write.key, %error, "taken for nothing");
                 Counts::default()
             }
             (before, _) => before.map_err(unreadable)?,
         };
-        let counts = Counts::read(counted).map_err(unreadable)?.since(&before);
-        let (table, key) = (self.table.clone(), self.key(stream));
-        let (names, values) = (condition.names, condition.values);
-        Ok(RowWrite { table, key, action: Action::Delete, condition: condition.text, names, values, counts, version })
+        write.counts = Counts::read(counted).map_err(unreadable)?.since(&before);
+        Ok(())
     }
 
     async fn send(&self, write: RowWrite) -> Written {
@@ -158,7 +164,8 @@ impl<M: ReadModel> Projection<M> {
                 None => Err(ProjectionError::unavailable("the read model counts, and has no table of totals")),
             };
         }
-        let RowWrite { table, key, action, condition, names, values, version, counts: _ } = write;
+        let RowWrite { table, key, action, condition, version, counts: _ } = write;
+        let Condition { text: condition, names, values } = condition;
         let values = Some(values).filter(|values| !values.is_empty());
         let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
         match action {

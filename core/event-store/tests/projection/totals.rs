@@ -185,6 +185,39 @@ async fn a_hole_in_a_scan_is_read_again_and_one_in_a_stream_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_that_leaves_the_counts_alone_is_one_plain_write() {
+    /// How many events each counter has, and one in the total for each counter.
+    #[derive(Clone, Debug)]
+    struct Begun;
+
+    impl ReadModel for Begun {
+        type Aggregate = Counter;
+        const NAME: &'static str = "begun";
+        const KEY: &'static str = "id";
+
+        fn change(&self, _: &StreamId, _: &[Commit<CounterEvent>], before: Before<'_>) -> Result<RowChange, NoChange> {
+            let mut change = RowChange::default();
+            if before == Before::Nothing {
+                let mut counts = Counts::default();
+                counts.add("all", "counters", 1);
+                change.attributes.insert(COUNTED.to_owned(), Some(counts.to_attribute()));
+            }
+            Ok(change)
+        }
+    }
+
+    let world = World::start().await;
+    let begun = Projection::new(world.database.client(), "counted", world.store.clone(), Begun).with_totals("totals");
+    assert_eq!(begun.project(world.store(&["a"]).await).await.retry_from, None);
+    let mut batch = world.store(&["a"]).await;
+    batch.retain(|record| record.keys.get("version") == Some(&serde_dynamo::AttributeValue::N("2".into())));
+    world.database.faults.take_calls();
+    assert_eq!(begun.project(batch).await.retry_from, None);
+    assert_eq!(world.database.faults.take_calls().operations(), ["UpdateItem"]);
+    assert_eq!((world.version("counted", "a").await, world.total().await["counters"]), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_name_that_no_total_can_have_parks_the_stream() {
     #[derive(Clone, Debug)]
     struct Misnamed(&'static str, &'static str);
