@@ -1,0 +1,3 @@
+//! Has no code: see `Cargo.toml`.
+
+fn main() {}
