@@ -326,7 +326,8 @@ def answers(url):
 def main():
     """Runs the emulator for as long as it takes."""
     shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
+    temporary = WORK / "tmp"
+    temporary.mkdir(parents=True)
     port, provider_port = free_port(), free_port()
     os.environ |= {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
@@ -335,7 +336,7 @@ def main():
         "AWS_SECRET_ACCESS_KEY": "none",
         "SAM_CLI_TELEMETRY": "0",
     }
-    settings = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "LAMBDA_EXECUTOR": "local"}
+    settings = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "LAMBDA_EXECUTOR": "local", "TMPDIR": str(temporary)}
     with (WORK / "emulator.log").open("w", encoding="utf-8") as log:
         emulator = subprocess.Popen([sys.argv[1]], env=os.environ | settings, stdout=log, stderr=log)
     try:
@@ -357,6 +358,7 @@ def main():
         emulator.wait(timeout=30)
         for code in WORK.glob("*/bootstrap"):
             code.unlink()
+        shutil.rmtree(temporary)
 
 
 if __name__ == "__main__":
