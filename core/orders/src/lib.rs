@@ -8,4 +8,4 @@ pub mod error;
 pub mod payments;
 pub mod publication;
 pub mod read_model;
-pub mod stream;
+pub mod store;
