@@ -9,3 +9,5 @@ pub mod payments;
 pub mod publication;
 pub mod read_model;
 pub mod store;
+#[cfg(test)]
+mod vocabulary;
