@@ -68,7 +68,7 @@ impl Expiry {
         let command = ExpireOrder { created_before: Timestamp::now() - after };
         let mut cursor = None;
         loop {
-            let page = self.rows.by_status(OpenStatus::Pending, PAGE, cursor.as_deref()).await?;
+            let page = self.rows.by_status(OpenStatus::PENDING, PAGE, cursor.as_deref()).await?;
             let old = page.orders.iter().take_while(|order| order.created_at < command.created_before);
             let old: Vec<OrderId> = old.map(|order| order.order_id).collect();
             let runs = old.iter().map(|order_id| self.expire(*order_id, &command, deadline, context));

@@ -8,4 +8,6 @@ pub mod error;
 pub mod payments;
 pub mod publication;
 pub mod read_model;
-pub mod stream;
+pub mod store;
+#[cfg(test)]
+mod vocabulary;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use dynamodb_event_store::projection::{Projected, ProjectionError};
 use dynamodb_event_store::{StreamRecord, Until, Version};
-use orders_core::domain::{Money, OrderEvent, OrderId};
-use orders_core::read_model::{OpenStatus, OrderView};
+use orders_core::domain::{Money, OrderEvent, OrderId, Status};
+use orders_core::read_model::OrderView;
 use serde_dynamo::AttributeValue;
 
 use crate::world::{World, image, inserted, poisoned};
@@ -57,7 +57,7 @@ async fn an_event_that_cannot_be_read_stops_its_own_row_and_no_other() {
     assert_eq!(mark(&world, ill).await, Some((3, UNREADABLE.into())));
     let row = world.orders.get(ill).await.unwrap().unwrap();
     assert_eq!((row.version, row.parked), (2, true));
-    let listed = world.orders.by_status(OpenStatus::Paid, 10, None).await.unwrap().orders;
+    let listed = world.orders.by_status(Status::Paid.try_into().unwrap(), 10, None).await.unwrap().orders;
     assert_eq!(listed.iter().map(|order| (order.order_id, order.parked)).collect::<Vec<_>>(), [(ill, true)]);
     let listed = world.orders.by_user(&"alice".parse().unwrap(), None, 10, None).await.unwrap().orders;
     assert_eq!(listed.iter().filter(|order| order.parked).count(), 1);

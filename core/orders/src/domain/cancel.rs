@@ -4,8 +4,11 @@ use serde::Serialize;
 use super::error::{DecisionError, Expected};
 use super::event::OrderEvent;
 use super::ids::Reason;
-use super::state::Order;
+use super::state::{Order, Status};
 use service_clock::Timestamp;
+
+const CANCELLABLE: Expected =
+    Expected { code: "order-not-cancellable", statuses: &[Status::Pending, Status::Paid, Status::Shipped] };
 
 /// Cancel the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,7 +23,7 @@ pub struct CancelOrder {
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`].
 pub fn decide(order: &Order, command: &CancelOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
-    let order = order.require()?.require_status(Expected::Cancellable)?;
+    let order = order.require()?.require_status(CANCELLABLE)?;
     let order_id = order.order_id;
     let mut events = vec![OrderEvent::OrderCancelled { order_id, reason: command.reason.clone(), cancelled_at: now }];
     events.extend(order.payment.as_ref().map(|payment| OrderEvent::OrderRefundDue {
@@ -37,7 +40,6 @@ pub fn decide(order: &Order, command: &CancelOrder, now: Timestamp) -> Result<Ve
 mod tests {
     use super::*;
     use crate::domain::harness::*;
-    use crate::domain::state::Status;
 
     fn cancel() -> CancelOrder {
         CancelOrder { reason: reason("changed my mind") }
@@ -73,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_delivered_or_cancelled_order_cannot_be_cancelled() {
-        let refused = |actual| DecisionError::WrongStatus { expected: Expected::Cancellable, actual };
+        let refused = |actual| DecisionError::WrongStatus { expected: CANCELLABLE, actual };
         given(&[]).when(cancel()).then_refused(DecisionError::NotFound);
         let history = [created(), paid("p1"), shipped(), delivered()];
         given(&history).when(cancel()).then_refused(refused(Status::Delivered));

@@ -1,16 +1,7 @@
-//! All commands of an order, and the way from each to its decision.
+//! What a command is, and the way from each to its decision.
 
-use super::cancel::{self, CancelOrder};
-use super::confirm_payment::{self, ConfirmPayment};
-use super::confirm_refund::{self, ConfirmRefund};
-use super::create::{self, CreateOrder};
-use super::deliver::{self, DeliverOrder};
 use super::error::DecisionError;
 use super::event::OrderEvent;
-use super::expire::{self, ExpireOrder};
-use super::pay::{self, PayOrder};
-use super::reject_payment::{self, RejectPayment};
-use super::ship::{self, ShipOrder};
 use super::state::Order;
 use service_clock::Timestamp;
 
@@ -19,33 +10,62 @@ pub trait Decide {
     /// What the command is called: part of a request's fingerprint.
     const NAME: &'static str;
 
-    /// The facts that the command makes true, in order; none when it is true already.
+    /// The events that the command leads to, in order; none when its effect is there already.
     ///
     /// # Errors
     /// The rules refuse it. Nothing happened.
     fn decide(&self, order: &Order, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError>;
 }
 
+/// Exports the commands, and connects each to the function `decide` of its module.
 macro_rules! commands {
-    ($($command:ident by $module:ident),+ $(,)?) => {
-        $(impl Decide for $command {
+    ($($command:ident in $module:ident,)+) => {
+        $(pub use $module::$command;)+
+
+        /// The names of all commands.
+        pub const COMMANDS: [&str; [$(stringify!($command)),+].len()] = [$(stringify!($command)),+];
+
+        $(impl $crate::domain::Decide for $command {
             const NAME: &'static str = stringify!($command);
 
-            fn decide(&self, order: &Order, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
+            fn decide(
+                &self,
+                order: &$crate::domain::Order,
+                now: service_clock::Timestamp,
+            ) -> Result<Vec<$crate::domain::OrderEvent>, $crate::domain::DecisionError> {
                 $module::decide(order, self, now)
+            }
+        })+
+
+        /// Any command: what the tests of all commands are written for.
+        #[cfg(test)]
+        #[derive(Clone, Debug)]
+        pub(crate) enum Command {
+            $($command($command),)+
+        }
+
+        #[cfg(test)]
+        impl Command {
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$command(_) => <$command as $crate::domain::Decide>::NAME,)+
+                }
+            }
+
+            pub fn decide(&self, order: &Order, now: service_clock::Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
+                match self {
+                    $(Self::$command(command) => $crate::domain::Decide::decide(command, order, now),)+
+                }
+            }
+        }
+
+        $(#[cfg(test)]
+        impl From<$command> for Command {
+            fn from(command: $command) -> Self {
+                Self::$command(command)
             }
         })+
     };
 }
 
-commands! {
-    CreateOrder by create,
-    PayOrder by pay,
-    ShipOrder by ship,
-    DeliverOrder by deliver,
-    CancelOrder by cancel,
-    ExpireOrder by expire,
-    ConfirmPayment by confirm_payment,
-    RejectPayment by reject_payment,
-    ConfirmRefund by confirm_refund,
-}
+pub(super) use commands;

@@ -60,14 +60,16 @@ fn capture_of_nothing(state: &Order, payment_id: &PaymentId, now: Timestamp) -> 
 
 /// Why a new capture cannot pay the order, if it cannot.
 fn why_owed_back(order: &PlacedOrder, payment_id: &PaymentId, amount: Money) -> Option<&'static str> {
-    match order.status {
-        Status::Cancelled => Some("captured after the order was cancelled"),
-        Status::Paid | Status::Shipped | Status::Delivered => Some("the order was paid with another payment"),
-        Status::Pending if amount != order.total => Some("the captured amount is not the order's total"),
-        Status::Pending if order.deferred.is_some() && !order.is_deferred(payment_id) => {
-            Some("another payment of the order was in progress")
-        }
-        Status::Pending => None,
+    if order.status == Status::Cancelled {
+        Some("captured after the order was cancelled")
+    } else if order.payment.is_some() {
+        Some("the order was paid with another payment")
+    } else if amount != order.total {
+        Some("the captured amount is not the order's total")
+    } else if order.deferred.is_some() && !order.is_deferred(payment_id) {
+        Some("another payment of the order was in progress")
+    } else {
+        None
     }
 }
 

@@ -3,8 +3,10 @@ use serde::Serialize;
 
 use super::error::{DecisionError, Expected};
 use super::event::OrderEvent;
-use super::state::Order;
+use super::state::{Order, Status};
 use service_clock::Timestamp;
+
+const SHIPPED: Expected = Expected { code: "order-not-shipped", statuses: &[Status::Shipped] };
 
 /// Record that the order has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -15,7 +17,7 @@ pub struct DeliverOrder;
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`].
 pub fn decide(order: &Order, _: &DeliverOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
-    let order = order.require()?.require_status(Expected::Shipped)?;
+    let order = order.require()?.require_status(SHIPPED)?;
     Ok(vec![OrderEvent::OrderDelivered { order_id: order.order_id, delivered_at: now }])
 }
 
@@ -23,7 +25,6 @@ pub fn decide(order: &Order, _: &DeliverOrder, now: Timestamp) -> Result<Vec<Ord
 mod tests {
     use super::*;
     use crate::domain::harness::*;
-    use crate::domain::state::Status;
 
     #[test]
     fn a_shipped_order_arrives() {
@@ -32,7 +33,7 @@ mod tests {
 
     #[test]
     fn only_a_shipped_order_can_arrive_and_only_once() {
-        let refused = |actual| DecisionError::WrongStatus { expected: Expected::Shipped, actual };
+        let refused = |actual| DecisionError::WrongStatus { expected: SHIPPED, actual };
         given(&[]).when(DeliverOrder).then_refused(DecisionError::NotFound);
         given(&[created()]).when(DeliverOrder).then_refused(refused(Status::Pending));
         given(&[created(), paid("p1")]).when(DeliverOrder).then_refused(refused(Status::Paid));
@@ -43,7 +44,7 @@ mod tests {
     #[test]
     fn an_order_cancelled_on_its_way_does_not_arrive() {
         let due = refund_due("p1", TOTAL, "the order was cancelled");
-        let refused = DecisionError::WrongStatus { expected: Expected::Shipped, actual: Status::Cancelled };
+        let refused = DecisionError::WrongStatus { expected: SHIPPED, actual: Status::Cancelled };
         given(&[created(), paid("p1"), shipped(), cancelled(), due]).when(DeliverOrder).then_refused(refused);
     }
 }

@@ -1,10 +1,8 @@
 //! Why a command is refused.
 
-use std::fmt;
-
 use super::ids::{PaymentId, RefundId};
 use super::money::Money;
-use super::state::{Order, PlacedOrder, Status};
+use super::state::{Order, PlacedOrder, Status, one_of};
 
 /// A command that the rules refuse: nothing happened. The text is fit for a client; amounts are left to the caller,
 /// who knows the currency.
@@ -20,9 +18,9 @@ pub enum DecisionError {
     #[error("the total of an order must be more than zero")]
     TotalNotPositive,
     /// The order's status does not allow it.
-    #[error("the order is {actual}, but only {expected} can do this")]
+    #[error("the order is {actual}, but must be {}", one_of(expected.statuses))]
     WrongStatus {
-        /// What it would have to be.
+        /// The statuses in which it is possible.
         expected: Expected,
         /// What it is.
         actual: Status,
@@ -89,10 +87,7 @@ impl DecisionError {
             Self::NotFound => "not-found",
             Self::AlreadyExists => "order-exists",
             Self::TotalNotPositive => "total-not-positive",
-            Self::WrongStatus { expected: Expected::Pending, .. } => "order-not-pending",
-            Self::WrongStatus { expected: Expected::Paid, .. } => "order-not-paid",
-            Self::WrongStatus { expected: Expected::Shipped, .. } => "order-not-shipped",
-            Self::WrongStatus { expected: Expected::Cancellable, .. } => "order-not-cancellable",
+            Self::WrongStatus { expected, .. } => expected.code,
             Self::PaymentInProgress(_) => "payment-in-progress",
             Self::PaymentUnverified(_) => "payment-unverified",
             Self::AmountMismatch { .. } => "amount-mismatch",
@@ -105,28 +100,13 @@ impl DecisionError {
     }
 }
 
-/// What an order's status has to be for a command.
+/// The statuses in which a command is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// `pending`.
-    Pending,
-    /// `paid`.
-    Paid,
-    /// `shipped`.
-    Shipped,
-    /// `pending`, `paid` or `shipped`.
-    Cancellable,
-}
-
-impl Expected {
-    fn allows(self, status: Status) -> bool {
-        match self {
-            Self::Pending => status == Status::Pending,
-            Self::Paid => status == Status::Paid,
-            Self::Shipped => status == Status::Shipped,
-            Self::Cancellable => matches!(status, Status::Pending | Status::Paid | Status::Shipped),
-        }
-    }
+pub struct Expected {
+    /// The name of the refusal in any other status.
+    pub code: &'static str,
+    /// In any of these.
+    pub statuses: &'static [Status],
 }
 
 impl Order {
@@ -138,7 +118,11 @@ impl Order {
 impl PlacedOrder {
     pub(super) fn require_status(&self, expected: Expected) -> Result<&Self, DecisionError> {
         let actual = self.status;
-        if expected.allows(actual) { Ok(self) } else { Err(DecisionError::WrongStatus { expected, actual }) }
+        if expected.statuses.contains(&actual) {
+            Ok(self)
+        } else {
+            Err(DecisionError::WrongStatus { expected, actual })
+        }
     }
 
     /// A payment on record must be named with the amount that it captured.
@@ -152,17 +136,6 @@ impl PlacedOrder {
     }
 }
 
-impl fmt::Display for Expected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pending => "a pending order",
-            Self::Paid => "a paid order",
-            Self::Shipped => "a shipped order",
-            Self::Cancellable => "a pending, paid or shipped order",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -173,15 +146,12 @@ mod tests {
     #[test]
     fn every_refusal_has_a_name_of_its_own_and_a_text() {
         let (payment_id, refund_id) = (payment_id("p1"), refund_id("r1"));
-        let status = |expected| DecisionError::WrongStatus { expected, actual: Status::Delivered };
+        let expected = Expected { code: "order-not-pending", statuses: &[Status::Pending] };
         let refusals = [
             DecisionError::NotFound,
             DecisionError::AlreadyExists,
             DecisionError::TotalNotPositive,
-            status(Expected::Pending),
-            status(Expected::Paid),
-            status(Expected::Shipped),
-            status(Expected::Cancellable),
+            DecisionError::WrongStatus { expected, actual: Status::Delivered },
             DecisionError::PaymentInProgress(payment_id.clone()),
             DecisionError::PaymentUnverified(payment_id.clone()),
             DecisionError::AmountMismatch { total: TOTAL, given: OTHER },
@@ -195,6 +165,6 @@ mod tests {
         let texts: BTreeSet<_> = refusals.iter().map(ToString::to_string).collect();
         assert_eq!((codes.len(), texts.len()), (refusals.len(), refusals.len()));
         assert_eq!(refusals[3].code(), "order-not-pending");
-        assert_eq!(refusals[3].to_string(), "the order is delivered, but only a pending order can do this");
+        assert_eq!(refusals[3].to_string(), "the order is delivered, but must be pending");
     }
 }

@@ -1,5 +1,8 @@
 //! The facts of an order's life, under the names and fields that they are stored and published with.
 //!
+//! Each event is defined once, in `events!`. Its name, its accessors, its stored form, its JSON Schema and the tests that
+//! need one of every kind follow from there.
+//!
 //! Amounts are integers of minor units here; the wire form with decimals is [`super::money::Currency::to_json`].
 use serde::{Deserialize, Serialize};
 
@@ -7,11 +10,80 @@ use super::ids::{OrderId, PaymentId, ProductId, Reason, RefundId, TrackingNumber
 use super::money::Money;
 use service_clock::Timestamp;
 
-/// A fact about one order. Serialised as `{"type": …, "data": {…}}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(tag = "type", content = "data")]
-pub enum OrderEvent {
+/// Defines [`OrderEvent`]. Every event has an `order_id`, an event about a payment has a `payment_id`, and the last field
+/// is the time.
+macro_rules! events {
+    ($($(#[$about:meta])* $event:ident { $($(#[$says:meta])* $field:ident: $type:ty,)+ })+) => {
+        /// A fact about one order. Serialised as `{"type": …, "data": {…}}`.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
+        #[serde(tag = "type", content = "data")]
+        pub enum OrderEvent {
+            $($(#[$about])* $event { $($(#[$says])* $field: $type,)+ },)+
+        }
+
+        impl OrderEvent {
+            /// The types of all events.
+            pub const NAMES: [&'static str; [$(stringify!($event)),+].len()] = [$(stringify!($event)),+];
+
+            /// The event's type: the `type` that it is stored and published with.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$event { .. } => stringify!($event),)+
+                }
+            }
+
+            /// The order that the event is about.
+            pub fn order_id(&self) -> OrderId {
+                match self {
+                    $(Self::$event { order_id, .. })|+ => *order_id,
+                }
+            }
+
+            /// The payment that the event is about, if it is about one.
+            pub fn payment_id(&self) -> Option<&PaymentId> {
+                match self {
+                    $(Self::$event { .. } => payment_id!(self, $event, $($field)+),)+
+                }
+            }
+
+            /// When it happened, by the clock of the function that decided it.
+            pub fn occurred_at(&self) -> Timestamp {
+                match self {
+                    $(last!($event, at, $($field)+) => *at,)+
+                }
+            }
+
+            /// For histories that happen at other times.
+            #[cfg(test)]
+            pub(crate) fn occurred_at_mut(&mut self) -> &mut Timestamp {
+                match self {
+                    $(last!($event, at, $($field)+) => at,)+
+                }
+            }
+        }
+    };
+}
+
+/// A pattern of an event that binds its last field.
+macro_rules! last {
+    ($event:ident, $bound:ident, $field:ident) => { OrderEvent::$event { $field: $bound, .. } };
+    ($event:ident, $bound:ident, $_:ident $($rest:ident)+) => { last!($event, $bound, $($rest)+) };
+}
+
+/// The field `payment_id` of an event, if it has one.
+macro_rules! payment_id {
+    ($self:ident, $event:ident, payment_id $($_:ident)*) => {
+        match $self {
+            OrderEvent::$event { payment_id, .. } => Some(payment_id),
+            _ => None,
+        }
+    };
+    ($self:ident, $event:ident, $_:ident $($rest:ident)*) => { payment_id!($self, $event, $($rest)*) };
+    ($self:ident, $event:ident,) => { None };
+}
+
+events! {
     /// The order exists from here on; always the first event of its stream.
     OrderCreated {
         /// The order.
@@ -24,7 +96,7 @@ pub enum OrderEvent {
         total: Money,
         /// When.
         created_at: Timestamp,
-    },
+    }
     /// The total was captured.
     OrderPaid {
         /// The order.
@@ -35,7 +107,7 @@ pub enum OrderEvent {
         amount: Money,
         /// When.
         paid_at: Timestamp,
-    },
+    }
     /// The parcel is on its way.
     OrderShipped {
         /// The order.
@@ -44,14 +116,14 @@ pub enum OrderEvent {
         tracking_number: TrackingNumber,
         /// When.
         shipped_at: Timestamp,
-    },
+    }
     /// The parcel has arrived.
     OrderDelivered {
         /// The order.
         order_id: OrderId,
         /// When.
         delivered_at: Timestamp,
-    },
+    }
     /// Nobody will ship this any more.
     OrderCancelled {
         /// The order.
@@ -60,7 +132,7 @@ pub enum OrderEvent {
         reason: Reason,
         /// When.
         cancelled_at: Timestamp,
-    },
+    }
     /// A payment was taken on, and the provider has yet to say whether it holds.
     OrderPaymentDeferred {
         /// The order.
@@ -71,7 +143,7 @@ pub enum OrderEvent {
         amount: Money,
         /// When.
         deferred_at: Timestamp,
-    },
+    }
     /// The provider said no to a payment.
     OrderPaymentRejected {
         /// The order.
@@ -82,7 +154,7 @@ pub enum OrderEvent {
         reason: Reason,
         /// When.
         rejected_at: Timestamp,
-    },
+    }
     /// Money was captured that the shop may not keep.
     OrderRefundDue {
         /// The order.
@@ -95,7 +167,7 @@ pub enum OrderEvent {
         reason: Reason,
         /// When.
         due_at: Timestamp,
-    },
+    }
     /// The money went back.
     OrderRefunded {
         /// The order.
@@ -108,68 +180,6 @@ pub enum OrderEvent {
         amount: Money,
         /// When.
         refunded_at: Timestamp,
-    },
-}
-
-impl OrderEvent {
-    /// The event's type: the `type` that it is stored and published with.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::OrderCreated { .. } => "OrderCreated",
-            Self::OrderPaid { .. } => "OrderPaid",
-            Self::OrderShipped { .. } => "OrderShipped",
-            Self::OrderDelivered { .. } => "OrderDelivered",
-            Self::OrderCancelled { .. } => "OrderCancelled",
-            Self::OrderPaymentDeferred { .. } => "OrderPaymentDeferred",
-            Self::OrderPaymentRejected { .. } => "OrderPaymentRejected",
-            Self::OrderRefundDue { .. } => "OrderRefundDue",
-            Self::OrderRefunded { .. } => "OrderRefunded",
-        }
-    }
-
-    /// The order that the fact is about.
-    pub fn order_id(&self) -> OrderId {
-        match self {
-            Self::OrderCreated { order_id, .. }
-            | Self::OrderPaid { order_id, .. }
-            | Self::OrderShipped { order_id, .. }
-            | Self::OrderDelivered { order_id, .. }
-            | Self::OrderCancelled { order_id, .. }
-            | Self::OrderPaymentDeferred { order_id, .. }
-            | Self::OrderPaymentRejected { order_id, .. }
-            | Self::OrderRefundDue { order_id, .. }
-            | Self::OrderRefunded { order_id, .. } => *order_id,
-        }
-    }
-
-    /// The payment that the fact is about, if it is about one.
-    pub fn payment_id(&self) -> Option<&PaymentId> {
-        match self {
-            Self::OrderPaid { payment_id, .. }
-            | Self::OrderPaymentDeferred { payment_id, .. }
-            | Self::OrderPaymentRejected { payment_id, .. }
-            | Self::OrderRefundDue { payment_id, .. }
-            | Self::OrderRefunded { payment_id, .. } => Some(payment_id),
-            Self::OrderCreated { .. }
-            | Self::OrderShipped { .. }
-            | Self::OrderDelivered { .. }
-            | Self::OrderCancelled { .. } => None,
-        }
-    }
-
-    /// When it happened, by the clock of whoever decided it.
-    pub fn occurred_at(&self) -> Timestamp {
-        match self {
-            Self::OrderCreated { created_at: at, .. }
-            | Self::OrderPaid { paid_at: at, .. }
-            | Self::OrderShipped { shipped_at: at, .. }
-            | Self::OrderDelivered { delivered_at: at, .. }
-            | Self::OrderCancelled { cancelled_at: at, .. }
-            | Self::OrderPaymentDeferred { deferred_at: at, .. }
-            | Self::OrderPaymentRejected { rejected_at: at, .. }
-            | Self::OrderRefundDue { due_at: at, .. }
-            | Self::OrderRefunded { refunded_at: at, .. } => *at,
-        }
     }
 }
 

@@ -1,17 +1,19 @@
-//! Tests of decisions in the form given, when, then; and the one order that they tell of.
+//! Tests of decisions in the form given, when, then; the one order that they are about; and one example at least of every
+//! event, status and command. What is missing here makes the tests of [`super::tables`] and [`super::lifetimes`] fail.
 
 use chrono::Duration;
 use dynamodb_testkit::given_when_then::{self, When};
-use proptest::strategy::Strategy;
+use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::command::Decide;
-use super::error::DecisionError;
-use super::event::{Item, OrderEvent};
-use super::ids::{OrderId, PaymentId, ProductId, Reason, RefundId, TrackingNumber, UserId};
-use super::money::Money;
-use super::state::Order;
+use super::event::Item;
+use super::{
+    CancelOrder, Command, ConfirmPayment, ConfirmRefund, CreateOrder, Decide, DecisionError, DeliverOrder, ExpireOrder,
+    ItemDraft, Items, Money, Order, OrderEvent, OrderId, PayOrder, PaymentId, ProductId, Reason, RefundId,
+    RejectPayment, ShipOrder, TrackingNumber, UserId, Verification,
+};
 use service_clock::Timestamp;
 
 /// What the order of these tests costs: 2 × 15.00 + 10.00.
@@ -82,27 +84,171 @@ pub fn items() -> Vec<Item> {
     ]
 }
 
-/// A fact of the history, moved to the time of the command: what the command comes to.
+/// An event of the history, moved to the time of the command: what the command leads to.
 pub trait Now {
-    /// The same fact, at [`now`].
+    /// The same event, at [`now`].
     fn now(self) -> Self;
 }
 
 impl Now for OrderEvent {
     fn now(mut self) -> Self {
-        match &mut self {
-            Self::OrderCreated { created_at: at, .. }
-            | Self::OrderPaid { paid_at: at, .. }
-            | Self::OrderShipped { shipped_at: at, .. }
-            | Self::OrderDelivered { delivered_at: at, .. }
-            | Self::OrderCancelled { cancelled_at: at, .. }
-            | Self::OrderPaymentDeferred { deferred_at: at, .. }
-            | Self::OrderPaymentRejected { rejected_at: at, .. }
-            | Self::OrderRefundDue { due_at: at, .. }
-            | Self::OrderRefunded { refunded_at: at, .. } => *at = now(),
-        }
+        *self.occurred_at_mut() = now();
         self
     }
+}
+
+/// An example of every event, in the order of their definition.
+pub fn every_event() -> [OrderEvent; OrderEvent::NAMES.len()] {
+    [
+        created(),
+        paid("p1"),
+        shipped(),
+        delivered(),
+        cancelled(),
+        deferred("p1"),
+        rejected("p1"),
+        refund_due("p1", TOTAL, "the order was cancelled"),
+        refunded("p1", "r1", TOTAL),
+    ]
+}
+
+/// The examples, each with every one of these payments and amounts where it has one.
+pub fn variants(payments: &[&str], amounts: &[Money]) -> Vec<OrderEvent> {
+    let mut variants = Vec::new();
+    for event in every_event() {
+        for (payment, amount) in payments.iter().flat_map(|payment| amounts.iter().map(move |amount| (payment, amount)))
+        {
+            let mut variant = serde_json::to_value(&event).unwrap();
+            let data = variant["data"].as_object_mut().unwrap();
+            data.entry("payment_id").and_modify(|field| *field = json!(payment));
+            data.entry("amount").and_modify(|field| *field = json!(amount));
+            let variant: OrderEvent = serde_json::from_value(variant).unwrap();
+            if !variants.contains(&variant) {
+                variants.push(variant);
+            }
+        }
+    }
+    variants
+}
+
+/// Histories that lead to every state of an order that matters, each under a name. Where there is a payment, it is `p1`.
+/// They have every event and reach every status.
+pub fn histories() -> Vec<(&'static str, Vec<OrderEvent>)> {
+    let cancelled_paid = [created(), paid("p1"), cancelled(), refund_due("p1", TOTAL, "the order was cancelled")];
+    vec![
+        ("absent", vec![]),
+        ("pending", vec![created()]),
+        ("deferred", vec![created(), deferred("p1")]),
+        ("rejected", vec![created(), rejected("p1")]),
+        // p1 captured another amount, which is owed back. The order still waits for its payment.
+        ("misfit", vec![created(), refund_due("p1", OTHER, "the captured amount is not the order's total")]),
+        ("paid", vec![created(), paid("p1")]),
+        ("shipped", vec![created(), paid("p1"), shipped()]),
+        ("delivered", vec![created(), paid("p1"), shipped(), delivered()]),
+        // Cancelled: without a payment, with a deferred one, a rejected one, one owed back, one given back.
+        ("c-unpaid", vec![created(), cancelled()]),
+        ("c-deferred", vec![created(), deferred("p1"), cancelled()]),
+        ("c-rejected", vec![created(), rejected("p1"), cancelled()]),
+        ("c-owing", cancelled_paid.to_vec()),
+        ("c-refunded", [cancelled_paid.as_slice(), &[refunded("p1", "r1", TOTAL)]].concat()),
+    ]
+}
+
+/// The rows of the table of decisions: every command under a name, with the inputs that make a difference.
+pub fn examples() -> Vec<(&'static str, Command)> {
+    let create = |price| CreateOrder { order_id: order_id(), user_id: user_id(), items: one_item(price) };
+    let pay = |payment, amount, verification| PayOrder { payment_id: payment_id(payment), amount, verification };
+    let captured = Verification::Captured;
+    let declined = || Verification::Declined(reason("card expired"));
+    let (trusted, deferred) = (|| Verification::Trusted, || Verification::Deferred);
+    let confirm = |payment, amount| ConfirmPayment { payment_id: payment_id(payment), amount };
+    let reject = |payment| RejectPayment { payment_id: payment_id(payment), reason: reason("card expired") };
+    let refund = |payment, refund, amount| {
+        let (payment_id, refund_id) = (payment_id(payment), refund_id(refund));
+        ConfirmRefund { payment_id, refund_id, amount }
+    };
+    vec![
+        ("create", create("40").into()),
+        ("create for nothing", create("0").into()),
+        ("pay p1 trusted", pay("p1", TOTAL, trusted()).into()),
+        ("pay p1 verified", pay("p1", TOTAL, captured(TOTAL)).into()),
+        ("pay p1 deferred", pay("p1", TOTAL, deferred()).into()),
+        ("pay p1 declined", pay("p1", TOTAL, declined()).into()),
+        ("pay p2 trusted", pay("p2", TOTAL, trusted()).into()),
+        ("pay p2 verified", pay("p2", TOTAL, captured(TOTAL)).into()),
+        ("pay p2 deferred", pay("p2", TOTAL, deferred()).into()),
+        ("pay p2 declined", pay("p2", TOTAL, declined()).into()),
+        ("pay p1 trusted other", pay("p1", OTHER, trusted()).into()),
+        ("pay p1 verified other", pay("p1", OTHER, captured(OTHER)).into()),
+        ("pay p1 deferred other", pay("p1", OTHER, deferred()).into()),
+        ("pay p1 declined other", pay("p1", OTHER, declined()).into()),
+        ("pay p2 trusted other", pay("p2", OTHER, trusted()).into()),
+        ("pay p2 verified other", pay("p2", OTHER, captured(OTHER)).into()),
+        ("confirm p1", confirm("p1", TOTAL).into()),
+        ("confirm p2", confirm("p2", TOTAL).into()),
+        ("confirm p1 other", confirm("p1", OTHER).into()),
+        ("confirm p2 other", confirm("p2", OTHER).into()),
+        ("confirm p1 zero", confirm("p1", Money::ZERO).into()),
+        ("reject p1", reject("p1").into()),
+        ("reject p2", reject("p2").into()),
+        ("refund p1 r1", refund("p1", "r1", TOTAL).into()),
+        ("refund p1 r2", refund("p1", "r2", TOTAL).into()),
+        ("refund p1 r1 other", refund("p1", "r1", OTHER).into()),
+        ("refund p2 r1", refund("p2", "r1", TOTAL).into()),
+        ("ship", ShipOrder { tracking_number: tracking_number() }.into()),
+        ("deliver", DeliverOrder.into()),
+        ("cancel", CancelOrder { reason: reason("changed my mind") }.into()),
+        ("expire", ExpireOrder { created_before: now() }.into()),
+        ("expire too early", ExpireOrder { created_before: earlier() }.into()),
+    ]
+}
+
+/// A random command, for [`super::lifetimes`]. The weights make lives that go far.
+pub fn any_command() -> impl Strategy<Value = Command> {
+    let payment = || prop::sample::select(vec!["p1", "p2", "p3"]).prop_map(payment_id);
+    let refund = prop::sample::select(vec!["r1", "r2"]).prop_map(refund_id);
+    let amount = || prop_oneof![6 => Just(TOTAL), 2 => Just(OTHER), 1 => Just(Money::ZERO), 1 => Just(Money::MAX)];
+    let verification = prop_oneof![
+        Just(Verification::Trusted),
+        amount().prop_map(Verification::Captured),
+        Just(Verification::Deferred),
+        Just(Verification::Declined(reason("card expired"))),
+    ];
+    let pay = (payment(), amount(), verification).prop_map(|(payment_id, amount, verification)| PayOrder {
+        payment_id,
+        amount,
+        verification,
+    });
+    let confirm = (payment(), amount()).prop_map(|(payment_id, amount)| ConfirmPayment { payment_id, amount });
+    let reject = payment().prop_map(|payment_id| RejectPayment { payment_id, reason: reason("no") });
+    let refund = (payment(), refund, amount()).prop_map(|(payment_id, refund_id, amount)| ConfirmRefund {
+        payment_id,
+        refund_id,
+        amount,
+    });
+    let expire = prop::sample::select(vec![earlier(), now() + Duration::hours(1)])
+        .prop_map(|created_before| ExpireOrder { created_before });
+    prop_oneof![
+        1 => Just(creation()),
+        6 => pay.prop_map(Command::from),
+        4 => confirm.prop_map(Command::from),
+        3 => reject.prop_map(Command::from),
+        4 => refund.prop_map(Command::from),
+        2 => Just(ShipOrder { tracking_number: tracking_number() }.into()),
+        2 => Just(DeliverOrder.into()),
+        1 => Just(CancelOrder { reason: reason("changed my mind") }.into()),
+        1 => expire.prop_map(Command::from),
+    ]
+}
+
+/// The command that most lives begin with.
+pub fn creation() -> Command {
+    CreateOrder { order_id: order_id(), user_id: user_id(), items: one_item("40") }.into()
+}
+
+fn one_item(price: &str) -> Items {
+    let draft = ItemDraft { product_id: items()[0].product_id, quantity: "1", price };
+    Items::parse(&[draft], &"EUR".parse().unwrap()).unwrap()
 }
 
 pub fn created() -> OrderEvent {

@@ -6,7 +6,6 @@
 //! **Money is never lost between two facts.** What the provider has captured pays the order or is owed back, each
 //! payment once; a command that tells of captured money is never just refused.
 
-mod aggregate;
 pub mod cancel;
 mod codec;
 mod command;
@@ -19,6 +18,8 @@ mod error;
 pub mod event;
 pub mod expire;
 #[cfg(test)]
+pub(crate) mod golden;
+#[cfg(test)]
 pub(crate) mod harness;
 pub mod ids;
 pub mod items;
@@ -27,6 +28,8 @@ pub(crate) mod lifetimes;
 mod max_price;
 pub mod money;
 pub mod pay;
+#[cfg(test)]
+mod purity;
 pub mod reject_payment;
 pub mod ship;
 pub mod state;
@@ -36,23 +39,26 @@ mod text;
 mod transition;
 pub mod wire;
 
-pub use aggregate::Outcome;
-pub use cancel::CancelOrder;
 pub use codec::{DecodeError, decode, encode, newest_schema};
 pub use command::Decide;
-pub use confirm_payment::ConfirmPayment;
-pub use confirm_refund::ConfirmRefund;
-pub use create::CreateOrder;
-pub use deliver::DeliverOrder;
 pub use error::{DecisionError, Expected};
 pub use event::{Item, OrderEvent};
-pub use expire::ExpireOrder;
 pub use ids::{OrderId, PaymentId, ProductId, Reason, RefundId, TrackingNumber, UserId};
 pub use items::{InvalidField, InvalidItems, ItemDraft, Items};
 pub use money::{Currency, Money, MoneyError};
-pub use pay::{PayOrder, Verification};
-pub use reject_payment::RejectPayment;
-pub use ship::ShipOrder;
-pub use state::{Order, PaymentStatus, PlacedOrder, Status};
+pub use pay::Verification;
+pub use state::{Order, PaymentStatus, PlacedOrder, Status, UnknownStatus};
 pub use text::{TextError, check_free_text, check_id};
 pub use transition::{BrokenRule, TransitionError};
+
+command::commands! {
+    CreateOrder in create,
+    PayOrder in pay,
+    ShipOrder in ship,
+    DeliverOrder in deliver,
+    CancelOrder in cancel,
+    ExpireOrder in expire,
+    ConfirmPayment in confirm_payment,
+    RejectPayment in reject_payment,
+    ConfirmRefund in confirm_refund,
+}

@@ -10,6 +10,8 @@ use super::reject_payment::{self, RejectPayment};
 use super::state::{Order, PaymentStatus, PlacedOrder, Status};
 use service_clock::Timestamp;
 
+const PENDING: Expected = Expected { code: "order-not-pending", statuses: &[Status::Pending] };
+
 /// Pay an order. Serialised it is what the client asked for, without the verification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PayOrder {
@@ -96,7 +98,7 @@ fn admit(order: &PlacedOrder, payment_id: &PaymentId, given: Money) -> Result<()
     }
     let unknown = order.payment_status(payment_id).is_none();
     if unknown {
-        order.require_status(Expected::Pending)?;
+        order.require_status(PENDING)?;
     }
     if given != order.total {
         return Err(DecisionError::AmountMismatch { total: order.total, given });
@@ -126,7 +128,7 @@ mod tests {
     }
 
     fn not_pending(actual: Status) -> DecisionError {
-        DecisionError::WrongStatus { expected: Expected::Pending, actual }
+        DecisionError::WrongStatus { expected: PENDING, actual }
     }
 
     #[test]

@@ -4,8 +4,10 @@ use serde::Serialize;
 use super::error::{DecisionError, Expected};
 use super::event::OrderEvent;
 use super::ids::TrackingNumber;
-use super::state::Order;
+use super::state::{Order, Status};
 use service_clock::Timestamp;
+
+const PAID: Expected = Expected { code: "order-not-paid", statuses: &[Status::Paid] };
 
 /// Record that the order was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,7 +21,7 @@ pub struct ShipOrder {
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`].
 pub fn decide(order: &Order, command: &ShipOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
-    let order = order.require()?.require_status(Expected::Paid)?;
+    let order = order.require()?.require_status(PAID)?;
     let tracking_number = command.tracking_number.clone();
     Ok(vec![OrderEvent::OrderShipped { order_id: order.order_id, tracking_number, shipped_at: now }])
 }
@@ -28,7 +30,6 @@ pub fn decide(order: &Order, command: &ShipOrder, now: Timestamp) -> Result<Vec<
 mod tests {
     use super::*;
     use crate::domain::harness::*;
-    use crate::domain::state::Status;
 
     fn ship() -> ShipOrder {
         ShipOrder { tracking_number: tracking_number() }
@@ -41,7 +42,7 @@ mod tests {
 
     #[test]
     fn only_a_paid_order_can_be_shipped() {
-        let refused = |actual| DecisionError::WrongStatus { expected: Expected::Paid, actual };
+        let refused = |actual| DecisionError::WrongStatus { expected: PAID, actual };
         given(&[]).when(ship()).then_refused(DecisionError::NotFound);
         given(&[created()]).when(ship()).then_refused(refused(Status::Pending));
         given(&[created(), deferred("p1")]).when(ship()).then_refused(refused(Status::Pending));
@@ -50,7 +51,7 @@ mod tests {
 
     #[test]
     fn an_order_is_shipped_once() {
-        let refused = |actual| DecisionError::WrongStatus { expected: Expected::Paid, actual };
+        let refused = |actual| DecisionError::WrongStatus { expected: PAID, actual };
         given(&[created(), paid("p1"), shipped()]).when(ship()).then_refused(refused(Status::Shipped));
         let history = [created(), paid("p1"), shipped(), delivered()];
         given(&history).when(ship()).then_refused(refused(Status::Delivered));

@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn paid() -> WorkCursor {
-        WorkCursor { status: OpenStatus::Paid }
+        WorkCursor { status: OpenStatus::try_from(Status::Paid).unwrap() }
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
             assert_eq!(query.read(&work), Err(InvalidCursor));
             assert_eq!(paid().read(&query.write(position(0))), Err(InvalidCursor));
         }
-        let shipped = WorkCursor { status: OpenStatus::Shipped };
+        let shipped = WorkCursor { status: OpenStatus::try_from(Status::Shipped).unwrap() };
         assert_eq!(shipped.read(&paid().write(&[Some(position(0)); 4])), Err(InvalidCursor));
     }
 

@@ -11,11 +11,10 @@ use serde::de::IntoDeserializer;
 use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
 
-use super::view::{ItemView, OrderSummary, OrderView, RefundView};
-use crate::domain::ids::{OrderId, PaymentId, Reason, UserId};
+use super::view::{OrderSummary, OrderView, RefundView};
+use crate::domain::ids::{OrderId, PaymentId, Reason};
 use crate::domain::money::Money;
-use crate::domain::state::{Cancellation, DeferredPayment, Payment, RefundDone, RejectedPayment, Shipment, Status};
-use dynamodb_event_store::Version;
+use crate::domain::state::{DeferredPayment, RefundDone, Status, one_of};
 pub(super) use dynamodb_event_store::projection::RowItem;
 use service_clock::Timestamp;
 
@@ -46,52 +45,36 @@ pub(super) fn shard_of(order_id: OrderId) -> u8 {
     order_id.0.as_bytes()[15] % SHARDS
 }
 
-/// The statuses that wait for somebody to do something: only these orders are in the index `by-status`.
+/// A status of open orders. Only these are in the index `by-status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OpenStatus {
+pub struct OpenStatus(Status);
+
+impl OpenStatus {
     /// Waiting for its payment.
-    Pending,
-    /// Waiting to be shipped.
-    Paid,
-    /// Waiting to arrive.
-    Shipped,
+    pub const PENDING: Self = Self(Status::Pending);
 }
 
-/// A status of which there is no list, since nothing is left to do.
+/// A status of closed orders: nothing is left to do, so they are not listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be pending, paid or shipped: {0} orders wait for nothing")]
-pub struct NotOpen(pub Status);
+#[error("must be {}: closed orders are not listed", one_of(&open()))]
+pub struct NotOpen;
 
 impl TryFrom<Status> for OpenStatus {
     type Error = NotOpen;
 
     fn try_from(status: Status) -> Result<Self, NotOpen> {
-        match status {
-            Status::Pending => Ok(Self::Pending),
-            Status::Paid => Ok(Self::Paid),
-            Status::Shipped => Ok(Self::Shipped),
-            Status::Delivered | Status::Cancelled => Err(NotOpen(status)),
-        }
+        if status.is_open() { Ok(Self(status)) } else { Err(NotOpen) }
     }
 }
 
 impl From<OpenStatus> for Status {
     fn from(open: OpenStatus) -> Self {
-        match open {
-            OpenStatus::Pending => Self::Pending,
-            OpenStatus::Paid => Self::Paid,
-            OpenStatus::Shipped => Self::Shipped,
-        }
+        open.0
     }
 }
 
-/// Why a row stands still.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Parked {
-    /// The event that could not be projected.
-    pub version: Version,
-    /// What is the matter with it.
-    pub reason: String,
+fn open() -> Vec<Status> {
+    Status::ALL.into_iter().filter(|status| status.is_open()).collect()
 }
 
 /// What is owed back of one payment.
@@ -102,31 +85,12 @@ pub(super) struct RefundRow {
     pub due_at: Timestamp,
 }
 
-/// The attributes of a row that every order has once.
-#[derive(Deserialize)]
-struct Row {
-    order_id: OrderId,
-    user_id: UserId,
-    status: Status,
-    items: Vec<ItemView>,
-    total: Money,
-    version: Version,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    payment: Option<Payment>,
-    rejected_payment: Option<RejectedPayment>,
-    shipment: Option<Shipment>,
-    delivered_at: Option<Timestamp>,
-    cancellation: Option<Cancellation>,
-    parked: Option<Parked>,
-}
-
 /// The order in a row; `None` for the row of an order that was parked before anything was known of it.
 pub(super) fn view(item: RowItem) -> Result<Option<OrderView>, serde_dynamo::Error> {
     if is_stub(&item) {
         return Ok(None);
     }
-    let deferred = per_payment::<Timestamp>(&item, DEFERRED)?;
+    let deferred = per_payment::<Timestamp>(&item, DEFERRED)?.into_iter().next();
     let mut refunded = per_payment::<RefundDone>(&item, REFUNDED)?;
     let refunds = per_payment::<RefundRow>(&item, REFUND)?.into_iter().map(|(payment_id, refund)| RefundView {
         done: refunded.remove(&payment_id),
@@ -135,58 +99,17 @@ pub(super) fn view(item: RowItem) -> Result<Option<OrderView>, serde_dynamo::Err
         reason: refund.reason,
         due_at: refund.due_at,
     });
-    let refunds = refunds.collect();
-    let row: Row = serde_dynamo::from_item(item)?;
     let view = OrderView {
-        order_id: row.order_id,
-        user_id: row.user_id,
-        status: row.status,
-        items: row.items,
-        total: row.total,
-        version: row.version,
-        created_at: row.created_at,
-        updated_at: row.updated_at,
-        payment: row.payment,
-        deferred_payment: deferred
-            .into_iter()
-            .next()
-            .map(|(payment_id, deferred_at)| DeferredPayment { payment_id, deferred_at }),
-        rejected_payment: row.rejected_payment,
-        refunds,
-        shipment: row.shipment,
-        delivered_at: row.delivered_at,
-        cancellation: row.cancellation,
-        parked: row.parked.is_some(),
+        deferred_payment: deferred.map(|(payment_id, deferred_at)| DeferredPayment { payment_id, deferred_at }),
+        refunds: refunds.collect(),
+        ..serde_dynamo::from_item(item)?
     };
-    Ok(Some(view.tidied()))
+    Ok(Some(view.normalized()))
 }
 
 /// The order in an entry of an index.
 pub(super) fn summary(entry: RowItem) -> Result<OrderSummary, serde_dynamo::Error> {
-    #[derive(Deserialize)]
-    struct Entry {
-        order_id: OrderId,
-        user_id: UserId,
-        status: Status,
-        total: Money,
-        version: Version,
-        item_count: u32,
-        created_at: Timestamp,
-        updated_at: Timestamp,
-        parked: Option<Parked>,
-    }
-    let entry: Entry = serde_dynamo::from_item(entry)?;
-    Ok(OrderSummary {
-        order_id: entry.order_id,
-        user_id: entry.user_id,
-        status: entry.status,
-        total: entry.total,
-        version: entry.version,
-        item_count: entry.item_count,
-        created_at: entry.created_at,
-        updated_at: entry.updated_at,
-        parked: entry.parked.is_some(),
-    })
+    serde_dynamo::from_item(entry)
 }
 
 /// The payment that waits to be settled, if one does.
@@ -226,7 +149,7 @@ mod tests {
 
     #[test]
     fn an_order_stays_in_the_shard_that_its_row_says() {
-        let key = |n| status_shard(OpenStatus::Paid, shard_of(OrderId(Uuid::from_u128(n))));
+        let key = |n| status_shard(OpenStatus(Status::Paid), shard_of(OrderId(Uuid::from_u128(n))));
         assert_eq!([key(0), key(1), key(2), key(3), key(4)], ["paid#0", "paid#1", "paid#2", "paid#3", "paid#0"]);
         let spread =
             (0..4_000).map(|_| shard_of(OrderId(Uuid::new_v4()))).fold([0; SHARDS as usize], |mut counts, shard| {
@@ -237,11 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_waits_for_somebody_is_open() {
+    fn only_orders_with_something_left_to_do_are_open() {
         use Status::{Cancelled, Delivered, Paid, Pending, Shipped};
         let open = |status| OpenStatus::try_from(status).map(Status::from);
         assert_eq!([Pending, Paid, Shipped].map(open), [Ok(Pending), Ok(Paid), Ok(Shipped)]);
-        assert_eq!([Delivered, Cancelled].map(open), [Err(NotOpen(Delivered)), Err(NotOpen(Cancelled))]);
+        assert_eq!([Delivered, Cancelled].map(open), [Err(NotOpen), Err(NotOpen)]);
+        assert_eq!(NotOpen.to_string(), "must be pending, paid or shipped: closed orders are not listed");
+        assert!(OpenStatus::PENDING.0.is_open());
     }
 
     fn item(attributes: &[(&str, AttributeValue)]) -> RowItem {
@@ -250,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_row_that_is_only_a_mark_shows_nothing_and_a_damaged_one_is_an_error() {
-        let mark = serde_dynamo::to_attribute_value(Parked { version: 1, reason: "why".into() }).unwrap();
+        let mark = AttributeValue::M([("version".to_owned(), AttributeValue::N("1".into()))].into());
         let key = key(OrderId(Uuid::from_u128(1)));
         let stub = item(&[(&key.0, key.1.clone()), ("parked", mark)]);
         assert_eq!(view(stub).unwrap(), None);

@@ -1,5 +1,6 @@
 //! What is shown of an order.
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
 
 use crate::domain::ids::{OrderId, PaymentId, ProductId, Reason, UserId};
@@ -13,7 +14,8 @@ use service_clock::Timestamp;
 /// An order as it is shown, at one version. `M` is the form of amounts: [`Money`] inside, JSON numbers in answers.
 ///
 /// The projector's rows and a fold of the events give the same view.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OrderView<M = Money> {
     /// The order.
     pub order_id: OrderId,
@@ -41,7 +43,7 @@ pub struct OrderView<M = Money> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected_payment: Option<RejectedPayment>,
     /// Captured money that is owed back or went back, by the time it fell due.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refunds: Vec<RefundView<M>>,
     /// How it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,12 +55,13 @@ pub struct OrderView<M = Money> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
     /// Newer events exist that cannot be shown for now.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, deserialize_with = "is_parked", skip_serializing_if = "std::ops::Not::not")]
     pub parked: bool,
 }
 
 /// One line of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ItemView<M = Money> {
     /// What.
     pub product_id: ProductId,
@@ -69,7 +72,8 @@ pub struct ItemView<M = Money> {
 }
 
 /// Money that is owed back, or went back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RefundView<M = Money> {
     /// The payment that captured it.
     pub payment_id: PaymentId,
@@ -86,6 +90,7 @@ pub struct RefundView<M = Money> {
 
 /// An order as a list shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OrderSummary<M = Money> {
     /// The order.
     pub order_id: OrderId,
@@ -104,8 +109,13 @@ pub struct OrderSummary<M = Money> {
     /// When its newest event was recorded.
     pub updated_at: Timestamp,
     /// Newer events exist that cannot be shown for now.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, deserialize_with = "is_parked", skip_serializing_if = "std::ops::Not::not")]
     pub parked: bool,
+}
+
+/// In a row, `parked` holds why; a view only says that it is there.
+fn is_parked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 impl OrderView {
@@ -146,11 +156,11 @@ impl OrderView {
             cancellation: order.cancellation.clone(),
             parked: false,
         }
-        .tidied()
+        .normalized()
     }
 
-    /// Brings what rows and states keep in different ways into the one form that is shown.
-    pub(super) fn tidied(mut self) -> Self {
+    /// Rows and states hold refunds and rejections in different ways: this is the one form that is shown.
+    pub(super) fn normalized(mut self) -> Self {
         self.refunds.sort_by(|a, b| (a.due_at, &a.payment_id).cmp(&(b.due_at, &b.payment_id)));
         if self.payment.is_some() || self.deferred_payment.is_some() || !self.refunds.is_empty() {
             self.rejected_payment = None;

@@ -20,16 +20,17 @@ pub enum Figure {
 
 impl Figure {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
-        Self::Orders(Status::Pending),
-        Self::Orders(Status::Paid),
-        Self::Orders(Status::Shipped),
-        Self::Orders(Status::Delivered),
-        Self::Orders(Status::Cancelled),
-        Self::Payments,
-        Self::RefundsDue,
-        Self::Refunds,
-    ];
+    pub const ALL: [Self; Status::ALL.len() + 3] = {
+        let mut all = [Self::Payments; Status::ALL.len() + 3];
+        let mut status = 0;
+        while status < Status::ALL.len() {
+            all[status] = Self::Orders(Status::ALL[status]);
+            status += 1;
+        }
+        all[status + 1] = Self::RefundsDue;
+        all[status + 2] = Self::Refunds;
+        all
+    };
 
     /// Its name, which its counter has too.
     pub fn name(self) -> &'static str {
@@ -117,14 +118,10 @@ impl IndexMut<Figure> for Figures {
 /// The place of a figure in [`Figure::ALL`].
 fn place(figure: Figure) -> usize {
     match figure {
-        Figure::Orders(Status::Pending) => 0,
-        Figure::Orders(Status::Paid) => 1,
-        Figure::Orders(Status::Shipped) => 2,
-        Figure::Orders(Status::Delivered) => 3,
-        Figure::Orders(Status::Cancelled) => 4,
-        Figure::Payments => 5,
-        Figure::RefundsDue => 6,
-        Figure::Refunds => 7,
+        Figure::Orders(status) => status as usize,
+        Figure::Payments => Status::ALL.len(),
+        Figure::RefundsDue => Status::ALL.len() + 1,
+        Figure::Refunds => Status::ALL.len() + 2,
     }
 }
 

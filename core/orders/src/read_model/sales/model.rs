@@ -10,7 +10,7 @@ use crate::domain::event::OrderEvent;
 use crate::domain::ids::PaymentId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::state::{Order, Status};
-use crate::stream::order_of;
+use crate::store::order_of;
 use dynamodb_event_store::projection::{Before, COUNTED, Counts, NoChange, ReadModel, RowChange, RowItem};
 use dynamodb_event_store::{Commit, StreamId};
 
@@ -164,11 +164,10 @@ impl Sold {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeSet, HashMap};
+    use std::collections::BTreeSet;
 
     use aws_sdk_dynamodb::types::AttributeValue;
     use proptest::prelude::*;
-    use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
@@ -196,12 +195,9 @@ mod tests {
     }
 
     /// The same event on the n-th of November.
-    fn on(day: u32, event: OrderEvent) -> OrderEvent {
-        let mut stored = serde_json::to_value(event).unwrap();
-        let data = stored["data"].as_object_mut().unwrap();
-        let time = data.iter_mut().find(|(name, _)| name.ends_with("_at")).unwrap().1;
-        *time = json!(format!("2026-11-{day:02}T{:02}:59:59.999Z", day % 24));
-        serde_json::from_value(stored).unwrap()
+    fn on(day: u32, mut event: OrderEvent) -> OrderEvent {
+        *event.occurred_at_mut() = format!("2026-11-{day:02}T{:02}:59:59.999Z", day % 24).parse().unwrap();
+        event
     }
 
     /// The row after events, each run of which comes at once.
@@ -237,42 +233,26 @@ mod tests {
         format!("{total} {figure} {count} {amount}")
     }
 
-    /// The same, made out from all events at once.
+    /// The same, counted from the state that the events lead to.
     fn recount(history: &[OrderEvent]) -> BTreeSet<String> {
-        let mut found: HashMap<(String, &str), (i128, i128)> = HashMap::new();
-        let paying: Vec<_> = history.iter().filter(|event| event.name() == "OrderPaid").collect();
-        let mut add = |at: &OrderEvent, figure, amount: &Money| {
-            let (count, sum) =
-                found.entry((format!("{}#EUR", &at.occurred_at().to_string()[..10]), figure)).or_default();
+        let order = replay(history);
+        let order = order.placed().unwrap();
+        let mut found: BTreeMap<(Day, &str), (i128, i128)> = BTreeMap::new();
+        let mut add = |at, figure, amount: Money| {
+            let (count, sum) = found.entry((Day::of(at), figure)).or_default();
             (*count, *sum) = (*count + 1, *sum + i128::from(amount.0));
         };
-        for event in history {
-            match event {
-                OrderEvent::OrderCreated { total, .. } => {
-                    let statuses = ["OrderPaid", "OrderShipped", "OrderDelivered", "OrderCancelled"];
-                    let last = history.iter().rev().find(|event| statuses.contains(&event.name()));
-                    let status = last.map_or("Pending", |event| &event.name()[5..]);
-                    add(
-                        event,
-                        ["pending", "paid", "shipped", "delivered", "cancelled"]
-                            .into_iter()
-                            .find(|name| name.eq_ignore_ascii_case(status))
-                            .unwrap(),
-                        total,
-                    );
-                }
-                OrderEvent::OrderPaid { amount, .. } => add(event, "payments", amount),
-                OrderEvent::OrderRefundDue { amount, .. } => {
-                    add(event, "refunds_due", amount);
-                    if paying.iter().all(|paid| paid.payment_id() != event.payment_id()) {
-                        add(event, "payments", amount);
-                    }
-                }
-                OrderEvent::OrderRefunded { amount, .. } => add(event, "refunds", amount),
-                _ => {}
+        add(order.created_at, order.status.as_str(), order.total);
+        order.payment.iter().for_each(|payment| add(payment.paid_at, "payments", order.total));
+        for refund in &order.refunds {
+            add(refund.due_at, "refunds_due", refund.amount);
+            if order.payment.as_ref().is_none_or(|payment| payment.payment_id != refund.payment_id) {
+                add(refund.due_at, "payments", refund.amount);
             }
+            refund.done.iter().for_each(|done| add(done.refunded_at, "refunds", refund.amount));
         }
-        found.into_iter().map(|((total, figure), (count, sum))| line(&total, figure, count, sum)).collect()
+        let total = |day| SALES().total(day);
+        found.into_iter().map(|((day, figure), (count, sum))| line(&total(day), figure, count, sum)).collect()
     }
 
     #[test]
