@@ -1,42 +1,39 @@
-//! Answers, in the form that the gateway takes.
-
-use std::collections::BTreeMap;
+//! Responses of handlers.
 
 use dynamodb_event_store::Version;
-use serde::Serialize;
+use lambda_http::Body;
+use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use lambda_http::http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
-/// An answer of status, headers and a body, JSON if nothing else was asked for.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Answer {
-    status_code: u16,
-    headers: BTreeMap<&'static str, String>,
-    body: String,
-    is_base64_encoded: bool,
-}
+/// A response of status, headers and a body of text.
+#[derive(Debug)]
+pub struct Answer(Response<String>);
 
 impl Answer {
-    /// A JSON answer that no cache keeps: orders are their owners' business.
+    /// A JSON response that caches must not store: orders are private to their owners.
     pub fn json(status: u16, body: &Value) -> Self {
         Self::of(status, "application/json", body.to_string())
     }
 
-    /// An answer of this media type that no cache keeps.
-    pub fn of(status: u16, content_type: &str, body: String) -> Self {
-        let headers = [("content-type", content_type), ("cache-control", "no-store")];
-        Self {
-            status_code: status,
-            headers: headers.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
-            body,
-            is_base64_encoded: false,
-        }
+    /// A response of this media type that caches must not store.
+    pub fn of(status: u16, content_type: &'static str, body: String) -> Self {
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Self(response)
     }
 
-    /// With a header more, or another value of one. Names are in lower case.
+    /// With another header, or another value of one. Names are in lower case.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.insert(name, value.into());
+        match HeaderValue::try_from(value.into()) {
+            Ok(value) => {
+                self.0.headers_mut().insert(name, value);
+            }
+            Err(error) => tracing::error!(header = name, %error, "header not sent"),
+        }
         self
     }
 
@@ -46,60 +43,45 @@ impl Answer {
         self.with_header("etag", format!("\"{version}\""))
     }
 
-    /// With the tag of a version after which there is more: none that the order is at.
+    /// With the tag of a version that later events follow: never the tag of a whole order.
     #[must_use]
     pub fn with_passed_etag(self, version: Version) -> Self {
         self.with_header("etag", format!("\"{version}+\""))
     }
 
-    /// In its place, that it is what the caller has already: without the body, and what tells of the body alone.
+    /// 304 in its place: without the body, and without the headers that describe the body.
     #[must_use]
     pub fn not_modified(mut self) -> Self {
-        self.status_code = 304;
-        self.headers.remove("content-type");
+        *self.0.status_mut() = StatusCode::NOT_MODIFIED;
+        self.0.headers_mut().remove(CONTENT_TYPE);
         self.without_body()
     }
 
     /// Without the body, as `HEAD` is answered.
     #[must_use]
     pub fn without_body(mut self) -> Self {
-        self.body.clear();
+        self.0.body_mut().clear();
         self
     }
 
     /// The HTTP status.
     pub fn status(&self) -> u16 {
-        self.status_code
+        self.0.status().as_u16()
     }
 
     /// A header's value, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
+        self.0.headers().get(name)?.to_str().ok()
     }
 
     /// The body.
     pub fn body(&self) -> &str {
-        &self.body
+        self.0.body()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn an_answer_has_the_form_that_the_gateway_takes() {
-        let answer = Answer::json(200, &json!({"total": 19.99})).with_etag(3);
-        assert_eq!(
-            serde_json::to_value(answer).unwrap(),
-            json!({
-                "statusCode": 200,
-                "headers": {"content-type": "application/json", "cache-control": "no-store", "etag": "\"3\""},
-                "body": "{\"total\":19.99}",
-                "isBase64Encoded": false,
-            })
-        );
+impl From<Answer> for Response<Body> {
+    fn from(Answer(response): Answer) -> Self {
+        response.map(Body::Text)
     }
 }

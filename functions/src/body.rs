@@ -1,12 +1,9 @@
 //! Reading request bodies: JSON objects with known fields, each at most once, and every complaint with its path.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use orders_core::domain::{Currency, Money};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -37,7 +34,7 @@ pub fn parse<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
     if !content::is_json(request.header("content-type").unwrap_or_default()) {
         return Err(Problem::unsupported_media_type());
     }
-    parse_json(&bytes)
+    parse_json(bytes)
 }
 
 /// Reads the body, where none at all means the same as `{}`.
@@ -56,20 +53,17 @@ pub fn amount(path: &str, number: &RawValue, currency: &Currency) -> Result<Mone
     currency.parse(number.get()).map_err(|error| Problem::invalid_field(path, error.to_string()))
 }
 
-fn decode(request: &Request) -> Result<Cow<'_, [u8]>, Problem> {
-    let (body, is_base64) = request.raw_body();
-    if !body.is_empty() && !content::is_identity(request.header("content-encoding").unwrap_or_default()) {
+fn decode(request: &Request) -> Result<&[u8], Problem> {
+    let body = request.body();
+    let is_empty = body.is_some_and(<[u8]>::is_empty);
+    if !is_empty && !content::is_identity(request.header("content-encoding").unwrap_or_default()) {
         return Err(Problem::unsupported_coding());
     }
-    let longest = if is_base64 { MAX_BYTES.div_ceil(3) * 4 } else { MAX_BYTES };
-    if body.len() > longest {
-        return Err(Problem::body_too_large(MAX_BYTES));
+    match body {
+        Some(bytes) if bytes.len() > MAX_BYTES => Err(Problem::body_too_large(MAX_BYTES)),
+        Some(bytes) => Ok(bytes),
+        None => Err(Problem::invalid_field(WHOLE, "must be valid base64")),
     }
-    if !is_base64 {
-        return Ok(Cow::Borrowed(body.as_bytes()));
-    }
-    let bytes = BASE64_STANDARD.decode(body).map_err(|_| Problem::invalid_field(WHOLE, "must be valid base64"))?;
-    if bytes.len() > MAX_BYTES { Err(Problem::body_too_large(MAX_BYTES)) } else { Ok(Cow::Owned(bytes)) }
 }
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -154,6 +148,8 @@ pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) 
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
     use serde_json::{Value, json};
 
     use super::*;

@@ -6,7 +6,6 @@
 use std::fmt;
 
 use orders_core::domain::UserId;
-use serde_json::Value;
 
 use crate::problem::Problem;
 use crate::request::Request;
@@ -61,11 +60,10 @@ impl Caller {
     /// # Errors
     /// 401 without usable claims, 403 without one of the scopes.
     pub fn authorise(request: &Request, scope_prefix: &str, needs: Needs) -> Result<Self, Problem> {
-        let claims = request.claims().ok_or_else(Problem::unauthenticated)?;
-        let text = |name| claims.get(name).and_then(Value::as_str);
-        let user = text("sub").and_then(|sub| sub.parse().ok()).ok_or_else(Problem::unauthenticated)?;
+        let user = request.claim("sub").and_then(|sub| sub.parse().ok()).ok_or_else(Problem::unauthenticated)?;
         // The gateway writes a claim that is a list as "[a b]".
-        let scopes = text("scope").or_else(|| text("scp")).unwrap_or_default().trim_matches(['[', ']']);
+        let scopes = request.claim("scope").or_else(|| request.claim("scp")).unwrap_or_default();
+        let scopes = scopes.trim_matches(['[', ']']);
         let has = |scope: &Scope| {
             scopes.split_ascii_whitespace().any(|held| held.strip_prefix(scope_prefix) == Some(scope.name()))
         };
@@ -102,7 +100,7 @@ impl fmt::Display for Caller {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::testing;

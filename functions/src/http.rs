@@ -1,54 +1,136 @@
 //! Running a function that answers HTTP requests.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
 
-use lambda_runtime::Context;
+use aws_sdk_dynamodb::Client;
+use lambda_http::http::Response;
+use lambda_http::tower::{BoxError, ServiceExt as _, service_fn};
+use lambda_http::{Body, Context, RequestExt as _, Service};
+use serde_json::value::RawValue;
 use tracing::Instrument as _;
 
-use crate::admission::Admission;
 use crate::answer::Answer;
+use crate::commands::Commands;
+use crate::config::{self, Config, ConfigError};
 use crate::limits::Limits;
 use crate::preconditions::Preconditions;
 use crate::problem::Problem;
-use crate::request::{Event, Request};
-use crate::{runtime, telemetry};
+use crate::queries::Queries;
+use crate::request::{ColdStart, Request};
+use crate::runtime::Runtime;
+use crate::{gateway, telemetry};
 
-/// Takes requests from the Lambda runtime, one after the other, and answers those that the limits let pass.
+/// What answers requests, with state that the container keeps between them.
+pub trait Handler<'a, S>: Copy + Send + Sync + 'static {
+    /// The work on one request.
+    type Handled: Future<Output = Result<Answer, Problem>> + Send + 'a;
+
+    /// Begins the work on a request.
+    fn handle(self, state: &'a S, request: &'a Request) -> Self::Handled;
+}
+
+impl<'a, S: 'a, H, F> Handler<'a, S> for H
+where
+    H: Fn(&'a S, &'a Request) -> F + Copy + Send + Sync + 'static,
+    F: Future<Output = Result<Answer, Problem>> + Send + 'a,
+{
+    type Handled = F;
+
+    fn handle(self, state: &'a S, request: &'a Request) -> F {
+        self(state, request)
+    }
+}
+
+/// Runs a function that changes orders.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn command(handle: impl for<'a> Handler<'a, Commands>) -> Result<(), lambda_http::Error> {
+    serve(|config, client| Ok(Commands::new(config, client)), handle).await
+}
+
+/// Runs a function that reads orders.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn query(handle: impl for<'a> Handler<'a, Queries>) -> Result<(), lambda_http::Error> {
+    serve(|config, client| Ok(Queries::new(config, client)), handle).await
+}
+
+/// Runs a function with the rate limits that the environment names.
+///
+/// # Errors
+/// A setting is missing or wrong, or the runtime's API is gone; the container ends.
+pub async fn serve<S: Send + Sync + 'static>(
+    state: impl FnOnce(&Config, Client) -> Result<S, ConfigError>,
+    handle: impl for<'a> Handler<'a, S>,
+) -> Result<(), lambda_http::Error> {
+    let runtime = Runtime::start()?;
+    let (config, client) = (Config::from_env()?, config::dynamodb_client().await);
+    let limits = Limits::from_env(&client).await?;
+    run(runtime, service(state(&config, client)?, limits, handle)).await
+}
+
+/// A function as a `tower` service: layers can stand around it before it is [`run`].
+pub fn service<S: Send + Sync + 'static>(
+    state: S,
+    limits: Limits,
+    handle: impl for<'a> Handler<'a, S>,
+) -> impl Service<lambda_http::Request, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    let shared = Arc::new((state, limits));
+    service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        let answered: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+            let (state, limits) = &*shared;
+            let request = Request::new(request).pending();
+            let handled = Box::pin(handle.handle(state, &request));
+            Ok(respond(Some(limits), &request, handled).await.into())
+        });
+        answered
+    })
+}
+
+/// Runs a service behind the gateway. Whatever an event holds, the gateway gets a response.
 ///
 /// # Errors
 /// The runtime's API is gone; the container ends.
-pub async fn serve(
-    limits: &Limits,
-    handle: impl AsyncFn(&Request) -> Result<Answer, Problem>,
-) -> Result<(), lambda_runtime::Error> {
-    let handle = &handle;
-    runtime::run(async |event, context: &Context, cold_start| {
-        Ok::<_, Infallible>(respond(Some(limits), handle, event, context, cold_start).await)
-    })
-    .await
+pub async fn run<S>(runtime: Runtime, service: S) -> Result<(), lambda_http::Error>
+where
+    S: Service<lambda_http::Request, Response = Response<Body>, Error: Into<BoxError>> + Clone,
+{
+    let service = &service;
+    runtime
+        .run(async |event: Box<RawValue>, context: &Context, cold_start| {
+            let mut request = gateway::request(&event).with_lambda_context(context.clone());
+            request.extensions_mut().insert(ColdStart(cold_start));
+            let response = service.clone().oneshot(request).await.unwrap_or_else(|error| {
+                tracing::error!(error = %error.into(), "a layer failed");
+                Problem::internal("a layer failed").into_answer(&context.request_id).into()
+            });
+            Ok::<_, Infallible>(gateway::Response::from(response))
+        })
+        .await
 }
 
-/// The answer to one event, and the log line about it.
+/// The response to one request, and the log line about it.
 pub(crate) async fn respond(
     limits: Option<&Limits>,
-    handle: impl AsyncFn(&Request) -> Result<Answer, Problem>,
-    event: Event,
-    context: &Context,
-    cold_start: bool,
+    request: &Request,
+    handled: impl Future<Output = Result<Answer, Problem>>,
 ) -> Answer {
-    let mut request = Request::new(event, context);
-    request.admission = limits.map(|_| Admission::pending()).unwrap_or_default();
-    let request = request;
     let correlation_id = &request.correlation_id;
-    let span = telemetry::request(correlation_id, cold_start);
+    let span = telemetry::request(correlation_id, request.is_cold_start());
     let answer = async {
         // Boxed, since the compiler gives up on a future as deep as the SDK's within the runtime's.
         let handled = Box::pin(async {
-            let answer = handle(&request).await?;
-            if request.is_read() { Preconditions::of(&request)?.select(answer) } else { Ok(answer) }
+            let answer = handled.await?;
+            if request.is_read() { Preconditions::of(request)?.select(answer) } else { Ok(answer) }
         });
         let outcome = match limits {
-            Some(limits) => Box::pin(limits.admit(&request, handled)).await,
+            Some(limits) => Box::pin(limits.admit(request, handled)).await,
             None => handled.await,
         };
         let answer = match outcome {
@@ -73,9 +155,12 @@ pub(crate) async fn respond(
 
 #[cfg(test)]
 mod tests {
+    use dynamodb_rate_limit::{DynamoTable, Limiter, RateLimitLayer, Subject};
+    use lambda_http::tower::ServiceBuilder;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::commands::cancel_order;
     use crate::queries::{get_order, list_user_orders, order_history};
     use crate::testing::{self, OWNER, Shop, ask, body, problem, with_header};
 
@@ -189,5 +274,28 @@ mod tests {
         }
         let event = with_header(ask(OWNER, "orders:read", &order_id, ""), "if-none-match", "\"1\"");
         assert_eq!(send(&shop, "get-order", with_method(event, "HEAD")).await.status(), 304);
+    }
+
+    #[tokio::test]
+    async fn layers_of_tower_stand_around_a_function() {
+        let limiter = |name: &str| {
+            let policy = format!("sliding-window; limit=1; window=60s; by=ip; on_error=local; name={name}");
+            Limiter::new(DynamoTable::new(&testing::unreachable_client(), "RateLimits"), policy.parse().unwrap())
+        };
+        let function = service(testing::unreachable(), Limits::new(limiter("inner")), cancel_order::handle);
+        let address = |_: &lambda_http::Request| Some(Subject::address("192.0.2.1"));
+        let layered = ServiceBuilder::new()
+            .layer(RateLimitLayer::new(limiter("outer"), address).with_fields())
+            .map_request(|request: lambda_http::Request| request.with_lambda_context(testing::context()))
+            .service(function);
+        let mut statuses = Vec::new();
+        for _ in 0..2 {
+            let event = RawValue::from_string(testing::event("cancel-order").to_string()).unwrap();
+            let response = layered.clone().oneshot(gateway::request(&event)).await.unwrap();
+            statuses.push(response.status().as_u16());
+            let response = serde_json::to_value(gateway::Response::from(response)).unwrap();
+            assert!(response["headers"]["ratelimit-policy"].as_str().unwrap().contains("\"outer\""), "{response}");
+        }
+        assert_eq!(statuses, [503, 429]);
     }
 }

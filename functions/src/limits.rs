@@ -5,7 +5,7 @@ use std::pin::pin;
 use aws_sdk_dynamodb::Client;
 use dynamodb_rate_limit::{By, Checked, DynamoTable, Limiter, Subject};
 use futures::future::{Either, select};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::Answer;
 use crate::config::{self, ConfigError};
@@ -30,7 +30,12 @@ impl Limits {
         let policy = config::setting("RATE_LIMIT")?;
         let table = DynamoTable::new(client, config::setting::<String>("RATE_LIMITS_TABLE")?);
         table.connect().await;
-        Ok(Self { limiter: Limiter::new(table, policy) })
+        Ok(Self::new(Limiter::new(table, policy)))
+    }
+
+    /// What this limiter admits.
+    pub fn new(limiter: Limiter<DynamoTable>) -> Self {
+        Self { limiter }
     }
 
     /// Counts a request while it is `handled`; answers what the handler does, or that it does not pass.
@@ -88,7 +93,7 @@ impl Limits {
 
     fn subject(&self, request: &Request) -> Option<Subject> {
         match self.limiter.policy().by {
-            By::User => request.claims()?.get("sub").and_then(Value::as_str).map(Subject::user),
+            By::User => request.claim("sub").map(Subject::user),
             By::Address => Some(Subject::address(request.source_address())),
         }
     }
@@ -103,8 +108,10 @@ mod tests {
     use dynamodb_testkit::proxy::Proxy;
     use orders_local::payments::PaymentProvider;
     use orders_tests::database::TestTables;
+    use serde_json::Value;
 
     use super::*;
+    use crate::commands::pay_order::VerifiedCommands;
     use crate::commands::{cancel_order, create_order, pay_order};
     use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
 
@@ -126,7 +133,7 @@ mod tests {
             let client = self.proxy.client(patience);
             let table = DynamoTable::with_patience(&client, self.tables.name("RateLimits"), patience);
             let policy: Policy = policy.parse().unwrap();
-            Limits { limiter: Limiter::new(table, policy) }
+            Limits::new(Limiter::new(table, policy))
         }
 
         /// With patience for a busy machine.
@@ -210,8 +217,8 @@ mod tests {
         let bench = Bench::new().await;
         let provider = PaymentProvider::default();
         let served = provider.serve().await.unwrap();
-        let payments = bench.shop.verified(&served.url, "");
-        let pay = async |request: &Request| pay_order::handle(&bench.shop.commands, &payments, request).await;
+        let paying = VerifiedCommands { payments: bench.shop.verified(&served.url, ""), ..bench.shop.paying() };
+        let pay = async |request: &Request| pay_order::handle(&paying, request).await;
         bench.proxy.faults.plan(|_| Some(Fault::Delay(Duration::from_millis(300))));
         let mut statuses = Vec::new();
         for _ in 0..2 {

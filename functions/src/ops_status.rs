@@ -116,7 +116,7 @@ mod tests {
         for n in 0..4 {
             let order_id = shop.create_order(1.0).await;
             let payment = json!({"payment_id": format!("p{n}"), "amount": 1});
-            let pay = async |request: &_| pay_order::handle(&shop.commands, &shop.payments, request).await;
+            let pay = async |request: &_| pay_order::handle(&shop.paying(), request).await;
             testing::answer(pay, call(OWNER, "orders:write", &order_id, &payment)).await;
         }
         shop.project().await;

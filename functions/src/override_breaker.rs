@@ -34,8 +34,8 @@ impl Breakers {
     ///
     /// # Errors
     /// A variable that is missing or wrong.
-    pub fn from_env(config: &Config, client: &aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
-        let breakers = vec![payments::breaker(|variable| std::env::var(variable).ok(), client, PATIENCE)?];
+    pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        let breakers = vec![payments::breaker(|variable| std::env::var(variable).ok(), &client, PATIENCE)?];
         Ok(Self { breakers, scope_prefix: config.scope_prefix.clone() })
     }
 }
@@ -149,7 +149,7 @@ mod tests {
     /// The status of an attempt to pay a new order.
     async fn pay(shop: &Shop) -> u16 {
         let order_id = shop.create_order(1.0).await;
-        let pay = async |request: &_| pay_order::handle(&shop.commands, &shop.payments, request).await;
+        let pay = async |request: &_| pay_order::handle(&shop.paying(), request).await;
         let sent = json!({"payment_id": "p1", "amount": 1});
         testing::answer(pay, call(OWNER, "orders:write", &order_id, &sent)).await.status()
     }

@@ -45,7 +45,7 @@ mod tests {
         let (commands, queries) = (&shop.commands, &shop.queries);
         let get = async |request: &Request| get_order::handle(queries, request).await;
         let history = async |request: &Request| order_history::handle(queries, request).await;
-        let pay = async |request: &Request| pay_order::handle(commands, &shop.payments, request).await;
+        let pay = async |request: &Request| pay_order::handle(&shop.paying(), request).await;
         let cancel = async |request: &Request| cancel_order::handle(commands, request).await;
         let mut answers: Vec<Answer> = Vec::new();
         for query in ["min_version=9", "at_version=9", "as_of=2999-01-01T00:00:00Z"] {

@@ -43,10 +43,11 @@ impl Query {
     /// Reads the query string of an action that knows these parameters.
     ///
     /// # Errors
-    /// 400 for a parameter that is unknown or there twice.
+    /// 400 for a parameter that is unknown or repeated, and for a query string that is too long.
     pub fn parse(request: &Request, known: &[&str]) -> Result<Self, Problem> {
+        let query = request.query().ok_or_else(|| Problem::invalid_field("query", "is too long"))?;
         let mut parameters = BTreeMap::new();
-        for (name, value) in form_urlencoded::parse(request.query().as_bytes()) {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if !known.contains(&name.as_ref()) {
                 let detail = match known {
                     [] => "is unknown here: this takes no parameters".to_owned(),

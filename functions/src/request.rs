@@ -1,144 +1,124 @@
-//! A request as API Gateway's HTTP APIs hand it over (payload format 2.0), reduced to what this service reads.
+//! A request as the handlers get it.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use lambda_runtime::Context;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use lambda_http::http::Method;
+use lambda_http::request::RequestContext;
+use lambda_http::{Context, RequestExt as _};
 use service_clock::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::admission::Admission;
 use crate::deadline::deadline;
+use crate::gateway::Unreadable;
 
-/// What is kept of the function's time to put an answer together and send it.
+/// The part of the function's time that is reserved for composing and sending the response.
 const RESERVE: Duration = Duration::from_millis(500);
 
 /// The longest correlation id that is taken from a caller.
 const MAX_CORRELATION_ID: usize = 128;
 
-/// The event of an HTTP API. Whatever may be missing from one may be missing here: what a request lacks is said by the
-/// part of the edge that needs it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Event {
-    raw_query_string: Option<String>,
-    headers: Option<HashMap<String, String>>,
-    path_parameters: Option<HashMap<String, String>>,
-    request_context: Option<RequestContext>,
-    body: Option<String>,
-    is_base64_encoded: Option<bool>,
-}
+/// Whether a request is the first one of its container: an extension of the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ColdStart(pub bool);
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct RequestContext {
-    request_id: Option<String>,
-    authorizer: Value,
-    http: Option<Http>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Http {
-    method: Option<String>,
-    source_ip: Option<String>,
-}
-
-/// A request.
+/// A request, and what is fixed when it arrives.
 #[derive(Debug)]
 pub struct Request {
-    headers: HashMap<String, String>,
-    path_parameters: HashMap<String, String>,
-    query: String,
-    authorizer: Value,
-    body: String,
-    body_is_base64: bool,
-    source_address: String,
-    method: String,
+    http: lambda_http::Request,
     /// Whether it may have effects.
     pub(crate) admission: Admission,
-    /// Shared by everything that follows from this request: the caller's `X-Correlation-Id`, or the gateway's id of it.
+    /// Shared by everything that follows from this request: the caller's `X-Correlation-Id`, or the gateway's request id.
     pub correlation_id: String,
-    /// This run of the request, and no other.
+    /// The id of this invocation.
     pub causation_id: String,
     /// When the request arrived.
     pub now: Timestamp,
-    /// When the answer must be ready.
+    /// When the response must be ready.
     pub deadline: Instant,
 }
 
 impl Request {
-    /// The request in an event, as it arrives now.
-    pub fn new(event: Event, context: &Context) -> Self {
-        let headers: HashMap<_, _> = event
-            .headers
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value))
-            .collect();
-        let gateway = event.request_context.unwrap_or_default();
-        let http = gateway.http.unwrap_or_default();
-        let ids = [headers.get("x-correlation-id"), gateway.request_id.as_ref(), Some(&context.request_id)];
-        let correlation_id = ids.into_iter().flatten().find(|id| is_sane(id)).cloned();
+    /// A request that arrives now and may have effects.
+    pub fn new(http: lambda_http::Request) -> Self {
+        let unknown = Context::default();
+        let context = http.lambda_context_ref().unwrap_or(&unknown);
+        let header = http.headers().get("x-correlation-id").and_then(|id| id.to_str().ok());
+        let ids = [header, gateway(&http).and_then(|gateway| gateway.request_id.as_deref()), Some(&context.request_id)];
+        let correlation_id = ids.into_iter().flatten().find(|id| is_sane(id)).map(str::to_owned);
         Self {
             correlation_id: correlation_id.unwrap_or_else(|| Uuid::new_v4().to_string()),
             causation_id: context.request_id.clone(),
             now: Timestamp::now(),
             deadline: deadline(context, RESERVE),
-            headers,
-            path_parameters: event.path_parameters.unwrap_or_default(),
-            query: event.raw_query_string.unwrap_or_default(),
-            authorizer: gateway.authorizer,
-            body: event.body.unwrap_or_default(),
-            body_is_base64: event.is_base64_encoded.unwrap_or_default(),
-            source_address: http.source_ip.unwrap_or_default(),
-            method: http.method.unwrap_or_default(),
             admission: Admission::default(),
+            http,
         }
+    }
+
+    /// The same request, which may have effects only when its limits have admitted it.
+    pub(crate) fn pending(self) -> Self {
+        Self { admission: Admission::pending(), ..self }
     }
 
     /// A header's value, by its name in lower case. The gateway joins the values of a repeated header with commas.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
+        std::str::from_utf8(self.http.headers().get(name)?.as_bytes()).ok()
     }
 
-    /// A part of the path that the route has a name for, decoded as the gateway decodes it.
+    /// A named part of the route's path, decoded by the gateway.
     pub fn path_parameter(&self, name: &str) -> Option<&str> {
-        self.path_parameters.get(name).map(String::as_str)
+        self.http.path_parameters_ref()?.first(name)
     }
 
-    /// Whether it asks for something and changes nothing.
+    /// Whether it reads and changes nothing.
     pub fn is_read(&self) -> bool {
-        matches!(self.method.as_str(), "GET" | "HEAD")
+        matches!(*self.http.method(), Method::GET | Method::HEAD)
     }
 
-    /// Whether it asks for the headers of an answer only.
+    /// Whether only the headers of the response are sent.
     pub fn is_head(&self) -> bool {
-        self.method == "HEAD"
+        *self.http.method() == Method::HEAD
     }
 
-    /// The query string, still percent-encoded.
-    pub fn query(&self) -> &str {
-        &self.query
+    /// The query string, still percent-encoded; `None` if it is too long for one.
+    pub fn query(&self) -> Option<&str> {
+        (!self.unreadable().query).then(|| self.http.uri().query().unwrap_or_default())
     }
 
-    /// The address that the gateway was called from, by its own word; empty if it does not say. No header of the request
-    /// has a say in it.
+    /// The caller's address as the gateway saw it; empty if unknown. Headers of the request do not affect it.
     pub fn source_address(&self) -> &str {
-        &self.source_address
+        gateway(&self.http).and_then(|gateway| gateway.http.source_ip.as_deref()).unwrap_or_default()
     }
 
-    /// The claims of the token that the gateway's JWT authorizer has checked; none if no authorizer ran.
-    pub fn claims(&self) -> Option<&Map<String, Value>> {
-        self.authorizer.pointer("/jwt/claims")?.as_object()
+    /// A claim of the token that the gateway's JWT authorizer has verified; none if no authorizer ran.
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        let jwt = gateway(&self.http)?.authorizer.as_ref()?.jwt.as_ref()?;
+        jwt.claims.get(name).map(String::as_str)
     }
 
-    /// The body as the gateway hands it over, and whether it is encoded in base64.
-    pub fn raw_body(&self) -> (&str, bool) {
-        (&self.body, self.body_is_base64)
+    /// The body, decoded; `None` if it is not the base64 that it claims to be.
+    pub fn body(&self) -> Option<&[u8]> {
+        (!self.unreadable().body).then(|| self.http.body().as_ref())
+    }
+
+    /// Whether the first request of its container is this one.
+    pub(crate) fn is_cold_start(&self) -> bool {
+        self.http.extensions().get().is_some_and(|ColdStart(cold)| *cold)
+    }
+
+    fn unreadable(&self) -> Unreadable {
+        self.http.extensions().get().copied().unwrap_or_default()
+    }
+}
+
+fn gateway(
+    http: &lambda_http::Request,
+) -> Option<&lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext> {
+    match http.request_context_ref()? {
+        RequestContext::ApiGatewayV2(context) => Some(context),
+        _ => None,
     }
 }
 
@@ -155,14 +135,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing;
-
-    fn request(event: Value) -> Request {
-        Request::new(serde_json::from_value(event).unwrap(), &testing::context())
-    }
+    use crate::testing::{self, request};
 
     #[test]
-    fn the_callers_correlation_id_is_taken_when_it_is_sane_and_the_gateways_else() {
+    fn the_callers_correlation_id_is_used_when_it_is_sane_and_the_gateways_otherwise() {
         let with = |id: &str| {
             let event =
                 json!({"headers": {"X-Correlation-Id": id}, "requestContext": {"requestId": "D4yL5b5IZDTl900="}});
@@ -178,19 +154,20 @@ mod tests {
     fn an_event_without_anything_is_still_a_request() {
         for event in [json!({}), json!({"headers": null, "requestContext": {"authorizer": null}, "body": null})] {
             let request = request(event);
-            assert!(request.claims().is_none());
+            assert_eq!((request.claim("sub"), request.is_read()), (None, false));
             assert_eq!(request.correlation_id, request.causation_id);
         }
     }
 
     #[test]
-    fn the_deadline_leaves_time_to_answer() {
+    fn the_deadline_leaves_time_to_respond() {
         let mut context = testing::context();
+        let at = |context: &Context| Request::new(lambda_http::Request::default().with_lambda_context(context.clone()));
         let in_two_seconds = SystemTime::now() + Duration::from_secs(2);
         context.deadline = in_two_seconds.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
-        let left = Request::new(Event::default(), &context).deadline - Instant::now();
+        let left = at(&context).deadline - Instant::now();
         assert!(left <= Duration::from_millis(1500) && left > Duration::from_millis(1000), "{left:?}");
         context.deadline = 0;
-        assert!(Request::new(Event::default(), &context).deadline <= Instant::now());
+        assert!(at(&context).deadline <= Instant::now());
     }
 }

@@ -1,9 +1,10 @@
-//! Taking events from the Lambda runtime. Every function does so here, and whatever it counts meanwhile is written.
+//! Receiving events from the Lambda runtime. Every function does so here.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
+use metrics_cloudwatch_embedded::Collector;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -12,58 +13,78 @@ use tracing::Instrument as _;
 
 use crate::{emf, telemetry};
 
-/// Hands over one event after the other, with its context and whether it is the container's first. What was counted is
-/// written before the answer is given, since the container may stand still after it for good. What fails, the handler
-/// has told in a log line of its own.
+/// A container that is starting: log lines and metrics are written from here on.
 ///
-/// # Errors
-/// The runtime's API is gone; the container ends.
-pub async fn run<E: DeserializeOwned, A: Serialize, F: Into<Diagnostic>>(
-    handle: impl AsyncFn(E, &Context, bool) -> Result<A, F>,
-) -> Result<(), lambda_runtime::Error> {
-    let (handle, cold_start, metrics) = (&handle, &AtomicBool::new(true), emf::init()?);
-    let service = service_fn(|LambdaEvent::<Box<RawValue>> { payload, context }| async move {
-        let cold_start = cold_start.swap(false, Ordering::Relaxed);
-        let event = telemetry::request(&context.request_id, cold_start).in_scope(|| read(&payload))?;
-        let answer = handle(event, &context, cold_start).await;
-        // The work is done, counted or not.
-        metrics.flush(io::stdout()).unwrap_or_else(|error| tracing::error!(%error, "metrics lost"));
-        answer.map_err(Into::into)
-    });
-    #[expect(clippy::disallowed_methods, reason = "the one place")]
-    lambda_runtime::run(service).await
+/// There is no other way to receive events, so no function can count what is never written.
+pub struct Runtime {
+    metrics: &'static Collector,
 }
 
-/// The same for events that bring no id to follow them by: the log lines about one carry the invocation's own.
-///
-/// # Errors
-/// As [`run`].
-pub async fn serve<E: DeserializeOwned, A: Serialize, F: Into<Diagnostic>>(
-    handle: impl AsyncFn(E, &Context) -> Result<A, F>,
-) -> Result<(), lambda_runtime::Error> {
-    let handle = &handle;
-    run(async |event, context: &Context, cold_start| {
-        let handled = async {
-            // Boxed, since the compiler gives up on a future as deep as the SDK's within the runtime's.
-            Box::pin(handle(event, context)).await.map_err(|error| told(error.into()))
-        };
-        handled.instrument(telemetry::request(&context.request_id, cold_start)).await
-    })
-    .await
+impl Runtime {
+    /// Begins to write log lines, and to collect what is counted.
+    ///
+    /// # Errors
+    /// There is one already.
+    pub fn start() -> Result<Self, lambda_runtime::Error> {
+        telemetry::init()?;
+        Ok(Self { metrics: emf::init()? })
+    }
+
+    /// Passes on one event after the other, with its context and whether it is the container's first. What was counted
+    /// is written before the response is sent, since the container may be frozen after it for good. The handler logs its
+    /// own failures.
+    ///
+    /// # Errors
+    /// The runtime's API is gone; the container ends.
+    pub async fn run<E: DeserializeOwned, A: Serialize, F: Into<Diagnostic>>(
+        self,
+        handle: impl AsyncFn(E, &Context, bool) -> Result<A, F>,
+    ) -> Result<(), lambda_runtime::Error> {
+        let (handle, cold_start, metrics) = (&handle, &AtomicBool::new(true), self.metrics);
+        let service = service_fn(|LambdaEvent::<Box<RawValue>> { payload, context }| async move {
+            let cold_start = cold_start.swap(false, Ordering::Relaxed);
+            let event = telemetry::request(&context.request_id, cold_start).in_scope(|| read(&payload))?;
+            let response = handle(event, &context, cold_start).await;
+            // The work is done, counted or not.
+            metrics.flush(io::stdout()).unwrap_or_else(|error| tracing::error!(%error, "metrics lost"));
+            response.map_err(Into::into)
+        });
+        #[expect(clippy::disallowed_methods, reason = "the one place")]
+        lambda_runtime::run(service).await
+    }
+
+    /// The same for events without an id of their own: their log lines carry the invocation's.
+    ///
+    /// # Errors
+    /// As [`Runtime::run`].
+    pub async fn serve<E: DeserializeOwned, A: Serialize, F: Into<Diagnostic>>(
+        self,
+        handle: impl AsyncFn(E, &Context) -> Result<A, F>,
+    ) -> Result<(), lambda_runtime::Error> {
+        let handle = &handle;
+        self.run(async |event, context: &Context, cold_start| {
+            let handled = async {
+                // Boxed, since the compiler gives up on a future as deep as the SDK's within the runtime's.
+                Box::pin(handle(event, context)).await.map_err(|error| log_failure(error.into()))
+            };
+            handled.instrument(telemetry::request(&context.request_id, cold_start)).await
+        })
+        .await
+    }
 }
 
-/// The event as the function takes it. The runtime would write one that is none into the log as a Rust value.
+/// The event as the function's own type. The runtime would log an invalid one as a Rust value.
 fn read<E: DeserializeOwned>(payload: &RawValue) -> Result<E, Diagnostic> {
     let mut json = serde_json::Deserializer::from_str(payload.get());
     serde_path_to_error::deserialize(&mut json).map(|Strict(event)| event).map_err(|error| {
         let (place, reason) = (error.path().to_string(), error.inner());
-        let error_message = format!("the event is none that the function takes, at {place}: {reason}");
-        told(Diagnostic { error_type: "InvalidEvent".into(), error_message })
+        let error_message = format!("invalid event, at {place}: {reason}");
+        log_failure(Diagnostic { error_type: "InvalidEvent".into(), error_message })
     })
 }
 
 /// Writes the one log line about a failure.
-fn told(failure: Diagnostic) -> Diagnostic {
+fn log_failure(failure: Diagnostic) -> Diagnostic {
     tracing::error!(error_type = failure.error_type, error = failure.error_message, "the invocation failed");
     failure
 }
@@ -73,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_that_is_none_is_told_with_the_place_and_the_reason() {
+    fn an_invalid_event_is_reported_with_the_place_and_the_reason() {
         #[derive(Debug, serde::Deserialize)]
         struct Asked {
             #[expect(dead_code, reason = "is only read")]

@@ -19,7 +19,7 @@ use tracing_subscriber::{Layer, Registry};
 ///
 /// # Errors
 /// Somebody has done so before.
-pub fn init() -> Result<(), lambda_runtime::Error> {
+pub(crate) fn init() -> Result<(), lambda_runtime::Error> {
     let json = env::var("AWS_LAMBDA_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
     let level = env::var("LOG_LEVEL").unwrap_or_default();
     tracing_subscriber::registry().with(lines(json, &level, std::io::stdout)).try_init()?;

@@ -16,7 +16,7 @@ use dynamodb_event_store::projection::Projected;
 use dynamodb_event_store::{Change, CommitKey, Consistency, EventStore, Metadata, StreamId, StreamRecord};
 use dynamodb_testkit::faults::Faults;
 use dynamodb_testkit::proxy::Proxy;
-use lambda_runtime::Context;
+use lambda_http::{Context, RequestExt as _};
 use orders_core::domain::{Decide, Order, PlacedOrder};
 use orders_core::payments::{GuardedProvider, HttpProvider, Timeouts};
 use orders_core::publication::{Envelope, Envelopes, EventBus, Publisher, PutError, Relay};
@@ -24,11 +24,14 @@ use orders_core::read_model::Orders;
 use orders_local::database;
 use orders_local::payments::{PaymentProvider, Served};
 use orders_tests::database::TestTables;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
+use crate::commands::pay_order::VerifiedCommands;
 use crate::commands::{Commands, cancel_order, create_order, pay_order, ship_order};
 use crate::config::Config;
+use crate::gateway;
 use crate::http;
 use crate::limits::Limits;
 use crate::ops_status::Operations;
@@ -57,7 +60,13 @@ pub fn context() -> Context {
 
 /// The request in an event of the gateway.
 pub fn request(event: Value) -> Request {
-    Request::new(serde_json::from_value(event).unwrap(), &context())
+    request_in(event, context())
+}
+
+/// The same in this invocation.
+pub fn request_in(event: Value, context: Context) -> Request {
+    let event = RawValue::from_string(event.to_string()).unwrap();
+    Request::new(gateway::request(&event).with_lambda_context(context))
 }
 
 /// The event in `events/NAME.json`.
@@ -94,9 +103,10 @@ pub fn with_header(mut event: Value, name: &str, value: &str) -> Value {
     event
 }
 
-/// What a handler makes of an event, as the gateway gets it.
+/// What a handler responds to an event, as the gateway gets it.
 pub async fn answer(handle: impl AsyncFn(&Request) -> Result<Answer, Problem>, event: Value) -> Answer {
-    http::respond(None, handle, serde_json::from_value(event).unwrap(), &context(), true).await
+    let request = request(event);
+    http::respond(None, &request, Box::pin(handle(&request))).await
 }
 
 /// The same behind limits.
@@ -105,7 +115,8 @@ pub async fn limited(
     handle: impl AsyncFn(&Request) -> Result<Answer, Problem>,
     event: Value,
 ) -> Answer {
-    http::respond(Some(limits), handle, serde_json::from_value(event).unwrap(), &context(), true).await
+    let request = request(event).pending();
+    http::respond(Some(limits), &request, Box::pin(handle(&request))).await
 }
 
 /// The body of an answer.
@@ -196,6 +207,11 @@ impl Shop {
         (shop, provider, served)
     }
 
+    /// What `pay-order` shares between requests.
+    pub fn paying(&self) -> VerifiedCommands {
+        VerifiedCommands { commands: self.commands.clone(), payments: self.payments.clone() }
+    }
+
     /// The provider at that address behind a breaker with these settings, as a container makes it.
     pub fn verified(&self, url: &str, breaker: &str) -> Payments {
         let patience = Duration::from_secs(10);
@@ -257,8 +273,7 @@ impl Shop {
     /// Has its owner pay an order.
     pub async fn pay(&self, order_id: &str, price: f64) {
         let event = call(OWNER, "orders:write", order_id, &json!({"payment_id": "p1", "amount": price}));
-        let paid =
-            answer(async |request| pay_order::handle(&self.commands, &self.payments, request).await, event).await;
+        let paid = answer(async |request| pay_order::handle(&self.paying(), request).await, event).await;
         assert_eq!(paid.status(), 200, "{}", paid.body());
     }
 

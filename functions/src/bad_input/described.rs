@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{COMMANDS, OPERATIONS, expect, good, send, with_body};
+use super::functions::{self, good, send};
+use super::{expect, with_body};
 use crate::testing::Shop;
 
 /// Texts in which there is nothing to see.
@@ -80,7 +81,7 @@ async fn no_field_of_any_body_may_be_null() {
     let (shop, api) = (Shop::open().await, api());
     let order_id = shop.create_order(44.98).await;
     let mut tried = 0;
-    for function in COMMANDS.into_iter().chain(OPERATIONS) {
+    for function in functions::with_body() {
         for (pointer, _) in body_fields(&api, function) {
             let answer = send(&shop, function, changed(&good(function, &order_id), &pointer, Value::Null)).await;
             expect(&answer, 400, "invalid-request", Some(&path(&pointer)), &format!("{function} {pointer}"));
@@ -96,7 +97,7 @@ async fn no_text_of_any_body_may_be_without_anything_visible() {
     let (shop, api) = (Shop::open().await, api());
     let order_id = shop.create_order(44.98).await;
     let mut tried = 0;
-    for function in COMMANDS.into_iter().chain(OPERATIONS) {
+    for function in functions::with_body() {
         for (pointer, schema) in body_fields(&api, function) {
             if schema["type"] != "string" {
                 continue;

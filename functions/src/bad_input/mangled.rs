@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{COMMANDS, QUERIES, good, send};
+use super::functions::{FUNCTIONS, good, send};
 use crate::testing::{Shop, problem};
 
 /// What a client may put where it does not belong.
@@ -58,7 +58,7 @@ async fn no_mangled_request_makes_a_function_fail() {
     let order_id = shop.create_order(44.98).await;
     let mut refused = 0;
     for _ in 0..1_000 {
-        let function = random.choice([&COMMANDS[..], &QUERIES].concat()).unwrap();
+        let (function, _) = random.choice(FUNCTIONS).unwrap();
         let mut event = good(function, &order_id);
         for _ in 0..random.usize(1..=2) {
             let place = match random.u8(0..7) {

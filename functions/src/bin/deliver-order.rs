@@ -1,15 +1,9 @@
 //! The function `deliver-order`: see [`orders_functions::commands::deliver_order`].
 
-use orders_functions::commands::{Commands, deliver_order};
-use orders_functions::config::{self, Config};
-use orders_functions::limits::Limits;
-use orders_functions::{http, telemetry};
+use orders_functions::commands::deliver_order;
+use orders_functions::http;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_runtime::Error> {
-    telemetry::init()?;
-    let (config, client) = (Config::from_env()?, config::dynamodb_client().await);
-    let limits = Limits::from_env(&client).await?;
-    let commands = Commands::new(&config, client);
-    http::serve(&limits, async |request| deliver_order::handle(&commands, request).await).await
+async fn main() -> Result<(), lambda_http::Error> {
+    http::command(deliver_order::handle).await
 }

@@ -1,15 +1,9 @@
 //! The function `get-order`: see [`orders_functions::queries::get_order`].
 
-use orders_functions::config::{self, Config};
-use orders_functions::limits::Limits;
-use orders_functions::queries::{Queries, get_order};
-use orders_functions::{http, telemetry};
+use orders_functions::http;
+use orders_functions::queries::get_order;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_runtime::Error> {
-    telemetry::init()?;
-    let (config, client) = (Config::from_env()?, config::dynamodb_client().await);
-    let limits = Limits::from_env(&client).await?;
-    let queries = Queries::new(&config, client);
-    http::serve(&limits, async |request| get_order::handle(&queries, request).await).await
+async fn main() -> Result<(), lambda_http::Error> {
+    http::query(get_order::handle).await
 }

@@ -3,12 +3,12 @@
 use lambda_runtime::Context;
 use orders_functions::config::{self, Config, SalesTables};
 use orders_functions::rebuild::{Maintenance, Rebuild};
-use orders_functions::{runtime, telemetry};
+use orders_functions::runtime::Runtime;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    telemetry::init()?;
+    let runtime = Runtime::start()?;
     let (config, sales) = (Config::from_env()?, SalesTables::from_env()?);
     let maintenance = &Maintenance::new(config, sales, config::bulk_client().await);
-    runtime::serve(async |asked: Rebuild, context: &Context| maintenance.rebuild(asked, context).await).await
+    runtime.serve(async |asked: Rebuild, context: &Context| maintenance.rebuild(asked, context).await).await
 }

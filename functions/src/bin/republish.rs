@@ -2,14 +2,15 @@
 
 use lambda_runtime::{Context, Error};
 use orders_functions::config::{self, Config};
+use orders_functions::publishing;
 use orders_functions::republish::{Asked, Republisher};
-use orders_functions::{publishing, runtime, telemetry};
+use orders_functions::runtime::Runtime;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    telemetry::init()?;
+    let runtime = Runtime::start()?;
     let config = Config::from_env()?;
     let store = config.event_store(config::bulk_client().await);
     let republisher = &Republisher { store, relay: publishing::relay(&config).await? };
-    runtime::serve(async |asked: Asked, context: &Context| republisher.run(asked, context).await).await
+    runtime.serve(async |asked: Asked, context: &Context| republisher.run(asked, context).await).await
 }

@@ -3,11 +3,11 @@
 use lambda_runtime::Context;
 use orders_functions::config::{self, Config};
 use orders_functions::restore::{self, Restore};
-use orders_functions::{runtime, telemetry};
+use orders_functions::runtime::Runtime;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    telemetry::init()?;
+    let runtime = Runtime::start()?;
     let events = &Config::from_env()?.event_store(config::bulk_client().await);
-    runtime::serve(async |asked: Restore, context: &Context| restore::run(events, asked, context).await).await
+    runtime.serve(async |asked: Restore, context: &Context| restore::run(events, asked, context).await).await
 }

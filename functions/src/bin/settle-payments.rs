@@ -3,20 +3,22 @@
 use lambda_runtime::{Context, Diagnostic, Error};
 use orders_core::read_model::RowsError;
 use orders_functions::config::{self, Config};
+use orders_functions::failure;
+use orders_functions::runtime::Runtime;
 use orders_functions::settlement::Settlement;
-use orders_functions::{failure, runtime, telemetry};
 use serde::de::IgnoredAny;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    telemetry::init()?;
+    let runtime = Runtime::start()?;
     let settlement = &Settlement::from_env(&Config::from_env()?, config::dynamodb_client().await)?;
-    runtime::serve(async |_: IgnoredAny, context: &Context| {
-        let run = settlement.run(context).await.map_err(no_rows)?;
-        settlement.measure().await.map_err(no_rows)?;
-        Ok::<_, Diagnostic>(run)
-    })
-    .await
+    runtime
+        .serve(async |_: IgnoredAny, context: &Context| {
+            let run = settlement.run(context).await.map_err(no_rows)?;
+            settlement.measure().await.map_err(no_rows)?;
+            Ok::<_, Diagnostic>(run)
+        })
+        .await
 }
 
 fn no_rows(error: RowsError) -> Diagnostic {

@@ -253,7 +253,7 @@ mod tests {
         for n in 0..33 {
             let payment = json!({"payment_id": format!("p{n}"), "amount": 19.99});
             let event = call(OWNER, "orders:write", &order_id, &payment);
-            let pay = async |request: &Request| pay_order::handle(&shop.commands, &shop.payments, request).await;
+            let pay = async |request: &Request| pay_order::handle(&shop.paying(), request).await;
             let declined = testing::answer(pay, with_header(event, "idempotency-key", &format!("k{n}"))).await;
             assert_eq!(declined.status(), 422, "{}", declined.body());
         }

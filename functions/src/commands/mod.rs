@@ -278,15 +278,16 @@ mod tests {
 
     async fn pay(shop: &Shop, order_id: &str, key: &str) -> Answer {
         let event = call(OWNER, "orders:write", order_id, &json!({"payment_id": "p1", "amount": 44.98}));
-        let pay = async |request: &Request| pay_order::handle(&shop.commands, &shop.payments, request).await;
+        let pay = async |request: &Request| pay_order::handle(&shop.paying(), request).await;
         testing::answer(pay, with_header(event, "idempotency-key", key)).await
     }
 
     #[tokio::test]
     async fn a_database_that_does_not_answer_is_told_without_a_word_about_it() {
         let commands = testing::unreachable();
+        let paying = pay_order::VerifiedCommands { commands: commands.clone(), payments: Payments::Trusted };
         let create = async |request: &Request| create_order::handle(&commands, request).await;
-        let pay = async |request: &Request| pay_order::handle(&commands, &Payments::Trusted, request).await;
+        let pay = async |request: &Request| pay_order::handle(&paying, request).await;
         let created = testing::answer(create, testing::event("create-order")).await;
         let paid = testing::answer(pay, testing::event("pay-order")).await;
         for (answer, name) in [(created, "outcome-unknown"), (paid, "unavailable")] {

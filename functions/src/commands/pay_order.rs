@@ -14,6 +14,7 @@ use super::{Commands, Conditions, answer};
 use crate::answer::Answer;
 use crate::body::{self, Given};
 use crate::caller::{Needs, Scope};
+use crate::config::{Config, ConfigError};
 use crate::payments::{self, Payments};
 use crate::problem::Problem;
 use crate::request::Request;
@@ -22,6 +23,25 @@ const NEEDS: Needs = Needs { own: Some(Scope::Write), any: &[Scope::Checkout] };
 
 /// What is left of the request's time when the provider has had its part: enough to store what came of it.
 const FOR_THE_STORE: Duration = Duration::from_secs(2);
+
+/// The commands, and what verifies payments: made once for each container.
+#[derive(Clone)]
+pub struct VerifiedCommands {
+    /// The commands.
+    pub commands: Commands,
+    /// What verifies payments.
+    pub payments: Payments,
+}
+
+impl VerifiedCommands {
+    /// As the environment says.
+    ///
+    /// # Errors
+    /// A variable that is missing or wrong.
+    pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        Ok(Self { payments: Payments::from_env(&client)?, commands: Commands::new(config, client) })
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +60,8 @@ struct Body {
 ///
 /// # Errors
 /// Every reason not to take the payment, or not to know whether it was taken.
-pub async fn handle(commands: &Commands, payments: &Payments, request: &Request) -> Result<Answer, Problem> {
+pub async fn handle(verified: &VerifiedCommands, request: &Request) -> Result<Answer, Problem> {
+    let VerifiedCommands { commands, payments } = verified;
     let caller = commands.authorise(request, NEEDS)?;
     let body: Body = body::parse(request)?;
     let amount = body::amount("amount", &body.amount, &commands.currency)?;
@@ -135,7 +156,7 @@ mod tests {
     use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
 
     async fn pay(shop: &Shop, event: Value) -> Answer {
-        testing::answer(async |request| handle(&shop.commands, &shop.payments, request).await, event).await
+        testing::answer(async |request| handle(&shop.paying(), request).await, event).await
     }
 
     fn payment(order_id: &str, payment_id: &str, amount: f64) -> Value {

@@ -14,13 +14,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::pay_order;
+use super::pay_order::{self, VerifiedCommands};
 use crate::answer::Answer;
 use crate::http;
 use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
 
 async fn pay(shop: &Shop, event: Value) -> Answer {
-    testing::answer(async |request| pay_order::handle(&shop.commands, &shop.payments, request).await, event).await
+    testing::answer(async |request| pay_order::handle(&shop.paying(), request).await, event).await
 }
 
 fn payment(order_id: &str, payment_id: &str) -> Value {
@@ -93,10 +93,11 @@ async fn a_request_without_time_for_the_provider_is_taken_on_in_the_time_it_has(
     let mut context = testing::context();
     let soon = SystemTime::now() + Duration::from_millis(2_800);
     context.deadline = soon.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
-    let handle = async |request: &_| pay_order::handle(&shop.commands, &shop.payments, request).await;
-    let event = serde_json::from_value(payment(&order_id, "p1")).unwrap();
+    let handle = async |request: &_| pay_order::handle(&shop.paying(), request).await;
+    let event = payment(&order_id, "p1");
     let begun = Instant::now();
-    let answer = http::respond(None, handle, event, &context, false).await;
+    let request = testing::request_in(event, context);
+    let answer = http::respond(None, &request, handle(&request)).await;
     assert_eq!(answer.status(), 202, "{}", answer.body());
     assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
 }
@@ -198,11 +199,11 @@ async fn a_repeat_during_its_first_attempt_is_told_what_the_first_attempt_record
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let provider = HeldProvider::start(&order_id).await;
-        let payments = shop.verified(&provider.url, "");
+        let paying = VerifiedCommands { payments: shop.verified(&provider.url, ""), ..shop.paying() };
         let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
         let event = if if_match { with_header(event, "if-match", "\"1\"") } else { event };
         let attempt = async |event: Value| {
-            testing::answer(async |request| pay_order::handle(&shop.commands, &payments, request).await, event).await
+            testing::answer(async |request| pay_order::handle(&paying, request).await, event).await
         };
         let repeat = async {
             provider.asked.notified().await;
@@ -239,8 +240,8 @@ async fn a_capture_of_another_amount_is_recorded_and_owed_back_at_once() {
         if cancelled {
             shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
         }
-        let payments = shop.verified(&url, "");
-        let handle = async |request: &_| pay_order::handle(&shop.commands, &payments, request).await;
+        let paying = VerifiedCommands { payments: shop.verified(&url, ""), ..shop.paying() };
+        let handle = async |request: &_| pay_order::handle(&paying, request).await;
         let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
         let answer = testing::answer(handle, event).await;
         serving.abort();
@@ -254,9 +255,9 @@ async fn a_capture_is_recorded_though_the_order_changed_after_if_match_was_check
     let shop = Shop::open().await;
     let order_id = shop.create_order(44.98).await;
     let provider = HeldProvider::start(&order_id).await;
-    let payments = shop.verified(&provider.url, "");
+    let paying = VerifiedCommands { payments: shop.verified(&provider.url, ""), ..shop.paying() };
     let event = with_header(payment(&order_id, "p1"), "if-match", "\"1\"");
-    let attempt = testing::answer(async |request| pay_order::handle(&shop.commands, &payments, request).await, event);
+    let attempt = testing::answer(async |request| pay_order::handle(&paying, request).await, event);
     let meanwhile = async {
         provider.asked.notified().await;
         shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
@@ -303,8 +304,8 @@ async fn the_provider_is_asked_once_even_if_others_change_the_order_meanwhile() 
     });
     let router = Router::new().route("/payments/{id}", verify);
     let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    let payments = shop.verified(&url, "");
-    let handle = async |request: &_| pay_order::handle(&shop.commands, &payments, request).await;
+    let paying = VerifiedCommands { payments: shop.verified(&url, ""), ..shop.paying() };
+    let handle = async |request: &_| pay_order::handle(&paying, request).await;
     let answer = testing::answer(handle, payment(&order_id, "p1")).await;
     serving.abort();
     assert_eq!((answer.status(), &body(&answer)["payment"]), (200, &json!("refund-due")), "{}", answer.body());

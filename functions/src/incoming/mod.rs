@@ -11,7 +11,8 @@ use orders_core::publication::EventBridge;
 use tracing::Instrument as _;
 
 use crate::config::{self, Config};
-use crate::{publishing, runtime, telemetry};
+use crate::runtime::Runtime;
+use crate::{publishing, telemetry};
 use event::Event;
 use run::{NotDone, Received, Runner};
 
@@ -25,14 +26,17 @@ pub async fn runner(config: &Config) -> Result<Runner<EventBridge>, lambda_runti
     Ok(Runner { store, publisher: publishing::publisher().await? })
 }
 
-/// Takes events from the Lambda runtime, one after the other. One that could not be dealt with is an error of the
-/// function, so that Lambda gives it again and in the end puts it aside.
+/// Receives events from the Lambda runtime, one after the other. One that could not be processed is an error of the
+/// function, so that Lambda retries it and in the end moves it to a dead-letter queue.
 ///
 /// # Errors
 /// The runtime's API is gone; the container ends.
-pub async fn serve(handle: impl AsyncFn(&Received) -> Result<(), NotDone>) -> Result<(), lambda_runtime::Error> {
+pub async fn serve(
+    runtime: Runtime,
+    handle: impl AsyncFn(&Received) -> Result<(), NotDone>,
+) -> Result<(), lambda_runtime::Error> {
     let handle = &handle;
-    runtime::run(async |event, context: &Context, cold_start| receive(handle, event, context, cold_start).await).await
+    runtime.run(async |event, context: &Context, cold_start| receive(handle, event, context, cold_start).await).await
 }
 
 /// Deals with one event, and writes a log line if that fails.

@@ -10,7 +10,7 @@ use super::in_time;
 use crate::accept;
 use crate::answer::Answer;
 use crate::caller::{Caller, Needs};
-use crate::config::Config;
+use crate::config::{self, Config, ConfigError};
 use crate::parameters::Query;
 use crate::problem::Problem;
 use crate::request::Request;
@@ -32,10 +32,18 @@ pub struct Reports {
 }
 
 impl Reports {
+    /// Of the table that the environment names.
+    ///
+    /// # Errors
+    /// It names none.
+    pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        Ok(Self::new(config, config::setting::<String>("SALES_TOTALS_TABLE")?, client))
+    }
+
     /// Of the totals in a table.
     pub fn new(config: &Config, totals_table: impl Into<String>, client: aws_sdk_dynamodb::Client) -> Self {
-        let totals = SalesTotals::new(client, totals_table, Sales { currency: config.currency });
-        Self { totals, currency: config.currency, scope_prefix: config.scope_prefix.clone() }
+        let (currency, scope_prefix) = (config.currency, config.scope_prefix.clone());
+        Self { totals: SalesTotals::new(client, totals_table, Sales { currency }), currency, scope_prefix }
     }
 }
 
