@@ -103,30 +103,6 @@ def alarm_problems(template):
 # Of metrics without a dimension.
 OWN_NAMESPACE = {"Fn::Sub": "Orders/${AWS::StackName}"}
 
-# An alarm on a metric of standard resolution, a month (list price of us-east-1).
-ALARM_USD = 0.10
-
-
-def alarm_metrics(template):
-    """How many metrics all alarms read together: each is charged."""
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::CloudWatch::Alarm":
-            metrics = resource["Properties"].get("Metrics", [{"MetricStat": None}])
-            yield sum("MetricStat" in metric for metric in metrics)
-
-
-def appending(template):
-    """The functions that may put items into the event table."""
-    for name, resource in template["Resources"].items():
-        for policy in resource["Properties"].get("Policies", []) if name != "RestoreEvents" else []:
-            for statement in policy.get("Statement", []):
-                actions, where = statement["Action"], statement["Resource"]
-                if "dynamodb:PutItem" in actions and {"Fn::GetAtt": ["OrderEvents", "Arn"]} in (
-                    where if isinstance(where, list) else [where]
-                ):
-                    yield name
-
-
 def blocks(text):
     """Every block of commands of a document, without the line breaks inside commands."""
     for block in re.findall(r"^ *```(?:sh|bash)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
@@ -164,8 +140,6 @@ def problems_of_commands(path, block):
 
 def figures(template):
     """What docs/operations.md says of costs without traffic, as the template has it."""
-    metrics = sum(alarm_metrics(template))
-    yield f"alarms ({metrics} metrics at {ALARM_USD:.2f} USD, {metrics * ALARM_USD:.2f} USD a month;"
     schedules = re.findall(r"'Schedule': 'rate\((\d+) minutes?\)'", str(template["Resources"]))
     yield f"{sum(30 * 24 * 60 // int(minutes) for minutes in schedules):,} runs of the schedules in 30 days"
 
@@ -190,10 +164,6 @@ def problems_of_runbooks(template):
     left = set(re.findall(r"`(\w+)`", found.group(1))) if found else set()
     if left != set(retained(template)):
         yield f"docs/operations.md says that {sorted(left)} are left, but {sorted(retained(template))} are retained"
-    found = re.search(r"writers\(\) { echo ([^;]*);", pathlib.Path("docs/restore.md").read_text(encoding="utf-8"))
-    stopped = set(found.group(1).split()) if found else set()
-    if stopped != set(appending(template)):
-        yield f"docs/restore.md stops {sorted(stopped)}, but {sorted(set(appending(template)))} write to the event table"
 
 
 def problems_of_bounds():
