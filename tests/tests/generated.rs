@@ -1,5 +1,5 @@
 //! The parts of `template.yaml` and of documents that follow from the template's functions. A test that finds one out of
-//! date fails; `UPDATE_GOLDEN=1 cargo test --workspace --test generated` writes all of them.
+//! date fails, and [`UPDATE`] writes all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panics that say why")]
 
 use std::{env, fs};
@@ -45,6 +45,8 @@ const WIDGETS: [Widget; 3] = [
     ("Errors", "Errors", "Sum", |_| true),
 ];
 
+const UPDATE: &str = "UPDATE_GOLDEN=1 cargo test --workspace --test generated";
+
 const ALARMS_BEGIN: &str = "  # ---- Generated alarms: UPDATE_GOLDEN=1 cargo test --workspace --test generated\n";
 const ALARMS_END: &str = "  # ---- End of the generated alarms\n";
 
@@ -59,11 +61,13 @@ fn read(file: &str) -> String {
 /// Compares the file with what it should be, or writes it.
 fn check(file: &str, expected: &str) {
     if env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(project_path().with_file_name(file), expected).unwrap();
+        // Renamed, since other tests read it at the same time.
+        let (path, new) = (project_path().with_file_name(file), project_path().with_file_name(format!("{file}.new")));
+        fs::write(&new, expected).and_then(|()| fs::rename(&new, path)).unwrap();
     }
     let (found, mut lines) = (read(file), expected.lines());
     let stale = found.lines().find(|line| lines.next() != Some(line));
-    assert!(found == expected, "{file} is out of date from {stale:?} on: run UPDATE_GOLDEN=1 cargo test --workspace");
+    assert!(found == expected, "{file} is out of date from {stale:?} on: run {UPDATE}");
 }
 
 /// The text with what is between `begin` and the next `end` replaced.
@@ -151,10 +155,11 @@ fn every_function_is_in_the_alarms_of_its_kind_and_on_the_dashboard() {
 }
 
 #[test]
-fn every_function_is_in_the_table_of_functions() {
-    let mut text = "# Functions\n\nGenerated from `template.yaml` by `UPDATE_GOLDEN=1 cargo test --workspace --test generated`.\n\n\
-                    | function | called by | what it does |\n|---|---|---|\n"
-        .to_owned();
+fn every_function_and_every_parameter_is_in_the_reference() {
+    let mut text = format!(
+        "# Reference\n\nGenerated from `template.yaml` by `{UPDATE}`.\n\n\
+         ## Functions\n\n| function | called by | what it does |\n|---|---|---|\n"
+    );
     for function in template().functions {
         let mut by: Vec<String> = function
             .routes
@@ -168,9 +173,21 @@ fn every_function_is_in_the_table_of_functions() {
         let by = if by.is_empty() { "an operator".to_owned() } else { by.join(", ") };
         let what = function.description.expect("a description of each function");
         text +=
-            &format!("| [{}](../functions/src/bin/{1}.rs) | {by} | {what} |\n", function.logical_id, function.binary);
+            &format!("| [{}](../functions/src/bin/{}.rs) | {by} | {what} |\n", function.logical_id, function.binary);
     }
-    check("docs/functions.md", &text);
+    text += "\n## Parameters\n\nA parameter without a default has to be given.\n\n| parameter | default | meaning |\n|---|---|---|\n";
+    let yaml: yaml_serde::Value = yaml_serde::from_str(&read("template.yaml")).unwrap();
+    for (name, parameter) in yaml["Parameters"].as_mapping().unwrap() {
+        let default = match &parameter["Default"] {
+            yaml_serde::Value::Null => String::new(),
+            yaml_serde::Value::String(text) if text.is_empty() => "empty".to_owned(),
+            yaml_serde::Value::String(text) => format!("`{text}`"),
+            number => format!("`{}`", number.as_u64().unwrap()),
+        };
+        let description = parameter["Description"].as_str().expect("a description of each parameter").trim();
+        text += &format!("| `{}` | {default} | {description} |\n", name.as_str().unwrap());
+    }
+    check("docs/reference.md", &text);
 }
 
 /// A restored table is a source of commits, so the function that copies them need not be stopped.
