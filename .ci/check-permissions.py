@@ -9,26 +9,12 @@ import os
 import pathlib
 import sys
 
+from agreement.functions import as_list, statements
 from samtranslator.yaml_helper import yaml_parse
 
 USED = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "permissions-used"
 # Lambda itself reads the stream, as the function's role.
 OF_THE_STREAM = {"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}
-
-
-def as_list(value):
-    """One or more, as a list."""
-    return value if isinstance(value, list) else [value]
-
-
-def statements(template, function):
-    """The statements of a function's policies, or of its role."""
-    if "Role" in function:
-        role = template["Resources"][function["Role"]["Fn::GetAtt"][0]]["Properties"]
-        documents = [policy["PolicyDocument"] for policy in role["Policies"]]
-    else:
-        documents = function.get("Policies", [])
-    return [statement for document in documents for statement in document["Statement"]]
 
 
 def unused(template, used):

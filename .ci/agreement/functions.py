@@ -24,6 +24,21 @@ def functions(template):
         yield name, resource["Metadata"]["BuildProperties"]["Binary"], routes, streams
 
 
+def as_list(value):
+    """One or more, as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def statements(template, function):
+    """The statements of a function's policies, or of its role."""
+    if "Role" in function:
+        role = template["Resources"][function["Role"]["Fn::GetAtt"][0]]["Properties"]
+        documents = [policy["PolicyDocument"] for policy in role["Policies"]]
+    else:
+        documents = function.get("Policies", [])
+    return [statement for document in documents for statement in document["Statement"]]
+
+
 def event_problems(path, binary, routes, streams):
     """What is wrong with the event in a file, as an event of the function whose binary is named."""
     try:
