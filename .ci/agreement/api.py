@@ -1,7 +1,8 @@
-"""docs/api/openapi.yaml: routes and scopes, the responses of each kind of operation, and statuses."""
+"""docs/api/openapi.yaml: routes and scopes, the responses of each kind of operation, statuses, and the fields of orders."""
 
 import pathlib
 import re
+import sys
 
 from .functions import functions
 
@@ -13,6 +14,7 @@ def problems(template, api):
     yield from routes(template, api)
     yield from responses(api)
     yield from statuses(api)
+    yield from views(api)
 
 
 def operations(api):
@@ -66,6 +68,8 @@ def statuses_of_the_code():
     folder = pathlib.Path("core/orders/src/domain")
     code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.rs"))
     variants = re.search(r"^pub enum Status \{\n(.*?)^\}", code, re.MULTILINE | re.DOTALL)
+    if not variants:
+        sys.exit("core/orders/src/domain has no `pub enum Status`, which the statuses are read from")
     return [name.lower() for name in re.findall(r"^    (\w+),$", variants.group(1), re.MULTILINE)]
 
 
@@ -89,3 +93,24 @@ def statuses(api):
             listed = re.findall("|".join(every), found)
             if sorted(listed) not in (sorted(every), sorted(opened)):
                 yield f"{path} lists neither all statuses nor the open ones: {found}"
+
+
+def views(api):
+    """Fields of orders that only one of the code and the API description has, or that only one says are always there."""
+    code = pathlib.Path("core/orders/src/read_model/view.rs").read_text(encoding="utf-8")
+    schemas = api["components"]["schemas"]
+    refund = schemas["Order"]["properties"]["refunds"]["items"]
+    shown = {"OrderView": schemas["Order"], "ItemView": schemas["Item"], "RefundView": refund}
+    for name, schema in [*shown.items(), ("OrderSummary", schemas["OrderSummary"])]:
+        struct = re.search(rf"^pub struct {name}\b.*?{{\n(.*?)^}}", code, re.MULTILINE | re.DOTALL)
+        if not struct:
+            yield f"core/orders/src/read_model/view.rs has no {name}, which the fields of orders are read from"
+            continue
+        fields = re.findall(r"((?:#\[serde\(.*\)\]\n    )?)pub (\w+):", struct.group(1))
+        always = {field for serde, field in fields if "skip_serializing_if" not in serde}
+        for different, what in [
+            ({field for _, field in fields} ^ set(schema["properties"]), "are"),
+            (always ^ set(schema["required"]), "are always"),
+        ]:
+            if different:
+                yield f"docs/api/openapi.yaml: {sorted(different)} {what} in one of the schema and {name} only"
