@@ -15,7 +15,10 @@ import sys
 # The translator asks botocore for the partition and needs a region for that. Nothing is called.
 os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
 
+import yaml
 from cloudformation_validate import CompositeEngine, ReportStatus, Severity, TemplateContent, ValidateConfig
+from samcli.yamlhelper import yaml_dump
+from samcli.yamlhelper import yaml_parse as cli_parse
 from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
@@ -44,6 +47,17 @@ def translate(**parameters):
             resource["Properties"].pop("CodeUri", None)
     # Managed policies are written as ARNs in the template, so no map of their names is needed.
     return Translator({}, Parser()).translate(template, PARAMETERS | parameters)
+
+
+def unresolved():
+    """What CloudFormation does not accept in the template as SAM CLI sends it: anchors, aliases and merge keys."""
+    with open("template.yaml", encoding="utf-8") as file:
+        sent = yaml_dump(cli_parse(file.read()))
+    for token in yaml.scan(sent):
+        if isinstance(token, yaml.AnchorToken | yaml.AliasToken) or getattr(token, "value", None) == "<<":
+            yield f"SAM CLI does not resolve {token.value}"
+    if yaml_parse(sent) != read():
+        yield "SAM CLI sends another template than the one that is checked here"
 
 
 def worked_out(value, parameters):
@@ -128,7 +142,7 @@ def main():
     """Prints each finding; the exit code says whether one of them is too much."""
     try:
         translated = json.dumps(translate(), indent=2)
-        differences = [*cors_differences(), *api_differences()]
+        differences = [*cors_differences(), *api_differences(), *unresolved()]
     except InvalidDocumentException as error:
         for cause in error.causes:
             print(f"template.yaml: {cause.message}")

@@ -172,11 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn every_route_of_the_project_has_a_place_in_the_walk_and_an_event_with_all_that_its_line_needs() {
+    fn every_route_of_the_project_has_a_line_and_an_event_with_all_that_its_line_needs() {
         let template = template();
+        assert!(
+            WALK.iter().all(|binary| template.function(binary).is_some()),
+            "the walk names a function that does not exist"
+        );
         let events = project_path().with_file_name("events");
         for (function, route) in walk(&template) {
-            assert!(WALK.contains(&function.binary.as_str()), "{} has no place in the walk", function.binary);
             let event = event(&events.join(format!("{}.json", function.binary)));
             let line = curl("http://h:1", &template, route, &event);
             let subject = event.pointer("/requestContext/authorizer/jwt/claims/sub").and_then(Value::as_str);

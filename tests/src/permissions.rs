@@ -1,9 +1,12 @@
 //! What AWS would refuse the functions: calls of DynamoDB that their policies in the template do not allow.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
-use orders_local::template::{ACCOUNT, Function, REGION, Template};
+use orders_local::template::{ACCOUNT, Function, REGION, Template, project_path};
 use serde_json::Value;
 
 use dynamodb_testkit::exchange::{Answer, Request};
@@ -20,15 +23,26 @@ impl Permissions {
         Self(template.functions.iter().map(|function| (function.logical_id.clone(), function.clone())).collect())
     }
 
-    /// For a proxy that answers what is not allowed as AWS does.
+    /// For a proxy that answers what is not allowed as AWS does, and records which permissions are used.
     pub fn guard(self) -> Guard {
-        Arc::new(move |authorization, request| self.refusal(authorization, request))
+        let used = Mutex::new(BTreeSet::new());
+        Arc::new(move |authorization, request| {
+            let refusal = self.refusal(authorization, request);
+            if let (None, Some(caller)) = (&refusal, self.caller(authorization)) {
+                record(caller, request, &mut used.lock().unwrap());
+            }
+            refusal
+        })
+    }
+
+    fn caller(&self, authorization: &str) -> Option<&Function> {
+        let (_, key) = authorization.split_once("Credential=")?;
+        self.0.get(key.split('/').next()?)
     }
 
     /// What AWS answers to a call that its caller is not allowed; none if it is.
     fn refusal(&self, authorization: &str, request: &Request) -> Option<Answer> {
-        let caller = authorization.split_once("Credential=").and_then(|(_, key)| key.split('/').next());
-        let caller = caller.and_then(|key| self.0.get(key));
+        let caller = self.caller(authorization);
         let operation = request.target.rsplit('.').next().unwrap_or_default();
         let asked = asked(operation, &request.body);
         let may =
@@ -40,6 +54,22 @@ impl Permissions {
         let who = caller.map_or("nobody", |function| &function.logical_id);
         let (action, resource) = refused.map_or((operation, "nothing"), |(action, resource)| (action, resource));
         Some(denied(&format!("{who} is not authorized to perform: {action} on resource: {resource}")))
+    }
+}
+
+/// An empty file in the build directory for each permission that a test uses, named by function, statement, action and
+/// resource. `.ci/check-permissions.py` compares them with the template after the tests.
+fn record(function: &Function, request: &Request, used: &mut BTreeSet<String>) {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| project_path().with_file_name("target"), PathBuf::from);
+    let folder = target.join("permissions-used");
+    for (action, resource) in asked(request.target.rsplit('.').next().unwrap_or_default(), &request.body) {
+        for (number, statement) in function.policies.iter().enumerate() {
+            let Some((of_action, of_resource)) = statement.allowed_by(&action, &resource) else { continue };
+            let name = format!("{}.{number}.{of_action}.{of_resource}", function.logical_id);
+            if used.insert(name.clone()) {
+                fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(name), "")).unwrap();
+            }
+        }
     }
 }
 

@@ -130,7 +130,8 @@ impl Template {
     /// # Errors
     /// When it holds something that the local stack does not understand.
     pub fn parse(text: &str, options: &TemplateOptions) -> Result<Self, TemplateError> {
-        let document: yaml_serde::Value = yaml_serde::from_str(text)?;
+        let mut document: yaml_serde::Value = yaml_serde::from_str(text)?;
+        document.apply_merge()?;
         let order = logical_ids(&document);
         let document = to_json(&document)?;
         let section = |name: &str| document.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
@@ -358,6 +359,16 @@ Resources:
         let text = "Resources: {Poller: {Type: AWS::Lambda::EventSourceMapping, Properties: {}}}";
         let error = Template::parse(text, &TemplateOptions::default()).unwrap_err().to_string();
         assert!(error.contains("Poller") && error.contains("AWS::Lambda::EventSourceMapping"), "{error}");
+    }
+
+    #[test]
+    fn merge_keys_are_resolved() {
+        let text = "
+Resources:
+  First: {Type: AWS::SQS::Queue, Properties: &queue {QueueName: first, DelaySeconds: 1}}
+  Second: {Type: AWS::SQS::Queue, Properties: {<<: *queue, QueueName: second}}
+  Third: {Type: AWS::SQS::Queue, Properties: {<<: *queue}}";
+        assert_eq!(Template::parse(text, &TemplateOptions::default()).unwrap().queues, ["first", "second", "first"]);
     }
 
     #[test]

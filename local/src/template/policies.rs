@@ -30,10 +30,10 @@ enum OneOrMore {
 }
 
 impl OneOrMore {
-    fn matches(&self, text: &str) -> bool {
+    fn first_match(&self, text: &str) -> Option<usize> {
         match self {
-            Self::One(pattern) => matches(pattern, text),
-            Self::More(patterns) => patterns.iter().any(|pattern| matches(pattern, text)),
+            Self::One(pattern) => matches(pattern, text).then_some(0),
+            Self::More(patterns) => patterns.iter().position(|pattern| matches(pattern, text)),
         }
     }
 }
@@ -41,7 +41,12 @@ impl OneOrMore {
 impl Statement {
     /// Whether it allows the action (`dynamodb:Query`) on the resource of this ARN.
     pub fn allows(&self, action: &str, resource: &str) -> bool {
-        self.action.matches(action) && self.resource.matches(resource)
+        self.allowed_by(action, resource).is_some()
+    }
+
+    /// The places, in the statement's lists, of the action and of the resource that allow it.
+    pub fn allowed_by(&self, action: &str, resource: &str) -> Option<(usize, usize)> {
+        Some((self.action.first_match(action)?, self.resource.first_match(resource)?))
     }
 }
 

@@ -5,6 +5,7 @@ mod conditions;
 mod lifecycle;
 mod limits;
 mod poison;
+mod rare_calls;
 mod rebuild;
 mod refusals;
 mod repeats;

@@ -21,7 +21,7 @@ pub async fn ask(shop: &Shop, function: &str, event: &Value) -> Value {
 }
 
 /// Gives the answer back until it is done.
-async fn to_the_end(shop: &Shop, function: &str, mut run: Value) -> Value {
+pub async fn to_the_end(shop: &Shop, function: &str, mut run: Value) -> Value {
     loop {
         run = ask(shop, function, &run).await;
         if run["progress"]["done"] == true {

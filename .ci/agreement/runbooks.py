@@ -1,0 +1,68 @@
+"""The commands in documents, and the figures in docs/operations.md."""
+
+import pathlib
+import re
+import subprocess
+
+
+def blocks(text):
+    """Every block of commands of a document, without the line breaks inside commands."""
+    for block in re.findall(r"^ *```(?:sh|bash)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+        yield re.sub(r"\\\n\s*", "", block)
+
+
+# The file that the answer goes to is the last word of the command.
+ANSWER = r"aws lambda invoke .*? (\S+?)(?=\)? (?:>|\|\||&&)|\)?$)"
+
+
+def problems_of_commands(path, block):
+    """What is wrong with one block of commands."""
+    # What a POSIX shell takes, bash and zsh take too.
+    shell = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True, check=False)
+    if shell.returncode:
+        yield f"{path}: sh does not take {block.splitlines()[0].strip()!r}: {shell.stderr.strip()}"
+    # zsh does not split what a parameter has.
+    for loop in re.findall(r"for \w+ in [^;]*\$\w[^;]*", block):
+        yield f"{path}: zsh goes through this loop once: {loop}"
+    before = ""
+    for command in block.splitlines():
+        # Without it, SAM CLI does not know the stack.
+        if re.search(r"\bsam deploy\b", command.split("#")[0]) and "--config-env" not in command:
+            yield f"{path}: without --config-env: {command.strip()}"
+        if "aws lambda invoke" in command:
+            # The CLI would give up after a minute, and start a long run a second time.
+            if "AWS_MAX_ATTEMPTS=1 aws lambda invoke --cli-read-timeout 0 " not in command:
+                yield f"{path}: not with AWS_MAX_ATTEMPTS=1 and --cli-read-timeout 0: {command.strip()}"
+            # Where the call fails, the CLI leaves the answer of the one before. An event is not answered.
+            answer = re.search(ANSWER, command)
+            if "--invocation-type Event" not in command and not (answer and f"rm -f {answer.group(1)}" in before):
+                yield f"{path}: takes an old answer for its own where the call fails: {command.strip()}"
+        before += command + "\n"
+
+
+def figures(template):
+    """What docs/operations.md says of costs without traffic, as the template has it."""
+    schedules = re.findall(r"'Schedule': 'rate\((\d+) minutes?\)'", str(template["Resources"]))
+    yield f"{sum(30 * 24 * 60 // int(minutes) for minutes in schedules):,} runs of the schedules in 30 days"
+
+
+def retained(template):
+    """What stays when the stack is deleted."""
+    for name, resource in template["Resources"].items():
+        if resource.get("DeletionPolicy", "Delete") != "Delete":
+            yield name
+
+
+def problems(template):
+    """What is wrong with the commands and the figures in docs/."""
+    for path in [pathlib.Path("README.md"), *sorted(pathlib.Path("docs").glob("*.md"))]:
+        for block in blocks(path.read_text(encoding="utf-8")):
+            yield from problems_of_commands(path, block)
+    operations = " ".join(pathlib.Path("docs/operations.md").read_text(encoding="utf-8").split())
+    for figure in figures(template):
+        if figure not in operations:
+            yield f"docs/operations.md does not say what is paid for without traffic: {figure}"
+    found = re.search(r"Deleting the stack leaves ([^:]*):", operations)
+    left = set(re.findall(r"`(\w+)`", found.group(1))) if found else set()
+    if left != set(retained(template)):
+        yield f"docs/operations.md says that {sorted(left)} are left, but {sorted(retained(template))} are retained"

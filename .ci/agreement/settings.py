@@ -1,0 +1,57 @@
+"""Environment variables: each that the template sets is read, each that the functions read is set, and each that names a
+table or a bus comes with a permission on it.
+"""
+
+import pathlib
+import re
+
+from .functions import as_list, statements
+
+# What a function is told of by a variable, and needs a permission on.
+NAMED = ("AWS::DynamoDB::Table", "AWS::Events::EventBus")
+
+
+def functions(template):
+    """Name and properties of every function."""
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            yield name, resource["Properties"]
+
+
+def variables(function):
+    """The environment variables of a function, or of all of them."""
+    return function.get("Environment", {}).get("Variables", {})
+
+
+def problems(template):
+    """Variables that only one side knows."""
+    files = (path for path in pathlib.Path("functions/src").rglob("*.rs") if "test" not in str(path))
+    code = "".join(path.read_text(encoding="utf-8").partition("#[cfg(test)]\nmod tests")[0] for path in files)
+    literals = set(re.findall(r'"([A-Z][A-Z0-9_]{3,})"', code))
+    # Lambda and cargo set their own.
+    read = {name for name in literals if "_" in name and not name.startswith(("AWS_", "CARGO_"))}
+    everywhere = variables(template["Globals"]["Function"])
+    there = set(everywhere).union(*(variables(function) for _, function in functions(template)))
+    yield from (f"template.yaml sets {name}, which no function reads" for name in there - literals)
+    yield from (f"template.yaml does not set {name}, which a function reads" for name in read - there)
+    for name, function in functions(template):
+        yield from permissions(template, name, function, everywhere)
+
+
+def permissions(template, name, function, everywhere):
+    """Tables and buses that a function may use and is not told of, or the other way round."""
+
+    def resources(values):
+        named = {value["Ref"] for value in values if isinstance(value, dict) and "Ref" in value}
+        return {it for it in named if template["Resources"].get(it, {}).get("Type") in NAMED}
+
+    own, known = resources(variables(function).values()), resources(everywhere.values())
+    if "RATE_LIMIT" in variables(function):
+        own.add("RateLimits")
+    what = [it for statement in statements(template, function) for it in as_list(statement["Resource"])]
+    arns = {it["Fn::GetAtt"][0] for it in what if "Fn::GetAtt" in it}
+    arns |= {found for it in what if "Fn::Sub" in it for found in re.findall(r"\$\{(\w+)\.Arn\}", it["Fn::Sub"])}
+    may = {it for it in arns if template["Resources"][it]["Type"] in NAMED}
+    yield from (f"template.yaml: {name} has a variable for {it}, and no permission on it" for it in own - may)
+    told = own | (known - {"RateLimits"})
+    yield from (f"template.yaml: {name} has a permission on {it}, and no variable for it" for it in may - told)

@@ -1,0 +1,212 @@
+//! The parts of `template.yaml` and of documents that follow from the template's functions. A test that finds one out of
+//! date fails, and [`UPDATE`] writes all of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panics that say why")]
+
+use std::{env, fs};
+
+use orders_local::template::{ACCOUNT, Function, REGION, Template, TemplateOptions, project_path};
+
+/// An alarm on errors and one on throttles watch all functions of a kind together.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Command,
+    Query,
+    Event,
+    /// Invoked by an operator, who sees the error.
+    Operator,
+}
+
+/// Derived from what calls the function.
+fn kind(function: &Function) -> Kind {
+    let reads = |method: &str| matches!(method, "GET" | "HEAD");
+    if function.routes.iter().any(|route| !reads(&route.method)) {
+        Kind::Command
+    } else if !function.routes.is_empty() {
+        Kind::Query
+    } else if function.streams.is_empty() && function.rules.is_empty() && function.schedules.is_empty() {
+        Kind::Operator
+    } else {
+        Kind::Event
+    }
+}
+
+/// Name of the alarms, kind of the functions, and how the descriptions of the alarms call these.
+const ALARMS: [(&str, Kind, &str); 3] = [
+    ("Command", Kind::Command, "command function"),
+    ("Query", Kind::Query, "query function"),
+    ("EventFunction", Kind::Event, "function that is called by a stream, a rule or a schedule"),
+];
+
+/// Title of a dashboard widget, metric, statistic, and the functions in it.
+type Widget = (&'static str, &'static str, &'static str, fn(&Function) -> bool);
+const WIDGETS: [Widget; 3] = [
+    ("Duration of commands, p99 ms", "Duration", "p99", |function| kind(function) == Kind::Command),
+    ("Duration of queries, p99 ms", "Duration", "p99", |function| kind(function) == Kind::Query),
+    ("Errors", "Errors", "Sum", |_| true),
+];
+
+const UPDATE: &str = "UPDATE_GOLDEN=1 cargo test --workspace --test generated";
+
+const ALARMS_BEGIN: &str = "  # ---- Generated alarms: UPDATE_GOLDEN=1 cargo test --workspace --test generated\n";
+const ALARMS_END: &str = "  # ---- End of the generated alarms\n";
+
+fn template() -> Template {
+    Template::load(&project_path(), &TemplateOptions::default()).unwrap()
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(project_path().with_file_name(file)).unwrap()
+}
+
+/// Compares the file with what it should be, or writes it.
+fn check(file: &str, expected: &str) {
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        // Renamed, since other tests read it at the same time.
+        let (path, new) = (project_path().with_file_name(file), project_path().with_file_name(format!("{file}.new")));
+        fs::write(&new, expected).and_then(|()| fs::rename(&new, path)).unwrap();
+    }
+    let (found, mut lines) = (read(file), expected.lines());
+    let stale = found.lines().find(|line| lines.next() != Some(line));
+    assert!(found == expected, "{file} is out of date from {stale:?} on: run {UPDATE}");
+}
+
+/// The text with what is between `begin` and the next `end` replaced.
+fn between(text: &str, begin: &str, end: &str, new: &str) -> String {
+    let (before, rest) = text.split_once(begin).unwrap_or_else(|| panic!("there is no {begin:?}"));
+    let (_, after) = rest.split_once(end).unwrap_or_else(|| panic!("there is no {end:?} after {begin:?}"));
+    format!("{before}{begin}{new}{end}{after}")
+}
+
+/// The hand-written alarms on the errors and throttles of one function: the others leave that function out.
+fn has_alarms_of_its_own(template: &str, function: &Function) -> bool {
+    let on =
+        |metric| format!("{metric}\n      Dimensions: [{{Name: FunctionName, Value: !Ref {}}}]", function.logical_id);
+    ["Errors", "Throttles"].iter().all(|metric| template.contains(&on(metric)))
+}
+
+fn alarms(text: &str, functions: &[Function]) -> String {
+    let mut alarms = String::new();
+    for (name, of, functions_are) in ALARMS {
+        let watched: Vec<&str> = functions
+            .iter()
+            .filter(|function| kind(function) == of && !has_alarms_of_its_own(text, function))
+            .map(|function| function.logical_id.as_str())
+            .collect();
+        let happened = [("Errors", "crashed, timed out or failed"), ("Throttles", "was throttled")];
+        for (metric, what) in happened {
+            let id = |function: &str| format!("{}{}", function[..1].to_lowercase(), &function[1..]);
+            let sum: Vec<String> = watched.iter().map(|function| format!("FILL({}, 0)", id(function))).collect();
+            alarms += &format!(
+                "
+  {name}{metric}:
+    Type: AWS::CloudWatch::Alarm
+    Properties:
+      <<: *alarm
+      AlarmDescription: A {functions_are} {what}.
+      EvaluationPeriods: 3
+      DatapointsToAlarm: 1
+      Metrics:
+        - Id: all
+          Label: {metric}
+          Expression: {}
+",
+                sum.join(" + ")
+            );
+            for function in &watched {
+                alarms += &format!(
+                    "        - {{Id: {}, ReturnData: false, MetricStat: {{Metric: {{Namespace: AWS/Lambda, MetricName: {metric}, \
+                     Dimensions: [{{Name: FunctionName, Value: !Ref {function}}}]}}, Stat: Sum, Period: 300}}}}\n",
+                    id(function)
+                );
+            }
+        }
+    }
+    alarms + "\n"
+}
+
+fn widget(functions: &[Function], (_, metric, stat, holds): Widget) -> String {
+    let shown: Vec<String> = functions
+        .iter()
+        .filter(|function| holds(function))
+        .map(|Function { logical_id: id, .. }| {
+            format!("\n              [\"AWS/Lambda\", \"{metric}\", \"FunctionName\", \"${{{id}}}\", {{\"stat\": \"{stat}\", \"label\": \"{id}\"}}]")
+        })
+        .collect();
+    shown.join(",")
+}
+
+/// `template.yaml` as it should be.
+fn expected_template() -> String {
+    let functions = template().functions;
+    let mut text = read("template.yaml");
+    let hand_written = between(&text, ALARMS_BEGIN, ALARMS_END, "");
+    text = between(&text, ALARMS_BEGIN, ALARMS_END, &alarms(&hand_written, &functions));
+    for widget_of in WIDGETS {
+        let title =
+            format!("\"title\": \"{}\", \"region\": \"${{AWS::Region}}\", \"period\": 60, \"metrics\": [", widget_of.0);
+        text = between(&text, &title, "]}},", &widget(&functions, widget_of));
+    }
+    text
+}
+
+#[test]
+fn every_function_is_in_the_alarms_of_its_kind_and_on_the_dashboard() {
+    check("template.yaml", &expected_template());
+}
+
+#[test]
+fn every_function_and_every_parameter_is_in_the_reference() {
+    let mut text = format!(
+        "# Reference\n\nGenerated from `template.yaml` by `{UPDATE}`.\n\n\
+         ## Functions\n\n| function | called by | what it does |\n|---|---|---|\n"
+    );
+    for function in template().functions {
+        let mut by: Vec<String> = function
+            .routes
+            .iter()
+            .filter(|route| route.method != "HEAD")
+            .map(|route| format!("`{} {}`", route.method, route.path))
+            .collect();
+        by.extend(function.streams.iter().map(|stream| format!("stream of `{}`", stream.table)));
+        by.extend(function.rules.iter().map(|rule| format!("rule `{}`", rule.name)));
+        by.extend(function.schedules.iter().map(|_| "schedule".to_owned()));
+        let by = if by.is_empty() { "an operator".to_owned() } else { by.join(", ") };
+        let what = function.description.expect("a description of each function");
+        text +=
+            &format!("| [{}](../functions/src/bin/{}.rs) | {by} | {what} |\n", function.logical_id, function.binary);
+    }
+    text += "\n## Parameters\n\nA parameter without a default has to be given.\n\n| parameter | default | meaning |\n|---|---|---|\n";
+    let yaml: yaml_serde::Value = yaml_serde::from_str(&read("template.yaml")).unwrap();
+    for (name, parameter) in yaml["Parameters"].as_mapping().unwrap() {
+        let default = match &parameter["Default"] {
+            yaml_serde::Value::Null => String::new(),
+            yaml_serde::Value::String(text) if text.is_empty() => "empty".to_owned(),
+            yaml_serde::Value::String(text) => format!("`{text}`"),
+            number => format!("`{}`", number.as_u64().unwrap()),
+        };
+        let description = parameter["Description"].as_str().expect("a description of each parameter").trim();
+        text += &format!("| `{}` | {default} | {description} |\n", name.as_str().unwrap());
+    }
+    check("docs/reference.md", &text);
+}
+
+/// A restored table is a source of commits, so the function that copies them need not be stopped.
+#[test]
+fn a_restore_stops_every_function_that_appends_to_the_event_table() {
+    let events = format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/OrderEvents");
+    let appends =
+        |function: &Function| function.logical_id != "RestoreEvents" && function.may("dynamodb:PutItem", &events);
+    let writers: Vec<String> =
+        template().functions.into_iter().filter(appends).map(|function| function.logical_id).collect();
+    check("docs/restore.md", &between(&read("docs/restore.md"), "writers() { echo ", "; }", &writers.join(" ")));
+}
+
+/// CloudWatch charges for each metric that an alarm reads.
+#[test]
+fn the_documented_price_of_the_alarms_is_that_of_their_metrics() {
+    let template = expected_template();
+    let alarms = template.split("\n\n").filter(|resource| resource.contains("Type: AWS::CloudWatch::Alarm"));
+    let metrics: usize = alarms.map(|alarm| alarm.matches("MetricName: ").count()).sum();
+    let price = format!("{metrics} metrics at 0.10 USD, {}.{}0 USD a month", metrics / 10, metrics % 10);
+    check("docs/operations.md", &between(&read("docs/operations.md"), "- alarms (", ";", &price));
+}
