@@ -1,4 +1,18 @@
 //! The local stack: runs what `template.yaml` says on this machine, with the real function binaries.
+//!
+//! # The crates of this workspace
+//!
+//! | crate | what it is |
+//! |---|---|
+//! | [`dynamodb_event_store`](../dynamodb_event_store/index.html) | streams of any aggregate on one DynamoDB table, and read models |
+//! | [`dynamodb_rate_limit`](../dynamodb_rate_limit/index.html) | token buckets and sliding windows that all containers share |
+//! | [`dynamodb_circuit_breaker`](../dynamodb_circuit_breaker/index.html) | a circuit breaker that all containers share |
+//! | [`service_clock`](../service_clock/index.html), [`policy_text`](../policy_text/index.html), [`strict_json`](../strict_json/index.html) | time, one-line settings, strict JSON |
+//! | [`dynamodb_testkit`](../dynamodb_testkit/index.html) | an embedded DynamoDB with faults and a paused clock, for tests |
+//! | [`orders_core`](../orders_core/index.html) | the domain, read models, published events, the payment provider's client |
+//! | [`orders_functions`](../orders_functions/index.html) | the HTTP edge, and what each Lambda function does |
+//! | `orders_local` | this crate |
+//! | [`orders_tests`](../orders_tests/index.html) | support for the end-to-end tests |
 
 mod asynchronous;
 pub mod binaries;

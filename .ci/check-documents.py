@@ -1,0 +1,77 @@
+"""Checks that the index of decisions names every decision, and that each claim names a test that exists.
+
+Prints each problem, and exits with 1 when there is one.
+"""
+
+import collections
+import difflib
+import pathlib
+import re
+import sys
+
+DECISIONS = pathlib.Path("docs/decisions")
+CODE = ("core", "functions", "local", "tests")
+
+
+def file_name(title):
+    """The name of a decision's file, which follows from its title."""
+    plain = re.sub(r"[`'’]", "", title.lower())
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") + ".md"
+
+
+def problems_of_decisions():
+    """Decisions without title or date or under another name, and differences between them and the index."""
+    titles = {}
+    for path in sorted(DECISIONS.glob("*.md")):
+        if path.name == "README.md":
+            continue
+        title = re.match(r"# (.+)\n\n\d{4}-\d\d-\d\d\n\n\S", path.read_text(encoding="utf-8"))
+        if not title:
+            yield f"{path} does not begin with title, date and text"
+            continue
+        titles[path.name] = title.group(1)
+        if path.name != file_name(title.group(1)):
+            yield f"{path} should be named {file_name(title.group(1))}"
+    index = re.findall(r"^- \[(.+)\]\(([^)]+)\)$", (DECISIONS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    times = collections.Counter(name for _, name in index)
+    yield from (f"the index names {name} {times[name]} times" for name in titles | dict(index) if times[name] > 1)
+    yield from (f"the index does not name {name}" for name in sorted(titles.keys() - times.keys()))
+    for title, name in index:
+        if titles.get(name) != title:
+            yield f"the index calls {name} {title!r}, its title is {titles.get(name)!r}"
+
+
+def tests():
+    """The file of every test function, by name."""
+    found = collections.defaultdict(set)
+    for path in (path for folder in CODE for path in pathlib.Path(folder).rglob("*.rs")):
+        # Attributes may stand between the mark of a test and its name.
+        for name in re.findall(r"(?:test\b|#!\[proptest)[^\n]*\]\s*(?:#\[[^\n]*\]\s*)*(?:async )?fn (\w+)", path.read_text(encoding="utf-8")):
+            found[name].add(str(path))
+    return found
+
+
+def problems_of_claims():
+    """Claims without a test, or whose test is not where they say."""
+    existing = tests()
+    for line in pathlib.Path("docs/claims.md").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("| ") or line.startswith("| claim"):
+            continue
+        named = re.search(r"\| `([\w./-]+)::(\w+)` \|$", line)
+        if not named:
+            yield f"docs/claims.md names no test: {line}"
+        elif named.group(1) not in existing.get(named.group(2), ()):
+            others = difflib.get_close_matches(named.group(2), existing, 1, 0.5)
+            hint = "".join(f"; perhaps {path}::{name}" for name in others for path in sorted(existing[name]))
+            yield f"docs/claims.md: there is no test {named.group(1)}::{named.group(2)}{hint}"
+
+
+def main():
+    """Prints what is wrong."""
+    lines = [*problems_of_decisions(), *problems_of_claims()]
+    print("\n".join(lines) or "index, claims and tests agree")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
