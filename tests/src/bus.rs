@@ -1,9 +1,10 @@
 //! The bus of a running stack, as producers use it.
 
+use dynamodb_testkit::wait::until_some;
 use orders_local::journal::What;
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, until};
+use crate::shop::Shop;
 
 /// Puts an event on the bus, as its producer would; answers the bus's id of it.
 pub async fn put(shop: &Shop, detail_type: &str, event_id: &str, data: Value) -> String {
@@ -25,6 +26,5 @@ pub async fn ended(shop: &Shop, id: &str) -> (u32, Value) {
             _ => None,
         })
     };
-    until(async || end().is_some()).await;
-    end().unwrap()
+    until_some("the delivery of the event", async || end()).await
 }

@@ -14,11 +14,10 @@ use tokio::sync::OnceCell;
 
 use crate::permissions::Permissions;
 use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
 
 /// How long the read model may take to follow a write.
 pub const PROJECTION: Duration = Duration::from_secs(1);
-/// How long a condition may take that is not timed itself.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A product.
 pub const PRODUCT: &str = "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11";
@@ -229,21 +228,7 @@ impl Shop {
     /// Waits until the row is at a version; answers how long that took.
     pub async fn projected(&self, order_id: &str, version: u64) -> Duration {
         let start = Instant::now();
-        until(async || self.row(order_id).await.is_some_and(|row| row.version >= version)).await;
+        until("the row", async || self.row(order_id).await.is_some_and(|row| row.version >= version)).await;
         start.elapsed()
-    }
-}
-
-/// Waits for a condition.
-pub async fn until(condition: impl AsyncFn() -> bool) {
-    until_within(PATIENCE, condition).await;
-}
-
-/// Waits that long for a condition that takes its time.
-pub async fn until_within(patience: Duration, condition: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < patience, "waited for {patience:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use dynamodb_event_store::projection::{Progress, Verification};
 use dynamodb_event_store::{Consistency, EventStore, StreamId, Until};
+use dynamodb_testkit::wait::until;
 use futures::{StreamExt, stream};
 use orders_core::domain::Order;
 use orders_core::read_model::{OrderView, Orders};
@@ -22,7 +23,7 @@ use orders_local::database::{Database, Storage};
 use orders_local::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 use orders_tests::mass::{Item, Lives, fill};
-use orders_tests::shop::{Shop, until_within};
+use orders_tests::shop::Shop;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -193,7 +194,7 @@ async fn check(shop: &Shop, orders: u64, changed: impl Iterator<Item = &String>)
         let stream = StreamId::new(order_id.as_str());
         let folded = async || store.load_until(&stream, Until::Head, Consistency::Strong).await.unwrap();
         let row = async || rows.get(order_id.parse().unwrap()).await.unwrap();
-        until_within(Duration::from_secs(20), async || row().await == OrderView::of(&folded().await)).await;
+        until("the row of every event", async || row().await == OrderView::of(&folded().await)).await;
     }
 }
 

@@ -6,6 +6,7 @@ use dynamodb_event_store::{EventStore, Finding, Restoration, Segment, StreamId};
 use dynamodb_testkit::counter_aggregate::{Command, Counter};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
 use orders_tests::database::{TestTables, stream_items};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -59,9 +60,7 @@ async fn what_was_copied_before_another_writer_was_met_is_counted() {
     let third = stream_items(&fixture.from.client(), fixture.from.name("OrderEvents"), &fixture.stream).await.remove(2);
     fixture.at_write(3, Fault::Delay(Duration::from_millis(800)));
     let meanwhile = async {
-        while stream_items(&to, &name, &fixture.stream).await.len() < 2 {
-            tokio::task::yield_now().await;
-        }
+        until("two commits", async || stream_items(&to, &name, &fixture.stream).await.len() == 2).await;
         let mut third = third;
         let own = aws_sdk_dynamodb::types::AttributeValue::S(Uuid::new_v4().to_string());
         third.insert("commit_id".into(), own);

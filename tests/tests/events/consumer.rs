@@ -5,10 +5,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use dynamodb_event_store::{EventStore, Segment};
+use dynamodb_testkit::wait::until_within;
 use orders_core::domain::Order;
 use orders_local::journal::What;
 pub use orders_tests::bus::{ended, put};
-use orders_tests::shop::{Shop, until_within};
+use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
 /// Which order, which version of it, and what happened.
@@ -70,7 +71,7 @@ pub async fn everything_arrives(shop: &Shop) {
         facts.sort();
         facts
     };
-    until_within(PATIENCE, async || arrived().len() >= stored.len()).await;
+    until_within(PATIENCE, "every stored event", async || arrived().len() >= stored.len()).await;
     assert_eq!(arrived(), stored);
 }
 

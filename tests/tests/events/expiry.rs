@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use dynamodb_event_store::{CommitKey, EventStore, Loaded, Metadata, Request, StreamId};
+use dynamodb_testkit::wait::until;
 use orders_core::domain::{Item, Money, Order, OrderEvent};
-use orders_tests::shop::{PRODUCT, Shop, until};
+use orders_tests::shop::{PRODUCT, Shop};
 use serde_json::json;
 use service_clock::Timestamp;
 
@@ -62,7 +63,7 @@ async fn an_order_that_nobody_paid_in_time_is_cancelled_and_no_other() {
     }
     run(&shop).await;
     run(&shop).await;
-    until(async || status(&shop, &old).await == "cancelled").await;
+    until("the cancellation", async || status(&shop, &old).await == "cancelled").await;
     assert_eq!((status(&shop, &paid).await, status(&shop, &young).await), ("paid".into(), "pending".into()));
     everything_arrives(&shop).await;
     let cancelled: Vec<_> = consumed(&shop).into_values().filter(|(.., name)| name == "OrderCancelled").collect();

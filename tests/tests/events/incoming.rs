@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
 use orders_local::bus::Mode;
 use orders_tests::database::TestTables;
-use orders_tests::shop::{Shop, until};
+use orders_tests::shop::Shop;
 use serde_json::json;
 
 use crate::consumer::{consumed, ended, everything_arrives, put, queue, refusals};
@@ -36,7 +37,7 @@ async fn a_parcel_that_arrived_delivers_its_order_within_a_second_and_once_howev
         order_id = shipped(&shop).await;
         let said = Instant::now();
         put(&shop, "ShipmentDelivered", &format!("shp-{number}"), json!({ "order_id": order_id })).await;
-        until(async || status(&shop, &order_id).await.0 == "delivered").await;
+        until("the delivery", async || status(&shop, &order_id).await.0 == "delivered").await;
         fastest = fastest.min(said.elapsed());
     }
     assert!(fastest < Duration::from_secs(1), "{fastest:?}");
@@ -101,8 +102,8 @@ async fn a_captured_payment_pays_and_one_that_is_late_or_of_another_amount_is_ow
     let refund = json!({ "order_id": late, "payment_id": "p-1", "refund_id": "r-1", "amount": 44.98 });
     let id = put(&shop, "RefundCompleted", "evt-4", refund).await;
     assert_eq!(ended(&shop, &id).await, (1, json!("done")));
-    until(async || consumed(&shop).into_values().any(|(order, _, name)| order == late && name == "OrderRefunded"))
-        .await;
+    let refunded = || consumed(&shop).into_values().any(|(order, _, name)| order == late && name == "OrderRefunded");
+    until("OrderRefunded", async || refunded()).await;
     assert_eq!(refusals(&shop), []);
     shop.close().await;
 }
@@ -138,7 +139,7 @@ async fn what_fails_every_time_waits_in_the_queue_and_is_done_once_it_is_given_a
     proxy.faults.none();
     let path = format!("/dev/queues/{}/redrive", queue(&shop, "FailedEvents"));
     assert_eq!(shop.post("admin", &path, json!({})).await.expect(200).body, json!({ "redriven": 1 }));
-    until(async || status(&shop, &order_id).await.0 == "delivered").await;
+    until("the delivery", async || status(&shop, &order_id).await.0 == "delivered").await;
     shop.close().await;
 }
 

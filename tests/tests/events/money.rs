@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dynamodb_testkit::wait::until;
 use orders_local::bus::Mode;
-use orders_tests::shop::{Shop, until};
+use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
 use crate::consumer::{ended, put, queue, refusals, stored, taken};
@@ -55,7 +56,7 @@ async fn money_that_cannot_be_recorded_waits_in_its_queue_with_the_event_and_the
         assert_eq!(ended(&shop, &id).await, (1, json!("done")));
     }
 
-    until(async || unrecorded(&shop).await.len() == money.len()).await;
+    until("all messages", async || unrecorded(&shop).await.len() == money.len()).await;
     let waiting = unrecorded(&shop).await;
     for (event_id, name, data, code) in &money {
         let (told, event) = &waiting[*event_id];
@@ -80,7 +81,7 @@ async fn money_is_kept_while_its_queue_cannot_be_reached_and_while_the_bus_is_do
     let data = capture(&uuid::Uuid::new_v4().to_string(), json!({}));
     let id = put(&shop, "PaymentCaptured", "evt-1", data.clone()).await;
     assert_eq!(ended(&shop, &id).await, (1, json!("done")));
-    until(async || unrecorded(&shop).await.len() == 1).await;
+    until("the first message", async || unrecorded(&shop).await.len() == 1).await;
 
     // The function can publish, and the bus reaches no target: it tries again until it does.
     let mut event = taken(&shop).into_iter().find(|event| event["id"] == id.as_str()).unwrap();
@@ -89,7 +90,7 @@ async fn money_is_kept_while_its_queue_cannot_be_reached_and_while_the_bus_is_do
     shop.stack.invoke("on-payment-event", event.to_string().into()).await.unwrap().unwrap();
     assert_eq!(unrecorded(&shop).await.len(), 1);
     shop.stack.bus().faults().mode(Mode::Ok);
-    until(async || unrecorded(&shop).await.len() == 2).await;
+    until("the second message", async || unrecorded(&shop).await.len() == 2).await;
 
     // The function cannot publish: it fails, and the event waits with the others that failed.
     shop.stack.bus().faults().mode(Mode::Down);
@@ -98,7 +99,7 @@ async fn money_is_kept_while_its_queue_cannot_be_reached_and_while_the_bus_is_do
     shop.stack.bus().faults().mode(Mode::Ok);
     let path = format!("/dev/queues/{}/redrive", queue(&shop, "FailedEvents"));
     shop.post("admin", &path, json!({})).await.expect(200);
-    until(async || unrecorded(&shop).await.contains_key("evt-3")).await;
+    until("the third message", async || unrecorded(&shop).await.contains_key("evt-3")).await;
     shop.close().await;
 }
 
@@ -110,7 +111,7 @@ async fn money_whose_event_is_too_large_to_be_told_with_it_is_kept_with_what_fai
     let id = put(&shop, "PaymentCaptured", "evt-1", data.clone()).await;
     assert_eq!(ended(&shop, &id).await, (3, json!({ "in-queue": queue(&shop, "FailedEvents") })));
     assert_eq!(messages(&shop, "FailedEvents").await[0]["requestPayload"]["detail"]["data"], data);
-    until(async || unrecorded(&shop).await.contains_key("evt-1")).await;
+    until("the message", async || unrecorded(&shop).await.contains_key("evt-1")).await;
     assert_eq!(unrecorded(&shop).await["evt-1"], ("invalid-event".into(), Value::Null), "and it is told all the same");
     shop.close().await;
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use orders_tests::shop::{PRODUCT, Shop, until};
+use dynamodb_testkit::wait::until;
+use orders_tests::shop::{PRODUCT, Shop};
 use serde_json::{Value, json};
 
 use crate::consumer::{consumed, everything_arrives, records, taken};
@@ -46,7 +47,7 @@ async fn an_event_is_on_the_bus_within_a_second() {
     for _ in 0..5 {
         let order_id = shop.create().await;
         let stored = Instant::now();
-        until(async || consumed(&shop).into_values().any(|(order, ..)| order == order_id)).await;
+        until("the event", async || consumed(&shop).into_values().any(|(order, ..)| order == order_id)).await;
         fastest = fastest.min(stored.elapsed());
     }
     assert!(fastest < Duration::from_secs(1), "{fastest:?}");
@@ -65,7 +66,7 @@ async fn a_record_that_cannot_be_read_is_counted_and_holds_up_nothing() {
     assert_eq!(serde_json::from_slice::<Value>(&answer).unwrap(), json!({ "batchItemFailures": [] }));
     assert!(consumed(&shop).len() >= records - 1, "the records beside it are published");
     let counted = || lines.lock().unwrap().iter().any(|line| line.contains("\"EventsUnpublished\":1"));
-    until(async || counted()).await;
+    until("the metric", async || counted()).await;
     assert!(lines.lock().unwrap().iter().any(|line| line.contains("a commit that cannot be read is not published")));
     shop.close().await;
 }

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use dynamodb_testkit::wait::until;
 use orders_local::logs::Logs;
-use orders_tests::shop::{Shop, until};
+use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
 use crate::consumer::{ended, put, refusals, stored};
@@ -38,7 +39,7 @@ async fn a_fact_is_kept_when_a_side_field_is_odd_and_the_function_counts_what_it
         let lines = lines.lock().unwrap();
         lines.iter().filter(|line| !line["_aws"].is_null()).map(|line| line["EventFieldsDropped"].clone()).collect()
     };
-    until(async || counted().len() == 2).await;
+    until("two metrics", async || counted().len() == 2).await;
     assert_eq!(counted(), [json!(1), json!(2)], "written at the end of each invocation that counted something");
     shop.close().await;
 }

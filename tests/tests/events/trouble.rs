@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use dynamodb_testkit::wait::until;
 use futures::future::join_all;
 use orders_local::bus::{Fault, Mode};
 use orders_local::containers::Containers;
 use orders_local::logs::Logs;
-use orders_tests::shop::{Shop, until};
+use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
 use crate::consumer::{consumed, everything_arrives, records, stored, taken};
@@ -118,7 +119,7 @@ async fn a_publisher_whose_bus_does_not_exist_does_not_start_and_says_so() {
             .iter()
             .any(|line| line.starts_with("publish-events") && line.contains("the event bus nothing cannot be used"))
     };
-    until(async || said()).await;
+    until("the error line", async || said()).await;
     assert!(taken(&shop).is_empty(), "nothing is swallowed by a bus that is not there");
     shop.close().await;
 }
@@ -145,7 +146,7 @@ async fn a_failed_event_is_one_error_line_for_people() {
             let errors = lines.iter().filter(|line| line.starts_with(function) && !line.contains("INFO"));
             errors.filter(|line| !line.contains("WARN")).cloned().collect()
         };
-        until(async || !told().is_empty()).await;
+        until("the error line", async || !told().is_empty()).await;
         let told = told();
         assert!(told.len() == 1 && told[0].contains(reason) && !told[0].contains("Diagnostic"), "{told:#?}");
     }
@@ -174,5 +175,5 @@ async fn what_was_stored_while_the_publisher_was_away_is_published_after_a_resta
     everything_arrives(&shop).await;
     shop.close().await;
     // Its last file may be closed a moment after the stack.
-    until(async || std::fs::remove_dir_all(&data).is_ok() || !data.exists()).await;
+    until("the removal of the directory", async || std::fs::remove_dir_all(&data).is_ok() || !data.exists()).await;
 }

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use dynamodb_testkit::wait::until;
 use orders_local::payments::Mode;
-use orders_tests::shop::{Answer, Shop, until};
+use orders_tests::shop::{Answer, Shop};
 use serde_json::{Value, json};
 
 use crate::support::{shown, taken_on};
@@ -16,7 +17,7 @@ const FOLLOWED: Duration = Duration::from_millis(300);
 async fn order(shop: &Shop, body: Value) -> Value {
     let shown = shop.put("admin", "/ops/breakers/payments/override", body).await.expect(200).body;
     let ordered = Instant::now();
-    until(async || ordered.elapsed() > FOLLOWED).await;
+    until("the end of the cache time", async || ordered.elapsed() > FOLLOWED).await;
     shown
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use dynamodb_testkit::wait::until;
 use futures::future::join_all;
 use orders_local::payments::Mode;
-use orders_tests::shop::{Answer, Shop, until};
+use orders_tests::shop::{Answer, Shop};
 use serde_json::Value;
 use service_clock::Timestamp;
 
@@ -33,7 +34,7 @@ fn time(value: &Value) -> Timestamp {
 /// Waits until probes may go.
 async fn due(shop: &Shop) {
     let open_until = time(&shown(shop).await["open_until"]);
-    until(async || Timestamp::now() > open_until).await;
+    until("the end of the open time", async || Timestamp::now() > open_until).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +73,7 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
         deferred.push(order_id);
     }
     assert_eq!((provider.asked(), breaker(&shop).await), (asked, ("open".into(), 1)), "nobody waited for the provider");
-    until(async || waiting(&shop).await == deferred.len() as u64).await;
+    until("the deferred payments", async || waiting(&shop).await == deferred.len() as u64).await;
     let oldest = &status(&shop).await["deferred_payments"];
     assert!(oldest["oldest_age_seconds"].as_i64().unwrap() <= 60, "{oldest}");
     assert!(time(&oldest["oldest"]) <= Timestamp::now());
@@ -89,7 +90,7 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
         (order_id, Instant::now())
     };
     let others = async {
-        until(async || provider.asked() == asked + 1).await;
+        until("the probe", async || provider.asked() == asked + 1).await;
         assert_eq!(breaker(&shop).await, ("half-open".into(), 1));
         (pay_new(&shop, 6).await, Instant::now())
     };
@@ -120,7 +121,7 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
 
     // And the schedule settles what was taken on.
     let asked = provider.asked();
-    until(async || {
+    until("the settlement", async || {
         settle(&shop).await;
         waiting(&shop).await == 0
     })

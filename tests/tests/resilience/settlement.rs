@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
 use orders_local::payments::Mode;
 use orders_tests::bus::{ended, put};
 use orders_tests::database::TestTables;
-use orders_tests::shop::{Shop, until};
+use orders_tests::shop::Shop;
 use serde_json::json;
 
 use crate::support::{SETTLED, history, settle, taken_on, waiting};
@@ -51,7 +52,7 @@ async fn two_runs_at_once_and_the_providers_own_events_pay_each_order_once() {
     for order_id in &orders {
         assert_eq!(history(&shop, order_id).await, SETTLED);
     }
-    until(async || waiting(&shop).await == 0).await;
+    until("no deferred payment", async || waiting(&shop).await == 0).await;
     shop.close().await;
 }
 
@@ -97,7 +98,7 @@ async fn the_payment_of_an_order_that_was_cancelled_meanwhile_is_owed_back_once(
         let order = shop.get("customer", &format!("/orders/{order_id}?min_version=4")).await.expect(200);
         assert_eq!(order.body["status"], "cancelled");
     }
-    until(async || waiting(&shop).await == 0).await;
+    until("no deferred payment", async || waiting(&shop).await == 0).await;
     shop.close().await;
 }
 
@@ -124,7 +125,7 @@ async fn what_the_provider_declines_is_refused_and_the_order_can_be_paid_in_anot
         let paid = shop.post("customer", &format!("/orders/{order_id}/pay"), another).await.expect(200);
         assert_eq!(paid.body["status"], "paid");
     }
-    until(async || waiting(&shop).await == 0).await;
+    until("no deferred payment", async || waiting(&shop).await == 0).await;
     shop.close().await;
 }
 
@@ -148,6 +149,6 @@ async fn a_payment_that_an_order_has_forgotten_and_takes_on_again_pays_it_all_th
     settle(&shop).await;
     let order = shop.get("customer", &format!("/orders/{order_id}?min_version=21")).await.expect(200);
     assert_eq!(order.body["payment"]["payment_id"], format!("pay-{order_id}"));
-    until(async || waiting(&shop).await == 0).await;
+    until("no deferred payment", async || waiting(&shop).await == 0).await;
     shop.close().await;
 }

@@ -1,7 +1,6 @@
 //! What these tests have in common.
 
-use std::time::{Duration, Instant};
-
+use dynamodb_testkit::wait::until_some;
 use orders_tests::bus::ended;
 use orders_tests::shop::{Answer, Shop};
 use serde_json::{Value, json};
@@ -16,15 +15,12 @@ pub async fn status(shop: &Shop) -> Value {
 
 /// What administrators are told of the payments' breaker, once its table has answered in time.
 pub async fn shown(shop: &Shop) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let shown = status(shop).await["breakers"][0].clone();
+    until_some("the breaker's state", async || {
+        let shown = status(shop).await["breakers"][0].take();
         assert_eq!(shown["name"], "payments");
-        if shown["state"] != "unknown" {
-            return shown;
-        }
-        assert!(Instant::now() < deadline, "{shown}");
-    }
+        (shown["state"] != "unknown").then_some(shown)
+    })
+    .await
 }
 
 /// Its state and generation.

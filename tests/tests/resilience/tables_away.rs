@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
 use orders_local::payments::Mode;
 use orders_tests::database::TestTables;
 use orders_tests::shop::{Answer, Shop};
@@ -124,7 +125,7 @@ async fn without_its_table_a_breaker_lives_on_in_its_container_and_payments_do_n
         // The table is back, and says that nothing was wrong.
         proxy.faults.none();
         provider.behave(Mode::Ok);
-        orders_tests::shop::until(async || pay().await.status == 200).await;
+        until("a payment", async || pay().await.status == 200).await;
         assert_eq!(breaker(&shop).await, ("closed".into(), 0));
     }
     shop.close().await;

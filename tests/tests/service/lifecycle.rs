@@ -1,8 +1,9 @@
 //! An order from its creation to its delivery, and every way to look at it.
 
+use dynamodb_testkit::wait::until;
 use serde_json::{Value, json};
 
-use crate::shop::{PROJECTION, Shop, until};
+use crate::shop::{PROJECTION, Shop};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_lives_from_creation_to_delivery_and_every_view_of_it_agrees() {
@@ -98,11 +99,12 @@ async fn the_work_queue_shows_what_waits_oldest_first_and_nothing_that_is_done()
         shop.pay(order_id).await.expect(200);
     }
     shop.ship(&second).await.expect(200);
+    let list = async |query| all_pages(&shop, "fulfilment", "/orders", query).await;
     let waiting = [first.clone(), third.clone()];
-    until(async || all_pages(&shop, "fulfilment", "/orders", "status=paid&limit=1").await == waiting).await;
-    until(async || all_pages(&shop, "fulfilment", "/orders", "status=shipped").await == [second.clone()]).await;
+    until("the paid orders", async || list("status=paid&limit=1").await == waiting).await;
+    until("the shipped order", async || list("status=shipped").await == [second.clone()]).await;
     shop.deliver(&second).await.expect(200);
-    until(async || all_pages(&shop, "fulfilment", "/orders", "status=shipped").await.is_empty()).await;
+    until("an empty queue", async || list("status=shipped").await.is_empty()).await;
     shop.close().await;
 }
 
@@ -124,7 +126,7 @@ async fn cancelling_a_paid_order_owes_the_money_back_in_the_same_commit() {
 async fn next_millisecond() {
     let now = || chrono::Utc::now().timestamp_millis();
     let then = now();
-    until(async || now() > then).await;
+    until("the next millisecond", async || now() > then).await;
 }
 
 /// The ids of all orders of a list.

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::shop::{Answer, Shop, binaries};
 
 /// A table that is slow to answer lets a container pass as much once more, so the third request may pass, or the fourth.
-async fn until_refused(mut ask: impl AsyncFnMut(usize) -> Answer) -> Answer {
+async fn first_refusal(mut ask: impl AsyncFnMut(usize) -> Answer) -> Answer {
     for asked in 0..5 {
         let answer = ask(asked).await;
         assert!(answer.header("ratelimit-policy").is_some() && answer.header("ratelimit").is_some(), "{answer:?}");
@@ -25,7 +25,7 @@ async fn who_asks_too_often_is_told_when_to_come_back_and_changes_nothing() {
     let unknown = "/orders/00000000-0000-4000-8000-000000000000/cancel";
     let order_id = shop.create().await;
     let reason = json!({ "reason": "changed my mind" });
-    let refused = until_refused(async |_| shop.post("customer", unknown, reason.clone()).await).await;
+    let refused = first_refusal(async |_| shop.post("customer", unknown, reason.clone()).await).await;
     assert_eq!(refused.problem(), "rate-limited");
     assert_eq!(refused.body["violated-policies"], json!(["change"]));
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
@@ -46,7 +46,7 @@ async fn a_forged_address_does_not_get_around_a_limit_by_address() {
     let limit = "sliding-window; limit=2; window=1h; by=ip";
     let shop = Shop::open_with(&[("ChangeRateLimit", limit)]).await;
     let unknown = "/orders/00000000-0000-4000-8000-000000000000/cancel";
-    until_refused(async |asked| {
+    first_refusal(async |asked| {
         let forged = format!("198.51.100.{asked}");
         let headers = [("x-forwarded-for", forged.as_str()), ("x-real-ip", &forged), ("forwarded", &forged)];
         shop.post_with("customer", unknown, json!({ "reason": "changed my mind" }), &headers).await

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-
+use dynamodb_testkit::wait::until;
 use orders_local::logs::Logs;
 use serde_json::Value;
 
-use crate::shop::{PROJECTION, Shop, until};
+use crate::shop::{PROJECTION, Shop};
 
 /// Appends an event of a type that nobody knows, as a newer program might.
 async fn poison(shop: &Shop, order_id: &str, version: u64) {
@@ -58,7 +58,7 @@ async fn an_unreadable_event_parks_its_own_order_and_the_others_go_on() {
     shop.pay(&beside).await.expect(200);
     let took = shop.projected(&beside, 2).await;
     assert!(took < PROJECTION, "{took:?}");
-    until(async || shop.row(&poisoned).await.is_some_and(|row| row.parked)).await;
+    until("the mark of the parked row", async || shop.row(&poisoned).await.is_some_and(|row| row.parked)).await;
     let row = shop.row(&poisoned).await.unwrap();
     assert_eq!((row.version, row.status.as_str()), (1, "pending"), "the row stands where it could still be read");
 
@@ -66,7 +66,7 @@ async fn an_unreadable_event_parks_its_own_order_and_the_others_go_on() {
     let line = |tells: &dyn Fn(&Value) -> bool| lines.lock().unwrap().iter().find(|line| tells(line)).cloned();
     let parked = |line: &Value| line["message"] == "stream parked";
     let counted = |line: &Value| line["OrdersParked"] == 1;
-    until(async || line(&parked).is_some() && line(&counted).is_some()).await;
+    until("the log line and the metric", async || line(&parked).is_some() && line(&counted).is_some()).await;
     let line_of_log = line(&parked).unwrap();
     assert_eq!((&line_of_log["stream_id"], &line_of_log["version"]), (&poisoned.as_str().into(), &2.into()));
     let span = &line_of_log["span"];

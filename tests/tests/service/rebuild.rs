@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
 use orders_local::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 use orders_tests::database::TestTables;
 use orders_tests::mass::{Lives, fill};
-use orders_tests::shop::{Shop, until};
+use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
 use crate::sales::report_of_these_days;
@@ -164,7 +165,7 @@ async fn sales_that_were_damaged_by_hand_are_found_and_mended_by_row_and_by_tota
     let shop = Shop::open().await;
     let (kept, _) = (shop.create().await, shop.create().await);
     shop.pay(&kept).await.expect(200);
-    until(async || {
+    until("the sales", async || {
         let sales = sales(&shop).await;
         (&sales["orders"]["paid"]["count"], &sales["orders"]["pending"]["count"]) == (&json!(1), &json!(1))
     })
@@ -207,11 +208,11 @@ async fn sales_that_were_damaged_by_hand_are_found_and_mended_by_row_and_by_tota
 async fn sales_follow_their_events_back_after_a_restore() {
     let shop = Shop::open().await;
     let shorter = shop.create().await;
-    until(async || sales(&shop).await["orders"]["pending"]["count"] == 1).await;
+    until("the first sale", async || sales(&shop).await["orders"]["pending"]["count"] == 1).await;
     let before = sales(&shop).await;
     let gone = shop.create().await;
     shop.pay(&shorter).await.expect(200);
-    until(async || {
+    until("the sales", async || {
         let sales = sales(&shop).await;
         (&sales["orders"]["paid"]["count"], &sales["orders"]["pending"]["count"]) == (&json!(1), &json!(1))
     })

@@ -1,8 +1,9 @@
 //! The report of sales, behind the projector.
 
+use dynamodb_testkit::wait::until;
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, until};
+use crate::shop::Shop;
 
 /// The report from yesterday to tomorrow: midnight may come meanwhile.
 pub fn report_of_these_days() -> String {
@@ -31,7 +32,7 @@ async fn what_is_sold_captured_and_given_back_is_reported_for_its_day() {
         "orders": { "pending": sold(1), "paid": none, "shipped": sold(1), "delivered": none, "cancelled": sold(1) },
         "payments": sold(2), "refunds_due": sold(1), "refunds": none, "revenue": 44.98,
     });
-    until(async || total().await == expected).await;
+    until("the report", async || total().await == expected).await;
 
     let table = shop.ask("GET", "admin", &path, &[("accept", "text/csv")]).await.expect(200);
     let Value::String(table) = &table.body else { panic!("{table:?}") };

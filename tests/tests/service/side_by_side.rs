@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use dynamodb_event_store::projection::create_totals_table;
+use dynamodb_testkit::wait::until_within;
 use serde_json::json;
 
 use crate::rebuild::ask;
-use crate::shop::{Shop, until_within};
+use crate::shop::Shop;
 
 /// A row's usual time, with room for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
@@ -22,14 +23,17 @@ async fn rows_go_on_while_sales_cannot_and_sales_catch_up() {
     // The first failures are waited for; then what sales cannot take is noted.
     let first = shop.create().await;
     shop.projected(&first, 1).await;
-    until_within(Duration::from_secs(60), async || catch_up().await["sales"]["left"] == 1).await;
+    until_within(Duration::from_secs(60), "the first order in the backlog", async || {
+        catch_up().await["sales"]["left"] == 1
+    })
+    .await;
     for _ in 0..2 {
         let began = Instant::now();
         let order_id = shop.create().await;
         shop.projected(&order_id, 1).await;
         assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     }
-    until_within(SOON, async || catch_up().await["sales"]["left"] == 3).await;
+    until_within(SOON, "three orders in the backlog", async || catch_up().await["sales"]["left"] == 3).await;
 
     create_totals_table(&client, &table).unwrap().send().await.unwrap();
     let caught_up = catch_up().await;
