@@ -1,5 +1,6 @@
 //! Builds the function binaries as this program was built: same profile, same target directory.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -64,6 +65,10 @@ async fn run_cargo() -> Result<PathBuf, BuildError> {
             cargo.env_remove(name);
         }
     }
+    // Not with `eprintln!`, whose lines the harness of a test captures.
+    let notice =
+        format!("building the function binaries with cargo, profile {}: this may take minutes\n", layout.profile);
+    std::io::stderr().write_all(notice.as_bytes())?;
     let status = cargo.status().await?;
     if status.success() { Ok(layout.directory()) } else { Err(BuildError::Failed(status)) }
 }

@@ -1,18 +1,14 @@
 //! A DynamoDB for tests: embedded, or the one at `DYNAMODB_ENDPOINT`.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
-use dynamodb_event_store::StreamId;
+use dynamodb_testkit::proxy::Proxy;
 use orders_local::database::{Database, Storage, client};
 use orders_local::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 
-/// Tables of the template, made for one test, under names that no other test has.
-///
-/// Without `DYNAMODB_ENDPOINT`, all tests of a process share one embedded database.
+/// Tables of the template for one test, under names of its own.
 #[derive(Debug)]
 pub struct TestTables {
     endpoint: String,
@@ -20,36 +16,41 @@ pub struct TestTables {
 }
 
 impl TestTables {
-    /// Makes the tables with these logical ids, empty.
+    /// Creates the tables with these logical ids, empty.
     pub async fn create(logical_ids: &[&str]) -> Self {
         let prefix = format!("test-{}-", uuid::Uuid::new_v4());
         let options = TemplateOptions { prefix, ..TemplateOptions::default() };
         let template = Template::load(&project_path(), &options).expect("the project's template");
         let find = |id: &&str| template.table(id).unwrap_or_else(|| panic!("the template has no table {id}")).clone();
         let this = Self { endpoint: endpoint(), tables: logical_ids.iter().map(find).collect() };
-        tables::create_all(&this.client(), &this.tables).await.expect("a database that makes tables");
+        tables::create_all(&this.client(), &this.tables).await.expect("the tables are created");
         this
+    }
+
+    /// The same, with a proxy for faults before the database. The tables' own client does not go through it.
+    pub async fn create_behind_proxy(logical_ids: &[&str]) -> (Self, Proxy) {
+        (Self::create(logical_ids).await, Proxy::start(endpoint()))
     }
 
     /// The name of a table in DynamoDB.
     pub fn name(&self, logical_id: &str) -> &str {
         let table = self.tables.iter().find(|table| table.logical_id == logical_id);
-        &table.unwrap_or_else(|| panic!("table {logical_id} was not made")).name
+        &table.unwrap_or_else(|| panic!("the test has no table {logical_id}")).name
     }
 
-    /// Where the database is.
+    /// The address of the database.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// A client of the database itself, with nothing in between.
+    /// A client of the database.
     pub fn client(&self) -> Client {
         client(&self.endpoint)
     }
 }
 
 impl Drop for TestTables {
-    /// Leaves a database that was there before as it was.
+    /// Deletes the tables where the database outlives the process.
     fn drop(&mut self) {
         if external().is_none() {
             return;
@@ -66,26 +67,14 @@ impl Drop for TestTables {
     }
 }
 
-/// Every item of a stream in an event table, read strongly and past the store.
-pub async fn stream_items(client: &Client, table: &str, stream: &StreamId) -> Vec<HashMap<String, AttributeValue>> {
-    let items = client
-        .query()
-        .table_name(table)
-        .key_condition_expression("stream_id = :stream")
-        .expression_attribute_values(":stream", AttributeValue::S(stream.to_string()))
-        .consistent_read(true)
-        .into_paginator()
-        .items()
-        .send();
-    items.try_collect().await.expect("a database that answers")
-}
-
-fn external() -> Option<String> {
+/// The database at `DYNAMODB_ENDPOINT`.
+pub fn external() -> Option<String> {
     std::env::var("DYNAMODB_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty())
 }
 
-fn endpoint() -> String {
+/// The address of the database of all tests in this process: the external one, or an embedded one that they share.
+pub fn endpoint() -> String {
     static EMBEDDED: OnceLock<Database> = OnceLock::new();
-    let embedded = || Database::start(&Storage::Memory).expect("an embedded database");
+    let embedded = || Database::start(&Storage::Memory).expect("the embedded database starts");
     external().unwrap_or_else(|| EMBEDDED.get_or_init(embedded).endpoint().to_owned())
 }

@@ -1,17 +1,19 @@
-//! Support for the end-to-end tests: the shop, its tables, its permissions, and load.
+//! Support for the end-to-end tests: a running stack, tables, permissions, histories of orders, and load.
 //!
-//! A failure of this code is a failure of the test that uses it, so it panics and says why.
+//! A failure of this code is a failure of the test that uses it, so it panics.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "what supports tests fails as tests do, by a panic that says why"
+    reason = "test support fails by a panic, as tests do"
 )]
 
 pub mod bus;
+pub mod commits;
 pub mod database;
 pub mod lives;
 pub mod load;
+pub mod logs;
 pub mod mass;
 pub mod permissions;
 pub mod sales_history;

@@ -1,4 +1,4 @@
-//! Many writers on one stream: the event store, and next to it the loop that most people write with the SDK.
+//! Many writers on one stream, with the event store and with a plain loop on the SDK.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,51 +8,52 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use dynamodb_event_store::{Aggregate, CommitKey, Consistency, EventStore, Metadata, Request, StreamId};
+use dynamodb_event_store::{Aggregate, Consistency, EventStore, Request, StreamId};
 use service_clock::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::database::{TestTables, stream_items};
+use crate::commits::stream_items;
+use crate::database::TestTables;
 use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
 use dynamodb_testkit::faults::Faults;
 use dynamodb_testkit::proxy::Proxy;
 use dynamodb_testkit::simulation::Simulation;
 
-/// How many write at once.
+/// The number of concurrent writers.
 pub const WRITERS: usize = 32;
-/// How many commands each of them runs, one after the other.
+/// The number of commands that each of them runs in sequence.
 pub const COMMANDS: usize = 20;
 
-/// A place to write to.
+/// A table under load.
 pub struct Load<'a> {
-    /// Every writer has a client of its own, as if it were another Lambda.
+    /// Each writer has a client of its own, as containers have.
     client: Box<dyn Fn() -> Client + 'a>,
     faults: &'a Faults,
     table: String,
 }
 
-/// What a load came to.
+/// The measurements of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// Commits in the stream, which has no gap.
+    /// Commits in the stream.
     pub stored: usize,
     /// Calls of PutItem.
     pub writes: usize,
     /// Calls of Query.
     pub reads: usize,
-    /// From the first command to the last.
+    /// The duration of the run.
     pub elapsed: Duration,
 }
 
 impl Measured {
-    /// Calls of PutItem for each command that was stored.
+    /// Calls of PutItem per stored command.
     pub fn writes_per_command(&self) -> f64 {
         self.writes as f64 / self.stored as f64
     }
 
-    /// Commands a second.
+    /// Commands per second.
     pub fn throughput(&self) -> f64 {
         self.stored as f64 / self.elapsed.as_secs_f64()
     }
@@ -71,40 +72,35 @@ impl fmt::Display for Measured {
 }
 
 impl<'a> Load<'a> {
-    /// On the event table behind the proxy.
+    /// The event table behind the proxy.
     pub fn on(proxy: &'a Proxy, tables: &TestTables) -> Self {
         let client = || proxy.client(Duration::from_secs(5));
         Self { client: Box::new(client), faults: &proxy.faults, table: tables.name("OrderEvents").to_owned() }
     }
 
-    /// On the simulation, where a call takes as long as the faults' latency and nothing else.
+    /// The simulation, in which a call takes the latency of its faults and nothing else.
     pub fn simulated(simulation: &'a Simulation) -> Self {
         let client = || simulation.client();
         Self { client: Box::new(client), faults: &simulation.faults, table: Simulation::TABLE.to_owned() }
     }
 
-    /// With the event store.
+    /// Runs the commands with the event store.
     pub async fn with_the_store(&self, snapshot_every: NonZeroU32) -> Measured {
         self.measure(|client, stream| {
             let store = EventStore::<Counter>::with_client(client, &self.table, snapshot_every);
             async move {
                 for _ in 0..COMMANDS {
-                    let request = Request {
-                        key: CommitKey::unkeyed(),
-                        metadata: Metadata { causation_id: Uuid::new_v4().to_string(), ..Metadata::default() },
-                        if_match: None,
-                        deadline: Instant::now() + Duration::from_secs(60),
-                    };
-                    let loaded = store.load(&stream, Consistency::Eventual).await.expect("a load");
+                    let request = Request::unkeyed().until(Instant::now() + Duration::from_secs(60));
+                    let loaded = store.load(&stream, Consistency::Eventual).await.unwrap();
                     let executed = store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter)).await;
-                    executed.expect("a command that is stored");
+                    executed.unwrap();
                 }
             }
         })
         .await
     }
 
-    /// With the plain loop: load the whole stream, decide, put if the next version is free, and again at once.
+    /// Runs the commands with the plain loop: load the whole stream, decide, put if the next version is free, or repeat.
     pub async fn with_the_plain_loop(&self) -> Measured {
         self.measure(|client, stream| {
             let table = self.table.clone();
@@ -129,7 +125,7 @@ impl<'a> Load<'a> {
         let elapsed = begun.elapsed();
         let calls = self.faults.take_calls();
         let store = EventStore::<Counter>::with_client((self.client)(), &self.table, NonZeroU32::MIN);
-        let commits = store.commits_after(&stream, 0).await.expect("a stream without a gap");
+        let commits = store.commits_after(&stream, 0).await.unwrap();
         Measured {
             stored: commits.len(),
             writes: calls.of("PutItem").count(),
@@ -139,16 +135,16 @@ impl<'a> Load<'a> {
     }
 }
 
-/// Whether it was stored.
+/// Returns whether the command was stored.
 async fn plain_attempt(client: &Client, table: &str, stream: &StreamId) -> bool {
     let (mut counter, mut version) = (Counter::<1>::default(), 0_u64);
     for item in stream_items(client, table, stream).await {
-        let data = item["events"].as_l().expect("a list")[0].as_m().expect("an event")["data"].as_m().expect("fields");
-        let amount = data["amount"].as_n().expect("a number").parse().expect("an amount");
-        counter.apply(&CounterEvent::Added(amount)).expect("an event that follows");
+        let data = item["events"].as_l().unwrap()[0].as_m().unwrap()["data"].as_m().unwrap();
+        let amount = data["amount"].as_n().unwrap().parse().unwrap();
+        counter.apply(&CounterEvent::Added(amount)).unwrap();
         version += 1;
     }
-    let events = Command::Add(1).decide(&counter).expect("an addition").into_iter().map(|event| {
+    let events = Command::Add(1).decide(&counter).unwrap().into_iter().map(|event| {
         let CounterEvent::Added(amount) = event else { unreachable!("an addition adds") };
         let fields = [
             ("type", AttributeValue::S("Added".into())),

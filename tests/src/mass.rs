@@ -1,35 +1,36 @@
-//! A shop with many orders, of which the functions themselves stored the first few.
+//! An event table with many orders, copied from a few that the functions stored.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, StreamSpecification, WriteRequest};
+use dynamodb_event_store::StreamId;
 use futures::{StreamExt, TryStreamExt, stream};
 use orders_local::tables;
 use orders_local::template::Table;
-use serde_json::json;
 use uuid::Uuid;
 
+use crate::commits::stream_items;
 use crate::shop::Shop;
 
 /// An item of a table.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// How many requests fill a table at once.
+/// The number of concurrent requests that fill a table.
 const IN_FLIGHT: usize = 4;
 /// The most items that a `BatchWriteItem` takes (DynamoDB API reference).
 const BATCH: usize = 25;
 
-/// The stored commits of a few orders, which others are copied from.
+/// The stored commits of the few orders that the others are copies of.
 pub struct Lives {
-    /// Of four events each: one that is delivered, and one that is cancelled after it was paid.
+    /// Four events each: a delivered order, and one that was cancelled after it was paid.
     pub whole: [Vec<Item>; 2],
-    /// Of one event: created, and the customer's.
+    /// One event: an order that was created.
     pub begun: Vec<Item>,
 }
 
 impl Lives {
-    /// Lives them, through the API of a shop.
+    /// Stores them through the API.
     pub async fn live() -> Self {
         let shop = Shop::open().await;
         let (delivered, cancelled, begun) = (shop.create().await, shop.create().await, shop.create().await);
@@ -38,24 +39,17 @@ impl Lives {
         }
         shop.ship(&delivered).await.expect(200);
         shop.deliver(&delivered).await.expect(200);
-        shop.post("customer", &format!("/orders/{cancelled}/cancel"), json!({ "reason": "late" })).await.expect(200);
-        let table = &shop.stack.template().table("OrderEvents").unwrap().name;
-        let client = shop.stack.client();
-        let commits = |order_id| commits(&client, table, order_id);
+        shop.cancel("customer", &cancelled).await.expect(200);
+        let (client, table) = (shop.stack.client(), shop.table("OrderEvents"));
+        let commits = async |order_id: String| stream_items(&client, table, &StreamId::new(order_id)).await;
         let lives = Self { whole: [commits(delivered).await, commits(cancelled).await], begun: commits(begun).await };
         shop.close().await;
         lives
     }
 }
 
-async fn commits(client: &Client, table: &str, order_id: String) -> Vec<Item> {
-    let query = client.query().table_name(table).key_condition_expression("stream_id = :stream").consistent_read(true);
-    let query = query.expression_attribute_values(":stream", AttributeValue::S(order_id));
-    query.send().await.unwrap().items.unwrap_or_default()
-}
-
-/// Makes the event table with `whole` orders of four events and `begun` ones of one; answers the latter. Its stream
-/// begins afterwards, so nothing of this has been projected or published.
+/// Creates the event table with `whole` orders of four events and `begun` orders of one event; returns the ids of the
+/// latter. The stream is enabled afterwards, so none of these events has been projected or published.
 pub async fn fill(client: &Client, events: &Table, lives: &Lives, (whole, begun): (usize, usize)) -> Vec<String> {
     let streamless = Table { stream: None, ..events.clone() };
     tables::create(client, &streamless).await.unwrap();
@@ -71,7 +65,7 @@ pub async fn fill(client: &Client, events: &Table, lives: &Lives, (whole, begun)
         let write = client.batch_write_item().request_items(&events.name, batch);
         async move {
             let left = write.send().await?.unprocessed_items.unwrap_or_default();
-            assert!(left.is_empty(), "the database leaves items unwritten");
+            assert!(left.is_empty(), "unprocessed items: {left:?}");
             Ok::<_, aws_sdk_dynamodb::Error>(())
         }
     });
@@ -88,7 +82,7 @@ fn put(item: Item) -> WriteRequest {
     WriteRequest::builder().put_request(PutRequest::builder().set_item(Some(item)).build().unwrap()).build()
 }
 
-/// The commits of an order, as those of another one that lived the same life.
+/// The commits of an order, as those of another order.
 fn copy(commits: &[Item], order_id: &str) -> Vec<Item> {
     let original = commits[0]["stream_id"].as_s().unwrap();
     let renamed = |commit: &Item| {

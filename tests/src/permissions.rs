@@ -1,4 +1,4 @@
-//! What AWS would refuse the functions: calls of DynamoDB that their policies in the template do not allow.
+//! The calls of DynamoDB that the functions' policies in the template do not allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -13,17 +13,17 @@ use dynamodb_testkit::exchange::{Answer, Request};
 use dynamodb_testkit::faults::denied;
 use dynamodb_testkit::proxy::Guard;
 
-/// The policies of the template's functions. A function is known by the access key that it signs with: its logical id.
+/// The policies of the template's functions. A function signs with its logical id as the access key.
 #[derive(Clone, Debug)]
 pub struct Permissions(BTreeMap<String, Function>);
 
 impl Permissions {
-    /// Those of this template.
+    /// The policies of this template.
     pub fn of(template: &Template) -> Self {
         Self(template.functions.iter().map(|function| (function.logical_id.clone(), function.clone())).collect())
     }
 
-    /// For a proxy that answers what is not allowed as AWS does, and records which permissions are used.
+    /// A guard for a proxy, which rejects calls as AWS does, and records which permissions are used.
     pub fn guard(self) -> Guard {
         let used = Mutex::new(BTreeSet::new());
         Arc::new(move |authorization, request| {
@@ -40,15 +40,15 @@ impl Permissions {
         self.0.get(key.split('/').next()?)
     }
 
-    /// What AWS answers to a call that its caller is not allowed; none if it is.
+    /// The response of AWS to a call that is not allowed; none if it is allowed.
     fn refusal(&self, authorization: &str, request: &Request) -> Option<Answer> {
         let caller = self.caller(authorization);
         let operation = request.target.rsplit('.').next().unwrap_or_default();
-        let asked = asked(operation, &request.body);
+        let needed = needed(operation, &request.body);
         let may =
             |(action, resource): &&(String, String)| caller.is_some_and(|function| function.may(action, resource));
-        let refused = asked.iter().find(|asked| !may(asked));
-        if refused.is_none() && !asked.is_empty() {
+        let refused = needed.iter().find(|action| !may(action));
+        if refused.is_none() && !needed.is_empty() {
             return None;
         }
         let who = caller.map_or("nobody", |function| &function.logical_id);
@@ -62,7 +62,7 @@ impl Permissions {
 fn record(function: &Function, request: &Request, used: &mut BTreeSet<String>) {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| project_path().with_file_name("target"), PathBuf::from);
     let folder = target.join("permissions-used");
-    for (action, resource) in asked(request.target.rsplit('.').next().unwrap_or_default(), &request.body) {
+    for (action, resource) in needed(request.target.rsplit('.').next().unwrap_or_default(), &request.body) {
         for (number, statement) in function.policies.iter().enumerate() {
             let Some((of_action, of_resource)) = statement.allowed_by(&action, &resource) else { continue };
             let name = format!("{}.{number}.{of_action}.{of_resource}", function.logical_id);
@@ -73,9 +73,9 @@ fn record(function: &Function, request: &Request, used: &mut BTreeSet<String>) {
     }
 }
 
-/// The actions that a request needs, each with the ARN of the table or of the index that it is about. A transaction needs
-/// what each of its parts would need by itself: there is no permission for transactions.
-fn asked(operation: &str, body: &Value) -> Vec<(String, String)> {
+/// The actions that a request needs, each with the ARN of its table or index. A transaction needs the actions of its
+/// parts: there is no permission for transactions.
+fn needed(operation: &str, body: &Value) -> Vec<(String, String)> {
     let table = |table: &str| format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}");
     let resource = |body: &Value| {
         let table = table(body["TableName"].as_str()?);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_may_do_what_its_policies_say_on_tables_and_indexes() {
+    fn a_function_may_do_what_its_policies_allow_on_tables_and_indexes() {
         let (orders, by_user) =
             (json!({"TableName": "Orders"}), json!({"TableName": "Orders", "IndexName": "by-user"}));
         assert_eq!(refusal("GetOrder", "GetItem", orders.clone()), None);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_may_do_what_each_of_its_parts_may() {
+    fn a_transaction_needs_the_permissions_of_all_its_parts() {
         let part = |verb: &str, table: &str| json!({ verb: { "TableName": table } });
         let transaction = |parts: &[Value]| json!({ "TransactItems": parts });
         let (row, total) = (part("Put", "SalesOrders"), part("Update", "SalesTotals"));
@@ -164,9 +164,9 @@ mod tests {
         }
     }
 
-    /// The role of a function on a stream is written out, and not among its own properties.
+    /// The role of a function on a stream is a resource of its own in the template.
     #[test]
-    fn a_function_with_a_role_of_the_template_may_do_what_that_says() {
+    fn a_function_with_a_role_of_its_own_may_do_what_the_role_allows() {
         assert_eq!(refusal("ProjectOrders", "UpdateItem", json!({"TableName": "Orders"})), None);
         assert!(refusal("ProjectOrders", "UpdateItem", json!({"TableName": "OrderEvents"})).is_some());
     }

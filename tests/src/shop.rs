@@ -1,24 +1,23 @@
-//! A running stack, and its clients.
+//! A running local stack, and a client of its API.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::num::NonZeroU32;
 
+use dynamodb_event_store::EventStore;
+use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
+use orders_core::domain::Order;
+use orders_core::read_model::{OrderView, Orders};
 use orders_local::binaries;
 use orders_local::database::Database;
 use orders_local::options::StackOptions;
 use orders_local::stack::Stack;
 use orders_local::template::Template;
 use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
+use crate::database::{endpoint, external};
 use crate::permissions::Permissions;
-use dynamodb_testkit::proxy::Proxy;
-
-/// How long the read model may take to follow a write.
-pub const PROJECTION: Duration = Duration::from_secs(1);
-/// How long a condition may take that is not timed itself.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A product.
 pub const PRODUCT: &str = "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11";
@@ -31,14 +30,14 @@ pub struct Shop {
     _gate: Gate,
 }
 
-/// Between the functions and their database: what their policies do not allow is refused, as AWS does.
+/// A proxy between the functions and their database that rejects what their policies do not allow, as AWS does.
 struct Gate {
     _proxy: Option<Proxy>,
     _database: Option<Database>,
 }
 
 impl Gate {
-    /// Puts one there, unless the options have the functions call something else already.
+    /// Puts one there, unless the options already name another address for the functions.
     fn before(options: &mut StackOptions) -> Self {
         if options.environment.contains_key(DYNAMODB) {
             return Self { _proxy: None, _database: None };
@@ -61,24 +60,24 @@ impl Gate {
 /// Where functions find DynamoDB.
 const DYNAMODB: &str = "AWS_ENDPOINT_URL_DYNAMODB";
 
-/// What the API answered.
+/// A response of the API.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body; null if there is none. A table is a text.
+    /// The body: JSON, the text of a CSV document, or null if it is empty.
     pub body: Value,
 }
 
-impl Answer {
+impl Response {
     /// A header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The problem's name, without what stands before it in the type.
+    /// The problem's name: its type without the common prefix.
     pub fn problem(&self) -> &str {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         self.body["type"].as_str().unwrap().strip_prefix("urn:orders:problem:").unwrap()
@@ -89,7 +88,7 @@ impl Answer {
         self.body["version"].as_u64().unwrap_or_else(|| panic!("{self:?}"))
     }
 
-    /// The same, once it has that status.
+    /// Asserts the status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
@@ -97,35 +96,47 @@ impl Answer {
     }
 }
 
-/// Where the functions' binaries are.
-pub async fn binaries() -> PathBuf {
-    static BINARIES: OnceCell<PathBuf> = OnceCell::const_new();
-    BINARIES.get_or_init(async || binaries::build().await.unwrap()).await.clone()
-}
-
 impl Shop {
-    /// Opens one.
+    /// Starts a stack.
     pub async fn open() -> Self {
         Self::open_with(&[]).await
     }
 
-    /// Opens one with other values for parameters of the template.
+    /// Starts a stack with other values for parameters of the template.
     pub async fn open_with(parameters: &[(&str, &str)]) -> Self {
         let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Self::open_as(|options| options.reading.parameters.extend(parameters)).await
     }
 
-    /// Opens one whose options are changed so.
+    /// Starts a stack with changed options.
     pub async fn open_as(change: impl FnOnce(&mut StackOptions)) -> Self {
-        let mut options = StackOptions::new(binaries().await);
-        options.dynamodb = std::env::var("DYNAMODB_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
+        let mut options = StackOptions::new(binaries::build().await.unwrap());
+        options.dynamodb = external();
         options.reading.prefix = format!("test-{}-", uuid::Uuid::new_v4());
         change(&mut options);
         let gate = Gate::before(&mut options);
         Self { stack: Stack::start(options).await.unwrap(), http: reqwest::Client::new(), _gate: gate }
     }
 
-    /// Closes it.
+    /// Starts a stack with changed options, in which these functions reach the database through a proxy for faults; all
+    /// functions do when none is named.
+    pub async fn open_behind_proxy(functions: &[&str], change: impl FnOnce(&mut StackOptions)) -> (Self, Proxy) {
+        let proxy = Proxy::start(endpoint());
+        let address = || (DYNAMODB.to_owned(), proxy.endpoint().to_owned());
+        let shop = Self::open_as(|options| {
+            options.dynamodb = Some(endpoint());
+            for function in functions {
+                options.function_environment.entry((*function).to_owned()).or_default().extend([address()]);
+            }
+            if functions.is_empty() {
+                options.environment.extend([address()]);
+            }
+            change(options);
+        });
+        (shop.await, proxy)
+    }
+
+    /// Stops the stack.
     pub async fn close(self) {
         self.stack.shutdown().await;
     }
@@ -135,64 +146,89 @@ impl Shop {
         orders_local::tokens::CALLERS.iter().find(|known| known.name == caller).unwrap().sub
     }
 
-    /// Asks for something.
-    pub async fn get(&self, caller: &str, path: &str) -> Answer {
-        let request = self.http.get(format!("{}{path}", self.stack.url()));
-        Self::send(request.bearer_auth(&self.stack.tokens()[caller])).await
+    /// The name of a table in DynamoDB.
+    pub fn table(&self, logical_id: &str) -> &str {
+        &self.stack.template().table(logical_id).unwrap().name
     }
 
-    /// Asks for something in this way, with these headers.
-    pub async fn ask(&self, method: &str, caller: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let request = self.http.request(method.parse().unwrap(), format!("{}{path}", self.stack.url()));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        Self::send(request.bearer_auth(&self.stack.tokens()[caller])).await
+    /// The event store of the orders.
+    pub fn events(&self) -> EventStore<Order> {
+        EventStore::with_client(self.stack.client(), self.table("OrderEvents"), NonZeroU32::new(14).unwrap())
     }
 
-    /// Sends JSON.
-    pub async fn post(&self, caller: &str, path: &str, body: Value) -> Answer {
+    /// Invokes a function, and returns its response.
+    pub async fn invoke(&self, function: &str, event: &Value) -> Value {
+        let response = self.stack.invoke(function, event.to_string().into()).await.unwrap();
+        serde_json::from_slice(&response.unwrap_or_else(|error| panic!("{function}: {error}"))).unwrap()
+    }
+
+    /// Invokes a function with its own response until it is done, and returns its progress.
+    pub async fn invoke_to_the_end(&self, function: &str, mut run: Value) -> Value {
+        loop {
+            run = self.invoke(function, &run).await;
+            if run["progress"]["done"] == true {
+                return run["progress"].take();
+            }
+        }
+    }
+
+    fn builder(&self, method: Method, caller: &str, path: &str, headers: &[(&str, &str)]) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.stack.url()));
+        let request = request.bearer_auth(&self.stack.tokens()[caller]);
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+    }
+
+    /// Sends a GET request.
+    pub async fn get(&self, caller: &str, path: &str) -> Response {
+        Self::send(self.builder(Method::GET, caller, path, &[])).await
+    }
+
+    /// Sends a request without a body, with this method and these headers.
+    pub async fn request(&self, method: &str, caller: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        Self::send(self.builder(method.parse().unwrap(), caller, path, headers)).await
+    }
+
+    /// Posts JSON.
+    pub async fn post(&self, caller: &str, path: &str, body: Value) -> Response {
         self.post_with(caller, path, body, &[]).await
     }
 
-    /// Sends JSON with these headers.
-    pub async fn post_with(&self, caller: &str, path: &str, body: Value, headers: &[(&str, &str)]) -> Answer {
-        self.post_raw(caller, path, body.to_string(), &[headers, &[("content-type", "application/json")]].concat())
-            .await
+    /// Posts JSON with these headers.
+    pub async fn post_with(&self, caller: &str, path: &str, body: Value, headers: &[(&str, &str)]) -> Response {
+        Self::send(self.builder(Method::POST, caller, path, headers).json(&body)).await
     }
 
-    /// Puts JSON somewhere.
-    pub async fn put(&self, caller: &str, path: &str, body: Value) -> Answer {
-        let request = self.http.put(format!("{}{path}", self.stack.url())).bearer_auth(&self.stack.tokens()[caller]);
-        Self::send(request.json(&body)).await
+    /// Puts JSON.
+    pub async fn put(&self, caller: &str, path: &str, body: Value) -> Response {
+        Self::send(self.builder(Method::PUT, caller, path, &[]).json(&body)).await
     }
 
-    /// A body of any kind.
-    pub async fn post_raw(&self, caller: &str, path: &str, body: String, headers: &[(&str, &str)]) -> Answer {
-        let request = self.http.post(format!("{}{path}", self.stack.url())).bearer_auth(&self.stack.tokens()[caller]);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        Self::send(request.body(body)).await
+    /// Posts any body.
+    pub async fn post_raw(&self, caller: &str, path: &str, body: String, headers: &[(&str, &str)]) -> Response {
+        Self::send(self.builder(Method::POST, caller, path, headers).body(body)).await
     }
 
-    async fn send(request: reqwest::RequestBuilder) -> Answer {
-        let answer = request.send().await.unwrap();
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let text = answer.text().await.unwrap();
-        let is_table =
+    async fn send(request: RequestBuilder) -> Response {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let is_csv =
             headers.get("content-type").is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/csv"));
         let body = match text.as_str() {
             "" => Value::Null,
-            text if is_table => text.into(),
+            text if is_csv => text.into(),
             text => serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}")),
         };
-        Answer { status, headers, body }
+        Response { status, headers, body }
     }
 
-    /// A new order of the customer's, of two lines that cost 44.98 together.
+    /// Creates an order for the customer: two lines that cost 44.98 together.
     pub async fn create(&self) -> String {
-        let answer = self.post("storefront", "/orders", self.basket()).await.expect(201);
-        answer.body["order_id"].as_str().unwrap().to_owned()
+        let created = self.post("storefront", "/orders", self.basket()).await.expect(201);
+        created.body["order_id"].as_str().unwrap().to_owned()
     }
 
-    /// What is sent to create such an order.
+    /// The body that creates such an order.
     pub fn basket(&self) -> Value {
         json!({
             "user_id": self.sub("customer"),
@@ -203,47 +239,41 @@ impl Shop {
         })
     }
 
-    /// Pays an order, as its owner does.
-    pub async fn pay(&self, order_id: &str) -> Answer {
-        let body = json!({ "payment_id": format!("pay-{order_id}"), "amount": 44.98 });
+    /// Pays an order as its owner.
+    pub async fn pay(&self, order_id: &str) -> Response {
+        self.pay_with(order_id, &format!("pay-{order_id}")).await
+    }
+
+    /// Pays an order as its owner, with this payment.
+    pub async fn pay_with(&self, order_id: &str, payment_id: &str) -> Response {
+        let body = json!({ "payment_id": payment_id, "amount": 44.98 });
         self.post("customer", &format!("/orders/{order_id}/pay"), body).await
     }
 
     /// Ships an order.
-    pub async fn ship(&self, order_id: &str) -> Answer {
+    pub async fn ship(&self, order_id: &str) -> Response {
         self.post("fulfilment", &format!("/orders/{order_id}/ship"), json!({ "tracking_number": "TRK-1" })).await
     }
 
     /// Delivers an order.
-    pub async fn deliver(&self, order_id: &str) -> Answer {
+    pub async fn deliver(&self, order_id: &str) -> Response {
         self.post("fulfilment", &format!("/orders/{order_id}/deliver"), json!({})).await
     }
 
-    /// The order's row, past the functions: as the projector wrote it.
-    pub async fn row(&self, order_id: &str) -> Option<orders_core::read_model::OrderView> {
-        let table = &self.stack.template().table("Orders").unwrap().name;
-        let rows = orders_core::read_model::Orders::new(self.stack.client(), table);
+    /// Cancels an order as this caller.
+    pub async fn cancel(&self, caller: &str, order_id: &str) -> Response {
+        self.post(caller, &format!("/orders/{order_id}/cancel"), json!({ "reason": "changed my mind" })).await
+    }
+
+    /// The order's row as the projector wrote it.
+    pub async fn row(&self, order_id: &str) -> Option<OrderView> {
+        let rows = Orders::new(self.stack.client(), self.table("Orders"));
         rows.get(order_id.parse().unwrap()).await.unwrap()
     }
 
-    /// Waits until the row is at a version; answers how long that took.
-    pub async fn projected(&self, order_id: &str, version: u64) -> Duration {
-        let start = Instant::now();
-        until(async || self.row(order_id).await.is_some_and(|row| row.version >= version)).await;
-        start.elapsed()
-    }
-}
-
-/// Waits for a condition.
-pub async fn until(condition: impl AsyncFn() -> bool) {
-    until_within(PATIENCE, condition).await;
-}
-
-/// Waits that long for a condition that takes its time.
-pub async fn until_within(patience: Duration, condition: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < patience, "waited for {patience:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    /// Waits until the row is at a version.
+    pub async fn projected(&self, order_id: &str, version: u64) {
+        let what = format!("version {version} of the row of {order_id}");
+        until(&what, async || self.row(order_id).await.is_some_and(|row| row.version >= version)).await;
     }
 }

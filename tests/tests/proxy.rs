@@ -1,5 +1,5 @@
-//! The proxy before a database: what it loses, delays and hides, as a client meets it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panics that say why")]
+//! The proxy's faults as a client sees them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by a panic")]
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
 use orders_tests::database::TestTables;
 
 const SHORT: Duration = Duration::from_millis(400);
@@ -28,8 +29,7 @@ struct Fixture {
 
 impl Fixture {
     async fn start(attempt_timeout: Duration) -> Self {
-        let tables = TestTables::create(&["OrderEvents"]).await;
-        let proxy = Proxy::start(tables.endpoint());
+        let (tables, proxy) = TestTables::create_behind_proxy(&["OrderEvents"]).await;
         let client = proxy.client(attempt_timeout);
         Self { tables, proxy, client }
     }
@@ -45,7 +45,7 @@ impl Fixture {
         get.set_key(Some(item(version))).send().await.unwrap().item.is_some()
     }
 
-    /// The versions that a read sees, page by page.
+    /// The versions that a read returns, over all pages.
     async fn read(&self, consistent: bool, forwards: bool, limit: i32) -> Vec<u64> {
         let pages = self
             .client
@@ -65,7 +65,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn calls_are_counted_with_their_cost() {
+async fn calls_are_recorded_with_their_capacity() {
     let fixture = Fixture::start(LONG).await;
     fixture.put(1).await.unwrap();
     fixture.put(1).await.unwrap_err();
@@ -78,7 +78,7 @@ async fn calls_are_counted_with_their_cost() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_comes_after_the_write_and_a_lost_request_instead_of_it() {
+async fn a_write_is_done_when_its_response_is_lost_and_not_done_when_its_request_is_lost() {
     let fixture = Fixture::start(SHORT).await;
     for (version, fault, stored) in [
         (1, Fault::LoseAnswer, true),
@@ -99,18 +99,15 @@ async fn a_lost_answer_comes_after_the_write_and_a_lost_request_instead_of_it() 
 }
 
 #[tokio::test]
-async fn a_late_write_is_done_when_nobody_waits_for_it_any_more() {
+async fn a_late_write_is_done_after_the_client_has_given_up() {
     let fixture = Fixture::start(SHORT).await;
     fixture.proxy.faults.plan(|call| Some(Fault::Late(SHORT)).filter(|_| call.operation == "PutItem"));
     fixture.put(1).await.unwrap_err();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
-    while !fixture.is_stored(1).await {
-        assert!(tokio::time::Instant::now() < deadline, "it was never done");
-    }
+    until("the late write", async || fixture.is_stored(1).await).await;
 }
 
 #[tokio::test]
-async fn a_stale_read_is_the_stream_less_its_newest_commits_on_every_page() {
+async fn a_stale_read_omits_the_newest_commits_on_every_page() {
     let fixture = Fixture::start(LONG).await;
     for version in [1, 2, 5, 6, 9] {
         fixture.put(version).await.unwrap();
@@ -123,7 +120,7 @@ async fn a_stale_read_is_the_stream_less_its_newest_commits_on_every_page() {
     }
     fixture.proxy.faults.plan(|_| Some(Fault::Stale(7)));
     assert_eq!(fixture.read(false, false, 2).await, Vec::<u64>::new());
-    // A fresh page, and then the pages of a replica that is behind.
+    // The first page is up to date, and the others are stale.
     let mut pages = 0;
     fixture.proxy.faults.plan(move |_| {
         pages += 1;
@@ -133,7 +130,7 @@ async fn a_stale_read_is_the_stream_less_its_newest_commits_on_every_page() {
 }
 
 #[tokio::test]
-async fn an_omitted_item_is_missing_from_a_strong_read_too() {
+async fn an_omitted_item_is_missing_from_a_consistent_read_too() {
     let fixture = Fixture::start(LONG).await;
     for version in 1..=3 {
         fixture.put(version).await.unwrap();

@@ -1,5 +1,5 @@
-//! The limiters on a real table: that it takes their expressions, what they cost, and how they hold under load.
-#![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panics that say why")]
+//! The limiters on a real table: their expressions, their cost, and their bounds under load.
+#![allow(clippy::expect_used, clippy::panic, reason = "tests fail by a panic")]
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use service_clock::{Clock, Timestamp};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at};
 
-/// Of containers that shall not take a busy machine for a table that is away.
+/// A call timeout that a busy machine does not exceed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const BUCKET: &str = "token-bucket; rate=1/s; burst=3; by=user; on_error=deny";
 const WINDOW: &str = "sliding-window; limit=3; window=10s; by=user; on_error=deny";
@@ -37,18 +37,17 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let tables = TestTables::create(&["RateLimits"]).await;
-        let proxy = Proxy::start(tables.endpoint());
+        let (tables, proxy) = TestTables::create_behind_proxy(&["RateLimits"]).await;
         Self { tables, proxy }
     }
 
-    /// Another container.
+    /// A limiter of another container.
     fn limiter(&self, text: &str) -> Limiter<DynamoTable> {
         let client = self.proxy.client(PATIENCE);
         Limiter::new(DynamoTable::with_patience(&client, self.tables.name("RateLimits"), PATIENCE), policy(text))
     }
 
-    /// One with the patience that functions have.
+    /// The same with the call timeout of the functions.
     fn impatient(&self, text: &str) -> Limiter<DynamoTable> {
         let client = self.proxy.client(PATIENCE);
         Limiter::new(DynamoTable::new(&client, self.tables.name("RateLimits")), policy(text))
@@ -60,7 +59,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn the_table_does_with_the_updates_what_the_rule_says() {
+async fn the_table_applies_updates_as_the_rule_does() {
     let tables = TestTables::create(&["RateLimits"]).await;
     let table = DynamoTable::with_patience(&tables.client(), tables.name("RateLimits"), PATIENCE);
     let seed = fastrand::u64(..);
@@ -73,7 +72,7 @@ async fn the_table_does_with_the_updates_what_the_rule_says() {
         for _ in 0..400 {
             now += [0, 1, 30_000, 200_000, 1_100_000, -50_000, 4_000_000_000, -4_000_000_000][rng.usize(..8)];
             let cost = rng.u32(1..=5);
-            // Now and then a client knows nothing, or nothing new.
+            // The client has no view of the item, an old one, or the current one.
             match rng.u8(..4) {
                 0 => seen = None,
                 1 => {}
@@ -92,7 +91,7 @@ async fn the_table_does_with_the_updates_what_the_rule_says() {
                     stored += 1;
                 }
                 Updated::Failed(old) => {
-                    assert_ne!(seen, item, "seed {seed}, {rule:?}: what was just seen predicts the branch: {update:?}");
+                    assert_ne!(seen, item, "seed {seed}, {rule:?}: the current item predicts the branch: {update:?}");
                     assert_eq!(old, item, "seed {seed}, {rule:?}: {update:?}");
                     failed += 1;
                 }
@@ -103,7 +102,7 @@ async fn the_table_does_with_the_updates_what_the_rule_says() {
 }
 
 #[tokio::test]
-async fn a_request_that_passes_costs_one_call_of_one_write_unit_and_a_known_refusal_nothing() {
+async fn an_admitted_request_costs_one_write_unit_and_a_rejection_known_to_the_container_no_call() {
     let bench = Bench::new().await;
     let subject = Subject::user("one");
     for text in [BUCKET, WINDOW] {
@@ -116,14 +115,14 @@ async fn a_request_that_passes_costs_one_call_of_one_write_unit_and_a_known_refu
         }
         assert!(!limiter.check(&subject).await.decision().allowed);
         assert_eq!(bench.calls().count(), 0, "{text}");
-        // A container that knows nothing learns of the refusal from one call.
+        // A container without a view of the item learns of the rejection by a call.
         assert!(!bench.limiter(text).with_clock(clock).check(&subject).await.decision().allowed);
         assert!(bench.calls().count() <= 2, "{text}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_charges_once_and_is_not_asked_for_again() {
+async fn a_call_whose_response_is_lost_charges_once_and_is_not_retried() {
     let bench = Bench::new().await;
     let subject = Subject::user("one");
     for text in [BUCKET, WINDOW] {
@@ -136,8 +135,8 @@ async fn an_answer_that_is_lost_charges_once_and_is_not_asked_for_again() {
             assert_eq!(bench.calls().count(), 1, "{fault:?}");
         }
         bench.proxy.faults.none();
-        // Without an answer the container takes the bucket for full, which the table refuses; the window it need not
-        // know as long as the table has never counted more than fits in it.
+        // Without a response the container assumes a full bucket, and the table rejects the update. An update of a window
+        // needs no view until the table has counted a full window.
         let limiter = bench.limiter(text).with_clock(clock);
         let mut left = 0;
         while limiter.check(&subject).await.decision().allowed {
@@ -149,7 +148,7 @@ async fn an_answer_that_is_lost_charges_once_and_is_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_throttled_broken_or_missing_degrades_as_the_policy_says() {
+async fn a_limiter_whose_table_is_throttled_failing_or_missing_follows_its_on_error_policy() {
     let bench = Bench::new().await;
     let clock = Clock::stopped_at(Timestamp::now());
     let missing = DynamoTable::new(&bench.tables.client(), "no-such-table");
@@ -162,9 +161,9 @@ async fn a_table_that_is_throttled_broken_or_missing_degrades_as_the_policy_says
         {
             let limiter = bench.impatient(&BUCKET.replace("deny", on_error)).with_clock(clock.clone());
             for expected in expected {
-                let asked = Instant::now();
+                let begun = Instant::now();
                 let checked = limiter.check(&Subject::user("one")).await;
-                assert!(asked.elapsed() < Duration::from_secs(5), "{fault:?} {on_error} took {:?}", asked.elapsed());
+                assert!(begun.elapsed() < Duration::from_secs(5), "{fault:?} {on_error} took {:?}", begun.elapsed());
                 let counted = matches!(checked, Checked::Degraded(..));
                 assert_eq!(counted, on_error == "local", "{fault:?} {on_error}: {checked:?}");
                 assert!(checked.error().is_some(), "{fault:?} {on_error}: {checked:?}");
@@ -174,24 +173,24 @@ async fn a_table_that_is_throttled_broken_or_missing_degrades_as_the_policy_says
     }
 }
 
-/// Requests that came at the same table through 16 containers.
+/// The requests of 16 containers on one table.
 struct Load {
-    /// When those came that were admitted.
+    /// The arrival times of the admitted requests.
     admitted: Vec<Micros>,
-    /// The time in which all came.
+    /// The time between the first and the last arrival.
     seconds: f64,
-    /// The longest that one was under way.
+    /// The duration of the longest call.
     longest: Micros,
 }
 
-/// As many as 16 containers get that are asked `per_second` times for `seconds`, if the machine keeps up.
+/// Sends `per_second` requests for `seconds` to 16 containers together, if the machine keeps up.
 async fn load(text: &str, per_second: u32, seconds: u32) -> Load {
     let tables = TestTables::create(&["RateLimits"]).await;
     let mut limiters = Vec::new();
     for _ in 0..16 {
         let table = DynamoTable::with_patience(&tables.client(), tables.name("RateLimits"), PATIENCE);
         let limiter = Limiter::new(table, policy(text));
-        // Connected before the clock starts.
+        // Connects before the measurement.
         limiter.check(&Subject::user("another")).await;
         limiters.push(limiter);
     }
@@ -220,7 +219,7 @@ async fn load(text: &str, per_second: u32, seconds: u32) -> Load {
     }
 }
 
-/// A bucket of 20 that gains 20 a second. Answers which share, in per cent, of what it may admit it does.
+/// A bucket of 20 with a rate of 20 per second. Returns the admitted share of the bound in per cent.
 async fn bucket_under_load(seconds: u32) -> f64 {
     let load = load("token-bucket; rate=20/s; burst=20; by=user; on_error=deny", 100, seconds).await;
     let (count, bound) = (load.admitted.len() as f64, 20.0 + load.seconds * 20.0);
@@ -229,12 +228,12 @@ async fn bucket_under_load(seconds: u32) -> f64 {
     100.0 * count / bound
 }
 
-/// The same for a window of this many seconds that lets 20 pass in each of them.
+/// The same for a window of this many seconds, which admits 20 requests per second.
 async fn window_under_load(seconds: u32, window: u32) -> f64 {
     let limit = 20 * window;
     let text = format!("sliding-window; limit={limit}; window={window}s; parts=60; by=user; on_error=deny");
     let load = load(&text, 100, seconds).await;
-    // A request takes effect after it came, at most `longest` later.
+    // A request is counted at most `longest` after its arrival.
     let certain = 1_000_000 * Micros::from(window) - 2 * load.longest;
     for (place, last) in load.admitted.iter().enumerate() {
         let within = load.admitted[..=place].iter().filter(|came| **came > last - certain).count();
@@ -247,15 +246,15 @@ async fn window_under_load(seconds: u32, window: u32) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixteen_containers_under_five_times_the_load_admit_no_more_than_they_may() {
+async fn sixteen_containers_at_five_times_the_limit_admit_no_more_than_the_limit() {
     bucket_under_load(2).await;
     window_under_load(2, 1).await;
 }
 
-/// Run it on its own: `cargo test -p orders-tests --test rate_limit -- --ignored --nocapture`
+/// Run it alone: `cargo test --workspace --test rate_limit -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes 20 seconds, and a machine that keeps up"]
-async fn sixteen_containers_under_five_times_the_load_admit_nearly_all_that_they_may() {
+#[ignore = "takes 20 seconds on a machine without other load"]
+async fn sixteen_containers_at_five_times_the_limit_admit_nearly_the_limit() {
     let shares = [bucket_under_load(10).await, window_under_load(10, 4).await];
     assert!(shares.iter().all(|share| *share >= 95.0), "{shares:?} per cent");
 }

@@ -1,5 +1,5 @@
-//! The tables that the libraries create, and those that the template declares.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panics that say why")]
+//! The libraries create the tables that the template declares.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by a panic")]
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::TableDescription;
 use dynamodb_event_store::projection;
 use orders_tests::database::TestTables;
 
-/// What must be the same in both: key, attributes, billing and stream.
+/// The key, attributes, billing and stream of a table.
 fn shape(table: &TableDescription) -> String {
     let mut attributes = table.attribute_definitions().to_vec();
     attributes.sort_by_key(|attribute| attribute.attribute_name.clone());

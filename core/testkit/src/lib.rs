@@ -1,5 +1,6 @@
 //! Support for the tests of services on DynamoDB: faults before a database, a proxy that has them, an embedded database on
-//! the paused clock, the calls that were made, tests of decisions, and an aggregate made for trying the event store.
+//! the paused clock, the calls that were made, waiting for a condition, tests of decisions, and an aggregate made for
+//! trying the event store.
 //!
 //! A failure of this code is a failure of the test that uses it, so it panics and says why.
 #![allow(
@@ -18,3 +19,4 @@ pub mod given_when_then;
 pub mod proxy;
 pub mod simulation;
 mod stale;
+pub mod wait;

@@ -149,7 +149,7 @@ async fn processes_can_be_killed_and_the_function_goes_on_with_new_ones() {
     let running = hasty(None).await;
     let containers = running.containers("OnThing").unwrap().clone();
     let (_, put) = post(&running, "events", &thing(json!({"print": "begun", "sleep": 60_000}))).await;
-    crate::support::until("the function begins", || running.log().contains("begun")).await;
+    dynamodb_testkit::wait::until("the function begins", async || running.log().contains("begun")).await;
     containers.crash();
     let (_, quick) = post(&running, "events", &thing(json!({}))).await;
     assert_eq!(outcome(&running, &quick["id"]).await, "done");

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::obedient;
-use crate::support::{Log, alive, exists, until};
+use crate::support::{Log, alive, exists};
 use axum::body::Bytes;
+use dynamodb_testkit::wait::until;
 use orders_local::containers::{Containers, InvokeError};
 use orders_local::logs::Logs;
 use orders_local::template::{AsyncPolicy, Function};
@@ -158,7 +159,7 @@ async fn an_invocation_goes_on_when_its_caller_goes_away() {
     let running = start(5000, 1, &[]);
     let call = running.containers.invoke(Bytes::from(json!({"sleep": 200, "then": "late"}).to_string()));
     assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
-    until("the rest of the invocation", || running.log().contains("late")).await;
+    until("the rest of the invocation", async || running.log().contains("late")).await;
     running.containers.stop().await;
 }
 
@@ -169,7 +170,7 @@ async fn stopping_ends_idle_and_working_processes() {
         let running = running.clone();
         tokio::spawn(async move { running.call(json!({"print": "working", "sleep": 60_000})).await })
     };
-    until("the start of the work", || running.log().contains("working")).await;
+    until("the start of the work", async || running.log().contains("working")).await;
     let idle = running.call(json!({})).await.unwrap()["pid"].clone();
     assert!(alive(&idle));
     running.containers.stop().await;
@@ -192,16 +193,16 @@ async fn a_killed_process_leaves_no_zombie_whether_it_worked_or_was_idle_and_who
     // From outside, and nothing is called afterwards.
     let (first, second) = (idle[0].to_string(), idle[1].to_string());
     assert!(std::process::Command::new("kill").args(["-s", "KILL", &first, &second]).status().unwrap().success());
-    until("the end of the killed", || !exists(&idle[0]) && !exists(&idle[1])).await;
+    until("the end of the killed", async || !exists(&idle[0]) && !exists(&idle[1])).await;
     let working = {
         let running = running.clone();
         tokio::spawn(async move { running.call(json!({"print": "working", "sleep": 60_000})).await })
     };
-    until("the start of the work", || running.log().contains("working")).await;
+    until("the start of the work", async || running.log().contains("working")).await;
     running.containers.crash();
     assert!(working.await.unwrap().unwrap_err().contains("Runtime exited"));
-    until("the end of the crashed", || !exists(&idle[2])).await;
+    until("the end of the crashed", async || !exists(&idle[2])).await;
     let next = running.call(json!({})).await.unwrap()["pid"].clone();
     running.containers.stop().await;
-    until("the end of the stopped", || !exists(&next)).await;
+    until("the end of the stopped", async || !exists(&next)).await;
 }

@@ -1,6 +1,7 @@
 //! The HTTP API of a small template, over HTTP, with real processes.
 
-use crate::support::{Running, start, until};
+use crate::support::{Running, start};
+use dynamodb_testkit::wait::until;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
@@ -138,7 +139,7 @@ async fn a_shutdown_lets_a_request_under_way_finish() {
     let url = format!("{}/things", stack.url());
     let order = json!({"print": "begun", "sleep": 300, "answer": {"statusCode": 200, "body": "done"}});
     let request = tokio::spawn(Client::new().post(url).bearer_auth(token).body(order.to_string()).send());
-    until("the request", || stack.log().contains("begun")).await;
+    until("the request", async || stack.log().contains("begun")).await;
     stack.shutdown().await;
     assert_eq!(request.await.unwrap().unwrap().text().await.unwrap(), "done");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use dynamodb_testkit::wait::until;
 use orders_local::database;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -14,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::obedient;
-use crate::support::{Scratch, alive, files, template, until};
+use crate::support::{Scratch, alive, files, template};
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orders-local"));
@@ -88,7 +89,7 @@ async fn a_signal_to_stop_leaves_no_process_and_no_file_behind() {
         let mut serving = Serving::start(&["--port", "0"], &temporary.0).await;
         let function = serving.get("/health").await["pid"].clone();
         put(&serving.client().await, true).await;
-        until("the file of the failed record", || !files(&temporary.0).is_empty()).await;
+        until("the file of the failed record", async || !files(&temporary.0).is_empty()).await;
         assert!(alive(&function));
         assert!(serving.signal(signal).await.success(), "{signal}");
         assert!(!alive(&function), "{signal}");
@@ -136,7 +137,7 @@ async fn functions_end_also_when_the_stack_is_killed() {
     let function = serving.get("/health").await["pid"].clone();
     assert!(alive(&function));
     serving.signal("KILL").await;
-    until("the end of the function", || !alive(&function)).await;
+    until("the end of the function", async || !alive(&function)).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! A stream and its function, with real processes.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use dynamodb_testkit::wait::until;
 use serde_json::Value;
 
-use crate::support::{Running, files, start, until};
+use crate::support::{Running, files, start};
 
 async fn put(stack: &Running, version: u32, poison: bool) {
     let mut put = stack
@@ -24,12 +25,12 @@ async fn a_poison_record_ends_in_a_file_and_the_records_around_it_in_the_functio
     for version in 1..=6 {
         put(&stack, version, version == 3).await;
     }
-    until("the record after the poison one", || {
+    until("the record after the poison one", async || {
         stack.log().contains(r#"record {"stream_id":{"S":"a"},"version":{"N":"6"}}"#)
     })
     .await;
     let bucket = stack.failures().join("Failed");
-    until("the file", || !files(&bucket).is_empty()).await;
+    until("the file", async || !files(&bucket).is_empty()).await;
     let kept: Value = serde_json::from_slice(&std::fs::read(&files(&bucket)[0]).unwrap()).unwrap();
     assert_eq!(kept["requestContext"]["condition"], "RetryAttemptsExhausted");
     assert_eq!(kept["DDBStreamBatchInfo"]["batchSize"], 1);

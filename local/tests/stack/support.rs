@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use orders_local::logs::Logs;
 use orders_local::options::StackOptions;
@@ -106,13 +105,4 @@ pub async fn start(extra: &[(&str, &str, &str)]) -> Running {
         environment.insert((*name).to_owned(), (*value).to_owned());
     }
     Running::new(Stack::start(options).await.unwrap(), log)
-}
-
-/// Waits for the condition, at most ten seconds.
-pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not happen in time");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

@@ -1,48 +1,36 @@
-//! Measures a rebuild of many orders by the real function, while commands keep arriving and the function is killed
-//! half-way; and next to it what the database takes at all: `cargo run --release -p orders-tests --bin rebuild [ORDERS …]`.
-//! Of 10,000 and then of 100,000 orders, unless they are named. Fails when a row is wrong, or a bound does not hold.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a measurement fails by a panic that says why"
-)]
+//! Measures a rebuild of many orders by the real function, which is killed once, while commands arrive; and for comparison
+//! the throughput of the database: `cargo run --release -p orders-tests --bin rebuild [ORDERS …]`. The default is 10,000
+//! and then 100,000 orders. Fails when a row is wrong or a bound does not hold.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement fails by a panic")]
 
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 use dynamodb_event_store::projection::{Progress, Verification};
-use dynamodb_event_store::{Consistency, EventStore, StreamId, Until};
+use dynamodb_event_store::{Consistency, StreamId, Until};
+use dynamodb_testkit::wait::until;
 use futures::{StreamExt, stream};
-use orders_core::domain::Order;
-use orders_core::read_model::{OrderView, Orders};
+use orders_core::read_model::OrderView;
 use orders_local::database::{Database, Storage};
 use orders_local::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 use orders_tests::mass::{Item, Lives, fill};
-use orders_tests::shop::{Shop, until_within};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use orders_tests::shop::Shop;
+use serde_json::json;
 
 const SIZES: [usize; 2] = [10_000, 100_000];
-/// Of how many orders one is only begun, so that commands can go on with it.
+/// One order in this number is only created, for the commands to continue.
 const BEGUN: usize = 200;
-/// How often a command arrives.
+/// The interval between commands.
 const PACE: Duration = Duration::from_millis(25);
-/// How many rows the plain loop writes at once, as the rebuild does.
+/// The number of rows that the plain loop writes concurrently, as the rebuild does.
 const IN_FLIGHT: usize = 32;
-/// The least part of the plain loop's throughput.
+/// The minimum of the rebuild's throughput, as a share of the plain loop's.
 const LEAST: f64 = 0.5;
-/// The most that the function's peak memory may grow with a tenfold table, and the most that it may be. An allocator that
-/// works longer holds a little more.
+/// The maximum of the function's peak memory, and of its growth with a table ten times as large.
 const GROWTH: f64 = 1.5;
 const MEMORY_MB: f64 = 64.0;
-
-struct Measured {
-    peak_mb: f64,
-}
 
 #[tokio::main]
 async fn main() {
@@ -51,20 +39,21 @@ async fn main() {
     let lives = Lives::live().await;
     let mut peaks = Vec::new();
     for size in sizes {
-        peaks.push(measure(size, &lives).await.peak_mb);
+        peaks.push(measure(size, &lives).await);
     }
     let (least, most) = (peaks.iter().copied().fold(f64::MAX, f64::min), peaks.iter().copied().fold(0.0, f64::max));
-    assert!(most <= MEMORY_MB, "the function takes {most:.0} MB");
+    assert!(most <= MEMORY_MB, "the function used {most:.0} MB");
     assert!(most <= least * GROWTH, "the function's memory grows with the table: {peaks:.0?} MB");
 }
 
-async fn measure(orders: usize, lives: &Lives) -> Measured {
+/// Returns the function's peak memory in MB.
+async fn measure(orders: usize, lives: &Lives) -> f64 {
     let database = Database::start(&Storage::Memory).unwrap();
     let client = database.client();
     let clock = Instant::now();
     let template = Template::load(&project_path(), &TemplateOptions::default()).unwrap();
     let begun = fill(&client, template.table("OrderEvents").unwrap(), lives, (orders, orders / BEGUN)).await;
-    println!("{orders} orders of four events, {} of one; stored in {:.1?}.", begun.len(), clock.elapsed());
+    println!("{orders} orders of four events, {} of one event; stored in {:.1?}.", begun.len(), clock.elapsed());
     let shop = Shop::open_as(|options| {
         options.dynamodb = Some(database.endpoint().to_owned());
         options.reading.prefix.clear();
@@ -83,11 +72,11 @@ async fn measure(orders: usize, lives: &Lives) -> Measured {
     let rate = seen as f64 / took.as_secs_f64();
     println!("  rebuild:     {seen} orders with {events} events in {took:.1?}: {rate:.0} rows a second");
     println!("               {written} written, {newer} newer; {} commands meanwhile", commands.into_inner());
-    println!("               killed after {} orders, and went on after them", rebuilt.done_when_killed);
+    println!("               killed after {} orders, and continued there", rebuilt.done_when_killed);
     println!("               peak memory of the function: {:.1} MB", rebuilt.peak_mb);
     assert_eq!(rebuilt.progress.unprojectable, 0);
     let all = (orders + begun.len()) as u64;
-    assert!((all..=all + newcomers.len() as u64).contains(&seen), "{seen} orders were seen of {all}");
+    assert!((all..=all + newcomers.len() as u64).contains(&seen), "{seen} of {all} orders");
 
     for order_id in &newcomers {
         shop.projected(order_id, 1).await;
@@ -97,8 +86,8 @@ async fn measure(orders: usize, lives: &Lives) -> Measured {
     println!("  plain loop:  {floor:.0} rows a second; the rebuild is at {:.2} of it", rate / floor);
     shop.close().await;
     drop(database);
-    assert!(rate >= floor * LEAST, "less than {LEAST} of what the database takes");
-    Measured { peak_mb: rebuilt.peak_mb }
+    assert!(rate >= floor * LEAST, "less than {LEAST} of the plain loop's throughput");
+    rebuilt.peak_mb
 }
 
 struct Rebuilt {
@@ -107,8 +96,7 @@ struct Rebuilt {
     peak_mb: f64,
 }
 
-/// Drives the function to the end, as a caller does who gives the answer back each time, and kills it once when so many
-/// orders are done.
+/// Invokes the function with its own response until it is done, and kills it once after that many orders.
 async fn rebuild(shop: &Shop, kill_after: u64) -> Rebuilt {
     let containers = shop.stack.containers("rebuild-orders").unwrap();
     let mut run = json!({ "segment": 0, "total_segments": 1, "seconds": 1 });
@@ -116,7 +104,7 @@ async fn rebuild(shop: &Shop, kill_after: u64) -> Rebuilt {
     while !progress.done {
         let invoked = shop.stack.invoke("rebuild-orders", run.to_string().into());
         let outcome = if done_when_killed.is_none() && progress.streams >= kill_after {
-            // In the midst of a run.
+            // In the middle of a run.
             let killed = async {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 peak_mb = peak_mb.max(peak_of("rebuild-orders"));
@@ -130,16 +118,16 @@ async fn rebuild(shop: &Shop, kill_after: u64) -> Rebuilt {
             invoked.await
         };
         peak_mb = peak_mb.max(peak_of("rebuild-orders"));
-        let Ok(answer) = outcome.unwrap() else { continue };
-        run = serde_json::from_slice(&answer).unwrap();
+        let Ok(response) = outcome.unwrap() else { continue };
+        run = serde_json::from_slice(&response).unwrap();
         let next: Progress = serde_json::from_value(run["progress"].clone()).unwrap();
-        assert!(next.done || next.streams > progress.streams, "it does not move on");
+        assert!(next.done || next.streams > progress.streams, "the rebuild makes no progress");
         progress = next;
     }
-    Rebuilt { progress, done_when_killed: done_when_killed.expect("a rebuild that takes some runs"), peak_mb }
+    Rebuilt { progress, done_when_killed: done_when_killed.expect("a rebuild of several runs"), peak_mb }
 }
 
-/// Goes on with the orders that are only begun, and then creates others and goes on with these; answers the latter.
+/// Runs the commands of the orders that are only created, and then of new ones; returns the new ones.
 async fn command(shop: &Shop, begun: &[String], over: &AtomicBool, commands: &AtomicU64) -> Vec<String> {
     let mut pace = tokio::time::interval(PACE);
     let (mut begun, mut newcomers) = (begun.iter(), Vec::new());
@@ -163,50 +151,32 @@ async fn command(shop: &Shop, begun: &[String], over: &AtomicBool, commands: &At
     newcomers
 }
 
-/// Every row is what its events make, says the function that verifies; and so says the order itself, of those that had
-/// commands and of some others.
+/// Verifies all rows with the function, and compares the rows of the changed orders, and of some others, with the fold of
+/// their events.
 async fn check(shop: &Shop, orders: u64, changed: impl Iterator<Item = &String>) {
     let clock = Instant::now();
-    let mut run = json!({ "segment": 0, "total_segments": 1 });
-    let verification: Verification = loop {
-        run = ask(shop, "verify-orders", &run).await;
-        let verification: Verification = serde_json::from_value(run["progress"].clone()).unwrap();
-        if verification.done {
-            break verification;
-        }
-    };
+    let whole = json!({ "segment": 0, "total_segments": 1 });
+    let verification = shop.invoke_to_the_end("verify-orders", whole).await;
+    let verification: Verification = serde_json::from_value(verification).unwrap();
     assert_eq!(verification.different, 0, "{verification:?}");
     assert!(verification.streams >= orders, "{verification:?}");
-    println!(
-        "  verified:    {} orders in {:.1?}: every row is what its events make",
-        verification.streams,
-        clock.elapsed()
-    );
+    println!("  verified:    {} orders in {:.1?}", verification.streams, clock.elapsed());
 
-    let table = |logical_id| shop.stack.template().table(logical_id).unwrap().name.clone();
-    let (client, every) = (shop.stack.client(), NonZeroU32::new(14).unwrap());
-    let store = EventStore::<Order>::with_client(client.clone(), table("OrderEvents"), every);
-    let rows = Orders::new(client.clone(), table("Orders"));
-    let page = client.scan().table_name(table("Orders")).limit(1_000).send().await.unwrap();
+    let (client, store) = (shop.stack.client(), shop.events());
+    let page = client.scan().table_name(shop.table("Orders")).limit(1_000).send().await.unwrap();
     let some = page.items().iter().map(|row| row["order_id"].as_s().unwrap().clone());
     for order_id in changed.cloned().chain(some) {
         let stream = StreamId::new(order_id.as_str());
         let folded = async || store.load_until(&stream, Until::Head, Consistency::Strong).await.unwrap();
-        let row = async || rows.get(order_id.parse().unwrap()).await.unwrap();
-        until_within(Duration::from_secs(20), async || row().await == OrderView::of(&folded().await)).await;
+        until(&order_id, async || shop.row(&order_id).await == OrderView::of(&folded().await)).await;
     }
 }
 
-async fn ask<T: DeserializeOwned>(shop: &Shop, function: &str, event: &Value) -> T {
-    let answer = shop.stack.invoke(function, event.to_string().into()).await.unwrap().unwrap();
-    serde_json::from_slice(&answer).unwrap()
-}
-
-/// Rows a second of the SDK itself, that reads the same events in the same pages and writes the same rows, with the same
-/// indexes, on no condition; what the rows are it knows beforehand.
+/// Rows per second of a plain loop, which reads the same pages of events and writes the same rows, known beforehand, with
+/// the same indexes and without a condition.
 async fn floor(shop: &Shop, client: &Client) -> f64 {
     let template = shop.stack.template();
-    let (events, rows) = (&template.table("OrderEvents").unwrap().name, template.table("Orders").unwrap());
+    let (events, rows) = (shop.table("OrderEvents"), template.table("Orders").unwrap());
     let all: Vec<Item> =
         client.scan().table_name(&rows.name).limit(1_000).into_paginator().items().send().try_collect().await.unwrap();
     let copy = Table { name: "floor".into(), ..rows.clone() };
@@ -215,7 +185,7 @@ async fn floor(shop: &Shop, client: &Client) -> f64 {
     let mut pages = client.scan().table_name(events).limit(1_000).into_paginator().send();
     let mut read = pages.next().await;
     while let Some(page) = read {
-        // Two orders have seven commits.
+        // A delivered and a cancelled order have seven commits.
         let rows = page.unwrap().items().len() * 2 / 7;
         let (next, ()) = tokio::join!(pages.next(), put_all(client, "floor", left.by_ref().take(rows)));
         read = next;
@@ -229,7 +199,7 @@ async fn put_all(client: &Client, table: &str, rows: impl Iterator<Item = Item>)
     puts.buffered(IN_FLIGHT).map(|put| drop(put.unwrap())).collect::<()>().await;
 }
 
-/// The most memory that a process of that name, started by this one, has had, in MB; 0 where `/proc` does not tell.
+/// The peak memory in MB of a child process of that name; 0 without `/proc`.
 fn peak_of(name: &str) -> f64 {
     let own = std::process::id().to_string();
     let peak = |status: String| {

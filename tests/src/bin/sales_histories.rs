@@ -1,8 +1,8 @@
-//! Random histories of orders, whose sales are projected while everything goes wrong, against a recount of the events.
+//! Projects the sales of random histories of orders under faults, and compares them with a recount of the events.
 //!
-//! `cargo run --release -p orders-tests --bin sales_histories -- 10000` lives through so many, from a random seed; a second
-//! argument is the first seed.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a check fails by a panic that says why")]
+//! `cargo run --release -p orders-tests --bin sales_histories -- 10000` runs that many histories from a random seed; a
+//! second argument is the first seed.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a check fails by a panic")]
 
 use orders_tests::sales_history::{Tally, live_through};
 

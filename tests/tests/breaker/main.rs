@@ -1,5 +1,5 @@
-//! The breaker on a real DynamoDB: its expressions mean what the evaluator in memory takes them to mean, they are
-//! atomic, and a table that fails or hangs costs a call no more than a moment.
+//! The breaker on a real DynamoDB: its expressions evaluate as in memory, they are atomic, and a table that fails or hangs
+//! delays a call only briefly.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use orders_tests::database::TestTables;
 use service_clock::Clock;
 
 const TABLE: &str = "CircuitBreakers";
-/// Where time does not matter, a busy machine has time.
+/// A call timeout that a busy machine does not exceed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Fallible for Failure {
     }
 }
 
-/// The table, and beside it an item in memory that gets the same changes: the two must never differ.
+/// The table, and an item in memory with the same changes. The two must be equal.
 #[derive(Clone)]
 struct Both {
     table: Table,
@@ -67,7 +67,7 @@ impl Store for Both {
 }
 
 #[tokio::test]
-async fn the_table_and_the_evaluator_in_memory_never_differ() {
+async fn the_table_and_the_evaluator_in_memory_agree() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("SEED={seed}");
     fastrand::seed(seed);
@@ -84,7 +84,7 @@ async fn the_table_and_the_evaluator_in_memory_never_differ() {
         })
         .collect();
     let (mut tickets, mut states, mut orders) = (Vec::new(), [0_u32; 3], 0);
-    // Tickets are kept for a while, so that results come late, from containers that have not looked since.
+    // Tickets are recorded later, so that results come late and from containers with an old view.
     for step in 0..1_500 {
         clock.fetch_add(fastrand::u64(0..300_000), SeqCst);
         let breaker = fastrand::usize(0..breakers.len());
@@ -117,13 +117,12 @@ async fn the_table_and_the_evaluator_in_memory_never_differ() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_32_that_see_the_same_opens_it() {
-    let tables = TestTables::create(&[TABLE]).await;
-    let proxy = Proxy::start(tables.endpoint());
+async fn one_of_32_concurrent_failures_opens_the_breaker() {
+    let (tables, proxy) = TestTables::create_behind_proxy(&[TABLE]).await;
     let table = Table::new(proxy.client(PATIENCE), tables.name(TABLE)).with_timeout(PATIENCE);
     let settings = "failures=32; calls=32".parse().unwrap();
     for round in 1..=5 {
-        // A window of failures in which only the last is missing, and 32 that add one more at the same time.
+        // One failure is missing in the window, and 32 containers add one concurrently.
         let name = format!("callee-{round}");
         let breakers: Vec<_> = (0..32).map(|_| CircuitBreaker::new(&name, settings, table.clone())).collect();
         for breaker in &breakers[..31] {
@@ -138,14 +137,13 @@ async fn one_of_32_that_see_the_same_opens_it() {
     }
     let openings = proxy.faults.take_calls().filter(|call| call.body.to_string().contains("#open_until = :"));
     let won = openings.filter(|call| call.status == Some(200)).count();
-    println!("{} tried to open it in five rounds", openings.count());
+    println!("{} attempts to open it in five rounds", openings.count());
     assert_eq!(won, 5);
 }
 
 #[tokio::test]
-async fn a_healthy_callee_costs_one_read_per_cache_time_and_an_open_circuit_nothing() {
-    let tables = TestTables::create(&[TABLE]).await;
-    let proxy = Proxy::start(tables.endpoint());
+async fn a_healthy_callee_costs_one_read_per_cache_time_and_an_open_breaker_no_call() {
+    let (tables, proxy) = TestTables::create_behind_proxy(&[TABLE]).await;
     let table = Table::new(proxy.client(PATIENCE), tables.name(TABLE)).with_timeout(PATIENCE);
     let breaker = CircuitBreaker::new("callee", "failures=5; window=1h; cache=10s".parse().unwrap(), table);
     let call = async |well| {
@@ -156,7 +154,7 @@ async fn a_healthy_callee_costs_one_read_per_cache_time_and_an_open_circuit_noth
         assert_eq!(call(true).await, "yes");
     }
     assert_eq!(proxy.faults.take_calls().operations(), ["GetItem"]);
-    // Two hundred successes are in the window, so it takes more than five failures, each of which is one write.
+    // With 200 successes in the window more than five failures open it, and each is one write.
     for _ in 0..200 {
         call(false).await;
     }
@@ -168,7 +166,7 @@ async fn a_healthy_callee_costs_one_read_per_cache_time_and_an_open_circuit_noth
 }
 
 #[tokio::test]
-async fn a_table_that_hangs_or_fails_costs_a_call_no_more_than_a_moment() {
+async fn a_table_that_hangs_or_fails_delays_a_call_only_briefly() {
     let tables = TestTables::create(&[TABLE]).await;
     for fault in [Fault::Hang, Fault::HangAfter, Fault::LoseRequest, Fault::LoseAnswer, Fault::Throttle, Fault::Fail] {
         let proxy = Proxy::start(tables.endpoint());
@@ -184,10 +182,9 @@ async fn a_table_that_hangs_or_fails_costs_a_call_no_more_than_a_moment() {
             assert_eq!(answer.value, "fallback");
         }
         let refused = breaker.call(async { Ok::<_, Failure>("yes") }, |_| "fallback").await.unwrap();
-        assert_eq!(refused.value, "fallback", "it opened by itself");
+        assert_eq!(refused.value, "fallback", "it opened in the container");
         let elapsed = begun.elapsed();
-        // The first failure asked the table, without a retry; from then on it was left alone. Unless the database was
-        // too slow for the call before, and is left alone already.
+        // Only the first failure calls the table, without a retry; none does if the call before it was too slow already.
         assert!(proxy.faults.take_calls().count() <= 1, "{fault:?}");
         assert!(elapsed < Duration::from_secs(2), "{fault:?}: {elapsed:?}");
     }

@@ -1,4 +1,4 @@
-//! What a command may cost, counted before a real engine.
+//! The calls and the capacity of a command.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -17,7 +17,7 @@ use orders_local::template::{Template, TemplateOptions, project_path};
 use orders_tests::database::TestTables;
 use serde_json::Value;
 
-use crate::support::{keyed, request, run};
+use crate::support::{keyed, run};
 
 struct Fixture {
     tables: TestTables,
@@ -26,8 +26,7 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Self {
-        let tables = TestTables::create(&["OrderEvents"]).await;
-        let proxy = Proxy::start(tables.endpoint());
+        let (tables, proxy) = TestTables::create_behind_proxy(&["OrderEvents"]).await;
         Self { tables, proxy }
     }
 
@@ -36,10 +35,10 @@ impl Fixture {
         EventStore::with_client(client, self.tables.name("OrderEvents"), NonZeroU32::new(snapshot_every).unwrap())
     }
 
-    /// The operations since the last time, with the read and the write units that they cost.
+    /// The operations since the last call of this, with their read and write units.
     ///
-    /// The units of a write are worked out from its item: the database does not say what a failed condition costs. Where
-    /// it says something, it must be the same.
+    /// The units of a write are computed from its item, since the database reports none for a failed condition. Where it
+    /// reports units, they must be the same.
     #[track_caller]
     fn spent(&self) -> (Vec<String>, f64, f64) {
         let calls = self.proxy.faults.take_calls();
@@ -55,7 +54,7 @@ impl Fixture {
     }
 }
 
-/// After the developer guide, "DynamoDB item sizes and formats".
+/// The size by the developer guide, "DynamoDB item sizes and formats".
 fn item_bytes(item: &Value) -> usize {
     item.as_object().unwrap().iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
 }
@@ -73,11 +72,11 @@ fn value_bytes(value: &Value) -> usize {
     }
 }
 
-/// A keyed request with metadata as long as they come.
+/// A keyed request with metadata of full length.
 fn full_request(stream: &StreamId, command: &Command) -> Request {
     let id = || uuid::Uuid::new_v4().to_string();
     let metadata = Metadata { actor: id(), correlation_id: id(), causation_id: id() };
-    Request { metadata, ..keyed(stream, &id(), command) }
+    keyed(stream, &id(), command).with_metadata(metadata)
 }
 
 fn new_stream() -> StreamId {
@@ -85,7 +84,7 @@ fn new_stream() -> StreamId {
 }
 
 #[tokio::test]
-async fn the_first_commit_of_a_new_stream_is_one_write_and_no_read() {
+async fn the_first_commit_of_a_new_stream_costs_one_write_and_no_read() {
     let fixture = Fixture::start().await;
     let (stream, command) = (new_stream(), Command::Add(1));
     let store = fixture.store::<Counter>(14);
@@ -97,7 +96,7 @@ async fn the_first_commit_of_a_new_stream_is_one_write_and_no_read() {
 }
 
 #[tokio::test]
-async fn a_command_on_a_short_stream_is_half_a_read_unit_and_one_write_unit() {
+async fn a_command_on_a_short_stream_costs_half_a_read_unit_and_one_write_unit() {
     let fixture = Fixture::start().await;
     let (stream, command) = (new_stream(), Command::Add(1));
     let store = fixture.store(14);
@@ -111,13 +110,13 @@ async fn a_command_on_a_short_stream_is_half_a_read_unit_and_one_write_unit() {
 }
 
 #[tokio::test]
-async fn a_command_on_a_stream_of_2000_versions_is_one_read_of_at_most_one_and_a_half_units_and_one_write() {
+async fn a_command_on_a_stream_of_2000_versions_costs_one_read_of_at_most_one_and_a_half_units_and_one_write() {
     let fixture = Fixture::start().await;
     let stream = new_stream();
     let every = snapshot_every_of_the_template();
     fill(&fixture, &stream, 2_000).await;
     let store = fixture.store(every);
-    // The label makes the state, and so the snapshots, as large as an order's.
+    // The label makes the snapshots as large as an order's.
     let label = Command::Label("x".repeat(600));
     run::<1>(&store, &stream, &label, &full_request(&stream, &label)).await.unwrap();
     let (mut most_read, mut written) = (0.0, 0.0);
@@ -128,7 +127,7 @@ async fn a_command_on_a_stream_of_2000_versions_is_one_read_of_at_most_one_and_a
         let executed = run::<1>(&store, &stream, &command, &full_request(&stream, &command)).await.unwrap();
         assert_eq!(executed.version, 2_001 + n);
         let (operations, read, write) = fixture.spent();
-        // Not before there is a snapshot, and not before the snapshots remember as much as they ever will.
+        // From then on there are snapshots, with their full number of keyed commits.
         if n > 32 + u64::from(every) {
             assert_eq!(operations, ["Query", "PutItem"]);
             most_read = read.max(most_read);
@@ -140,7 +139,7 @@ async fn a_command_on_a_stream_of_2000_versions_is_one_read_of_at_most_one_and_a
     println!("at most {most_read} read units, {} write units on average", written / measured as f64);
 }
 
-/// Commits of one event each, written past the store; their form is the one that tables hold.
+/// Writes commits of one event each directly, in the stored form.
 async fn fill(fixture: &Fixture, stream: &StreamId, versions: Version) {
     let text = |text: &str| AttributeValue::S(text.into());
     let number = |number: Version| AttributeValue::N(number.to_string());
@@ -179,32 +178,32 @@ fn snapshot_every_of_the_template() -> u32 {
 }
 
 #[tokio::test]
-async fn a_retry_after_one_conflict_is_one_more_write_and_no_read() {
+async fn a_retry_after_one_conflict_costs_one_more_write_and_no_read() {
     let fixture = Fixture::start().await;
     let (stream, command) = (new_stream(), Command::Add(1));
     let store = fixture.store::<Counter>(14);
-    run(&store, &stream, &command, &request()).await.unwrap();
+    run(&store, &stream, &command, &Request::unkeyed()).await.unwrap();
     let stale = store.load(&stream, Consistency::Eventual).await.unwrap();
-    run(&store, &stream, &command, &request()).await.unwrap();
+    run(&store, &stream, &command, &Request::unkeyed()).await.unwrap();
     fixture.spent();
-    let executed = store.execute(stale, &request(), |counter, _| command.decide(counter)).await.unwrap();
+    let executed = store.execute(stale, &Request::unkeyed(), |counter, _| command.decide(counter)).await.unwrap();
     assert_eq!((executed.settled, executed.version), (Settled::Stored, 3));
     assert_eq!(fixture.spent(), (vec!["PutItem".into(), "PutItem".into()], 0.0, 2.0));
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_after_a_strongly_consistent_read_and_no_write() {
+async fn a_refusal_costs_one_consistent_read_more_and_no_write() {
     let fixture = Fixture::start().await;
     let (stream, command) = (new_stream(), Command::Add(1));
     let store = fixture.store::<Counter>(14);
-    run(&store, &stream, &command, &request()).await.unwrap();
+    run(&store, &stream, &command, &Request::unkeyed()).await.unwrap();
     fixture.spent();
-    run(&store, &stream, &Command::Take(2), &request()).await.unwrap_err();
+    run(&store, &stream, &Command::Take(2), &Request::unkeyed()).await.unwrap_err();
     assert_eq!(fixture.spent(), (vec!["Query".into(), "Query".into()], 1.5, 0.0));
 }
 
 #[tokio::test]
-async fn a_repeat_is_answered_from_one_eventually_consistent_read() {
+async fn a_replayed_response_costs_one_eventually_consistent_read() {
     let fixture = Fixture::start().await;
     let (stream, command) = (new_stream(), Command::Add(1));
     let store = fixture.store::<Counter>(14);
@@ -217,7 +216,7 @@ async fn a_repeat_is_answered_from_one_eventually_consistent_read() {
 }
 
 #[tokio::test]
-async fn the_commits_of_a_plain_order_are_one_write_unit_and_two_with_a_snapshot() {
+async fn the_commits_of_an_order_cost_one_write_unit_and_at_most_two_with_a_snapshot() {
     let fixture = Fixture::start().await;
     for (snapshot_every, most) in [(1_000, 1.0), (1, 2.0)] {
         let store = fixture.store::<Order>(snapshot_every);
@@ -248,7 +247,7 @@ async fn the_commits_of_a_plain_order_are_one_write_unit_and_two_with_a_snapshot
         step(&fixture, &store, &stream, create, most).await;
         step(&fixture, &store, &stream, pay, most).await;
         step(&fixture, &store, &stream, ship, most).await;
-        // Two events: the refund that is due now.
+        // Two events: the refund becomes due.
         step(&fixture, &store, &stream, cancel, most).await;
     }
 }

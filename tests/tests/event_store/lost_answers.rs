@@ -1,4 +1,4 @@
-//! Answers that are lost after the write was done, on real connections to a real engine.
+//! Responses that are lost after the write, on real connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,19 +27,18 @@ struct Fixture {
 impl Fixture {
     /// With two streams to write to.
     async fn start() -> Self {
-        let tables = TestTables::create(&["OrderEvents"]).await;
-        let proxy = Proxy::start(tables.endpoint());
+        let (tables, proxy) = TestTables::create_behind_proxy(&["OrderEvents"]).await;
         let store = store(proxy.client(Duration::from_secs(1)), tables.name("OrderEvents"), 5);
         let streams = Arc::new((0..2).map(|_| StreamId::new(Uuid::new_v4())).collect());
         Self { tables, proxy, store, streams }
     }
 
-    /// Every fifth write's answer is lost, in one way or another; and those of all retries, if so wanted.
+    /// Loses the response of every fifth write; and those of its retries, and of the read after them, if so wanted.
     fn lose_answers(&self, retries_too: bool, reads_after_too: bool) {
         let (mut writes, mut lost) = (0, false);
         self.proxy.faults.plan(move |call: &Call| {
             if call.operation == "Query" {
-                // The read that would settle it.
+                // The read that would resolve the write.
                 return Some(Fault::LoseAnswer)
                     .filter(|_| lost && reads_after_too && call.body["ConsistentRead"] == true);
             }
@@ -52,8 +51,8 @@ impl Fixture {
         });
     }
 
-    /// All writers at once; each repeats a command of unknown outcome with the same key until it is settled. Answers how
-    /// often the outcome was unknown.
+    /// Runs all writers, which repeat a command of unknown outcome with the same key. Returns the number of unknown
+    /// outcomes.
     async fn write(&self, reads_fail: bool) -> usize {
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
@@ -66,7 +65,7 @@ impl Fixture {
                     while let Err(error) = settle(&store, stream, &key, &command).await {
                         match error {
                             ExecuteError::OutcomeUnknown(_) => unknown += 1,
-                            // The read after a conflict was lost: the store knows that it stored nothing.
+                            // The read after a conflict was lost: nothing was stored.
                             ExecuteError::Store(StoreError::Unavailable(_)) if reads_fail => {}
                             error => panic!("{error:?}"),
                         }
@@ -87,7 +86,7 @@ impl Fixture {
         assert_eq!(ids.len() as u64, WRITERS * COMMANDS);
         ids.sort();
         ids.dedup();
-        assert_eq!(ids.len() as u64, WRITERS * COMMANDS, "some command was stored twice");
+        assert_eq!(ids.len() as u64, WRITERS * COMMANDS, "a command was stored twice");
     }
 }
 
@@ -99,7 +98,7 @@ async fn settle(store: &EventStore<Counter>, stream: &StreamId, key: &str, comma
 }
 
 #[tokio::test]
-async fn when_every_fifth_answer_is_lost_no_command_fails_or_conflicts_or_is_stored_twice() {
+async fn a_command_whose_write_response_is_lost_is_stored_once_without_an_error() {
     let fixture = Fixture::start().await;
     fixture.lose_answers(false, false);
     assert_eq!(fixture.write(false).await, 0);
@@ -107,7 +106,7 @@ async fn when_every_fifth_answer_is_lost_no_command_fails_or_conflicts_or_is_sto
 }
 
 #[tokio::test]
-async fn when_the_answers_of_all_retries_are_lost_too_the_tail_settles_it() {
+async fn a_command_whose_retries_are_lost_too_is_resolved_by_a_read() {
     let fixture = Fixture::start().await;
     fixture.lose_answers(true, false);
     assert_eq!(fixture.write(false).await, 0);
@@ -115,9 +114,9 @@ async fn when_the_answers_of_all_retries_are_lost_too_the_tail_settles_it() {
 }
 
 #[tokio::test]
-async fn when_even_the_tail_cannot_be_read_the_outcome_is_unknown_and_a_repeat_settles_it() {
+async fn a_command_that_no_read_can_resolve_has_an_unknown_outcome_and_a_repeat_settles_it() {
     let fixture = Fixture::start().await;
     fixture.lose_answers(true, true);
-    assert!(fixture.write(true).await > 0, "no outcome was unknown, so nothing was tried");
+    assert!(fixture.write(true).await > 0, "no outcome was unknown");
     fixture.assert_all_stored_once().await;
 }

@@ -1,5 +1,5 @@
-//! The event store against databases that fail, lag and are contended for.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
+//! The event store under faults, stale reads and contention.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic")]
 
 mod budgets;
 mod contention;

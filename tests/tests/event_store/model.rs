@@ -1,5 +1,5 @@
-//! Random lives of streams, checked against what a stream is: a list of commits, each of them decided on the state
-//! before it, and every answer true of that list.
+//! Random histories of streams under faults, checked against a model: a list of commits, each decided on the state before
+//! it. Every response must be true of that list.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -17,9 +17,9 @@ use dynamodb_testkit::simulation::Simulation;
 use fastrand::Rng;
 use tokio::time::Instant;
 
-use crate::support::{Outcome, commit_id, commits, keyed, request, run, states, store, store_at, time};
+use crate::support::{Outcome, commit_id, commits, keyed, run, states, store, store_at, time};
 
-/// One command that was run, and what was known of the stream just before and just after.
+/// A command that was run, and the heads of the stream just before and just after.
 struct Run {
     command: Command,
     key: Option<String>,
@@ -28,7 +28,7 @@ struct Run {
     outcome: Outcome,
 }
 
-/// One load, and what was known of the stream just before and just after.
+/// A load, and the heads of the stream just before and just after.
 struct Read {
     until: Until,
     consistency: Consistency,
@@ -37,15 +37,15 @@ struct Read {
     state: Counter,
 }
 
-/// Faults as one life has them: some kinds, at some rate.
+/// The faults of a history: some kinds, at some rate.
 #[derive(Debug)]
-struct Weather {
+struct FaultMix {
     kinds: Vec<Fault>,
     rate: f64,
 }
 
-impl Weather {
-    fn of(rng: &mut Rng) -> Self {
+impl FaultMix {
+    fn random(rng: &mut Rng) -> Self {
         let second = |rng: &mut Rng| Duration::from_millis(rng.u64(0..3_000));
         let all = [
             Fault::LoseAnswer,
@@ -65,19 +65,19 @@ impl Weather {
         Self { kinds, rate: [0.0, 0.05, 0.2, 0.5, 0.8][rng.usize(0..5)] }
     }
 
-    fn over(self, faults: &Faults, mut rng: Rng) {
+    fn apply_to(self, faults: &Faults, mut rng: Rng) {
         let mut latencies = rng.fork();
         faults.latency(move || Duration::from_micros(latencies.u64(0..20_000)));
         faults.plan(move |_| rng.choice(&self.kinds).copied().filter(|_| rng.f64() < self.rate));
     }
 }
 
-/// What all tasks of one life share.
+/// What all tasks of a history share.
 #[derive(Clone)]
 struct World {
-    /// For the tasks of the life.
+    /// For the tasks: with faults.
     client: Client,
-    /// For what is checked: without faults.
+    /// For the checks: without faults.
     plain: Client,
     table: String,
     stream: StreamId,
@@ -87,7 +87,7 @@ struct World {
 }
 
 impl World {
-    async fn live(&self, rng: &mut Rng) {
+    async fn run_tasks(&self, rng: &mut Rng) {
         let requests: Vec<_> = (0..6).map(|n| (format!("key-{n}"), random_command(rng))).collect();
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..rng.usize(1..=5) {
@@ -105,9 +105,9 @@ impl World {
         for _ in 0..rng.usize(1..=8) {
             let (key, command) = match rng.u32(0..10) {
                 0..5 => (None, random_command(&mut rng)),
-                // The same request as others send, at the same time or later.
+                // A request that other tasks send as well.
                 5..9 => rng.choice(&requests).cloned().map(|(key, command)| (Some(key), command)).unwrap(),
-                // The key of another request.
+                // Another request with the same key.
                 _ => (rng.choice(&requests).map(|(key, _)| key.clone()), random_command(&mut rng)),
             };
             for _ in 0..40 {
@@ -118,16 +118,16 @@ impl World {
         }
     }
 
-    /// Runs a command; whether its answer is final.
+    /// Runs a command; returns whether its outcome is final.
     async fn command(&self, rng: &mut Rng, key: Option<String>, command: &Command) -> bool {
-        let mut request = key.as_deref().map_or_else(request, |key| keyed(&self.stream, key, command));
+        let mut request = key.as_deref().map_or_else(Request::unkeyed, |key| keyed(&self.stream, key, command));
         let before = self.head().await;
         request.if_match =
             [None, Some(Versions::OneOf(vec![before, before + 1]))][usize::from(rng.u32(0..5) == 0)].clone();
         if rng.u32(0..5) == 0 {
             request.deadline = Instant::now() + Duration::from_millis(rng.u64(0..400));
         }
-        // Clocks differ.
+        // Clocks differ between containers.
         let store = store_at(self.client.clone(), &self.table, self.snapshot_every, time(rng.i64(-5..5)));
         let outcome = run(&store, &self.stream, command, &request).await;
         let heads = before..=self.head().await;
@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    /// The newest version, asked without faults.
+    /// The newest version, read without faults.
     async fn head(&self) -> Version {
         let newest = self
             .plain
@@ -171,7 +171,7 @@ impl World {
         newest.map_or(0, |item| Commit::from_item::<Counter>(item.into()).unwrap().last())
     }
 
-    /// Judges the life; answers the kinds of outcomes that it had.
+    /// Checks the history; returns the kinds of its outcomes.
     async fn check(&self) -> Vec<&'static str> {
         let stream = History::of(commits(&self.plain, &self.table, &self.stream).await);
         let runs = std::mem::take(&mut *self.runs.lock().unwrap());
@@ -181,7 +181,7 @@ impl World {
             stream.check_decision(commit, run);
         }
         for run in &runs {
-            stream.check_answer(&self.stream, run);
+            stream.check_outcome(&self.stream, run);
         }
         for read in self.reads.lock().unwrap().iter() {
             stream.check_read(read);
@@ -221,10 +221,10 @@ fn random_command(rng: &mut Rng) -> Command {
     }
 }
 
-/// A stream as it is in the end: with it, all that was ever said about it can be judged.
+/// A stream at the end of its history.
 struct History {
     commits: Vec<Commit<CounterEvent>>,
-    /// The states between the commits, by version.
+    /// The states after each commit, by version.
     states: HashMap<Version, Counter>,
 }
 
@@ -239,29 +239,29 @@ impl History {
         Self { commits, states }
     }
 
-    /// What is stored was decided on the state before it, by a run that does not deny it.
+    /// A commit was decided on the state before it, by a run whose outcome admits it.
     fn check_decision(&self, commit: &Commit<CounterEvent>, run: &Run) {
         let before = commit.first - 1;
         assert_eq!(run.command.decide(&self.states[&before]).as_ref(), Ok(&commit.events), "decided on another state");
-        assert!(accepted(run, before), "If-Match {:?} was passed over at {before}", run.request.if_match);
+        assert!(accepted(run, before), "If-Match {:?} was ignored at {before}", run.request.if_match);
         assert!(run.key.is_some() == commit.request_hash.is_some());
         match &run.outcome {
             Ok(executed) => assert_eq!(executed.settled, Settled::Stored, "{:?}", run.command),
             Err(ExecuteError::OutcomeUnknown(_)) => {}
-            Err(error) => panic!("version {} was stored, and its run says {error:?}", commit.first),
+            Err(error) => panic!("version {} was stored, but the outcome is {error:?}", commit.first),
         }
     }
 
-    fn check_answer(&self, stream: &StreamId, run: &Run) {
+    fn check_outcome(&self, stream: &StreamId, run: &Run) {
         let own = self.commits.iter().find(|commit| commit.metadata.causation_id == run.request.metadata.causation_id);
         let id = run.key.as_deref().map(|key| commit_id(stream, key));
         let keyed = self.commits.iter().find(|commit| Some(commit.id) == id);
         let same_request = |commit: &Commit<_>| commit.request_hash == Some(hash(&run.command));
-        // The states in which the stream was while the command ran.
+        // The states of the stream while the command ran.
         let mut seen = self.states.iter().filter(|(version, _)| run.heads.contains(version));
         match &run.outcome {
             Ok(executed) => {
-                let answering = match executed.settled {
+                let commit = match executed.settled {
                     Settled::Stored => own.filter(|commit| id.is_none_or(|id| id == commit.id)),
                     Settled::Replayed => keyed.filter(|commit| own.is_none() && same_request(commit)),
                     Settled::Unchanged => {
@@ -271,26 +271,26 @@ impl History {
                                 && run.command.decide(state) == Ok(Vec::new())
                                 && executed.outcome == state.outcome(&[])
                         };
-                        return assert!(seen.any(is), "{executed:?} was never so");
+                        return assert!(seen.any(is), "{executed:?} was never true");
                     }
                 };
-                let commit = answering.unwrap_or_else(|| panic!("no commit for {executed:?}"));
+                let commit = commit.unwrap_or_else(|| panic!("no commit for {executed:?}"));
                 assert_eq!(executed.version, commit.last());
                 assert_eq!(executed.outcome, self.states[&commit.last()].outcome(&commit.events));
                 assert_eq!(executed.stream.state(), &self.states[&executed.stream.version()]);
                 if executed.settled == Settled::Stored {
                     let heads = &run.heads;
-                    assert!(*heads.start() < commit.first && commit.last() <= *heads.end(), "stored out of time");
+                    assert!(*heads.start() < commit.first && commit.last() <= *heads.end(), "stored at another time");
                 }
             }
             Err(ExecuteError::Refused(refusal)) => {
                 let is = |(version, state): (&Version, &Counter)| {
                     accepted(run, *version) && run.command.decide(state) == Err(*refusal)
                 };
-                assert!(seen.any(is), "{refusal:?} of {:?} was never right", run.command);
+                assert!(seen.any(is), "{refusal:?} of {:?} was never true", run.command);
             }
             Err(ExecuteError::PreconditionFailed { current }) => {
-                assert!(seen.any(|(version, _)| version == current), "it was never at {current}");
+                assert!(seen.any(|(version, _)| version == current), "the stream was never at {current}");
                 assert!(!accepted(run, *current));
             }
             Err(ExecuteError::KeyReused) => assert!(!same_request(keyed.unwrap())),
@@ -298,13 +298,13 @@ impl History {
                 assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}")
             }
             Err(ExecuteError::Store(error)) => assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}"),
-            // Only those who would not wait are told so; the others get their turn.
+            // Only a short deadline gives up; the others are stored.
             Err(ExecuteError::Contended) => assert!(run.request.deadline < Instant::now()),
             Err(error @ ExecuteError::TooLarge { .. }) => panic!("{error:?}"),
         }
     }
 
-    /// What was read is the fold of the stream up to somewhere, and not less than it has to be.
+    /// A read is the fold of the stream up to its version, which is not older than its consistency allows.
     fn check_read(&self, read: &Read) {
         let mut expected = Counter::default();
         let events = self.commits.iter().flat_map(Commit::versioned);
@@ -333,13 +333,13 @@ fn hash(command: &Command) -> dynamodb_event_store::RequestHash {
     dynamodb_event_store::RequestHash::of("command", command).unwrap()
 }
 
-/// Says which life it was when a check fails.
+/// Reports the seed when a check fails.
 struct Seed(u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("to see this again: MODEL_SEED={}", self.0);
+            eprintln!("to repeat this history: MODEL_SEED={}", self.0);
         }
     }
 }
@@ -349,7 +349,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn whatever_happens_a_stream_has_no_gap_no_double_and_every_answer_is_true_of_it() {
+fn a_stream_under_faults_has_no_gap_and_no_duplicate_and_every_outcome_is_true() {
     let seeds = match number("MODEL_SEED") {
         Some(seed) => seed..seed + 1,
         None => {
@@ -357,12 +357,12 @@ fn whatever_happens_a_stream_has_no_gap_no_double_and_every_answer_is_true_of_it
             first..first + number("MODEL_RUNS").unwrap_or(120)
         }
     };
-    println!("lives {seeds:?}");
+    println!("seeds {seeds:?}");
     let many = seeds.end - seeds.start >= 100;
     let mut outcomes = BTreeMap::<_, usize>::new();
     for seed in seeds {
-        let _told = Seed(seed);
-        // The SDK and the store take their chances from here.
+        let _reported = Seed(seed);
+        // The SDK and the store take their random numbers from here.
         fastrand::seed(seed);
         let mut rng = Rng::with_seed(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -377,9 +377,9 @@ fn whatever_happens_a_stream_has_no_gap_no_double_and_every_answer_is_true_of_it
                 runs: Arc::default(),
                 reads: Arc::default(),
             };
-            Weather::of(&mut rng).over(&simulation.faults, rng.fork());
-            world.live(&mut rng).await;
-            // What is late has come by then.
+            FaultMix::random(&mut rng).apply_to(&simulation.faults, rng.fork());
+            world.run_tasks(&mut rng).await;
+            // Late writes are done by then.
             tokio::time::sleep(Duration::from_secs(60)).await;
             for outcome in world.check().await {
                 *outcomes.entry(outcome).or_default() += 1;
@@ -387,6 +387,6 @@ fn whatever_happens_a_stream_has_no_gap_no_double_and_every_answer_is_true_of_it
         });
     }
     println!("{outcomes:?}");
-    // A test that never sees an outcome says nothing about it. (Contention that lasts is too rare to count on.)
+    // Each kind of outcome has to occur, but for lasting contention, which is rare.
     assert!(!many || outcomes.len() >= 8, "{outcomes:?}");
 }

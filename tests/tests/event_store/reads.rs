@@ -1,17 +1,19 @@
-//! Streams that are not as they should be, and reads that are not of one piece.
+//! Corrupt streams, stale reads and reads of several pages.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::{
-    CommitError, Consistency, CorruptStream, EventStore, ExecuteError, Settled, StoreError, StreamId, Until, Version,
+    CommitError, Consistency, CorruptStream, EventStore, ExecuteError, Request, Settled, StoreError, StreamId, Until,
+    Version,
 };
 use dynamodb_testkit::counter_aggregate::{Command, Counter};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::simulation::Simulation;
+use orders_tests::commits::{self, stream_items};
 
-use crate::support::{request, run, store};
+use crate::support::{run, store};
 
 const NEVER: u32 = 1_000_000;
 
@@ -29,7 +31,7 @@ impl Fixture {
         let this = Self { simulation, stream: StreamId::new("stream"), plain };
         let store = store::<1>(this.simulation.client(), Simulation::TABLE, NEVER);
         for version in 1..=commits {
-            run(&store, &this.stream, &Command::Add(version), &request()).await.unwrap();
+            run(&store, &this.stream, &Command::Add(version), &Request::unkeyed()).await.unwrap();
         }
         this.simulation.faults.take_calls();
         this
@@ -39,28 +41,14 @@ impl Fixture {
         store(self.simulation.client(), Simulation::TABLE, snapshot_every)
     }
 
-    fn key(&self, version: Version) -> HashMap<String, AttributeValue> {
-        HashMap::from([
-            ("stream_id".into(), AttributeValue::S(self.stream.to_string())),
-            ("version".into(), AttributeValue::N(version.to_string())),
-        ])
+    async fn delete(&self, version: Version) {
+        commits::delete(&self.plain, Simulation::TABLE, &self.stream, version).await;
     }
 
-    async fn lose(&self, version: Version) {
-        let delete = self.plain.delete_item().table_name(Simulation::TABLE);
-        delete.set_key(Some(self.key(version))).send().await.unwrap();
-    }
-
-    /// Changes an item behind the store's back.
+    /// Changes an item directly.
     async fn change(&self, version: Version, change: impl FnOnce(&mut HashMap<String, AttributeValue>)) {
-        let found = self
-            .plain
-            .query()
-            .table_name(Simulation::TABLE)
-            .key_condition_expression("stream_id = :stream AND version = :version")
-            .expression_attribute_values(":stream", AttributeValue::S(self.stream.to_string()))
-            .expression_attribute_values(":version", AttributeValue::N(version.to_string()));
-        let mut item = found.send().await.unwrap().items.unwrap().pop().unwrap();
+        let mut items = stream_items(&self.plain, Simulation::TABLE, &self.stream).await;
+        let mut item = items.swap_remove(version as usize - 1);
         change(&mut item);
         self.plain.put_item().table_name(Simulation::TABLE).set_item(Some(item)).send().await.unwrap();
     }
@@ -77,10 +65,10 @@ fn assert_corrupt<T: std::fmt::Debug>(result: Result<T, StoreError>, at: Version
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_commit_is_a_corrupt_stream_wherever_it_is_looked_for() {
+async fn a_missing_commit_makes_the_stream_corrupt_for_every_read() {
     for lost in [1, 4, 6] {
         let fixture = Fixture::with_commits(7).await;
-        fixture.lose(lost).await;
+        fixture.delete(lost).await;
         for page in [1, 2, 3, 100] {
             let store = fixture.store(page);
             for consistency in [Consistency::Eventual, Consistency::Strong] {
@@ -89,23 +77,26 @@ async fn a_missing_commit_is_a_corrupt_stream_wherever_it_is_looked_for() {
             assert_corrupt(store.load_until(&fixture.stream, Until::Version(7), Consistency::Strong).await, lost);
         }
         assert_corrupt(fixture.store(1).commits_after(&fixture.stream, lost - 1).await, lost);
-        assert!(fixture.store(1).commits_after(&fixture.stream, lost).await.is_ok(), "what follows is whole");
+        assert!(
+            fixture.store(1).commits_after(&fixture.stream, lost).await.is_ok(),
+            "the commits after it have no gap"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_stored_on_a_corrupt_stream() {
     let fixture = Fixture::with_commits(4).await;
-    fixture.lose(2).await;
-    let error = run(&fixture.store(2), &fixture.stream, &Command::Add(1), &request()).await.unwrap_err();
+    fixture.delete(2).await;
+    let error = run(&fixture.store(2), &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Store(StoreError::Corrupt(_))), "{error:?}");
     assert_eq!(fixture.simulation.faults.take_calls().of("PutItem").count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hole_between_pages_of_an_eventually_consistent_read_is_read_again_strongly() {
+async fn a_gap_between_pages_of_an_eventually_consistent_read_is_resolved_by_a_consistent_read() {
     let fixture = Fixture::with_commits(9).await;
-    // The first page comes from a replica that has everything, the second from one that has not.
+    // The first page comes from a replica that is up to date, the second from one that is not.
     let mut pages = 0;
     fixture.simulation.faults.plan(move |_| {
         pages += 1;
@@ -118,7 +109,7 @@ async fn a_hole_between_pages_of_an_eventually_consistent_read_is_read_again_str
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_is_behind_is_a_shorter_stream_and_no_error() {
+async fn a_stale_read_is_a_shorter_stream_and_not_an_error() {
     let fixture = Fixture::with_commits(9).await;
     for behind in 1..=9 {
         fixture.simulation.faults.plan(move |_| Some(Fault::Stale(behind)));
@@ -128,20 +119,20 @@ async fn a_read_that_is_behind_is_a_shorter_stream_and_no_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_read_makes_neither_a_gap_nor_an_overlap_nor_a_wrong_answer() {
+async fn a_stale_read_causes_neither_a_gap_nor_an_overlap_nor_a_wrong_decision() {
     for behind in 1..=9 {
         let fixture = Fixture::with_commits(9).await;
         fixture.simulation.faults.plan(move |_| Some(Fault::Stale(behind)));
         let store = fixture.store(3);
-        let executed = run(&store, &fixture.stream, &Command::Take(45), &request()).await.unwrap();
+        let executed = run(&store, &fixture.stream, &Command::Take(45), &Request::unkeyed()).await.unwrap();
         assert_eq!((executed.settled, executed.version, executed.stream.state().total), (Settled::Stored, 10, 0));
-        let reached = run(&store, &fixture.stream, &Command::RaiseTo(0), &request()).await.unwrap();
+        let reached = run(&store, &fixture.stream, &Command::RaiseTo(0), &Request::unkeyed()).await.unwrap();
         assert_eq!((reached.settled, reached.version), (Settled::Unchanged, 10));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_that_a_forward_read_passed_by_is_found_when_read_again() {
+async fn a_commit_that_a_forward_read_missed_is_found_by_a_second_read() {
     let fixture = Fixture::with_commits(5).await;
     let mut reads = 0;
     fixture.simulation.faults.plan(move |_| {
@@ -156,7 +147,7 @@ async fn a_commit_that_a_forward_read_passed_by_is_found_when_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_cannot_be_read_is_named_by_its_version() {
+async fn an_unreadable_event_is_an_error_with_its_version() {
     let fixture = Fixture::with_commits(5).await;
     fixture
         .change(3, |item| {
@@ -173,14 +164,14 @@ async fn an_event_that_cannot_be_read_is_named_by_its_version() {
     assert!(unreadable(store.load(&fixture.stream, Consistency::Eventual).await.map(|_| 0)));
     assert!(unreadable(store.commits_after(&fixture.stream, 0).await.map(|_| 0)));
     let early = store.load_until(&fixture.stream, Until::Version(2), Consistency::Strong).await.unwrap();
-    assert_eq!(early.state().total, 3, "what came before can be read");
-    let error = run(&store, &fixture.stream, &Command::Add(1), &request()).await.unwrap_err();
+    assert_eq!(early.state().total, 3, "the events before it are readable");
+    let error = run(&store, &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Store(StoreError::Unreadable(_))), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_item_that_is_no_commit_is_named_by_its_version() {
-    for spoil in [
+async fn a_malformed_commit_is_an_error_with_its_version() {
+    for damage in [
         |item: &mut HashMap<String, AttributeValue>| drop(item.remove("commit_id")),
         |item: &mut HashMap<String, AttributeValue>| drop(item.insert("events".into(), AttributeValue::L(vec![]))),
         |item: &mut HashMap<String, AttributeValue>| drop(item.insert("events".into(), AttributeValue::S("?".into()))),
@@ -190,7 +181,7 @@ async fn an_item_that_is_no_commit_is_named_by_its_version() {
         |item: &mut HashMap<String, AttributeValue>| drop(item.remove("metadata")),
     ] {
         let fixture = Fixture::with_commits(5).await;
-        fixture.change(4, spoil).await;
+        fixture.change(4, damage).await;
         match fixture.store(2).load(&fixture.stream, Consistency::Eventual).await {
             Err(StoreError::Unreadable(error @ CommitError::Malformed { .. })) => assert_eq!(error.version(), 4),
             other => panic!("{other:?} is not a malformed commit"),
@@ -199,7 +190,7 @@ async fn an_item_that_is_no_commit_is_named_by_its_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_of_an_old_schema_is_read_as_the_new_one() {
+async fn an_event_of_an_old_schema_is_upcast() {
     let fixture = Fixture::with_commits(3).await;
     fixture
         .change(2, |item| {
@@ -215,7 +206,7 @@ async fn an_event_of_an_old_schema_is_read_as_the_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_of_a_history_join_without_gap_or_overlap() {
+async fn pages_of_a_history_have_no_gap_and_no_overlap() {
     let fixture = Fixture::with_commits(7).await;
     let store = fixture.store(1);
     for limit in 1..=9 {
@@ -226,7 +217,7 @@ async fn pages_of_a_history_join_without_gap_or_overlap() {
             seen.extend(page.commits.iter().map(|commit| commit.first));
             after = page.next;
         }
-        assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7], "{limit} a page");
+        assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7], "{limit} per page");
     }
     assert_eq!(store.commits_after(&fixture.stream, 7).await.unwrap(), []);
     assert_eq!(store.commits_after(&fixture.stream, Version::MAX).await.unwrap(), []);
@@ -238,7 +229,7 @@ async fn a_stream_of_many_megabytes_is_read_to_its_end() {
     let fixture = Fixture::with_commits(0).await;
     let store = fixture.store(NEVER);
     for _ in 0..8 {
-        run(&store, &fixture.stream, &Command::Label("x".repeat(390_000)), &request()).await.unwrap();
+        run(&store, &fixture.stream, &Command::Label("x".repeat(390_000)), &Request::unkeyed()).await.unwrap();
     }
     let loaded = store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
     assert_eq!((loaded.stream().version(), loaded.stream().state().events), (8, 8));

@@ -1,15 +1,15 @@
-//! What a request brings along: its key, its condition, its deadline; and what it gets when the database will not.
+//! A request's key, precondition and deadline; and its outcome when the database fails.
 
 use std::time::Duration;
 
-use dynamodb_event_store::{Consistency, EventStore, ExecuteError, Settled, StoreError, StreamId, Versions};
+use dynamodb_event_store::{Consistency, EventStore, ExecuteError, Request, Settled, StoreError, StreamId, Versions};
 use dynamodb_testkit::counter_aggregate::{Command, Counter, TooLittle};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::simulation::Simulation;
 use service_clock::Clock;
 use tokio::time::Instant;
 
-use crate::support::{commits, keyed, request, run, store, time};
+use crate::support::{commits, keyed, run, store, time};
 
 struct Fixture {
     simulation: Simulation,
@@ -24,11 +24,11 @@ impl Fixture {
         Self { simulation, store, stream: StreamId::new("stream") }
     }
 
-    /// With some commits of one event each, which add 1.
+    /// With that many commits of one event each, which add 1.
     async fn at(version: u64) -> Self {
         let this = Self::start();
         for _ in 0..version {
-            run(&this.store, &this.stream, &Command::Add(1), &request()).await.unwrap();
+            run(&this.store, &this.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
         }
         this.simulation.faults.take_calls();
         this
@@ -40,7 +40,7 @@ impl Fixture {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeat_with_the_same_key_has_the_same_answer_however_much_came_after_it() {
+async fn a_repeat_with_the_same_key_has_the_same_outcome_after_later_commits() {
     let fixture = Fixture::at(2).await;
     let (store, stream) = (&fixture.store, &fixture.stream);
     let command = Command::AddEach(vec![10, 20]);
@@ -49,13 +49,13 @@ async fn a_repeat_with_the_same_key_has_the_same_answer_however_much_came_after_
     for n in 0..40 {
         let repeat = run(store, stream, &command, &keyed(stream, "once", &command)).await.unwrap();
         assert_eq!((repeat.settled, repeat.version, repeat.outcome), (Settled::Replayed, 4, (32, 2)), "after {n}");
-        run(store, stream, &Command::Add(1), &request()).await.unwrap();
+        run(store, stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
     }
     assert_eq!(fixture.stored().await, 43);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_is_remembered_through_31_other_keys_and_then_names_a_new_request() {
+async fn a_key_is_remembered_through_31_later_keys_and_is_a_new_request_after_that() {
     let fixture = Fixture::start();
     let (store, stream, command) = (&fixture.store, &fixture.stream, Command::Add(1));
     run(store, stream, &command, &keyed(stream, "once", &command)).await.unwrap();
@@ -70,14 +70,14 @@ async fn a_key_is_remembered_through_31_other_keys_and_then_names_a_new_request(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_used_for_another_request_is_refused_and_nothing_is_stored() {
+async fn a_key_reused_for_another_request_is_rejected_and_nothing_is_stored() {
     let fixture = Fixture::start();
     let (store, stream) = (&fixture.store, &fixture.stream);
     let (one, other) = (Command::Add(1), Command::Add(2));
     run(store, stream, &one, &keyed(stream, "key", &one)).await.unwrap();
     let error = run(store, stream, &other, &keyed(stream, "key", &other)).await.unwrap_err();
     assert!(matches!(error, ExecuteError::KeyReused), "{error:?}");
-    // The same when the first is met only as the commit that is in the way.
+    // The same when the first request is found only as the conflicting commit.
     fixture.simulation.faults.plan(|_| Some(Fault::Stale(9)));
     let error = run(store, stream, &other, &keyed(stream, "key", &other)).await.unwrap_err();
     assert!(matches!(error, ExecuteError::KeyReused), "{error:?}");
@@ -85,11 +85,11 @@ async fn a_key_used_for_another_request_is_refused_and_nothing_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_reader_meets_its_own_repeat_as_the_commit_in_the_way() {
+async fn a_repeat_on_a_stale_read_finds_its_first_run_as_the_conflicting_commit() {
     let fixture = Fixture::at(3).await;
     let (store, stream, command) = (&fixture.store, &fixture.stream, Command::Add(5));
     run(store, stream, &command, &keyed(stream, "key", &command)).await.unwrap();
-    run(store, stream, &command, &request()).await.unwrap();
+    run(store, stream, &command, &Request::unkeyed()).await.unwrap();
     for behind in 1..=5 {
         fixture.simulation.faults.plan(move |_| Some(Fault::Stale(behind)));
         let repeat = run(store, stream, &command, &keyed(stream, "key", &command)).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_stale_reader_meets_its_own_repeat_as_the_commit_in_the_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_request_at_the_same_time_is_stored_once_and_answered_alike() {
+async fn concurrent_repeats_are_stored_once_and_have_the_same_outcome() {
     let fixture = Fixture::at(1).await;
     let (store, stream, command) = (&fixture.store, &fixture.stream, Command::Add(7));
     fixture.simulation.faults.latency(|| Duration::from_millis(3));
@@ -112,13 +112,12 @@ async fn the_same_request_at_the_same_time_is_stored_once_and_answered_alike() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_on_the_version_is_checked_after_the_key_and_before_the_rules() {
+async fn a_precondition_is_checked_after_the_key_and_before_the_rules() {
     let fixture = Fixture::at(3).await;
     let (store, stream) = (&fixture.store, &fixture.stream);
     let on = |versions: &[u64], command: &Command, key: Option<&str>| {
-        let mut request = key.map_or_else(request, |key| keyed(stream, key, command));
-        request.if_match = Some(Versions::OneOf(versions.to_vec()));
-        request
+        let request = key.map_or_else(Request::unkeyed, |key| keyed(stream, key, command));
+        request.if_match(Versions::OneOf(versions.to_vec()))
     };
     let (add, take) = (Command::Add(1), Command::Take(99));
 
@@ -135,44 +134,42 @@ async fn a_condition_on_the_version_is_checked_after_the_key_and_before_the_rule
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_that_a_stale_read_meets_is_checked_against_what_is_really_there() {
+async fn a_precondition_that_a_stale_read_meets_is_checked_again_on_a_consistent_read() {
     let fixture = Fixture::at(3).await;
     fixture.simulation.faults.plan(|_| Some(Fault::Stale(1)));
-    let mut stale = request();
-    stale.if_match = Some(Versions::OneOf(vec![2]));
-    let error = run(&fixture.store, &fixture.stream, &Command::Add(1), &stale).await.unwrap_err();
+    let on = |version| Request::unkeyed().if_match(Versions::OneOf(vec![version]));
+    let error = run(&fixture.store, &fixture.stream, &Command::Add(1), &on(2)).await.unwrap_err();
     assert!(matches!(error, ExecuteError::PreconditionFailed { current: 3 }), "{error:?}");
-    stale.if_match = Some(Versions::OneOf(vec![3]));
-    let done = run(&fixture.store, &fixture.stream, &Command::Add(1), &stale).await.unwrap();
+    let done = run(&fixture.store, &fixture.stream, &Command::Add(1), &on(3)).await.unwrap();
     assert_eq!((done.settled, done.version), (Settled::Stored, 4));
 }
 
 #[tokio::test(start_paused = true)]
-async fn times_never_go_backwards_along_a_stream() {
+async fn times_never_go_backwards_in_a_stream() {
     let fixture = Fixture::start();
     for (now, recorded) in [(100, 100), (90, 100), (101, 101)] {
         let store = fixture.store.clone().with_clock(Clock::stopped_at(time(now)));
-        let done = run(&store, &fixture.stream, &Command::Add(1), &request()).await.unwrap();
+        let done = run(&store, &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
         assert_eq!(done.stream.recorded_at(), Some(time(recorded)));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_too_large_for_an_item_goes_without_its_snapshot_or_not_at_all() {
+async fn a_commit_too_large_for_an_item_is_stored_without_its_snapshot_or_rejected() {
     let fixture = Fixture::start();
     let (store, stream) = (self::store::<1>(fixture.simulation.client(), Simulation::TABLE, 1), &fixture.stream);
-    run(&store, stream, &Command::Label("x".repeat(150_000)), &request()).await.unwrap();
-    // The event alone fits, and not twice.
+    run(&store, stream, &Command::Label("x".repeat(150_000)), &Request::unkeyed()).await.unwrap();
+    // The event fits once, and not a second time in a snapshot.
     let sizes = [250_000, 300_000, 400_000, 408_900];
     for (version, size) in (2..).zip(sizes) {
-        let done = run(&store, stream, &Command::Label("y".repeat(size)), &request()).await.unwrap();
+        let done = run(&store, stream, &Command::Label("y".repeat(size)), &Request::unkeyed()).await.unwrap();
         assert_eq!(done.version, version);
     }
     let snapshots = fixture.simulation.faults.take_calls();
     let snapshots = snapshots.of("PutItem").filter(|put| put.body["Item"].get("snapshot").is_some());
-    assert_eq!(snapshots.count(), 1, "the first");
+    assert_eq!(snapshots.count(), 1, "only the first commit has one");
     for size in [409_600, 1_000_000, 3_000_000] {
-        let error = run(&store, stream, &Command::Label("z".repeat(size)), &request()).await.unwrap_err();
+        let error = run(&store, stream, &Command::Label("z".repeat(size)), &Request::unkeyed()).await.unwrap_err();
         assert!(matches!(error, ExecuteError::TooLarge { bytes } if bytes > size), "{error:?}");
     }
     assert_eq!(fixture.simulation.faults.take_calls().of("PutItem").count(), 0, "nothing was sent");
@@ -181,24 +178,25 @@ async fn a_commit_too_large_for_an_item_goes_without_its_snapshot_or_not_at_all(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_store_finds_small_enough_the_database_does_too() {
+async fn the_database_accepts_every_commit_that_the_store_accepts() {
     let fixture = Fixture::start();
     let (mut fits, mut too_large) = (400_000, 410_000);
     while too_large - fits > 1 {
         let size = (fits + too_large) / 2;
-        match run(&fixture.store, &fixture.stream, &Command::Label("x".repeat(size)), &request()).await {
+        match run(&fixture.store, &fixture.stream, &Command::Label("x".repeat(size)), &Request::unkeyed()).await {
             Ok(_) => fits = size,
             Err(ExecuteError::TooLarge { .. }) => too_large = size,
             Err(error) => panic!("{size}: {error:?}"),
         }
     }
+    assert!(fits > 400_000 && too_large < 410_000, "{fits} {too_large}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_write_is_unavailable_and_not_a_conflict_and_costs_no_read() {
+async fn a_throttled_write_is_unavailable_without_another_read() {
     let fixture = Fixture::at(1).await;
     fixture.simulation.faults.plan(|call| Some(Fault::Throttle).filter(|_| call.operation == "PutItem"));
-    let error = run(&fixture.store, &fixture.stream, &Command::Add(1), &request()).await.unwrap_err();
+    let error = run(&fixture.store, &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Store(StoreError::Unavailable(_))), "{error:?}");
     let calls = fixture.simulation.faults.take_calls();
     assert_eq!(calls.operations(), ["Query", "PutItem", "PutItem", "PutItem"]);
@@ -209,27 +207,27 @@ async fn a_throttled_write_is_unavailable_and_not_a_conflict_and_costs_no_read()
 async fn a_throttled_read_is_unavailable() {
     let fixture = Fixture::at(1).await;
     fixture.simulation.faults.plan(|_| Some(Fault::Throttle));
-    let error = run(&fixture.store, &fixture.stream, &Command::Add(1), &request()).await.unwrap_err();
+    let error = run(&fixture.store, &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Store(StoreError::Unavailable(_))), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_lost_before_the_sdks_last_attempt_was_throttled_is_found() {
+async fn a_write_whose_response_was_lost_before_a_throttled_retry_is_found() {
     let fixture = Fixture::at(1).await;
     fixture.simulation.faults.plan(|call| match (call.operation.as_str(), call.attempt) {
         ("PutItem", 1) => Some(Fault::LoseAnswer),
         ("PutItem", _) => Some(Fault::Throttle),
         _ => None,
     });
-    let done = run(&fixture.store, &fixture.stream, &Command::Add(1), &request()).await.unwrap();
+    let done = run(&fixture.store, &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
     assert_eq!((done.settled, done.version), (Settled::Stored, 2));
     assert_eq!(fixture.stored().await, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_may_still_arrive_is_not_said_to_be_refused() {
+async fn a_write_that_may_still_arrive_has_an_unknown_outcome() {
     let fixture = Fixture::at(1).await;
-    // The first attempt arrives a minute later; whatever comes after it is throttled.
+    // The first attempt arrives a minute later, and the retries are throttled.
     fixture.simulation.faults.plan(|call| match (call.operation.as_str(), call.attempt) {
         ("PutItem", 1) => Some(Fault::Late(Duration::from_secs(60))),
         ("PutItem", _) => Some(Fault::Throttle),
@@ -247,15 +245,14 @@ async fn a_write_that_may_still_arrive_is_not_said_to_be_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_is_kept_whatever_hangs() {
+async fn a_command_ends_at_its_deadline_when_a_call_hangs() {
     for hanging in ["PutItem", "Query"] {
         let fixture = Fixture::at(1).await;
         let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
         fixture.simulation.faults.plan(move |call| Some(Fault::HangAfter).filter(|_| call.operation == hanging));
-        let mut request = request();
         let begun = Instant::now();
-        request.deadline = begun + Duration::from_millis(700);
-        // The one hangs as it writes, the other as it makes sure of its refusal.
+        let request = Request::unkeyed().until(begun + Duration::from_millis(700));
+        // One hangs in its write, the other in the consistent read before its refusal.
         let command = if hanging == "PutItem" { Command::Add(1) } else { Command::Take(9) };
         let error = fixture.store.execute(loaded, &request, |counter, _| command.decide(counter)).await.unwrap_err();
         assert_eq!(begun.elapsed().as_millis(), 700);
@@ -271,7 +268,7 @@ async fn a_deadline_that_has_passed_sends_nothing() {
     let fixture = Fixture::at(1).await;
     let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
     fixture.simulation.faults.take_calls();
-    let request = dynamodb_event_store::Request { deadline: Instant::now(), ..request() };
+    let request = Request::unkeyed().until(Instant::now());
     let error =
         fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter)).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Store(StoreError::Unavailable(_))), "{error:?}");
@@ -279,7 +276,7 @@ async fn a_deadline_that_has_passed_sends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_always_overtaken_is_told_so_by_the_deadline_and_nothing_is_stored() {
+async fn a_command_that_loses_every_race_is_contended_at_its_deadline_and_stores_nothing() {
     let mut contended = 0;
     for milliseconds in 300..310 {
         let fixture = Fixture::at(1).await;
@@ -287,12 +284,11 @@ async fn who_is_always_overtaken_is_told_so_by_the_deadline_and_nothing_is_store
         let (plain, stream) = (fixture.simulation.plain_client(), &fixture.stream);
         let quicker = self::store::<1>(plain.clone(), Simulation::TABLE, 4);
         fixture.simulation.faults.latency(|| Duration::from_millis(5));
-        let mut request = request();
         let begun = Instant::now();
-        request.deadline = begun + Duration::from_millis(milliseconds);
+        let request = Request::unkeyed().until(begun + Duration::from_millis(milliseconds));
         let overtake = async {
             loop {
-                run(&quicker, stream, &Command::Add(1), &self::request()).await.unwrap();
+                run(&quicker, stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
@@ -312,22 +308,22 @@ async fn who_is_always_overtaken_is_told_so_by_the_deadline_and_nothing_is_store
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_loses_races_without_being_told_goes_on_like_everybody_else() {
+async fn a_command_whose_conflict_responses_are_lost_is_retried() {
     let fixture = Fixture::at(1).await;
     let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
     let quicker = self::store::<1>(fixture.simulation.plain_client(), Simulation::TABLE, 4);
-    // The first five writes come too late, and the answers that say so are lost.
+    // The first five writes conflict, and their responses are lost.
     let mut operations = 0;
     fixture.simulation.faults.plan(move |call| {
         operations += u32::from(call.operation == "PutItem" && call.attempt == 1);
         Some(Fault::LoseAnswer).filter(|_| call.operation == "PutItem" && operations <= 5)
     });
     fixture.simulation.faults.latency(|| Duration::from_millis(30));
-    let request = request();
+    let request = Request::unkeyed().until(Instant::now() + Duration::from_secs(30));
     let execute = fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter));
     let overtake = async {
         for _ in 0..60 {
-            run(&quicker, &fixture.stream, &Command::Add(1), &self::request()).await.unwrap();
+            run(&quicker, &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -336,18 +332,18 @@ async fn who_loses_races_without_being_told_goes_on_like_everybody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_loses_every_race_unheard_is_told_so_in_the_end() {
+async fn a_command_whose_conflict_responses_are_all_lost_is_contended_after_40_retries() {
     let fixture = Fixture::at(1).await;
     let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
     let quicker = self::store::<1>(fixture.simulation.plain_client(), Simulation::TABLE, 4);
     fixture.simulation.faults.plan(|call| Some(Fault::LoseAnswer).filter(|_| call.operation == "PutItem"));
     fixture.simulation.faults.latency(|| Duration::from_millis(30));
     fixture.simulation.faults.take_calls();
-    let request = request();
+    let request = Request::unkeyed().until(Instant::now() + Duration::from_secs(30));
     let execute = fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter));
     let overtake = async {
         loop {
-            run(&quicker, &fixture.stream, &Command::Add(1), &self::request()).await.unwrap();
+            run(&quicker, &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

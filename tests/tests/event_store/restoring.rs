@@ -1,18 +1,20 @@
-//! What a restoration counts, whoever else writes meanwhile and whatever is answered.
+//! The counts of a restoration with a concurrent writer and with lost responses.
 
 use std::time::Duration;
 
-use dynamodb_event_store::{EventStore, Finding, Restoration, Segment, StreamId};
+use dynamodb_event_store::{EventStore, Finding, Request, Restoration, Segment, StreamId};
 use dynamodb_testkit::counter_aggregate::{Command, Counter};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
-use orders_tests::database::{TestTables, stream_items};
+use dynamodb_testkit::wait::until;
+use orders_tests::commits::stream_items;
+use orders_tests::database::TestTables;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::{commits, request, run, store};
+use crate::support::{commits, run, store};
 
-/// Two event tables: one that has a stream, and one behind a proxy that is to get it.
+/// Two event tables: the source with a stream, and the target behind a proxy.
 struct Fixture {
     from: TestTables,
     to: TestTables,
@@ -26,9 +28,9 @@ impl Fixture {
         let (from, to) = (TestTables::create(&["OrderEvents"]).await, TestTables::create(&["OrderEvents"]).await);
         let proxy = Proxy::start(to.endpoint());
         let stream = StreamId::new(Uuid::new_v4());
-        let theirs = store::<1>(from.client(), from.name("OrderEvents"), 2);
+        let source = store::<1>(from.client(), from.name("OrderEvents"), 2);
         for _ in 0..length {
-            run(&theirs, &stream, &Command::Add(1), &request()).await.unwrap();
+            run(&source, &stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
         }
         let store = store(proxy.client(Duration::from_secs(1)), to.name("OrderEvents"), 2);
         Self { from, to, proxy, store, stream }
@@ -40,7 +42,7 @@ impl Fixture {
         self.store.restore(from, Segment::WHOLE, Restoration::default(), true, deadline).await.unwrap()
     }
 
-    /// What the restoration's nth write meets. Its retries go through.
+    /// A fault of the restoration's nth write. Its retries succeed.
     fn at_write(&self, nth: usize, fault: Fault) {
         let mut writes = 0;
         self.proxy.faults.plan(move |call| {
@@ -52,16 +54,14 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn what_was_copied_before_another_writer_was_met_is_counted() {
+async fn commits_copied_before_a_conflict_with_another_writer_are_counted() {
     let fixture = Fixture::start(5).await;
     let (to, name) = (fixture.to.client(), fixture.to.name("OrderEvents").to_owned());
-    // Another one takes the place of the third commit while that is on its way.
+    // Another writer stores the third version while the third commit is in flight.
     let third = stream_items(&fixture.from.client(), fixture.from.name("OrderEvents"), &fixture.stream).await.remove(2);
     fixture.at_write(3, Fault::Delay(Duration::from_millis(800)));
     let meanwhile = async {
-        while stream_items(&to, &name, &fixture.stream).await.len() < 2 {
-            tokio::task::yield_now().await;
-        }
+        until("two commits", async || stream_items(&to, &name, &fixture.stream).await.len() == 2).await;
         let mut third = third;
         let own = aws_sdk_dynamodb::types::AttributeValue::S(Uuid::new_v4().to_string());
         third.insert("commit_id".into(), own);
@@ -82,7 +82,7 @@ async fn what_was_copied_before_another_writer_was_met_is_counted() {
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_was_lost_is_counted_as_copied() {
+async fn a_commit_whose_write_response_was_lost_is_counted_as_copied() {
     for fault in [Fault::LoseAnswer, Fault::FailAfter] {
         let fixture = Fixture::start(4).await;
         fixture.at_write(2, fault);

@@ -1,4 +1,4 @@
-//! Whatever snapshots a stream holds, it is the same stream.
+//! The snapshots of a stream do not change what is read from it.
 
 use std::collections::HashMap;
 
@@ -8,20 +8,21 @@ use dynamodb_event_store::{Aggregate, Consistency, EventStore, Request, StreamId
 use dynamodb_testkit::counter_aggregate::{Command, Counter};
 use dynamodb_testkit::simulation::Simulation;
 use fastrand::Rng;
+use orders_tests::commits::stream_items;
 use service_clock::Timestamp;
 
-use crate::support::{commits, keyed, request, run, store, store_at, time};
+use crate::support::{commits, keyed, run, store, store_at, time};
 
 const NEVER: u32 = 1_000_000;
 
-/// A deployment: the schema of its snapshots, how often it takes one, and what its clock shows.
+/// A deployment: the schema and the interval of its snapshots, and the time of its clock.
 struct Writer {
     schema: u32,
     every: u32,
     now: Timestamp,
 }
 
-/// Runs the command as this deployment does.
+/// Runs a command as this deployment does.
 async fn write(client: &Client, writer: &Writer, stream: &StreamId, command: &Command, request: &Request) {
     let (table, &Writer { schema, every, now }) = (Simulation::TABLE, writer);
     let done = match schema {
@@ -32,23 +33,18 @@ async fn write(client: &Client, writer: &Writer, stream: &StreamId, command: &Co
     done.unwrap();
 }
 
-/// Breaks some of the snapshots.
-async fn spoil(client: &Client, stream: &StreamId, rng: &mut Rng) {
-    let items = client
-        .query()
-        .table_name(Simulation::TABLE)
-        .key_condition_expression("stream_id = :stream")
-        .expression_attribute_values(":stream", AttributeValue::S(stream.to_string()));
-    for mut item in items.send().await.unwrap().items.unwrap() {
+/// Damages some of the snapshots.
+async fn damage(client: &Client, stream: &StreamId, rng: &mut Rng) {
+    for mut item in stream_items(client, Simulation::TABLE, stream).await {
         if !item.contains_key("snapshot") || rng.bool() {
             continue;
         }
-        spoil_one(&mut item, rng);
+        damage_one(&mut item, rng);
         client.put_item().table_name(Simulation::TABLE).set_item(Some(item)).send().await.unwrap();
     }
 }
 
-fn spoil_one(item: &mut HashMap<String, AttributeValue>, rng: &mut Rng) {
+fn damage_one(item: &mut HashMap<String, AttributeValue>, rng: &mut Rng) {
     let AttributeValue::M(snapshot) = item.get_mut("snapshot").unwrap() else { panic!("a snapshot is a map") };
     let none = AttributeValue::Null(true);
     match rng.u32(0..8) {
@@ -67,7 +63,7 @@ fn spoil_one(item: &mut HashMap<String, AttributeValue>, rng: &mut Rng) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_is_the_same_with_any_snapshots_old_ones_broken_ones_or_none() {
+async fn a_stream_is_the_same_with_old_damaged_or_no_snapshots() {
     for _ in 0..8 {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
@@ -80,7 +76,7 @@ async fn one_stream(rng: &mut Rng) {
     let (client, stream) = (simulation.plain_client(), StreamId::new("stream"));
     let mut writer = Writer { schema: 1, every: 1, now: time(0) };
     for n in 0..rng.i64(1..40) {
-        // A new deployment: another schema, another figure.
+        // A new deployment has another schema and another interval.
         if n == 0 || rng.u32(0..8) == 0 {
             writer.schema = rng.u32(1..=3);
             writer.every = [1, 2, 3, 5, 8, 14, NEVER][rng.usize(0..7)];
@@ -90,15 +86,14 @@ async fn one_stream(rng: &mut Rng) {
             1 => Command::Label("x".repeat(rng.usize(0..50))),
             _ => Command::Add(rng.u64(0..9)),
         };
-        let plain = request();
-        let request = if rng.bool() { keyed(&stream, &n.to_string(), &command) } else { plain };
+        let request = if rng.bool() { keyed(&stream, &n.to_string(), &command) } else { Request::unkeyed() };
         writer.now = time(n + rng.i64(-3..3));
         write(&client, &writer, &stream, &command, &request).await;
     }
-    spoil(&client, &stream, rng).await;
+    damage(&client, &stream, rng).await;
     let commits = commits(&client, Simulation::TABLE, &stream).await;
 
-    // Of a schema that nobody writes: everything is folded.
+    // No snapshot has this schema, so that all events are folded.
     let folded: EventStore<Counter<99>> = store(client.clone(), Simulation::TABLE, 1);
     let folded = folded.load(&stream, Consistency::Strong).await.unwrap();
     let head = commits.last().unwrap().last();
@@ -125,7 +120,7 @@ async fn one_stream(rng: &mut Rng) {
     }
 }
 
-/// State, version, time and what is remembered of keyed commits: all that a stream is.
+/// Compares state, version, time and recent keyed commits of the stream.
 async fn compare<const SCHEMA: u32>(client: &Client, stream: &StreamId, rng: &mut Rng, folded: &str) {
     let store: EventStore<Counter<SCHEMA>> = store(client.clone(), Simulation::TABLE, rng.u32(1..20));
     for consistency in [Consistency::Eventual, Consistency::Strong] {
@@ -135,16 +130,16 @@ async fn compare<const SCHEMA: u32>(client: &Client, stream: &StreamId, rng: &mu
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_reads_no_further_back_than_the_newest_snapshot() {
+async fn a_load_reads_no_further_than_the_newest_snapshot() {
     let simulation = Simulation::start();
     let (client, stream) = (simulation.client(), StreamId::new("stream"));
     let store = store::<1>(client, Simulation::TABLE, 5);
     for _ in 0..23 {
-        run(&store, &stream, &Command::Add(1), &request()).await.unwrap();
+        run(&store, &stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
     }
     let calls = simulation.faults.take_calls();
     let reads = calls.of("Query");
-    assert_eq!(reads.count(), 23, "one page each");
+    assert_eq!(reads.count(), 23, "one page per load");
     let writes = calls.of("PutItem");
     let snapshots: Vec<Version> = writes
         .filter(|put| put.body["Item"].get("snapshot").is_some())
@@ -156,12 +151,12 @@ async fn a_load_reads_no_further_back_than_the_newest_snapshot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_across_a_multiple_carries_one_snapshot_of_its_last_event() {
+async fn a_commit_that_crosses_a_multiple_of_the_interval_has_a_snapshot_after_its_last_event() {
     let simulation = Simulation::start();
     let (client, stream) = (simulation.client(), StreamId::new("stream"));
     let store = store::<1>(client, Simulation::TABLE, 5);
     for events in [4, 3, 11, 1] {
-        run(&store, &stream, &Command::AddEach(vec![1; events]), &request()).await.unwrap();
+        run(&store, &stream, &Command::AddEach(vec![1; events]), &Request::unkeyed()).await.unwrap();
     }
     let calls = simulation.faults.take_calls();
     let snapshots: Vec<_> = calls

@@ -1,18 +1,16 @@
-//! What the tests of the store share: requests, and the stream as the table really has it.
+//! What the tests of the store share: requests, and the stream as it is in the table.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use dynamodb_event_store::{
-    Aggregate, Commit, CommitKey, Consistency, EventStore, ExecuteError, Executed, IdempotencyKey, Metadata, Request,
+    Aggregate, Commit, CommitKey, Consistency, EventStore, ExecuteError, Executed, IdempotencyKey, Request,
     RequestHash, StreamId, Version,
 };
 use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent, TooLittle};
-use orders_tests::database::stream_items;
+use orders_tests::commits::stream_items;
 use service_clock::Clock;
 use service_clock::Timestamp;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 pub type Outcome<const SCHEMA: u32 = 1> = Result<Executed<Counter<SCHEMA>>, ExecuteError<TooLittle>>;
@@ -27,7 +25,7 @@ pub fn store<const SCHEMA: u32>(client: Client, table: &str, snapshot_every: u32
     store_at(client, table, snapshot_every, time(0))
 }
 
-/// A store whose clock stands still at some time.
+/// A store whose clock is stopped.
 pub fn store_at<const SCHEMA: u32>(
     client: Client,
     table: &str,
@@ -37,24 +35,18 @@ pub fn store_at<const SCHEMA: u32>(
     EventStore::with_client(client, table, NonZeroU32::new(snapshot_every).unwrap()).with_clock(Clock::stopped_at(now))
 }
 
-/// A request without a key, with a causation of its own and half a minute's patience.
-pub fn request() -> Request {
-    let metadata = Metadata { causation_id: Uuid::new_v4().to_string(), ..Metadata::default() };
-    Request { key: CommitKey::unkeyed(), metadata, if_match: None, deadline: Instant::now() + Duration::from_secs(30) }
-}
-
-/// The request of a client that names it by a key.
+/// A request with an idempotency key.
 pub fn keyed(stream: &StreamId, key: &str, command: &Command) -> Request {
     let (key, hash) = (IdempotencyKey::parse(key).unwrap(), RequestHash::of("command", command).unwrap());
-    Request { key: CommitKey::keyed(stream, ORIGIN, &key, hash), ..request() }
+    Request::new(CommitKey::keyed(stream, ORIGIN, &key, hash))
 }
 
-/// The id of the commit that [`keyed`] asks for.
+/// The id of the commit of a [`keyed`] request.
 pub fn commit_id(stream: &StreamId, key: &str) -> Uuid {
     IdempotencyKey::parse(key).unwrap().derive(&[stream.as_str(), ORIGIN])
 }
 
-/// Loads as functions do, and runs the command.
+/// Loads the stream as functions do, and runs the command.
 pub async fn run<const SCHEMA: u32>(
     store: &EventStore<Counter<SCHEMA>>,
     stream: &StreamId,
@@ -65,7 +57,7 @@ pub async fn run<const SCHEMA: u32>(
     store.execute(loaded, request, |counter, _| command.decide(counter)).await
 }
 
-/// Every commit of the stream, as a plain read of the table finds them; panics when one does not follow the other.
+/// The commits of the stream from a plain read of the table, which have no gap.
 pub async fn commits(client: &Client, table: &str, stream: &StreamId) -> Vec<Commit<CounterEvent>> {
     let items = stream_items(client, table, stream).await;
     let mut head = 0;
@@ -78,7 +70,7 @@ pub async fn commits(client: &Client, table: &str, stream: &StreamId) -> Vec<Com
     commits.collect()
 }
 
-/// The states that a stream went through from one commit to the next, with their versions; first the empty one.
+/// The states of a stream after each commit, with their versions; first the empty state.
 pub fn states<const SCHEMA: u32>(commits: &[Commit<CounterEvent>]) -> Vec<(Version, Counter<SCHEMA>)> {
     let mut states = vec![(0, Counter::default())];
     let mut state = Counter::default();

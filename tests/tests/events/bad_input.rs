@@ -1,12 +1,12 @@
-//! Events that make no sense: each is refused by name or put aside, once, and nothing of it is done.
+//! Invalid events: each is rejected once with a reason, and changes nothing.
 
 use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
-use crate::consumer::{ended, put, refusals, stored, taken};
+use crate::consumer::{put, put_and_handle, rejections, stored, taken};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_event_is_refused_by_name_once_and_changes_nothing() {
+async fn an_invalid_event_is_rejected_once_with_the_reason_and_changes_nothing() {
     let shop = Shop::open().await;
     let order_id = shop.create().await;
     let before = stored(&shop).await;
@@ -80,21 +80,20 @@ async fn every_bad_event_is_refused_by_name_once_and_changes_nothing() {
         ("ShipmentDispatched", json!({ "order_id": order_id, "tracking_number": "T" }), "order-not-paid", "pending"),
         ("ShipmentDelivered", json!(null), "invalid-event", "data"),
     ];
-    for (number, (name, data, code, said)) in events.into_iter().enumerate() {
+    for (number, (name, data, code, detail)) in events.into_iter().enumerate() {
         let event_id = format!("bad-{number}");
-        let id = put(&shop, name, &event_id, data).await;
-        assert_eq!(ended(&shop, &id).await, (1, json!("done")), "{name} {number}");
-        let told: Vec<_> = refusals(&shop).into_iter().filter(|(refused, ..)| *refused == event_id).collect();
-        let [(_, told_code, reason)] = told.as_slice() else { panic!("{name} {number}: {told:?}") };
-        assert_eq!(told_code, code, "{name} {number}: {reason}");
-        assert!(reason.contains(said) && reason.len() < 1_000, "{name} {number}: {reason}");
+        put_and_handle(&shop, name, &event_id, data).await;
+        let rejected: Vec<_> = rejections(&shop).into_iter().filter(|(rejected, ..)| *rejected == event_id).collect();
+        let [(_, rejected_code, reason)] = rejected.as_slice() else { panic!("{name} {number}: {rejected:?}") };
+        assert_eq!(rejected_code, code, "{name} {number}: {reason}");
+        assert!(reason.contains(detail) && reason.len() < 1_000, "{name} {number}: {reason}");
     }
     assert_eq!(stored(&shop).await, before);
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_of_another_type_reaches_no_function_and_given_to_one_by_hand_it_is_refused() {
+async fn an_event_of_another_type_reaches_no_function_and_a_function_invoked_with_it_rejects_it() {
     let shop = Shop::open().await;
     let order_id = shop.create().await;
     let id = put(&shop, "PaymentPondered", "evt-1", json!({ "order_id": order_id })).await;
@@ -103,43 +102,41 @@ async fn an_event_of_another_type_reaches_no_function_and_given_to_one_by_hand_i
         matches!(entry.what, orders_local::journal::What::Event { event, targets, .. }
             if event.get().contains("PaymentPondered") && !targets.is_empty())
     });
-    assert!(!reached, "it is none of the rule's");
-    let answer = shop.stack.invoke("on-payment-event", event.to_string().into()).await.unwrap().unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&answer).unwrap(), Value::Null);
-    let [(event_id, code, _)] = refusals(&shop).try_into().unwrap();
+    assert!(!reached, "no rule matches it");
+    assert_eq!(shop.invoke("on-payment-event", &event).await, Value::Null);
+    let [(event_id, code, _)] = rejections(&shop).try_into().unwrap();
     assert_eq!((event_id.as_str(), code.as_str()), ("evt-1", "unknown-detail-type"));
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_function_takes_a_list_for_what_it_is_asked() {
+async fn no_function_accepts_a_list_as_its_event() {
     let shop = Shop::open().await;
     let order_id = shop.create().await;
     for function in &shop.stack.template().functions {
-        let asked = match function.binary.as_str() {
+        let event = match function.binary.as_str() {
             "on-payment-event" | "on-shipment-event" => json!(["id", "shipping", "ShipmentDelivered", {}]),
             "republish" | "rebuild-orders" => json!([order_id]),
             "verify-orders" => json!([0, 1]),
-            // They take whatever the clock gives them.
+            // Their schedules' events are ignored.
             "catch-up-read-models" | "expire-orders" | "settle-payments" => continue,
             _ => json!([]),
         };
-        let answer = shop.stack.invoke(&function.binary, asked.to_string().into()).await.unwrap();
-        let error = answer.expect_err(&function.binary).to_string();
+        let response = shop.stack.invoke(&function.binary, event.to_string().into()).await.unwrap();
+        let error = response.expect_err(&function.binary).to_string();
         assert!(error.contains("sequence"), "{}: {error}", function.binary);
     }
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_event_at_all_is_an_error_of_the_function_and_the_next_event_is_dealt_with() {
+async fn a_malformed_event_fails_its_function_and_the_next_event_is_handled() {
     let shop = Shop::open().await;
-    for nonsense in ["null", "[]", "{}", "\"text\"", "{\"id\": 1}"] {
-        let answer = shop.stack.invoke("on-shipment-event", nonsense.into()).await.unwrap();
-        assert!(answer.is_err(), "{nonsense}");
+    for malformed in ["null", "[]", "{}", "\"text\"", "{\"id\": 1}"] {
+        let response = shop.stack.invoke("on-shipment-event", malformed.into()).await.unwrap();
+        assert!(response.is_err(), "{malformed}");
     }
-    let id = put(&shop, "ShipmentDelivered", "next", json!({ "order_id": uuid::Uuid::new_v4() })).await;
-    assert_eq!(ended(&shop, &id).await, (1, json!("done")));
-    assert_eq!(refusals(&shop)[0].1, "not-found");
+    put_and_handle(&shop, "ShipmentDelivered", "next", json!({ "order_id": uuid::Uuid::new_v4() })).await;
+    assert_eq!(rejections(&shop)[0].1, "not-found");
     shop.close().await;
 }

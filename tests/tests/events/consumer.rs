@@ -1,20 +1,19 @@
-//! A consumer on the bus, and what it should have in the end.
+//! A consumer of the bus, and the facts that it should receive.
 
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use dynamodb_event_store::{EventStore, Segment};
-use orders_core::domain::Order;
+use dynamodb_event_store::Segment;
+use dynamodb_testkit::wait::until_within;
 use orders_local::journal::What;
-pub use orders_tests::bus::{ended, put};
-use orders_tests::shop::{Shop, until_within};
+pub use orders_tests::bus::{assert_handled, ended, put, put_and_handle, put_event, run_schedule};
+use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
-/// Which order, which version of it, and what happened.
+/// An order's id, a version, and the name of its event.
 pub type Fact = (String, u64, String);
 
-/// The events that the bus took so far, of any source, as a rule's target gets them.
+/// The events that the bus has accepted so far, of any source, as a rule's target receives them.
 pub fn taken(shop: &Shop) -> Vec<Value> {
     let entries = shop.stack.bus().journal().since(0);
     let event = |what| match what {
@@ -24,7 +23,7 @@ pub fn taken(shop: &Shop) -> Vec<Value> {
     entries.into_iter().filter_map(|entry| event(entry.what)).collect()
 }
 
-/// The events of orders, by their id: what a consumer has that drops repeats.
+/// The facts of a consumer that drops repeated events, by the event's id.
 pub fn consumed(shop: &Shop) -> BTreeMap<String, Fact> {
     let own = taken(shop)
         .into_iter()
@@ -35,15 +34,14 @@ pub fn consumed(shop: &Shop) -> BTreeMap<String, Fact> {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let fact = (text(&metadata["order_id"]), metadata["version"].as_u64().unwrap(), text(&event["detail-type"]));
         let known = consumed.insert(text(&metadata["event_id"]), fact.clone());
-        assert!(known.is_none_or(|known| known == fact), "one id for two events: {fact:?}");
+        assert!(known.is_none_or(|known| known == fact), "two events have one id: {fact:?}");
     }
     consumed
 }
 
-/// What is stored, in order.
+/// The stored facts in order.
 pub async fn stored(shop: &Shop) -> Vec<Fact> {
-    let table = &shop.stack.template().table("OrderEvents").unwrap().name;
-    let store: EventStore<Order> = EventStore::new(shop.stack.client(), table, NonZeroU32::new(14).unwrap());
+    let store = shop.events();
     let (mut facts, mut after) = (Vec::new(), None);
     loop {
         let page = store.scan(Segment::WHOLE, after.as_ref()).await.unwrap();
@@ -59,10 +57,10 @@ pub async fn stored(shop: &Shop) -> Vec<Fact> {
     }
 }
 
-/// How long it may take until everything has arrived: a publisher that is killed over and over starts over and over.
+/// How long the events may take to arrive. A publisher that is killed again and again restarts each time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits until a consumer has every stored event, each exactly once.
+/// Waits until a consumer has received every stored event, and asserts that it has no others.
 pub async fn everything_arrives(shop: &Shop) {
     let stored = stored(shop).await;
     let arrived = || {
@@ -70,23 +68,22 @@ pub async fn everything_arrives(shop: &Shop) {
         facts.sort();
         facts
     };
-    until_within(PATIENCE, async || arrived().len() >= stored.len()).await;
+    until_within(PATIENCE, "every stored event", async || arrived().len() >= stored.len()).await;
     assert_eq!(arrived(), stored);
 }
 
-/// The refusals on the bus so far: the refused event's id, the code and the reason.
-pub fn refusals(shop: &Shop) -> Vec<(String, String, String)> {
-    let refused = taken(shop).into_iter().filter(|event| event["detail-type"] == "OrderCommandRejected");
+/// The rejections on the bus so far: the rejected event's id, the code and the reason.
+pub fn rejections(shop: &Shop) -> Vec<(String, String, String)> {
+    let rejected = taken(shop).into_iter().filter(|event| event["detail-type"] == "OrderCommandRejected");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let refusal = |data: &Value| (text(&data["event_id"]), text(&data["code"]), text(&data["reason"]));
-    refused.map(|event| refusal(&event["detail"]["data"])).collect()
+    let rejection = |data: &Value| (text(&data["event_id"]), text(&data["code"]), text(&data["reason"]));
+    rejected.map(|event| rejection(&event["detail"]["data"])).collect()
 }
 
-/// The records of all stored commits, as Lambda gives them.
+/// The records of all stored commits, as Lambda passes them.
 pub async fn records(shop: &Shop) -> Vec<Value> {
-    let table = &shop.stack.template().table("OrderEvents").unwrap().name;
-    let scan = shop.stack.client().scan().table_name(table).into_paginator().items().send();
-    let items = tokio::time::timeout(Duration::from_secs(20), scan.try_collect()).await.unwrap().unwrap();
+    let scan = shop.stack.client().scan().table_name(shop.table("OrderEvents")).into_paginator().items().send();
+    let items = scan.try_collect().await.unwrap();
     let record = |(number, item): (usize, _)| {
         let image: serde_dynamo::Item = HashMap::into(item);
         let keys = json!({ "stream_id": image["stream_id"], "version": image["version"] });
@@ -102,7 +99,7 @@ pub async fn records(shop: &Shop) -> Vec<Value> {
     items.into_iter().enumerate().map(record).collect()
 }
 
-/// The queue's name, in the stack of this test.
+/// The name of a queue in the test's stack.
 pub fn queue(shop: &Shop, logical_id: &str) -> String {
     shop.stack.template().queues.iter().find(|name| name.ends_with(logical_id)).unwrap().clone()
 }

@@ -1,5 +1,5 @@
-//! Events out and in, as others see them: through the bus, the real function binaries, and HTTP.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
+//! Events out and in, through the bus, the real function binaries, and HTTP.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic")]
 
 mod bad_input;
 mod consumer;

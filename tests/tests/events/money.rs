@@ -1,28 +1,29 @@
-//! Money that was captured or refunded and cannot be recorded: somebody hears of it.
+//! Captures and refunds that cannot be recorded wait in a queue of their own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dynamodb_testkit::wait::until;
 use orders_local::bus::Mode;
-use orders_tests::shop::{Shop, until};
+use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
-use crate::consumer::{ended, put, queue, refusals, stored, taken};
+use crate::consumer::{assert_handled, ended, put, put_and_handle, put_event, queue, rejections, stored, taken};
 
-/// What lies in a queue, oldest first.
+/// The messages of a queue, oldest first.
 async fn messages(shop: &Shop, logical_id: &str) -> Vec<Value> {
     let queues = shop.get("admin", "/dev/queues").await.expect(200).body;
     queues[queue(shop, logical_id)].as_array().unwrap().iter().map(|message| message["body"].clone()).collect()
 }
 
-/// The events of money that wait, by their producers' ids: the code, and the event whole.
+/// The unrecorded events by their producer's id: the code, and the whole event.
 async fn unrecorded(shop: &Shop) -> BTreeMap<String, (String, Value)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let told = |message: Value| {
+    let entry = |message: Value| {
         let data = &message["detail"]["data"];
         (text(&data["event_id"]), (text(&data["code"]), data["event"].clone()))
     };
-    messages(shop, "UnrecordedMoney").await.into_iter().map(told).collect()
+    messages(shop, "UnrecordedMoney").await.into_iter().map(entry).collect()
 }
 
 fn capture(order_id: &str, change: Value) -> Value {
@@ -32,7 +33,7 @@ fn capture(order_id: &str, change: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn money_that_cannot_be_recorded_waits_in_its_queue_with_the_event_and_the_reason_and_nothing_else_does() {
+async fn captures_and_refunds_that_cannot_be_recorded_wait_in_their_queue_with_the_event_and_the_reason() {
     let shop = Shop::open().await;
     let order_id = shop.create().await;
     let before = stored(&shop).await;
@@ -46,71 +47,68 @@ async fn money_that_cannot_be_recorded_waits_in_its_queue_with_the_event_and_the
         ("refund", "RefundCompleted", refund, "refund-not-due"),
     ];
     for (event_id, name, data, _) in &money {
-        let id = put(&shop, name, event_id, data.clone()).await;
-        assert_eq!(ended(&shop, &id).await, (1, json!("done")), "{event_id}");
+        put_and_handle(&shop, name, event_id, data.clone()).await;
     }
     let declined = json!({ "order_id": unknown, "payment_id": "p-1" });
     for (name, data) in [("PaymentFailed", declined), ("ShipmentDelivered", json!({ "order_id": unknown }))] {
-        let id = put(&shop, name, "no-money", data).await;
-        assert_eq!(ended(&shop, &id).await, (1, json!("done")));
+        put_and_handle(&shop, name, "no-money", data).await;
     }
 
-    until(async || unrecorded(&shop).await.len() == money.len()).await;
+    until("all messages", async || unrecorded(&shop).await.len() == money.len()).await;
     let waiting = unrecorded(&shop).await;
     for (event_id, name, data, code) in &money {
-        let (told, event) = &waiting[*event_id];
-        assert_eq!((told.as_str(), event["detail-type"].as_str()), (*code, Some(*name)), "{event_id}");
+        let (actual, event) = &waiting[*event_id];
+        assert_eq!((actual.as_str(), event["detail-type"].as_str()), (*code, Some(*name)), "{event_id}");
         assert_eq!(&event["detail"]["data"], data, "{event_id}");
     }
-    assert_eq!(refusals(&shop).len(), money.len() + 2, "and everybody on the bus is told of all of them");
+    assert_eq!(rejections(&shop).len(), money.len() + 2, "all of them are rejected on the bus");
     assert_eq!(stored(&shop).await, before);
 
-    // What was mended meanwhile is recorded when its event is put on the bus again.
+    // A corrected event is recorded when it is put on the bus again.
     let mut event = waiting["currency"].1.clone();
     event["detail"]["data"]["currency"] = "EUR".into();
-    let id = shop.post("admin", "/dev/events", event).await.expect(200).body["id"].as_str().unwrap().to_owned();
-    assert_eq!(ended(&shop, &id).await, (1, json!("done")));
+    assert_handled(&shop, &put_event(&shop, event).await).await;
     assert_eq!(stored(&shop).await.len(), before.len() + 1);
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn money_is_kept_while_its_queue_cannot_be_reached_and_while_the_bus_is_down() {
+async fn an_unrecorded_capture_is_not_lost_while_its_queue_is_unreachable_or_the_bus_is_down() {
     let shop = Shop::open_as(|options| options.retry_wait = Duration::from_millis(10)).await;
     let data = capture(&uuid::Uuid::new_v4().to_string(), json!({}));
     let id = put(&shop, "PaymentCaptured", "evt-1", data.clone()).await;
-    assert_eq!(ended(&shop, &id).await, (1, json!("done")));
-    until(async || unrecorded(&shop).await.len() == 1).await;
+    assert_handled(&shop, &id).await;
+    until("the first message", async || unrecorded(&shop).await.len() == 1).await;
 
-    // The function can publish, and the bus reaches no target: it tries again until it does.
+    // The function can publish, and the bus reaches no target: the bus retries until it does.
     let mut event = taken(&shop).into_iter().find(|event| event["id"] == id.as_str()).unwrap();
     event["detail"]["metadata"]["event_id"] = "evt-2".into();
     shop.stack.bus().faults().mode(Mode::Deaf);
-    shop.stack.invoke("on-payment-event", event.to_string().into()).await.unwrap().unwrap();
+    shop.invoke("on-payment-event", &event).await;
     assert_eq!(unrecorded(&shop).await.len(), 1);
     shop.stack.bus().faults().mode(Mode::Ok);
-    until(async || unrecorded(&shop).await.len() == 2).await;
+    until("the second message", async || unrecorded(&shop).await.len() == 2).await;
 
-    // The function cannot publish: it fails, and the event waits with the others that failed.
+    // The function cannot publish: it fails, and the event goes to the queue of failed events.
     shop.stack.bus().faults().mode(Mode::Down);
     let id = put(&shop, "PaymentCaptured", "evt-3", data).await;
     assert_eq!(ended(&shop, &id).await, (3, json!({ "in-queue": queue(&shop, "FailedEvents") })));
     shop.stack.bus().faults().mode(Mode::Ok);
     let path = format!("/dev/queues/{}/redrive", queue(&shop, "FailedEvents"));
     shop.post("admin", &path, json!({})).await.expect(200);
-    until(async || unrecorded(&shop).await.contains_key("evt-3")).await;
+    until("the third message", async || unrecorded(&shop).await.contains_key("evt-3")).await;
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn money_whose_event_is_too_large_to_be_told_with_it_is_kept_with_what_failed() {
+async fn a_capture_whose_event_is_too_large_for_the_rejection_is_kept_whole_with_the_failed_events() {
     let shop = Shop::open_as(|options| options.retry_wait = Duration::from_millis(10)).await;
     let order_id = shop.create().await;
     let data = capture(&order_id, json!({ "payment_id": "x".repeat(1_000_000) }));
     let id = put(&shop, "PaymentCaptured", "evt-1", data.clone()).await;
     assert_eq!(ended(&shop, &id).await, (3, json!({ "in-queue": queue(&shop, "FailedEvents") })));
     assert_eq!(messages(&shop, "FailedEvents").await[0]["requestPayload"]["detail"]["data"], data);
-    until(async || unrecorded(&shop).await.contains_key("evt-1")).await;
-    assert_eq!(unrecorded(&shop).await["evt-1"], ("invalid-event".into(), Value::Null), "and it is told all the same");
+    until("the message", async || unrecorded(&shop).await.contains_key("evt-1")).await;
+    assert_eq!(unrecorded(&shop).await["evt-1"], ("invalid-event".into(), Value::Null), "rejected without the event");
     shop.close().await;
 }

@@ -1,19 +1,21 @@
-//! Publication while everything goes wrong: nothing is lost, and repeats can be told.
+//! Publication under faults: no event is lost, and repeats have the same id.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
+use dynamodb_testkit::wait::until;
 use futures::future::join_all;
 use orders_local::bus::{Fault, Mode};
 use orders_local::containers::Containers;
-use orders_local::logs::Logs;
-use orders_tests::shop::{Shop, until};
-use serde_json::{Value, json};
+use orders_tests::database::external;
+use orders_tests::logs::LogLines;
+use orders_tests::shop::Shop;
+use serde_json::json;
 
 use crate::consumer::{consumed, everything_arrives, records, stored, taken};
 
-/// Orders that are created and paid, many at once.
+/// Creates and pays orders concurrently.
 async fn sell(shop: &Shop, orders: usize) {
     let sale = || async {
         let order_id = shop.create().await;
@@ -28,7 +30,7 @@ async fn a_publisher_that_is_killed_between_any_two_calls_loses_nothing() {
     let publisher: Arc<Containers> = shop.stack.containers("publish-events").unwrap().clone();
     let kills = Arc::new(AtomicUsize::new(0));
     let (killed, victim) = (kills.clone(), publisher.clone());
-    // At the first calls of either kind: before they are done, and after it, but before the answer.
+    // At the first calls of either kind, before the call is done or before its response.
     shop.stack.bus().faults().plan(move |call| {
         let lethal = if call.operation == "PutEvents" { call.before < 10 } else { call.before < 2 };
         lethal.then(|| {
@@ -39,13 +41,13 @@ async fn a_publisher_that_is_killed_between_any_two_calls_loses_nothing() {
     });
     sell(&shop, 15).await;
     everything_arrives(&shop).await;
-    assert!(kills.load(Ordering::Relaxed) >= 12, "it was killed {kills:?} times");
-    assert!(taken(&shop).len() > consumed(&shop).len(), "some events came twice, under the same id");
+    assert!(kills.load(Ordering::Relaxed) >= 12, "killed {kills:?} times");
+    assert!(taken(&shop).len() > consumed(&shop).len(), "some events were published twice, with the same id");
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_that_fail_inside_an_accepted_request_are_not_missing_in_the_end() {
+async fn entries_that_fail_within_an_accepted_request_are_published_later() {
     let shop = Shop::open().await;
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
@@ -79,7 +81,7 @@ async fn a_bus_that_is_down_delays_events_and_loses_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn batches_that_come_twice_and_out_of_order_are_told_by_their_ids() {
+async fn events_of_repeated_and_reordered_batches_have_the_same_ids() {
     let shop = Shop::open().await;
     sell(&shop, 10).await;
     everything_arrives(&shop).await;
@@ -93,46 +95,35 @@ async fn batches_that_come_twice_and_out_of_order_are_told_by_their_ids() {
         chance.shuffle(&mut records);
         let from = chance.usize(..records.len() / 2);
         let batch = json!({ "Records": records[from..] });
-        let answer = shop.stack.invoke("publish-events", batch.to_string().into()).await.unwrap().unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&answer).unwrap(), json!({ "batchItemFailures": [] }));
+        assert_eq!(shop.invoke("publish-events", &batch).await, json!({ "batchItemFailures": [] }));
     }
     assert!(taken(&shop).len() > before);
-    assert_eq!(consumed(&shop), once, "the repeats add nothing");
+    assert_eq!(consumed(&shop), once, "the repeats add no event");
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_whose_bus_does_not_exist_does_not_start_and_says_so() {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let gather = lines.clone();
-    let missing = HashMap::from([("EVENT_BUS_NAME".to_owned(), "nothing".to_owned())]);
+async fn a_publisher_whose_bus_does_not_exist_does_not_start_and_logs_why() {
+    let log = LogLines::default();
+    let missing = BTreeMap::from([("EVENT_BUS_NAME".to_owned(), "nothing".to_owned())]);
     let shop = Shop::open_as(|options| {
-        options.function_environment.insert("publish-events".into(), missing.into_iter().collect());
-        options.logs = Logs::to(move |function, line| gather.lock().unwrap().push(format!("{function}: {line}")));
+        options.function_environment.insert("publish-events".into(), missing);
+        options.logs = log.sink();
     })
     .await;
     shop.create().await;
-    let said = || {
-        let lines = lines.lock().unwrap();
-        lines
-            .iter()
-            .any(|line| line.starts_with("publish-events") && line.contains("the event bus nothing cannot be used"))
-    };
-    until(async || said()).await;
-    assert!(taken(&shop).is_empty(), "nothing is swallowed by a bus that is not there");
+    let message = "the event bus nothing cannot be used";
+    until(message, async || log.of("publish-events").iter().any(|line| line.contains(message))).await;
+    assert!(taken(&shop).is_empty());
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_event_is_one_error_line_for_people() {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let gather = lines.clone();
-    let shop = Shop::open_as(|options| {
-        options.logs = Logs::to(move |function, line| gather.lock().unwrap().push(format!("{function}: {line}")));
-    })
-    .await;
+async fn a_failed_event_is_logged_as_one_error_line() {
+    let log = LogLines::default();
+    let shop = Shop::open_as(|options| options.logs = log.sink()).await;
     let unknown_order = include_str!("../../../events/on-shipment-event-delivered.json");
-    // It starts while the bus is well.
+    // It starts while the bus is up.
     shop.stack.invoke("on-shipment-event", unknown_order.into()).await.unwrap().unwrap();
     shop.stack.bus().faults().mode(Mode::Down);
     for (function, event, reason) in [
@@ -140,23 +131,23 @@ async fn a_failed_event_is_one_error_line_for_people() {
         ("project-orders", r#"{"Records": 5}"#, "Records: invalid type: integer `5`"),
     ] {
         shop.stack.invoke(function, event.into()).await.unwrap().unwrap_err();
-        let told = || -> Vec<String> {
-            let lines = lines.lock().unwrap();
-            let errors = lines.iter().filter(|line| line.starts_with(function) && !line.contains("INFO"));
-            errors.filter(|line| !line.contains("WARN")).cloned().collect()
-        };
-        until(async || !told().is_empty()).await;
-        let told = told();
-        assert!(told.len() == 1 && told[0].contains(reason) && !told[0].contains("Diagnostic"), "{told:#?}");
+        let mut errors = Vec::new();
+        until("the error line", async || {
+            errors = log.of(function);
+            errors.retain(|line| !line.contains("INFO") && !line.contains("WARN"));
+            !errors.is_empty()
+        })
+        .await;
+        assert!(errors.len() == 1 && errors[0].contains(reason) && !errors[0].contains("Diagnostic"), "{errors:#?}");
     }
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_stored_while_the_publisher_was_away_is_published_after_a_restart() {
+async fn events_stored_while_the_bus_was_down_are_published_after_a_restart() {
     let data = std::env::temp_dir().join(format!("orders-events-{}", uuid::Uuid::new_v4()));
-    if std::env::var("DYNAMODB_ENDPOINT").is_ok_and(|endpoint| !endpoint.is_empty()) {
-        // Only the embedded database keeps its items where the stack keeps the rest.
+    if external().is_some() {
+        // Only the embedded database keeps its items in the stack's directory.
         return;
     }
     let prefix = OnceLock::new();
@@ -173,6 +164,6 @@ async fn what_was_stored_while_the_publisher_was_away_is_published_after_a_resta
     let shop = open().await;
     everything_arrives(&shop).await;
     shop.close().await;
-    // Its last file may be closed a moment after the stack.
-    until(async || std::fs::remove_dir_all(&data).is_ok() || !data.exists()).await;
+    // The last file may be closed a moment after the stack.
+    until("the removal of the directory", async || std::fs::remove_dir_all(&data).is_ok() || !data.exists()).await;
 }

@@ -1,4 +1,4 @@
-//! Lists of orders: every order once, in order, page by page.
+//! Lists of orders: every order once, in order, in full pages.
 
 use std::collections::BTreeSet;
 
@@ -13,33 +13,29 @@ fn alice() -> UserId {
     "alice".parse().unwrap()
 }
 
-/// Orders of a user: three are created at each instant, and each is as far in its course as chance has it.
+/// Stores orders of a user: three are created at each instant, and each has reached a random status.
 async fn orders_of(world: &World, rng: &mut fastrand::Rng, user: &str, count: i32) -> Vec<OrderId> {
     let ids: Vec<OrderId> = (0..count).map(|_| new_id(rng)).collect();
     let lives: Vec<_> = (0..)
         .zip(&ids)
         .map(|(n, id)| {
             let course = usual_course(*id).into_iter().take(rng.usize(..4)).map(|event| vec![event]);
-            let birth = vec![created(*id, user, start() + Duration::milliseconds(i64::from(n / 3)))];
-            (*id, birth.into_iter().chain(course).collect())
+            let creation = vec![created(*id, user, start() + Duration::milliseconds(i64::from(n / 3)))];
+            (*id, creation.into_iter().chain(course).collect())
         })
         .collect();
     world.store_lives(lives).await;
     ids
 }
 
-/// All pages of a list. Every page but the last is full, and the last one says that it is the last.
+/// The orders of all pages. Every page but the last is full.
 async fn walk(limit: usize, page: impl AsyncFn(Option<&str>) -> OrderPage) -> Vec<OrderSummary> {
     let (mut orders, mut cursor) = (Vec::new(), None);
     loop {
         let OrderPage { orders: found, next_cursor } = page(cursor.as_deref()).await;
-        assert!(
-            found.len() == limit || (found.len() < limit && next_cursor.is_none()),
-            "a thin page of {}",
-            found.len()
-        );
-        assert!(!found.is_empty() || orders.is_empty(), "an empty page after others");
-        assert!(orders.len() < 1_000, "the list has no end");
+        assert!(found.len() == limit || (found.len() < limit && next_cursor.is_none()), "a page of {}", found.len());
+        assert!(!found.is_empty() || orders.is_empty(), "an empty last page");
+        assert!(orders.len() < 1_000, "the list does not end");
         orders.extend(found);
         let Some(next) = next_cursor else { return orders };
         cursor = Some(next);
@@ -47,7 +43,7 @@ async fn walk(limit: usize, page: impl AsyncFn(Option<&str>) -> OrderPage) -> Ve
 }
 
 #[tokio::test]
-async fn a_user_s_orders_come_newest_first_each_once_on_full_pages() {
+async fn a_users_orders_are_listed_newest_first_once_each_in_full_pages() {
     let (world, mut rng) = (World::start().await, seeded());
     let ids = orders_of(&world, &mut rng, "alice", 24).await;
     orders_of(&world, &mut rng, "bob", 9).await;
@@ -63,7 +59,7 @@ async fn a_user_s_orders_come_newest_first_each_once_on_full_pages() {
 }
 
 #[tokio::test]
-async fn a_list_shows_what_the_rows_say() {
+async fn a_list_shows_the_values_of_the_rows() {
     let (world, mut rng) = (World::start().await, seeded());
     orders_of(&world, &mut rng, "alice", 6).await;
     world.project_all().await;
@@ -85,7 +81,7 @@ async fn a_list_shows_what_the_rows_say() {
 }
 
 #[tokio::test]
-async fn pages_of_one_status_are_filled_and_not_thinned() {
+async fn pages_filtered_by_status_are_full() {
     let (world, mut rng) = (World::start().await, seeded());
     let ids = orders_of(&world, &mut rng, "alice", 40).await;
     world.project_all().await;
@@ -105,7 +101,7 @@ async fn pages_of_one_status_are_filled_and_not_thinned() {
 }
 
 #[tokio::test]
-async fn a_page_is_one_query_for_no_more_than_it_needs() {
+async fn a_page_costs_one_query_per_shard() {
     let (world, mut rng) = (World::start().await, seeded());
     orders_of(&world, &mut rng, "alice", 12).await;
     world.project_all().await;
@@ -113,14 +109,14 @@ async fn a_page_is_one_query_for_no_more_than_it_needs() {
     world.orders.by_user(&alice(), None, 5, None).await.unwrap();
     let calls = world.proxy.faults.take_calls();
     assert_eq!(calls.operations(), ["Query"]);
-    // One more than shown, to know whether there is more.
+    // One more than the page, to detect the last page.
     assert_eq!(calls.0[0].body["Limit"], 6);
     world.orders.by_status(OpenStatus::PENDING, 5, None).await.unwrap();
     assert_eq!(world.proxy.faults.take_calls().operations(), ["Query"; 4]);
 }
 
 #[tokio::test]
-async fn the_work_queue_is_oldest_first_over_all_shards_each_order_once() {
+async fn the_work_queue_lists_the_orders_of_all_shards_oldest_first_once_each() {
     let (world, mut rng) = (World::start().await, seeded());
     let ids = orders_of(&world, &mut rng, "alice", 45).await;
     world.project_all().await;
@@ -145,7 +141,7 @@ async fn the_work_queue_is_oldest_first_over_all_shards_each_order_once() {
 }
 
 #[tokio::test]
-async fn a_list_goes_on_where_it_was_when_the_orders_shown_are_gone() {
+async fn a_cursor_continues_the_list_when_the_listed_orders_are_deleted() {
     let (world, mut rng) = (World::start().await, seeded());
     let ids: Vec<OrderId> = (0..12).map(|_| new_id(&mut rng)).collect();
     world.store_lives(ids.iter().map(|id| (*id, vec![created(*id, "alice", start())]))).await;
@@ -168,7 +164,7 @@ async fn a_list_goes_on_where_it_was_when_the_orders_shown_are_gone() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_another_list_is_refused_and_one_made_up_of_two_shows_nothing_foreign() {
+async fn a_cursor_of_another_list_is_rejected_and_a_forged_one_reveals_no_other_users_orders() {
     let (world, mut rng) = (World::start().await, seeded());
     orders_of(&world, &mut rng, "alice", 9).await;
     orders_of(&world, &mut rng, "bob", 9).await;
@@ -186,14 +182,14 @@ async fn a_cursor_of_another_list_is_refused_and_one_made_up_of_two_shows_nothin
         assert!(matches!(refused, Err(RowsError::InvalidCursor(InvalidCursor))), "{refused:?}");
     }
     assert_eq!(world.proxy.faults.take_calls().count(), 0);
-    // The first nine bytes are the form and the list, the rest is the position: Bob's, in Alice's list.
+    // The first nine bytes are the format and the list, and the rest is the position: Bob's position in Alice's list.
     let forged = format!("{}{}", &alices[..12], &bobs[12..]);
     let page = world.orders.by_user(&alice, None, 100, Some(&forged)).await.unwrap();
     assert!(page.orders.iter().all(|order| order.user_id == alice), "{page:?}");
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_does_not_take_the_list_with_it() {
+async fn an_unreadable_row_is_left_out_of_the_list() {
     let (world, mut rng) = (World::start().await, seeded());
     let ids = orders_of(&world, &mut rng, "alice", 6).await;
     world.project_all().await;

@@ -1,5 +1,5 @@
-//! The read model against a real DynamoDB: rows, lists, and one order read back.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
+//! The read models on a real DynamoDB: rows, lists, single orders, and sales.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic")]
 
 mod deferred;
 mod lists;
@@ -8,8 +8,8 @@ mod projector;
 mod reader;
 mod rebuild;
 mod refused;
+mod restored;
 mod sales;
 mod sales_histories;
-mod taken_back;
 mod transient;
 mod world;

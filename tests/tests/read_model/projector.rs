@@ -1,23 +1,15 @@
-//! Rows follow the stream, however it delivers.
+//! Rows are the fold of the stream in any order of delivery.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::projection::Projected;
 use dynamodb_event_store::{StreamRecord, Until};
-use orders_core::domain::{Money, OrderEvent, OrderId};
+use orders_core::domain::OrderId;
 
-use crate::world::{World, key};
+use crate::world::{World, refund_due};
+use orders_tests::commits::key;
 use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 
-/// 25 orders, each created, paid, shipped and delivered.
-async fn hundred_events(world: &World) -> Vec<OrderId> {
-    let mut rng = seeded();
-    let ids: Vec<OrderId> = (0..25).map(|_| new_id(&mut rng)).collect();
-    let life = |id| [vec![created(id, "alice", start())], usual_course(id).map(|event| vec![event]).to_vec()].concat();
-    world.store_lives(ids.iter().map(|id| (*id, life(*id)))).await;
-    ids
-}
-
-/// Some records in batches of any size.
+/// Cuts records into batches of random size.
 fn cut(rng: &mut fastrand::Rng, mut records: Vec<StreamRecord>) -> Vec<Vec<StreamRecord>> {
     let mut batches = Vec::new();
     while !records.is_empty() {
@@ -28,7 +20,7 @@ fn cut(rng: &mut fastrand::Rng, mut records: Vec<StreamRecord>) -> Vec<Vec<Strea
 }
 
 #[tokio::test]
-async fn rows_are_the_fold_of_the_stream_with_batches_twice_shuffled_and_missing() {
+async fn rows_are_the_fold_of_the_stream_with_repeated_reordered_and_missing_batches() {
     let world = World::start().await;
     let mut rng = seeded();
     for _ in 0..4 {
@@ -49,7 +41,7 @@ async fn rows_are_the_fold_of_the_stream_with_batches_twice_shuffled_and_missing
             let last = delivered.iter().flatten().map(|record| key(&record.keys)).filter(|key| key.0 == id.to_string());
             let last = last.map(|key| key.1).max();
             let row = world.orders.get(*id).await.unwrap();
-            assert!(row.as_ref().map(|row| row.version) >= last, "{id}: {row:?}, but {last:?} was delivered");
+            assert!(row.as_ref().map(|row| row.version) >= last, "{id}: {row:?}, and version {last:?} was delivered");
             if let Some(row) = row {
                 assert_eq!(world.fold(*id, Until::Version(row.version)).await, Some(row));
             }
@@ -64,7 +56,7 @@ async fn rows_are_the_fold_of_the_stream_with_batches_twice_shuffled_and_missing
 }
 
 #[tokio::test]
-async fn projectors_side_by_side_and_repairs_among_them_leave_the_same_rows() {
+async fn concurrent_projectors_and_repairs_result_in_the_same_rows() {
     let world = World::start().await;
     let mut rng = seeded();
     let ids: Vec<OrderId> = (0..6).map(|_| new_id(&mut rng)).collect();
@@ -79,9 +71,9 @@ async fn projectors_side_by_side_and_repairs_among_them_leave_the_same_rows() {
     let projectors = deliveries.into_iter().map(|batches| async {
         for batch in batches {
             let mut batch = batch;
-            // What has to wait is given again, as Lambda does, from that record on.
-            while let Some(again) = world.projector.project(batch.clone()).await.retry_from {
-                batch.drain(..batch.iter().position(|record| record.sequence_number == again).unwrap());
+            // A failed batch is repeated from the failed record, as Lambda does.
+            while let Some(from) = world.projector.project(batch.clone()).await.retry_from {
+                batch.drain(..batch.iter().position(|record| record.sequence_number == from).unwrap());
             }
         }
     });
@@ -97,14 +89,14 @@ async fn projectors_side_by_side_and_repairs_among_them_leave_the_same_rows() {
 }
 
 #[tokio::test]
-async fn a_hundred_events_of_25_orders_are_25_writes_and_no_read() {
+async fn a_hundred_events_of_25_orders_cost_25_writes_and_no_read() {
     let world = World::start().await;
-    let ids = hundred_events(&world).await;
+    let ids = world.orders_at(25, 4).await;
     assert_eq!(world.records().await.len(), 100);
     assert_eq!(world.project_all().await, Projected::default());
     let calls = world.proxy.faults.take_calls();
     assert_eq!((calls.count(), calls.of("UpdateItem").count()), (25, 25));
-    // With the indexes, which the rows are new in.
+    // Including the indexes.
     println!("{} write units for 100 events of 25 orders in one batch", calls.units());
     for id in &ids {
         world.assert_up_to_date(*id).await;
@@ -112,9 +104,9 @@ async fn a_hundred_events_of_25_orders_are_25_writes_and_no_read() {
 }
 
 #[tokio::test]
-async fn orders_that_have_rows_cost_one_write_each_as_well() {
+async fn events_of_orders_with_rows_cost_one_write_per_order() {
     let world = World::start().await;
-    let ids = hundred_events(&world).await;
+    let ids = world.orders_at(25, 4).await;
     let (first, second): (Vec<_>, Vec<_>) =
         world.records().await.into_iter().partition(|record| key(&record.keys).1 <= 2);
     world.projector.project(first).await;
@@ -123,7 +115,7 @@ async fn orders_that_have_rows_cost_one_write_each_as_well() {
     let calls = world.proxy.faults.take_calls();
     assert_eq!((calls.count(), calls.of("UpdateItem").count()), (25, 25));
     println!("{} write units for 50 events of 25 orders that have rows, in one batch", calls.units());
-    // The same once more: the rows have it all, which the one write finds out.
+    // A repeat costs one failed write per order.
     assert_eq!(world.projector.project(second).await, Projected::default());
     let calls = world.proxy.faults.take_calls();
     assert_eq!((calls.count(), calls.failed_with("ConditionalCheckFailedException").count()), (25, 25));
@@ -133,9 +125,9 @@ async fn orders_that_have_rows_cost_one_write_each_as_well() {
 }
 
 #[tokio::test]
-async fn what_overlaps_with_the_row_is_applied_from_where_the_row_ends() {
+async fn records_that_overlap_with_the_row_are_applied_from_its_version() {
     let world = World::start().await;
-    let id = hundred_events(&world).await[0];
+    let id = world.orders_at(1, 4).await[0];
     let records = world.records_of(id).await;
     world.projector.project(records[..2].to_vec()).await;
     world.proxy.faults.take_calls();
@@ -145,11 +137,12 @@ async fn what_overlaps_with_the_row_is_applied_from_where_the_row_ends() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_read_from_the_event_store() {
+async fn missing_commits_are_read_from_the_event_store() {
     let world = World::start().await;
-    let id = hundred_events(&world).await[0];
+    let id = world.orders_at(1, 4).await[0];
     let records = world.records_of(id).await;
-    for (delivered, lost) in [(vec![0, 3], "a batch"), (vec![3], "all before"), (vec![0, 2], "a record")] {
+    for (delivered, lost) in [(vec![0, 3], "two records"), (vec![3], "all earlier records"), (vec![0, 2], "one record")]
+    {
         world.delete_row(id).await;
         for place in &delivered[..delivered.len() - 1] {
             world.projector.project(vec![records[*place].clone()]).await;
@@ -164,9 +157,9 @@ async fn what_is_missing_is_read_from_the_event_store() {
 }
 
 #[tokio::test]
-async fn a_gap_within_a_batch_is_healed_too() {
+async fn a_gap_within_a_batch_is_filled_from_the_event_store() {
     let world = World::start().await;
-    let id = hundred_events(&world).await[0];
+    let id = world.orders_at(1, 4).await[0];
     let records = world.records_of(id).await;
     let gappy = vec![records[3].clone(), records[0].clone(), records[3].clone()];
     assert_eq!(world.projector.project(gappy).await, Projected::default());
@@ -174,7 +167,7 @@ async fn a_gap_within_a_batch_is_healed_too() {
 }
 
 #[tokio::test]
-async fn a_row_whose_version_cannot_be_is_made_anew_when_its_order_goes_on() {
+async fn a_row_with_an_impossible_version_is_recreated_by_the_next_event() {
     let world = World::start().await;
     let id = new_id(&mut seeded());
     let [paid, shipped, delivered] = usual_course(id);
@@ -182,7 +175,7 @@ async fn a_row_whose_version_cannot_be_is_made_anew_when_its_order_goes_on() {
     world.store_lives([(id, life)]).await;
     let records = world.records_of(id).await;
     let number = |version: &str| AttributeValue::N(version.into());
-    // The second one is the middle of a commit.
+    // Version 2 is in the middle of a commit.
     for version in [number("0"), number("2"), number("-7"), number("1e40"), AttributeValue::S("three".into())] {
         world.projector.project(records[..2].to_vec()).await;
         world.damage(id, "version", version).await;
@@ -194,9 +187,9 @@ async fn a_row_whose_version_cannot_be_is_made_anew_when_its_order_goes_on() {
 }
 
 #[tokio::test]
-async fn repair_makes_a_row_anew_and_knows_an_order_without_events() {
+async fn a_repair_recreates_a_row_and_does_nothing_for_an_order_without_events() {
     let world = World::start().await;
-    let id = hundred_events(&world).await[0];
+    let id = world.orders_at(1, 4).await[0];
     assert_eq!(world.projector.repair(&id.into()).await.unwrap(), Some(4));
     world.assert_up_to_date(id).await;
     world.damage(id, "total", AttributeValue::N("1".into())).await;
@@ -209,20 +202,14 @@ async fn repair_makes_a_row_anew_and_knows_an_order_without_events() {
 }
 
 #[tokio::test]
-async fn more_changes_than_an_expression_may_hold_are_one_write_still() {
+async fn more_changes_than_an_expression_can_hold_are_one_write() {
     let world = World::start().await;
     let mut rng = seeded();
     let id = new_id(&mut rng);
     world.store(id, created(id, "alice", start()), start()).await;
     for n in 0..10 {
-        let refund_due = |m: u64| OrderEvent::OrderRefundDue {
-            order_id: id,
-            payment_id: format!("p{n}-{m}").parse().unwrap(),
-            amount: Money(m + 1),
-            reason: "not the total".parse().unwrap(),
-            due_at: start(),
-        };
-        world.store(id, (0..48).map(refund_due).collect(), start()).await;
+        let refunds = (0..48).map(|m| refund_due(id, &format!("p{n}-{m}"), "overpaid"));
+        world.store(id, refunds.collect(), start()).await;
     }
     let records = world.records_of(id).await;
     world.projector.project(records[..1].to_vec()).await;

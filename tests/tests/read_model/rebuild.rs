@@ -1,4 +1,4 @@
-//! Making all rows anew, and telling which are not as they should be.
+//! Rebuilding all rows, and verifying them.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use dynamodb_event_store::Segment;
 use dynamodb_event_store::projection::{Ahead, Difference, Progress, Verification};
 use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
-use orders_core::domain::{Money, OrderEvent, OrderId};
+use orders_core::domain::OrderId;
 use tokio::time::Instant;
 
-use crate::world::{World, image, poisoned};
+use crate::world::World;
+use orders_tests::commits::{image, poisoned};
 use orders_tests::lives::{created, life, new_id, seeded, start, usual_course};
 
 fn later() -> Instant {
     Instant::now() + Duration::from_secs(600)
 }
 
-/// Orders of random lives, stored.
+/// Stores orders with random histories.
 async fn store_orders(world: &World, count: usize) -> Vec<OrderId> {
     let mut rng = seeded();
     let ids: Vec<OrderId> = (0..count).map(|_| new_id(&mut rng)).collect();
@@ -26,13 +27,13 @@ async fn store_orders(world: &World, count: usize) -> Vec<OrderId> {
     ids
 }
 
-/// Runs one segment to its end, as a caller does that gives the answer back each time; answers the number of runs too.
+/// Repeats the rebuild of a segment with its own progress until it is done; returns the number of runs too.
 async fn to_the_end(world: &World, segment: Segment, time: impl Fn() -> Instant) -> (Progress, usize) {
     let (mut progress, mut runs) = (Progress::default(), 0);
     while !progress.done {
         progress = world.projector.rebuild(segment, progress, Ahead::Left, time()).await.unwrap();
         runs += 1;
-        assert!(runs < 1_000, "the rebuild does not move on: {progress:?}");
+        assert!(runs < 1_000, "the rebuild makes no progress: {progress:?}");
     }
     (progress, runs)
 }
@@ -42,7 +43,7 @@ async fn verify(world: &World) -> Verification {
 }
 
 #[tokio::test]
-async fn a_rebuild_makes_every_row_of_its_events_whatever_was_there() {
+async fn a_rebuild_writes_every_row_from_its_events_whatever_the_row_was() {
     let world = World::start().await;
     let ids = store_orders(&world, 40).await;
     for (n, id) in ids.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
@@ -63,7 +64,7 @@ async fn a_rebuild_makes_every_row_of_its_events_whatever_was_there() {
 }
 
 #[tokio::test]
-async fn a_rebuild_that_is_stopped_goes_on_where_it_was_and_does_nothing_twice() {
+async fn a_rebuild_continues_after_its_last_progress_and_repeats_nothing() {
     let world = World::start().await;
     // Enough for several pages of a megabyte.
     let mut rng = seeded();
@@ -73,7 +74,7 @@ async fn a_rebuild_that_is_stopped_goes_on_where_it_was_and_does_nothing_twice()
         world.store_rejections(*id, 100).await;
     }
     let (progress, runs) = to_the_end(&world, Segment::WHOLE, Instant::now).await;
-    assert!(runs > 2, "one run had time for all of it: {progress:?}");
+    assert!(runs > 2, "one run was enough: {progress:?}");
     assert_eq!((progress.streams, progress.written, progress.events), (60, 60, 60 * 101), "{progress:?}");
     for id in ids {
         world.assert_up_to_date(id).await;
@@ -81,7 +82,7 @@ async fn a_rebuild_that_is_stopped_goes_on_where_it_was_and_does_nothing_twice()
 }
 
 #[tokio::test]
-async fn a_rebuild_never_takes_a_row_back_to_an_older_version() {
+async fn a_rebuild_does_not_lower_the_version_of_a_row() {
     let world = World::start().await;
     let ids = store_orders(&world, 3).await;
     world.project_all().await;
@@ -91,7 +92,7 @@ async fn a_rebuild_never_takes_a_row_back_to_an_older_version() {
 }
 
 #[tokio::test]
-async fn rebuilding_beside_the_projector_ends_with_every_row_up_to_date() {
+async fn every_row_is_up_to_date_after_rebuilds_beside_the_projector() {
     let world = World::start().await;
     let mut rng = seeded();
     let ids: Vec<OrderId> = (0..30).map(|_| new_id(&mut rng)).collect();
@@ -136,7 +137,7 @@ async fn an_order_that_cannot_be_projected_is_counted_and_stays_parked() {
 }
 
 #[tokio::test]
-async fn verification_names_every_difference_and_changes_nothing() {
+async fn a_verification_lists_every_difference_and_changes_nothing() {
     let world = World::start().await;
     let ids = store_orders(&world, 8).await;
     world.project_all().await;
@@ -151,17 +152,17 @@ async fn verification_names_every_difference_and_changes_nothing() {
 
     let verification = verify(&world).await;
     assert_eq!((verification.streams, verification.different), (8, 4), "{verification:?}");
-    let said = |expected: &dyn Fn(&Difference) -> bool| verification.differences.iter().any(expected);
+    let found = |expected: &dyn Fn(&Difference) -> bool| verification.differences.iter().any(expected);
     assert!(
-        said(&|d| matches!(d, Difference::Missing { stream_id } if *stream_id == ids[0].into())),
+        found(&|d| matches!(d, Difference::Missing { stream_id } if *stream_id == ids[0].into())),
         "{verification:?}"
     );
-    assert!(said(
+    assert!(found(
         &|d| matches!(d, Difference::Version { stream_id, row: Some(77), .. } if *stream_id == ids[1].into())
     ));
-    assert!(said(&|d| matches!(d, Difference::Attributes { stream_id, attributes }
+    assert!(found(&|d| matches!(d, Difference::Attributes { stream_id, attributes }
         if *stream_id == ids[2].into() && attributes.iter().eq(["total"]))));
-    assert!(said(&|d| matches!(d, Difference::Orphan { stream_id } if *stream_id == orphan.into())));
+    assert!(found(&|d| matches!(d, Difference::Orphan { stream_id } if *stream_id == orphan.into())));
     assert_eq!(join_all(ids.iter().map(|id| world.row(*id))).await, before);
 
     for id in &ids[..3] {
@@ -171,7 +172,7 @@ async fn verification_names_every_difference_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_rebuild_asks_once_for_each_page_and_once_for_each_row() {
+async fn a_rebuild_costs_one_scan_per_page_and_one_write_per_row() {
     let world = World::start().await;
     store_orders(&world, 30).await;
     to_the_end(&world, Segment::WHOLE, later).await;
@@ -182,11 +183,11 @@ async fn a_rebuild_asks_once_for_each_page_and_once_for_each_row() {
 }
 
 #[tokio::test]
-async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
+async fn a_rebuild_whose_calls_often_fail_makes_progress() {
     let world = World::start().await;
     let ids = store_orders(&world, 40).await;
     let mut chance = seeded();
-    // All three attempts of most calls.
+    // In some calls all three attempts fail.
     world.proxy.faults.plan(move |_| match chance.u8(..100) {
         0..40 => Some(Fault::Throttle),
         40..60 => Some(Fault::Fail),
@@ -197,7 +198,7 @@ async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
         match world.projector.rebuild(Segment::WHOLE, progress.clone(), Ahead::Left, later()).await {
             Ok(next) => {
                 let moved = next.token != progress.token && next.streams > progress.streams;
-                assert!(next.done || moved, "an answer that is no further than the one before: {next:?}");
+                assert!(next.done || moved, "no progress: {next:?}");
                 progress = next;
             }
             Err(error) => println!("{error}"),
@@ -205,7 +206,7 @@ async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
         runs += 1;
         assert!(runs < 500, "{progress:?}");
     }
-    assert_eq!((progress.streams, progress.written), (40, 40), "each is counted once: {progress:?}");
+    assert_eq!((progress.streams, progress.written), (40, 40), "each order is counted once: {progress:?}");
     world.proxy.faults.none();
     for id in ids {
         world.assert_up_to_date(id).await;
@@ -213,7 +214,7 @@ async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_verification_that_fails_over_and_over_ends_and_tells_a_difference_once() {
+async fn a_verification_whose_calls_often_fail_ends_and_lists_a_difference_once() {
     let world = World::start().await;
     let ids = store_orders(&world, 10).await;
     world.project_all().await;
@@ -233,29 +234,15 @@ async fn a_verification_that_fails_over_and_over_ends_and_tells_a_difference_onc
 }
 
 #[tokio::test]
-async fn an_order_whose_row_would_be_too_large_holds_up_no_other() {
+async fn an_order_whose_row_would_be_too_large_does_not_block_the_others() {
     let world = World::start().await;
     let ids = store_orders(&world, 3).await;
     let large = new_id(&mut seeded());
     world.store(large, created(large, "alice", start()), start()).await;
-    for n in 0..10 {
-        world.store(large, (0..19).map(|m| long_refund(large, &format!("{n}-{m}"))).collect(), start()).await;
-    }
+    world.store_large_refunds(large).await;
     let (progress, _) = to_the_end(&world, Segment::WHOLE, later).await;
     assert_eq!((progress.written, progress.unprojectable), (3, 1), "{progress:?}");
     for id in ids {
         world.assert_up_to_date(id).await;
-    }
-}
-
-/// An event that adds 2.3 KB to the row.
-fn long_refund(order_id: OrderId, payment: &str) -> OrderEvent {
-    let payment_id = format!("{payment}{}", "é".repeat(120)).parse().unwrap();
-    OrderEvent::OrderRefundDue {
-        order_id,
-        payment_id,
-        amount: Money(1),
-        reason: "𝄞".repeat(500).parse().unwrap(),
-        due_at: start(),
     }
 }

@@ -1,21 +1,11 @@
-//! What DynamoDB refuses the projector: a permission that is missing, or a table. Somebody has to mend the deployment.
+//! The projector without a permission or without its table.
 
 use dynamodb_event_store::projection::Projected;
 use dynamodb_testkit::call_log::Call;
 use dynamodb_testkit::faults::Fault;
-use orders_core::domain::OrderId;
 
-use crate::world::{World, image, poisoned};
-use orders_tests::lives::{created, new_id, seeded, start, usual_course};
-
-/// Two orders that are created and paid.
-async fn two_orders(world: &World) -> (OrderId, OrderId) {
-    let mut rng = seeded();
-    let ids = (new_id(&mut rng), new_id(&mut rng));
-    let life = |id| vec![created(id, "alice", start()), vec![usual_course(id)[0].clone()]];
-    world.store_lives([ids.0, ids.1].map(|id| (id, life(id)))).await;
-    ids
-}
+use crate::world::World;
+use orders_tests::commits::{image, poisoned};
 
 fn deny(world: &World, operation: &'static str, table: &str) {
     let table = table.to_owned();
@@ -24,11 +14,11 @@ fn deny(world: &World, operation: &'static str, table: &str) {
 }
 
 #[tokio::test]
-async fn a_row_that_must_not_be_healed_is_parked_where_it_stands_and_holds_nothing_up() {
-    // The row cannot be read, or the events that it lacks.
+async fn a_row_that_may_not_be_caught_up_is_parked_and_the_batch_continues() {
+    // Reads of the row are denied, or of its missing events.
     for (operation, table) in [("GetItem", "Orders"), ("Query", "OrderEvents")] {
         let world = World::start().await;
-        let (ill, well) = two_orders(&world).await;
+        let (ill, well) = world.two_orders(2).await;
         let mut records = world.records_of(ill).await;
         let good = image(&records[1]);
         records[1] = poisoned(&records[1]);
@@ -46,7 +36,7 @@ async fn a_row_that_must_not_be_healed_is_parked_where_it_stands_and_holds_nothi
         world.proxy.faults.none();
         world.assert_up_to_date(well).await;
 
-        // Now that it is allowed, and once the event can be read, a repair makes up for all of it.
+        // With the permission and a readable event, a repair succeeds.
         world.put_event(good).await;
         assert_eq!(world.projector.repair(&ill.into()).await.unwrap(), Some(2));
         world.assert_up_to_date(ill).await;
@@ -54,9 +44,9 @@ async fn a_row_that_must_not_be_healed_is_parked_where_it_stands_and_holds_nothi
 }
 
 #[tokio::test]
-async fn a_write_that_is_not_allowed_comes_again_and_is_counted() {
+async fn a_denied_write_is_retried_and_counted() {
     let world = World::start().await;
-    let (one, other) = two_orders(&world).await;
+    let (one, other) = world.two_orders(2).await;
     let records = [world.records_of(one).await, world.records_of(other).await].concat();
     deny(&world, "UpdateItem", world.tables.name("Orders"));
     let projected = world.projector.project(records.clone()).await;
@@ -70,9 +60,9 @@ async fn a_write_that_is_not_allowed_comes_again_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_not_there_is_counted_too() {
+async fn a_missing_table_is_retried_and_counted() {
     let world = World::start().await;
-    let (one, _) = two_orders(&world).await;
+    let (one, _) = world.two_orders(2).await;
     let records = world.records_of(one).await;
     let table = world.tables.name("Orders");
     world.tables.client().delete_table().table_name(table).send().await.unwrap();

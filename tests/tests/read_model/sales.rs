@@ -1,35 +1,31 @@
-//! Sales by day: what the report says is what the events say, whatever happened on the way.
+//! Sales by day: the report is the recount of the events under faults.
 
-use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use dynamodb_event_store::projection::{Ahead, Counts, Progress, Projection, Verification};
-use dynamodb_event_store::{Change, Consistency, EventStore, Loaded, Request, Segment, StreamId, StreamRecord};
+use dynamodb_event_store::{Change, EventStore, Segment, StreamRecord};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
 use fastrand::Rng;
 use futures::StreamExt;
-use futures::future::join_all;
 use orders_core::domain::{Order, OrderEvent, OrderId};
 use orders_core::read_model::sales::{Day, Figure, Figures, Sales, SalesReport, SalesTotals, Span};
+use orders_tests::commits::{self, append, key};
 use orders_tests::database::TestTables;
 use orders_tests::lives::{life, life_within, new_id, seeded};
 use orders_tests::sales_history::recount;
-use serde_dynamo::Item;
 use tokio::time::Instant;
 
-use crate::world::{inserted, key};
-
-/// How many orders live through everything at once. What else can happen to a few, `sales_histories` lives through.
+/// The number of orders. Rarer cases are covered by `sales_histories` with fewer orders.
 const ORDERS: usize = 60;
 
 fn later() -> Instant {
     Instant::now() + Duration::from_secs(600)
 }
 
-/// The tables, and what keeps the sales behind a proxy.
-struct Shop {
+/// The tables, and the projection of sales behind a proxy.
+struct Fixture {
     tables: TestTables,
     proxy: Proxy,
     events: EventStore<Order>,
@@ -37,10 +33,9 @@ struct Shop {
     totals: SalesTotals,
 }
 
-impl Shop {
-    async fn open() -> Self {
-        let tables = TestTables::create(&["OrderEvents", "SalesOrders", "SalesTotals"]).await;
-        let proxy = Proxy::start(tables.endpoint());
+impl Fixture {
+    async fn start() -> Self {
+        let (tables, proxy) = TestTables::create_behind_proxy(&["OrderEvents", "SalesOrders", "SalesTotals"]).await;
         let (client, every) = (proxy.client(Duration::from_secs(5)), NonZeroU32::new(14).unwrap());
         let model = Sales { currency: "EUR".parse().unwrap() };
         let through_proxy = EventStore::with_client(client.clone(), tables.name("OrderEvents"), every);
@@ -55,24 +50,17 @@ impl Shop {
     }
 
     async fn store(&self, order_id: OrderId, life: Vec<Vec<OrderEvent>>) {
-        let mut loaded = Loaded::new_stream(StreamId::from(order_id));
         for events in life {
-            let decide = |_: &Order, _| Ok::<_, Infallible>(events.clone());
-            self.events.execute(loaded, &Request::unkeyed(), decide).await.unwrap();
-            loaded = self.events.load(&StreamId::from(order_id), Consistency::Strong).await.unwrap();
+            append(&self.events, order_id, events).await;
         }
     }
 
     async fn records(&self) -> Vec<StreamRecord> {
-        let scan = self.tables.client().scan().table_name(self.tables.name("OrderEvents")).into_paginator().items();
-        let items = scan.send().try_collect().await.unwrap();
-        let mut images: Vec<Item> = items.into_iter().map(Item::from).collect();
-        images.sort_by_cached_key(key);
-        (1..).zip(images).map(|(n, image)| inserted(&format!("{n:021}"), image)).collect()
+        commits::records(&self.tables.client(), self.tables.name("OrderEvents")).await
     }
 
-    /// Gives a batch as Lambda does: what fails comes again, from the first record that failed on.
-    async fn give(&self, mut batch: Vec<StreamRecord>) {
+    /// Projects a batch, and repeats it from the first failed record as Lambda does.
+    async fn project(&self, mut batch: Vec<StreamRecord>) {
         loop {
             let projected = self.sales.project(batch.clone()).await;
             assert_eq!((projected.parked, projected.violations), (0, 0), "{projected:?}");
@@ -85,7 +73,7 @@ impl Shop {
     async fn rebuild(&self, ahead: Ahead) {
         let mut progress = Progress::default();
         while !progress.done {
-            // It breaks off where a call fails; the same run again is safe.
+            // A run ends where a call fails, and can be repeated.
             let next = self.sales.rebuild(Segment::WHOLE, progress.clone(), ahead, later()).await;
             progress = next.unwrap_or(progress);
         }
@@ -101,8 +89,8 @@ impl Shop {
     }
 }
 
-/// Orders whose lives are spread over the days, stored; and what they come to.
-async fn store_lives(shop: &Shop, rng: &mut Rng, count: usize) -> Counts {
+/// Stores orders with random histories over some days; returns the recount of their events.
+async fn store_lives(fixture: &Fixture, rng: &mut Rng, count: usize) -> Counts {
     let (mut expected, mut lives) = (Counts::default(), Vec::new());
     for _ in 0..count {
         let order_id = new_id(rng);
@@ -110,7 +98,7 @@ async fn store_lives(shop: &Shop, rng: &mut Rng, count: usize) -> Counts {
         recount(&life.iter().flatten().collect::<Vec<_>>(), &mut expected);
         lives.push((order_id, life));
     }
-    let store = futures::stream::iter(lives).map(|(order_id, life)| shop.store(order_id, life));
+    let store = futures::stream::iter(lives).map(|(order_id, life)| fixture.store(order_id, life));
     store.buffer_unordered(16).collect::<()>().await;
     expected
 }
@@ -131,12 +119,12 @@ fn assert_is(report: &SalesReport, expected: &Counts) {
 }
 
 #[tokio::test]
-async fn sales_are_what_a_recount_says_whatever_is_lost_repeated_reordered_or_cut_off() {
-    let (shop, mut rng) = (Shop::open().await, seeded());
-    let expected = store_lives(&shop, &mut rng, ORDERS).await;
-    let records = shop.records().await;
+async fn sales_are_the_recount_of_the_events_with_lost_repeated_and_reordered_records_and_faults() {
+    let (fixture, mut rng) = (Fixture::start().await, seeded());
+    let expected = store_lives(&fixture, &mut rng, ORDERS).await;
+    let records = fixture.records().await;
 
-    // Each record comes twice, a fifth of them not at all, in any order, in batches of any size, to two readers.
+    // Each record is delivered twice, less a fifth of all deliveries, in any order and batch size, to two projectors.
     let mut delivered: Vec<StreamRecord> = [&records[..], &records[..]].concat();
     delivered.retain(|_| rng.u8(..5) > 0);
     rng.shuffle(&mut delivered);
@@ -146,7 +134,7 @@ async fn sales_are_what_a_recount_says_whatever_is_lost_repeated_reordered_or_cu
         batches.push(delivered.split_off(delivered.len() - size));
     }
     let mut chance = Rng::with_seed(rng.u64(..));
-    shop.proxy.faults.plan(move |_| match chance.u8(..60) {
+    fixture.proxy.faults.plan(move |_| match chance.u8(..60) {
         0 | 1 => Some(Fault::LoseAnswer),
         2 => Some(Fault::LoseRequest),
         3 => Some(Fault::FailAfter),
@@ -157,62 +145,56 @@ async fn sales_are_what_a_recount_says_whatever_is_lost_repeated_reordered_or_cu
     let (ones, others) = batches.split_at(batches.len() / 2);
     let in_order = async |batches: &[Vec<StreamRecord>]| {
         for batch in batches {
-            shop.give(batch.clone()).await;
+            fixture.project(batch.clone()).await;
         }
     };
     // A rebuild runs beside them.
-    tokio::join!(in_order(ones), in_order(others), shop.rebuild(Ahead::Left));
-    assert_is(&shop.report().await, &expected);
+    tokio::join!(in_order(ones), in_order(others), fixture.rebuild(Ahead::Left));
+    assert_is(&fixture.report().await, &expected);
 
-    shop.proxy.faults.none();
-    shop.rebuild(Ahead::Lowered).await;
-    shop.give(records).await;
-    assert_is(&shop.report().await, &expected);
-    let verified = shop.verify().await;
+    fixture.proxy.faults.none();
+    fixture.rebuild(Ahead::Lowered).await;
+    fixture.project(records).await;
+    assert_is(&fixture.report().await, &expected);
+    let verified = fixture.verify().await;
     assert_eq!((verified.different, verified.streams), (0, ORDERS as u64), "{verified:?}");
 }
 
 #[tokio::test]
-async fn orders_whose_events_are_taken_back_are_taken_out_of_the_sales() {
-    let (shop, mut rng) = (Shop::open().await, seeded());
-    let expected = store_lives(&shop, &mut rng, 20).await;
+async fn orders_without_events_after_a_restore_are_removed_from_the_sales() {
+    let (fixture, mut rng) = (Fixture::start().await, seeded());
+    let expected = store_lives(&fixture, &mut rng, 20).await;
     let gone = new_id(&mut rng);
     let life = life(&mut rng, gone, "alice", 0);
-    shop.store(gone, life.clone()).await;
-    shop.give(shop.records().await).await;
+    fixture.store(gone, life.clone()).await;
+    fixture.project(fixture.records().await).await;
     let mut with_it = expected.clone();
     recount(&life.iter().flatten().collect::<Vec<_>>(), &mut with_it);
-    assert_is(&shop.report().await, &with_it);
+    assert_is(&fixture.report().await, &with_it);
 
-    let keys = shop.records().await.into_iter().filter(|record| key(&record.keys).0 == gone.to_string());
-    let client = shop.tables.client();
-    let delete = keys.map(|record| {
-        let delete = client.delete_item().table_name(shop.tables.name("OrderEvents"));
-        delete.set_key(Some(record.keys.into())).send()
-    });
-    join_all(delete).await.into_iter().for_each(|deleted| drop(deleted.unwrap()));
-    shop.rebuild(Ahead::Lowered).await;
-    assert_is(&shop.report().await, &expected);
+    commits::delete(&fixture.tables.client(), fixture.tables.name("OrderEvents"), gone, 1).await;
+    fixture.rebuild(Ahead::Lowered).await;
+    assert_is(&fixture.report().await, &expected);
 }
 
 #[tokio::test]
-async fn what_sales_cost_is_known() {
-    // An event for itself is a row and a total, or two where a payment pays an order of another day: two units each.
+async fn sales_cost_at_most_six_write_units_per_event_and_two_in_large_batches() {
+    // An event in its own batch writes a row and one total, or two for an order of another day: two units each.
     for (size, most) in [(1, 6.0), (10, 4.0), (100, 2.0)] {
-        let (shop, mut rng) = (Shop::open().await, seeded());
-        store_lives(&shop, &mut rng, 60).await;
-        let mut records = shop.records().await;
-        // As they come: the orders of a batch are many.
+        let (fixture, mut rng) = (Fixture::start().await, seeded());
+        store_lives(&fixture, &mut rng, 60).await;
+        let mut records = fixture.records().await;
+        // As commands arrive: a batch has many orders.
         records.sort_by_cached_key(|record| key(&record.keys).1);
         let events: usize = records.iter().map(events_in).sum();
-        shop.proxy.faults.take_calls();
+        fixture.proxy.faults.take_calls();
         for batch in records.chunks(size) {
-            shop.give(batch.to_vec()).await;
+            fixture.project(batch.to_vec()).await;
         }
-        let transactions = shop.proxy.faults.take_calls().of("TransactWriteItems");
+        let transactions = fixture.proxy.faults.take_calls().of("TransactWriteItems");
         let units = transactions.units() / events as f64;
         println!(
-            "batches of {size}: {events} events, {} transactions, {units:.2} write units an event",
+            "batches of {size}: {events} events, {} transactions, {units:.2} write units per event",
             transactions.count()
         );
         assert!(units < most, "{units}");

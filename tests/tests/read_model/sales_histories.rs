@@ -1,9 +1,9 @@
-//! Sales are exact, whatever happens on the way.
+//! Sales are exact under faults.
 
 use orders_tests::lives::seeded;
 use orders_tests::sales_history::live_through;
 
-/// `cargo run --release -p orders-tests --bin sales_histories -- 10000` goes on for longer.
+/// `cargo run --release -p orders-tests --bin sales_histories -- 10000` tries more histories.
 #[test]
 fn totals_of_random_histories_with_faults_are_the_recount_of_their_events() {
     let mut rng = seeded();

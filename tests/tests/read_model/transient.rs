@@ -1,4 +1,4 @@
-//! What fails for now is given again, and nothing is lost or done twice.
+//! Transient failures are retried, and nothing is lost or applied twice.
 
 use std::time::Duration;
 
@@ -8,15 +8,12 @@ use dynamodb_testkit::call_log::Call;
 use dynamodb_testkit::faults::Fault;
 use orders_core::domain::OrderId;
 
-use crate::world::{World, key};
-use orders_tests::lives::{created, new_id, seeded, start, usual_course};
+use crate::world::World;
+use orders_tests::commits::{key, poisoned};
 
-/// Five orders with two events each; the records interleaved: all creations, then all payments.
+/// Stores five orders with two events each; returns their records, first all creations, then all payments.
 async fn ten_records(world: &World) -> (Vec<OrderId>, Vec<StreamRecord>) {
-    let mut rng = seeded();
-    let ids: Vec<OrderId> = (0..5).map(|_| new_id(&mut rng)).collect();
-    let life = |id| vec![created(id, "alice", start()), vec![usual_course(id)[0].clone()]];
-    world.store_lives(ids.iter().map(|id| (*id, life(*id)))).await;
+    let ids = world.orders_at(5, 2).await;
     let mut records = world.records().await;
     records.sort_by_key(|record| {
         let (stream, version) = key(&record.keys);
@@ -28,7 +25,7 @@ async fn ten_records(world: &World) -> (Vec<OrderId>, Vec<StreamRecord>) {
     (ids, records)
 }
 
-/// The batch comes again from this record, for these orders, which have two events.
+/// Asserts that the batch is to be retried from this record, for these orders of two events.
 fn assert_behind(projected: &Projected, from: &str, ids: &[OrderId]) {
     let mut behind: Vec<_> = ids.iter().map(|id| Behind { stream: (*id).into(), version: 2 }).collect();
     behind.sort_by(|one, other| one.stream.cmp(&other.stream));
@@ -42,9 +39,9 @@ fn is_write_of(id: OrderId) -> impl Fn(&Call) -> bool {
 }
 
 #[tokio::test]
-async fn the_first_record_of_what_failed_is_reported_and_the_other_orders_go_on() {
+async fn the_first_failed_record_is_reported_and_the_other_orders_are_projected() {
     for fault in [Fault::Throttle, Fault::Fail, Fault::Hang] {
-        let world = World::with_patience(Duration::from_secs(1)).await;
+        let world = World::with_attempt_timeout(Duration::from_secs(1)).await;
         let (ids, records) = ten_records(&world).await;
         let (second, fourth) = (is_write_of(ids[1]), is_write_of(ids[3]));
         world.proxy.faults.plan(move |call| Some(fault).filter(|_| second(call) || fourth(call)));
@@ -63,7 +60,7 @@ async fn the_first_record_of_what_failed_is_reported_and_the_other_orders_go_on(
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_was_lost_is_not_done_twice() {
+async fn a_write_whose_response_was_lost_is_retried_once() {
     let world = World::start().await;
     let (ids, records) = ten_records(&world).await;
     world.proxy.faults.plan(|call| Some(Fault::LoseAnswer).filter(|_| call.attempt == 1));
@@ -75,7 +72,7 @@ async fn a_write_whose_answer_was_lost_is_not_done_twice() {
 }
 
 #[tokio::test]
-async fn an_event_store_that_does_not_answer_is_waited_for() {
+async fn a_throttled_event_store_is_retried() {
     let world = World::start().await;
     let (ids, records) = ten_records(&world).await;
     world.proxy.faults.plan(|call| Some(Fault::Throttle).filter(|_| call.operation == "Query"));
@@ -90,10 +87,10 @@ async fn an_event_store_that_does_not_answer_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_mark_that_could_not_be_set_is_set_when_the_record_comes_again() {
+async fn a_row_that_could_not_be_parked_is_parked_when_the_record_is_repeated() {
     let world = World::start().await;
     let (ids, mut records) = ten_records(&world).await;
-    records[6] = crate::world::poisoned(&records[6]);
+    records[6] = poisoned(&records[6]);
     let marked = |call: &Call| call.body["UpdateExpression"].as_str().is_some_and(|text| text.contains(":mark"));
     world.proxy.faults.plan(move |call| Some(Fault::Fail).filter(|_| marked(call)));
     let projected = world.projector.project(records.clone()).await;
@@ -105,7 +102,7 @@ async fn a_mark_that_could_not_be_set_is_set_when_the_record_comes_again() {
 }
 
 #[tokio::test]
-async fn an_altered_or_deleted_event_is_a_violation_and_holds_nothing_up() {
+async fn an_altered_or_deleted_event_is_an_integrity_violation_and_the_batch_continues() {
     let world = World::start().await;
     let (ids, mut records) = ten_records(&world).await;
     for (place, change) in [(1, Change::Modified), (4, Change::Removed)] {
@@ -115,10 +112,10 @@ async fn an_altered_or_deleted_event_is_a_violation_and_holds_nothing_up() {
     let mut foreign = records[0].clone();
     foreign.keys.insert("stream_id".into(), serde_dynamo::AttributeValue::S("NOT-AN-ORDER".into()));
     records.push(foreign);
-    let mut shouted = records[0].clone();
-    let loud = ids[0].to_string().to_uppercase();
-    shouted.keys.insert("stream_id".into(), serde_dynamo::AttributeValue::S(loud));
-    records.push(shouted);
+    let mut uppercase = records[0].clone();
+    let id = ids[0].to_string().to_uppercase();
+    uppercase.keys.insert("stream_id".into(), serde_dynamo::AttributeValue::S(id));
+    records.push(uppercase);
     let projected = world.projector.project(records).await;
     assert_eq!(projected, Projected { violations: 4, ..Projected::default() });
     for id in ids {

@@ -1,28 +1,24 @@
-//! The tables, what writes to them, and what reads from them.
+//! The tables, the projector that writes to them, and the readers.
 
-use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use dynamodb_event_store::projection::{Projected, Projection};
-use dynamodb_event_store::{
-    Change, CommitKey, Consistency, EventStore, Loaded, Metadata, Request, Stream, StreamId, StreamRecord, Until,
-    Version,
-};
+use dynamodb_event_store::{Consistency, EventStore, Stream, StreamRecord, Until};
 use dynamodb_testkit::proxy::Proxy;
 use futures::future::join_all;
-use orders_core::domain::{Order, OrderEvent, OrderId};
+use orders_core::domain::{Money, Order, OrderEvent, OrderId};
 use orders_core::read_model::{OrderReader, OrderRows, OrderView, Orders};
+use orders_tests::commits::{self, append, key};
 use orders_tests::database::TestTables;
-use serde_dynamo::{AttributeValue, Item};
+use serde_dynamo::Item;
 use service_clock::Clock;
 use service_clock::Timestamp;
-use tokio::time::Instant;
 
-use orders_tests::lives::start;
+use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 
-/// Everything, on tables of its own. What is under test goes through the proxy, and what checks does not. What prepares
-/// does, so that the proxy can tell how the past was, but leaves no call behind.
+/// Tables, and what is under test on them. The calls under test go through the proxy, and those of checks do not. Commits
+/// are stored through the proxy, which needs them for stale reads, but leave no calls in its log.
 pub struct World {
     pub tables: TestTables,
     pub proxy: Proxy,
@@ -34,15 +30,14 @@ pub struct World {
 }
 
 impl World {
-    /// Patient enough for a busy machine.
+    /// Starts one with timeouts for a busy machine.
     pub async fn start() -> Self {
-        Self::with_patience(Duration::from_secs(10)).await
+        Self::with_attempt_timeout(Duration::from_secs(10)).await
     }
 
-    /// One that gives up an attempt of a call after a while.
-    pub async fn with_patience(attempt_timeout: Duration) -> Self {
-        let tables = TestTables::create(&["OrderEvents", "Orders"]).await;
-        let proxy = Proxy::start(tables.endpoint());
+    /// Starts one with this timeout per attempt.
+    pub async fn with_attempt_timeout(attempt_timeout: Duration) -> Self {
+        let (tables, proxy) = TestTables::create_behind_proxy(&["OrderEvents", "Orders"]).await;
         let client = proxy.client(attempt_timeout);
         let every = NonZeroU32::new(4).unwrap();
         let through_proxy = EventStore::with_client(client.clone(), tables.name("OrderEvents"), every);
@@ -58,33 +53,32 @@ impl World {
         }
     }
 
-    /// Stores a commit after the head; answers the version of its last event.
-    pub async fn store(&self, order_id: OrderId, events: Vec<OrderEvent>, recorded_at: Timestamp) -> Version {
-        let id = StreamId::new(order_id.to_string());
-        let loaded = match events.first() {
-            Some(OrderEvent::OrderCreated { .. }) => Loaded::new_stream(id),
-            _ => self.through_proxy.load(&id, Consistency::Strong).await.unwrap(),
-        };
-        let request = Request {
-            key: CommitKey::unkeyed(),
-            metadata: Metadata::default(),
-            if_match: None,
-            deadline: Instant::now() + Duration::from_secs(10),
-        };
-        let decide = |_: &Order, _| Ok::<_, Infallible>(events.clone());
-        let version = self
-            .through_proxy
-            .clone()
-            .with_clock(Clock::stopped_at(recorded_at))
-            .execute(loaded, &request, decide)
-            .await
-            .unwrap()
-            .version;
+    /// Appends a commit.
+    pub async fn store(&self, order_id: OrderId, events: Vec<OrderEvent>, recorded_at: Timestamp) {
+        let store = self.through_proxy.clone().with_clock(Clock::stopped_at(recorded_at));
+        append(&store, order_id, events).await;
         self.proxy.faults.take_calls();
-        version
     }
 
-    /// Stores the lives of orders, a second between the commits of each.
+    /// Stores new orders up to this version: created, paid, shipped and delivered.
+    pub async fn orders_at(&self, count: usize, version: usize) -> Vec<OrderId> {
+        let mut rng = seeded();
+        let ids: Vec<OrderId> = (0..count).map(|_| new_id(&mut rng)).collect();
+        let history = |id: OrderId| {
+            let course = usual_course(id).into_iter().take(version - 1).map(|event| vec![event]);
+            [created(id, "alice", start())].into_iter().chain(course).collect()
+        };
+        self.store_lives(ids.iter().map(|id| (*id, history(*id)))).await;
+        ids
+    }
+
+    /// Stores two such orders.
+    pub async fn two_orders(&self, version: usize) -> (OrderId, OrderId) {
+        let ids = self.orders_at(2, version).await;
+        (ids[0], ids[1])
+    }
+
+    /// Stores the histories of orders, whose commits are a second apart.
     pub async fn store_lives(&self, lives: impl IntoIterator<Item = (OrderId, Vec<Vec<OrderEvent>>)>) {
         let store = |(order_id, life): (OrderId, Vec<Vec<OrderEvent>>)| async move {
             for (n, events) in (0..).zip(life) {
@@ -94,14 +88,9 @@ impl World {
         join_all(lives.into_iter().map(store)).await;
     }
 
-    /// The records of all commits that are stored, in the order of their keys.
+    /// The records of all commits, in the order of their keys.
     pub async fn records(&self) -> Vec<StreamRecord> {
-        let scan =
-            self.tables.client().scan().table_name(self.tables.name("OrderEvents")).into_paginator().items().send();
-        let items = scan.try_collect().await.unwrap();
-        let mut images: Vec<Item> = items.into_iter().map(Item::from).collect();
-        images.sort_by_cached_key(key);
-        (1..).zip(images).map(|(n, image)| inserted(&format!("{n:021}"), image)).collect()
+        commits::records(&self.tables.client(), self.tables.name("OrderEvents")).await
     }
 
     /// The records of one order's commits.
@@ -111,7 +100,7 @@ impl World {
         records
     }
 
-    /// Appends a commit of so many rejected payments, each with the longest reason there can be.
+    /// Appends a commit of that many rejected payments, each with a reason of maximum length.
     pub async fn store_rejections(&self, order_id: OrderId, count: usize) {
         let rejected = |n| OrderEvent::OrderPaymentRejected {
             order_id,
@@ -122,25 +111,33 @@ impl World {
         self.store(order_id, (0..count).map(rejected).collect(), start()).await;
     }
 
-    /// Gives all records, in one batch.
+    /// Appends 190 refunds of 2.3 KB, which is more than a row can hold.
+    pub async fn store_large_refunds(&self, order_id: OrderId) {
+        for n in 0..10 {
+            let payment = |m| format!("{n}-{m}{}", "é".repeat(120));
+            let refunds = (0..19).map(|m| refund_due(order_id, &payment(m), &"𝄞".repeat(500)));
+            self.store(order_id, refunds.collect(), start()).await;
+        }
+    }
+
+    /// Projects all records in one batch.
     pub async fn project_all(&self) -> Projected {
         self.projector.project(self.records().await).await
     }
 
-    /// What the order is, by its events alone.
+    /// The fold of an order's events.
     pub async fn fold(&self, order_id: OrderId, until: Until) -> Option<OrderView> {
-        let id = StreamId::new(order_id.to_string());
-        let stream: Stream<Order> = self.events.load_until(&id, until, Consistency::Strong).await.unwrap();
+        let stream: Stream<Order> = self.events.load_until(&order_id.into(), until, Consistency::Strong).await.unwrap();
         OrderView::of(&stream)
     }
 
-    /// The row as the order table has it, damaged or not.
+    /// The row as it is in the table, damaged or not.
     pub async fn row(&self, order_id: OrderId) -> Option<Item> {
         let get = self.tables.client().get_item().table_name(self.tables.name("Orders")).consistent_read(true);
         get.key("order_id", text(order_id)).send().await.unwrap().item.map(Item::from)
     }
 
-    /// Changes one attribute of a row, as nothing of ours would.
+    /// Changes one attribute of a row directly.
     pub async fn damage(&self, order_id: OrderId, attribute: &str, value: aws_sdk_dynamodb::types::AttributeValue) {
         self.tables
             .client()
@@ -160,19 +157,19 @@ impl World {
         delete.key("order_id", text(order_id)).send().await.unwrap();
     }
 
-    /// Puts an item into the event table past the store.
+    /// Puts an item into the event table directly.
     pub async fn put_event(&self, item: Item) {
         let put = self.tables.client().put_item().table_name(self.tables.name("OrderEvents"));
         put.set_item(Some(item.into())).send().await.unwrap();
     }
 
-    /// The row equals the fold of all events.
+    /// Asserts that the row is the fold of all events.
     #[track_caller]
     pub fn assert_up_to_date(&self, order_id: OrderId) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
             let row = self.orders.get(order_id).await.unwrap();
-            assert_eq!(row, self.fold(order_id, Until::Head).await, "{order_id}, asked for at {caller}");
+            assert_eq!(row, self.fold(order_id, Until::Head).await, "{order_id}, at {caller}");
         }
     }
 }
@@ -181,39 +178,8 @@ fn text(order_id: OrderId) -> aws_sdk_dynamodb::types::AttributeValue {
     aws_sdk_dynamodb::types::AttributeValue::S(order_id.to_string())
 }
 
-/// The stream and the version of an item or a key.
-pub fn key(item: &Item) -> (String, Version) {
-    match (item.get("stream_id"), item.get("version")) {
-        (Some(AttributeValue::S(stream)), Some(AttributeValue::N(version))) => {
-            (stream.clone(), version.parse().unwrap())
-        }
-        other => panic!("not the key of a commit: {other:?}"),
-    }
-}
-
-/// The record of a commit that was added.
-pub fn inserted(sequence_number: &str, image: Item) -> StreamRecord {
-    let keys = ["stream_id", "version"].map(|name| (name.to_owned(), image.get(name).unwrap().clone()));
-    StreamRecord {
-        sequence_number: sequence_number.into(),
-        keys: Item::from(std::collections::HashMap::from(keys)),
-        change: Change::Inserted(image),
-    }
-}
-
-/// The image in a record.
-pub fn image(record: &StreamRecord) -> Item {
-    match &record.change {
-        Change::Inserted(image) => image.clone(),
-        other => panic!("no image: {other:?}"),
-    }
-}
-
-/// The same commit, but its last event of a type that is not known here.
-pub fn poisoned(record: &StreamRecord) -> StreamRecord {
-    let mut item = image(record);
-    let Some(AttributeValue::L(events)) = item.get_mut("events") else { panic!("no commit: {item:?}") };
-    let Some(AttributeValue::M(event)) = events.last_mut() else { panic!("no event: {events:?}") };
-    event.insert("type".into(), AttributeValue::S("OrderTeleported".into()));
-    inserted(&record.sequence_number, item)
+/// A refund of an order becomes due.
+pub fn refund_due(order_id: OrderId, payment: &str, reason: &str) -> OrderEvent {
+    let (payment_id, reason) = (payment.parse().unwrap(), reason.parse().unwrap());
+    OrderEvent::OrderRefundDue { order_id, payment_id, amount: Money(1), reason, due_at: start() }
 }

@@ -1,16 +1,16 @@
-//! Functions that are told nonsense do not start, and say what is wrong.
+//! Functions with invalid settings do not start, and log why.
 
 use std::path::Path;
 use std::process::Command;
 
-use orders_tests::shop::binaries;
+use orders_local::binaries;
 
 const RATE_LIMIT: &str = "RATE_LIMIT";
 const PAYMENT_BREAKER: &str = "PAYMENT_BREAKER";
 
-/// What `pay-order` says, started with one variable changed.
-fn refusal(binaries: &Path, variable: &str, value: &str) -> String {
-    let sound = [
+/// Starts `pay-order` with one variable changed; returns its error output.
+fn startup_error(binaries: &Path, variable: &str, value: &str) -> String {
+    let valid = [
         ("ORDER_EVENTS_TABLE", "events"),
         ("ORDERS_TABLE", "orders"),
         ("CURRENCY", "EUR"),
@@ -26,15 +26,15 @@ fn refusal(binaries: &Path, variable: &str, value: &str) -> String {
         ("AWS_SECRET_ACCESS_KEY", "local"),
     ];
     let mut function = Command::new(binaries.join("pay-order"));
-    let ended = function.env_clear().envs(sound).env(variable, value).output().unwrap();
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(!ended.status.success() && !said.contains("panicked"), "{variable}={value}: {said}");
-    said
+    let ended = function.env_clear().envs(valid).env(variable, value).output().unwrap();
+    let error = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && !error.contains("panicked"), "{variable}={value}: {error}");
+    error
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_with_settings_that_make_no_sense_does_not_start_and_says_which_and_why() {
-    let binaries = binaries().await;
+async fn a_function_with_an_invalid_setting_does_not_start_and_logs_its_name_and_the_reason() {
+    let binaries = binaries::build().await.unwrap();
     for (variable, value, why) in [
         (RATE_LIMIT, "", "is not set"),
         (RATE_LIMIT, "leaky-bucket; rate=5/s", "at \"leaky-bucket\""),
@@ -59,7 +59,7 @@ async fn a_function_with_settings_that_make_no_sense_does_not_start_and_says_whi
         ("PAYMENT_PROVIDER_URL", "payments.example.com", "http or https address"),
         ("TRUST_CALLER_PAYMENTS", "true", "choose one"),
     ] {
-        let said = refusal(&binaries, variable, value);
-        assert!(said.contains(&format!("the environment variable {variable} ")) && said.contains(why), "{said}");
+        let error = startup_error(&binaries, variable, value);
+        assert!(error.contains(&format!("the environment variable {variable} ")) && error.contains(why), "{error}");
     }
 }

@@ -1,6 +1,5 @@
-//! The whole service in trouble: a payment provider that fails, and tables that do not help. Real function binaries,
-//! over HTTP.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
+//! The whole service with a failing payment provider, failing tables, and invalid settings.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic")]
 
 mod bad_settings;
 mod by_hand;

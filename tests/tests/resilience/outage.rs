@@ -2,21 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use dynamodb_testkit::wait::until;
 use futures::future::join_all;
 use orders_local::payments::Mode;
-use orders_tests::shop::{Answer, Shop, until};
+use orders_tests::shop::{Response, Shop};
 use serde_json::Value;
 use service_clock::Timestamp;
 
-use crate::support::{SETTLED, breaker, history, settle, shown, status, taken_on, waiting};
+use crate::support::{SETTLED, assert_deferred, breaker, breaker_status, deferred_payments, history, settle, status};
 
-/// The provider's client gives up after two seconds; the rest is a machine with other things to do.
+/// The timeout of the provider's client is two seconds; a busy machine needs more.
 const TIME_OUT: Duration = Duration::from_secs(4);
-/// As many as there are containers, so that all of them know the breaker before it matters.
+/// The number of containers.
 const CONTAINERS: u32 = 3;
 
-/// New orders, and what their customers are answered who pay them at once.
-async fn pay_new(shop: &Shop, orders: usize) -> Vec<(String, Answer, Duration)> {
+/// Creates orders and pays them concurrently; returns the responses and their times.
+async fn pay_new(shop: &Shop, orders: usize) -> Vec<(String, Response, Duration)> {
     let ids = join_all((0..orders).map(|_| shop.create())).await;
     join_all(ids.into_iter().map(|order_id| async {
         let begun = Instant::now();
@@ -30,14 +31,14 @@ fn time(value: &Value) -> Timestamp {
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// Waits until probes may go.
-async fn due(shop: &Shop) {
-    let open_until = time(&shown(shop).await["open_until"]);
-    until(async || Timestamp::now() > open_until).await;
+/// Waits until the breaker admits probes.
+async fn probes_are_due(shop: &Shop) {
+    let open_until = time(&breaker_status(shop).await["open_until"]);
+    until("the end of the open time", async || Timestamp::now() > open_until).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_again_sees_it_paid() {
+async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_are_settled_without_a_retry() {
     let settings = "failures=3; calls=3; ratio=10%; open=3s; open-max=3s; ramp=1s; cache=200ms";
     let shop = Shop::open_as(|options| {
         options.containers = CONTAINERS;
@@ -47,19 +48,21 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
     let provider = shop.stack.payments();
     let mut deferred = Vec::new();
 
-    // All is well.
+    // The provider is up. Enough payments that every container has loaded the breaker.
     for (_, answer, _) in pay_new(&shop, 2 * CONTAINERS as usize).await {
         answer.expect(200);
     }
     let asked = provider.asked();
-    assert_eq!((breaker(&shop).await, waiting(&shop).await), (("closed".into(), 0), 0));
-    assert!(shown(&shop).await["since"].is_null() && status(&shop).await["deferred_payments"]["oldest"].is_null());
+    assert_eq!((breaker(&shop).await, deferred_payments(&shop).await), (("closed".into(), 0), 0));
+    assert!(
+        breaker_status(&shop).await["since"].is_null() && status(&shop).await["deferred_payments"]["oldest"].is_null()
+    );
 
-    // The provider is down: payments are taken on, and after three failures nobody asks any more.
+    // The provider is down: payments are deferred, and after three failures it is not called.
     provider.behave(Mode::Down);
     while breaker(&shop).await.0 == "closed" {
         let [(order_id, answer, took)] = pay_new(&shop, 1).await.try_into().unwrap();
-        taken_on(&answer);
+        assert_deferred(&answer);
         assert!(took < TIME_OUT && deferred.len() < 10, "{took:?}, {} failures", deferred.len());
         deferred.push(order_id);
     }
@@ -67,65 +70,73 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
     assert_eq!((breaker(&shop).await, failures), (("open".into(), 1), 3));
     let asked = provider.asked();
     for (order_id, answer, took) in pay_new(&shop, 6).await {
-        taken_on(&answer);
+        assert_deferred(&answer);
         assert!(took < TIME_OUT, "{took:?}");
         deferred.push(order_id);
     }
-    assert_eq!((provider.asked(), breaker(&shop).await), (asked, ("open".into(), 1)), "nobody waited for the provider");
-    until(async || waiting(&shop).await == deferred.len() as u64).await;
+    assert_eq!(
+        (provider.asked(), breaker(&shop).await),
+        (asked, ("open".into(), 1)),
+        "an open breaker calls no provider"
+    );
+    until("the deferred payments", async || deferred_payments(&shop).await == deferred.len() as u64).await;
     let oldest = &status(&shop).await["deferred_payments"];
     assert!(oldest["oldest_age_seconds"].as_i64().unwrap() <= 60, "{oldest}");
     assert!(time(&oldest["oldest"]) <= Timestamp::now());
     settle(&shop).await;
-    assert_eq!((provider.asked(), waiting(&shop).await), (asked, deferred.len() as u64), "nor did the schedule ask");
+    assert_eq!(
+        (provider.asked(), deferred_payments(&shop).await),
+        (asked, deferred.len() as u64),
+        "nor does the schedule"
+    );
 
-    // It is up, but does not answer: one customer's payment is the probe, and nobody waits beside it.
+    // The provider hangs: one payment is the probe, and the others do not wait for it.
     provider.behave(Mode::Slow);
-    due(&shop).await;
+    probes_are_due(&shop).await;
     let probe = async {
         let [(order_id, answer, took)] = pay_new(&shop, 1).await.try_into().unwrap();
-        taken_on(&answer);
+        assert_deferred(&answer);
         assert!(took < TIME_OUT, "{took:?}");
         (order_id, Instant::now())
     };
     let others = async {
-        until(async || provider.asked() == asked + 1).await;
+        until("the probe", async || provider.asked() == asked + 1).await;
         assert_eq!(breaker(&shop).await, ("half-open".into(), 1));
         (pay_new(&shop, 6).await, Instant::now())
     };
     let ((order_id, probed), (paid, answered)) = tokio::join!(probe, others);
-    assert!(answered < probed, "they waited for the probe");
+    assert!(answered < probed, "the other payments waited for the probe");
     deferred.push(order_id);
     for (order_id, answer, _) in paid {
-        taken_on(&answer);
+        assert_deferred(&answer);
         deferred.push(order_id);
     }
     assert_eq!((provider.asked(), breaker(&shop).await), (asked + 1, ("open".into(), 2)), "one probe, which failed");
 
-    // It is well again: two probes, one after the other, close the circuit.
+    // The provider is up again: two probes in sequence close the breaker.
     provider.behave(Mode::Ok);
-    due(&shop).await;
+    probes_are_due(&shop).await;
     let asked = provider.asked();
     for succeeded in 1..=2 {
         let [(_, answer, _)] = pay_new(&shop, 1).await.try_into().unwrap();
         answer.expect(200);
         assert_eq!(provider.asked(), asked + succeeded);
         if succeeded == 1 {
-            let shown = shown(&shop).await;
-            assert_eq!((&shown["state"], &shown["probes"]["succeeded"]), (&"half-open".into(), &1.into()));
+            let breaker = breaker_status(&shop).await;
+            assert_eq!((&breaker["state"], &breaker["probes"]["succeeded"]), (&"half-open".into(), &1.into()));
         }
     }
     assert_eq!(breaker(&shop).await, ("closed".into(), 3));
-    assert_eq!(waiting(&shop).await, deferred.len() as u64);
+    assert_eq!(deferred_payments(&shop).await, deferred.len() as u64);
 
-    // And the schedule settles what was taken on.
+    // The schedule settles the deferred payments.
     let asked = provider.asked();
-    until(async || {
+    until("the settlement", async || {
         settle(&shop).await;
-        waiting(&shop).await == 0
+        deferred_payments(&shop).await == 0
     })
     .await;
-    assert_eq!(provider.asked() - asked, deferred.len() as u32, "each is asked about once");
+    assert_eq!(provider.asked() - asked, deferred.len() as u32, "one call per payment");
     for order_id in &deferred {
         let order = shop.get("customer", &format!("/orders/{order_id}?min_version=3")).await.expect(200);
         assert_eq!(
@@ -136,6 +147,6 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
     }
     assert!(status(&shop).await["deferred_payments"]["oldest"].is_null());
     assert_eq!(breaker(&shop).await, ("closed".into(), 3));
-    println!("{failures} failures, {} payments taken on, 1 probe that failed, 2 that succeeded", deferred.len());
+    println!("{failures} failures, {} payments deferred, 1 probe failed, 2 succeeded", deferred.len());
     shop.close().await;
 }

@@ -1,27 +1,24 @@
-//! Payments that were taken on, and all the ways in which they are settled.
-
-use std::collections::BTreeMap;
+//! Deferred payments, and the ways in which they are settled.
 
 use dynamodb_testkit::faults::Fault;
-use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
 use orders_local::payments::Mode;
-use orders_tests::bus::{ended, put};
-use orders_tests::database::TestTables;
-use orders_tests::shop::{Shop, until};
+use orders_tests::bus::put_and_handle;
+use orders_tests::shop::Shop;
 use serde_json::json;
 
-use crate::support::{SETTLED, history, settle, taken_on, waiting};
+use crate::support::{SETTLED, assert_deferred, deferred_payments, history, settle};
 
-/// So that a provider that is down is asked all the same, and is well at once when it is back.
+/// The provider is called even while it is down.
 const NEVER_OPENS: (&str, &str) = ("PaymentBreaker", "failures=10000");
 
-/// Orders whose payments were taken on, and which the rows know of.
-async fn taken_on_orders(shop: &Shop, orders: usize) -> Vec<String> {
+/// Creates orders with a deferred payment, and waits for their rows.
+async fn deferred_orders(shop: &Shop, orders: usize) -> Vec<String> {
     shop.stack.payments().behave(Mode::Down);
     let mut ids = Vec::new();
     for _ in 0..orders {
         let order_id = shop.create().await;
-        taken_on(&shop.pay(&order_id).await);
+        assert_deferred(&shop.pay(&order_id).await);
         shop.projected(&order_id, 2).await;
         ids.push(order_id);
     }
@@ -29,21 +26,20 @@ async fn taken_on_orders(shop: &Shop, orders: usize) -> Vec<String> {
     ids
 }
 
-/// Says on the bus what became of an order's payment.
-async fn tell(shop: &Shop, detail_type: &str, order_id: &str) {
+/// Publishes an event on an order's payment as the provider does.
+async fn publish(shop: &Shop, detail_type: &str, order_id: &str) {
     let data = json!({ "order_id": order_id, "payment_id": format!("pay-{order_id}"), "amount": 44.98 });
-    let id = put(shop, detail_type, &format!("{detail_type}-{order_id}"), data).await;
-    assert_eq!(ended(shop, &id).await, (1, json!("done")));
+    put_and_handle(shop, detail_type, &format!("{detail_type}-{order_id}"), data).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_runs_at_once_and_the_providers_own_events_pay_each_order_once() {
+async fn concurrent_settlements_and_the_providers_events_pay_each_order_once() {
     let shop = Shop::open_with(&[NEVER_OPENS]).await;
-    let orders = taken_on_orders(&shop, 8).await;
+    let orders = deferred_orders(&shop, 8).await;
     let events = async {
-        // Some are left to the runs alone.
+        // Two orders are left to the settlements.
         for order_id in orders[2..].iter().rev() {
-            tell(&shop, "PaymentCaptured", order_id).await;
+            publish(&shop, "PaymentCaptured", order_id).await;
         }
     };
     tokio::join!(settle(&shop), settle(&shop), events);
@@ -51,22 +47,17 @@ async fn two_runs_at_once_and_the_providers_own_events_pay_each_order_once() {
     for order_id in &orders {
         assert_eq!(history(&shop, order_id).await, SETTLED);
     }
-    until(async || waiting(&shop).await == 0).await;
+    until("no deferred payment", async || deferred_payments(&shop).await == 0).await;
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_whose_answers_are_lost_and_whose_breaker_has_no_table_pays_each_order_once() {
-    let tables = TestTables::create(&[]).await;
-    let proxy = Proxy::start(tables.endpoint());
-    let shop = Shop::open_as(|options| {
-        options.dynamodb = Some(tables.endpoint().to_owned());
+async fn a_settlement_whose_responses_are_lost_and_whose_breaker_has_no_table_pays_each_order_once() {
+    let (shop, proxy) = Shop::open_behind_proxy(&["settle-payments"], |options| {
         options.reading.parameters.insert(NEVER_OPENS.0.into(), NEVER_OPENS.1.into());
-        let environment = BTreeMap::from([("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), proxy.endpoint().to_owned())]);
-        options.function_environment.insert("settle-payments".into(), environment);
     })
     .await;
-    let orders = taken_on_orders(&shop, 4).await;
+    let orders = deferred_orders(&shop, 4).await;
     proxy.faults.plan(|call| match call.operation.as_str() {
         "PutItem" => Some(Fault::LoseAnswer),
         _ => Some(Fault::Hang).filter(|_| call.table.contains("CircuitBreakers")),
@@ -81,73 +72,69 @@ async fn a_run_whose_answers_are_lost_and_whose_breaker_has_no_table_pays_each_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_payment_of_an_order_that_was_cancelled_meanwhile_is_owed_back_once() {
+async fn the_deferred_payment_of_a_cancelled_order_is_refunded_once() {
     let shop = Shop::open_with(&[NEVER_OPENS]).await;
-    let orders = taken_on_orders(&shop, 2).await;
+    let orders = deferred_orders(&shop, 2).await;
     for order_id in &orders {
-        let cancel =
-            shop.post("customer", &format!("/orders/{order_id}/cancel"), json!({ "reason": "too late" })).await;
-        assert_eq!(cancel.expect(200).body["status"], "cancelled");
+        assert_eq!(shop.cancel("customer", order_id).await.expect(200).body["status"], "cancelled");
     }
-    assert_eq!(waiting(&shop).await, 2, "it waits on");
-    tokio::join!(settle(&shop), settle(&shop), tell(&shop, "PaymentCaptured", &orders[0]));
+    assert_eq!(deferred_payments(&shop).await, 2, "still deferred");
+    tokio::join!(settle(&shop), settle(&shop), publish(&shop, "PaymentCaptured", &orders[0]));
     for order_id in &orders {
         let expected = ["OrderCreated", "OrderPaymentDeferred", "OrderCancelled", "OrderRefundDue"];
         assert_eq!(history(&shop, order_id).await, expected);
         let order = shop.get("customer", &format!("/orders/{order_id}?min_version=4")).await.expect(200);
         assert_eq!(order.body["status"], "cancelled");
     }
-    until(async || waiting(&shop).await == 0).await;
+    until("no deferred payment", async || deferred_payments(&shop).await == 0).await;
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_provider_declines_is_refused_and_the_order_can_be_paid_in_another_way() {
+async fn a_declined_payment_is_rejected_and_the_order_can_be_paid_with_another() {
     let shop = Shop::open_with(&[NEVER_OPENS]).await;
-    let [by_run, by_event] = taken_on_orders(&shop, 2).await.try_into().unwrap();
+    let [by_run, by_event] = deferred_orders(&shop, 2).await.try_into().unwrap();
     let provider = shop.stack.payments();
     provider.behave(Mode::Declines);
     let at_once = shop.create().await;
-    let refused = shop.pay(&at_once).await.expect(422);
-    assert_eq!(refused.problem(), "payment-declined");
+    let declined = shop.pay(&at_once).await.expect(422);
+    assert_eq!(declined.problem(), "payment-declined");
     assert_eq!(history(&shop, &at_once).await, ["OrderCreated", "OrderPaymentRejected"]);
 
-    tell(&shop, "PaymentFailed", &by_event).await;
+    publish(&shop, "PaymentFailed", &by_event).await;
     shop.projected(&by_event, 3).await;
     let asked = provider.asked_about(&format!("pay-{by_event}"));
     settle(&shop).await;
-    assert_eq!(provider.asked_about(&format!("pay-{by_event}")), asked, "the provider has said it already");
+    assert_eq!(provider.asked_about(&format!("pay-{by_event}")), asked, "the payment is settled");
     for order_id in [by_run, by_event] {
         assert_eq!(history(&shop, &order_id).await, ["OrderCreated", "OrderPaymentDeferred", "OrderPaymentRejected"]);
         provider.behave(Mode::Ok);
-        let another = json!({ "payment_id": "another", "amount": 44.98 });
-        let paid = shop.post("customer", &format!("/orders/{order_id}/pay"), another).await.expect(200);
+        let paid = shop.pay_with(&order_id, "another").await.expect(200);
         assert_eq!(paid.body["status"], "paid");
     }
-    until(async || waiting(&shop).await == 0).await;
+    until("no deferred payment", async || deferred_payments(&shop).await == 0).await;
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_that_an_order_has_forgotten_and_takes_on_again_pays_it_all_the_same() {
+async fn a_rejected_payment_that_the_order_no_longer_remembers_can_be_deferred_again_and_pays_it() {
     let shop = Shop::open_with(&[NEVER_OPENS]).await;
-    let [order_id] = taken_on_orders(&shop, 1).await.try_into().unwrap();
+    let [order_id] = deferred_orders(&shop, 1).await.try_into().unwrap();
     let provider = shop.stack.payments();
     provider.behave(Mode::Declines);
     settle(&shop).await;
     assert_eq!(history(&shop, &order_id).await.last().unwrap(), "OrderPaymentRejected");
     for n in 0..16 {
-        let other = json!({ "payment_id": format!("other-{n}"), "amount": 44.98 });
-        let declined = shop.post("customer", &format!("/orders/{order_id}/pay"), other).await.expect(422);
+        let declined = shop.pay_with(&order_id, &format!("other-{n}")).await.expect(422);
         assert_eq!(declined.problem(), "payment-declined");
     }
     provider.behave(Mode::Down);
-    taken_on(&shop.pay(&order_id).await);
+    assert_deferred(&shop.pay(&order_id).await);
     shop.projected(&order_id, 20).await;
     provider.behave(Mode::Ok);
     settle(&shop).await;
     let order = shop.get("customer", &format!("/orders/{order_id}?min_version=21")).await.expect(200);
     assert_eq!(order.body["payment"]["payment_id"], format!("pay-{order_id}"));
-    until(async || waiting(&shop).await == 0).await;
+    until("no deferred payment", async || deferred_payments(&shop).await == 0).await;
     shop.close().await;
 }

@@ -1,24 +1,22 @@
-//! A table of limits or of breakers that answers with errors, or not at all.
+//! The table of limits or of breakers fails or does not respond.
 
 use std::time::{Duration, Instant};
 
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
 use orders_local::payments::Mode;
-use orders_tests::database::TestTables;
-use orders_tests::shop::{Answer, Shop};
+use orders_tests::shop::{Response, Shop};
 use serde_json::json;
 
-use crate::support::{breaker, status, taken_on};
+use crate::support::{assert_deferred, breaker, status};
 
 const FAULTS: [Fault; 5] = [Fault::Hang, Fault::Fail, Fault::Throttle, Fault::LoseAnswer, Fault::LoseRequest];
 
-/// A shop whose functions reach one of their tables, or all, through this proxy.
-async fn shop_behind(tables: &TestTables, proxy: &Proxy, parameters: &[(&str, &str)]) -> Shop {
-    Shop::open_as(|options| {
-        options.dynamodb = Some(tables.endpoint().to_owned());
+/// A stack with one container per function, and with these parameters.
+async fn open(parameters: &[(&str, &str)]) -> (Shop, Proxy) {
+    Shop::open_behind_proxy(&[], |options| {
         options.containers = 1;
-        options.environment.insert("AWS_ENDPOINT_URL_DYNAMODB".into(), proxy.endpoint().to_owned());
         options.reading.parameters.extend(parameters.iter().map(|(name, value)| ((*name).into(), (*value).into())));
     })
     .await
@@ -28,8 +26,8 @@ fn fail(proxy: &Proxy, table: &'static str, fault: Fault) {
     proxy.faults.plan(move |call| Some(fault).filter(|_| call.table.contains(table)));
 }
 
-/// Everything that customers and the shop do with an order, each of which has to work.
-async fn live(shop: &Shop) {
+/// Asserts that every request on orders succeeds.
+async fn assert_all_requests_succeed(shop: &Shop) {
     let order_id = shop.create().await;
     shop.pay(&order_id).await.expect(200);
     shop.ship(&order_id).await.expect(200);
@@ -43,30 +41,25 @@ async fn live(shop: &Shop) {
         shop.get("customer", &path).await.expect(200);
     }
     shop.get("fulfilment", "/orders?status=paid").await.expect(200);
-    let given_up = shop.create().await;
-    shop.post("customer", &format!("/orders/{given_up}/cancel"), json!({ "reason": "too late" })).await.expect(200);
+    shop.cancel("customer", &shop.create().await).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_of_limits_that_does_not_help_hinders_nobody() {
-    let tables = TestTables::create(&[]).await;
-    let proxy = Proxy::start(tables.endpoint());
-    let shop = shop_behind(&tables, &proxy, &[]).await;
-    live(&shop).await;
+async fn requests_succeed_while_the_table_of_limits_fails() {
+    let (shop, proxy) = open(&[]).await;
+    assert_all_requests_succeed(&shop).await;
     for fault in FAULTS {
         fail(&proxy, "RateLimits", fault);
         let begun = Instant::now();
-        live(&shop).await;
-        println!("{fault:?}: ten requests in {:?}", begun.elapsed());
+        assert_all_requests_succeed(&shop).await;
+        println!("{fault:?}: all requests in {:?}", begun.elapsed());
         assert!(begun.elapsed() < Duration::from_secs(10), "{fault:?}: {:?}", begun.elapsed());
     }
     shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_table_a_limit_does_what_its_policy_says_and_a_refusal_stores_nothing() {
-    let tables = TestTables::create(&[]).await;
-    let proxy = Proxy::start(tables.endpoint());
+async fn without_its_table_a_limit_follows_its_policy_and_a_rejection_stores_nothing() {
     let limit = "token-bucket; rate=1/h; burst=3; by=user";
     let (create, change, read) = (
         format!("{limit}; name=create; on_error=allow"),
@@ -74,7 +67,7 @@ async fn without_its_table_a_limit_does_what_its_policy_says_and_a_refusal_store
         format!("{limit}; name=read; on_error=local"),
     );
     let parameters = [("CreateRateLimit", &*create), ("ChangeRateLimit", &*change), ("ReadRateLimit", &*read)];
-    let shop = shop_behind(&tables, &proxy, &parameters).await;
+    let (shop, proxy) = open(&parameters).await;
     for (number, fault) in FAULTS.into_iter().enumerate() {
         fail(&proxy, "RateLimits", fault);
         let order_id = shop.create().await;
@@ -92,13 +85,11 @@ async fn without_its_table_a_limit_does_what_its_policy_says_and_a_refusal_store
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_table_a_breaker_lives_on_in_its_container_and_payments_do_not_fail() {
-    let tables = TestTables::create(&[]).await;
-    let proxy = Proxy::start(tables.endpoint());
+async fn without_its_table_a_breaker_works_per_container_and_payments_do_not_fail() {
     let settings = "failures=3; calls=3; ratio=1%; open=1h; open-max=1h; cache=200ms";
-    let shop = shop_behind(&tables, &proxy, &[("PaymentBreaker", settings)]).await;
+    let (shop, proxy) = open(&[("PaymentBreaker", settings)]).await;
     let provider = shop.stack.payments();
-    let pay = async || -> Answer {
+    let pay = async || -> Response {
         let order_id = shop.create().await;
         shop.pay(&order_id).await
     };
@@ -115,16 +106,16 @@ async fn without_its_table_a_breaker_lives_on_in_its_container_and_payments_do_n
         provider.behave(Mode::Down);
         let asked = provider.asked();
         for _ in 0..8 {
-            taken_on(&pay().await);
+            assert_deferred(&pay().await);
         }
-        // The table may have taken a failure whose answer was lost, and shown it since.
+        // The table may have stored a failure whose response was lost, and returned it later.
         let asked = provider.asked() - asked;
-        assert!((2..=3).contains(&asked), "{fault:?}: {asked}: the container's own breaker opened");
+        assert!((2..=3).contains(&asked), "{fault:?}: {asked} calls");
 
-        // The table is back, and says that nothing was wrong.
+        // The table is back, and its breaker is closed.
         proxy.faults.none();
         provider.behave(Mode::Ok);
-        orders_tests::shop::until(async || pay().await.status == 200).await;
+        until("a payment", async || pay().await.status == 200).await;
         assert_eq!(breaker(&shop).await, ("closed".into(), 0));
     }
     shop.close().await;

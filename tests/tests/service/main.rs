@@ -1,5 +1,5 @@
-//! The whole service as its clients see it: over HTTP, through the real function binaries, with the projector behind.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
+//! The whole service over HTTP, with the real function binaries.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic")]
 
 mod conditions;
 mod lifecycle;

@@ -3,13 +3,12 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
+use dynamodb_testkit::wait::until;
 use orders_local::tables;
 use orders_local::template::Table;
 use orders_tests::database::TestTables;
-use orders_tests::shop::{Shop, until};
+use orders_tests::shop::Shop;
 use serde_json::json;
-
-use crate::rebuild::{ask, to_the_end};
 
 fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
@@ -59,12 +58,12 @@ async fn rows_that_are_gone_are_made_anew_by_the_next_event() {
     let shop = Shop::open().await;
     let order_id = shop.create().await;
     for rows in ["Orders", "SalesOrders"] {
-        until(async || version(&shop, rows, &order_id).await.is_some()).await;
+        until("the row to be written", async || version(&shop, rows, &order_id).await.is_some()).await;
         delete_row(&shop, rows, &order_id).await;
     }
     shop.pay(&order_id).await.expect(200);
     for rows in ["Orders", "SalesOrders"] {
-        until(async || version(&shop, rows, &order_id).await.as_deref() == Some("2")).await;
+        until("the row to be recreated", async || version(&shop, rows, &order_id).await.as_deref() == Some("2")).await;
     }
     shop.close().await;
 }
@@ -77,14 +76,14 @@ async fn both_read_models_catch_up_whether_the_row_is_behind_or_gone() {
     for order_id in [&behind, &gone] {
         shop.pay(order_id).await.expect(200);
         for (model, rows) in models {
-            until(async || version(&shop, rows, order_id).await.as_deref() == Some("2")).await;
+            until("the row of the payment", async || version(&shop, rows, order_id).await.as_deref() == Some("2")).await;
             fall_behind(&shop, model, rows, order_id).await;
         }
     }
     for (_, rows) in models {
         delete_row(&shop, rows, &gone).await;
     }
-    let caught_up = ask(&shop, "catch-up-read-models", &json!({})).await;
+    let caught_up = shop.invoke("catch-up-read-models", &json!({})).await;
     for (model, rows) in models {
         assert_eq!(caught_up[model], json!({ "done": 2, "parked": 0, "failed": 0, "left": 0 }), "{caught_up}");
         for order_id in [&behind, &gone] {
@@ -103,7 +102,7 @@ async fn a_new_table_of_rows_loses_the_rows_of_orders_that_a_restore_took_back()
     let put = shop.stack.client().put_item().table_name(&new.name).item("version", AttributeValue::N("1".into()));
     put.item("order_id", text(&uuid::Uuid::new_v4().to_string())).send().await.unwrap();
     let run = json!({ "segment": 0, "total_segments": 1, "table": new.name, "after_restore": true });
-    let rebuilt = to_the_end(&shop, "rebuild-orders", run).await;
+    let rebuilt = shop.invoke_to_the_end("rebuild-orders", run).await;
     assert_eq!((&rebuilt["written"], &rebuilt["removed"]), (&json!(1), &json!(1)), "{order_id}: {rebuilt}");
     shop.close().await;
 }
@@ -121,7 +120,7 @@ async fn commits_are_copied_from_the_event_table_of_a_former_epoch() {
     }
     let delete = client.delete_item().table_name(&events.name).key("stream_id", text(&order_id));
     delete.key("version", AttributeValue::N("1".into())).send().await.unwrap();
-    let copied = to_the_end(&shop, "restore-events", json!({ "from_table": former.name })).await;
+    let copied = shop.invoke_to_the_end("restore-events", json!({ "from_table": former.name })).await;
     assert_eq!(copied["copied"], json!(1), "{copied}");
     shop.close().await;
 }

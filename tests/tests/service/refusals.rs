@@ -1,17 +1,16 @@
-//! What is refused, and that it stores nothing.
+//! Rejected requests store nothing.
 
 use serde_json::{Value, json};
 
 use crate::shop::{PRODUCT, Shop};
 
-/// How many commits there are, of all orders together.
+/// The number of commits of all orders.
 async fn commits(shop: &Shop) -> i32 {
-    let table = &shop.stack.template().table("OrderEvents").unwrap().name;
-    shop.stack.client().scan().table_name(table).consistent_read(true).send().await.unwrap().count()
+    shop.stack.client().scan().table_name(shop.table("OrderEvents")).consistent_read(true).send().await.unwrap().count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_order_is_refused_with_the_path_of_what_is_wrong() {
+async fn an_invalid_order_is_rejected_with_the_path_of_the_invalid_field() {
     let shop = Shop::open().await;
     let with = |change: fn(&mut Value)| {
         let mut basket = shop.basket();
@@ -50,7 +49,7 @@ async fn a_bad_order_is_refused_with_the_path_of_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_no_json_or_too_large_is_refused_before_it_is_read() {
+async fn a_body_that_is_not_json_or_is_too_large_is_rejected() {
     let shop = Shop::open().await;
     let body = shop.basket().to_string();
     let form = shop.post_raw("storefront", "/orders", body, &[("content-type", "text/plain")]).await;
@@ -63,7 +62,7 @@ async fn a_body_that_is_no_json_or_too_large_is_refused_before_it_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_who_may_gets_in_and_only_to_their_own() {
+async fn callers_need_a_token_and_a_scope_and_reach_only_their_own_orders() {
     let shop = Shop::open().await;
     let order_id = shop.create().await;
     let path = format!("/orders/{order_id}");
@@ -77,7 +76,7 @@ async fn only_who_may_gets_in_and_only_to_their_own() {
         shop.get("other_customer", &path).await,
         shop.get("other_customer", &format!("{path}/events")).await,
         shop.get("other_customer", &format!("{path}?at_version=99")).await,
-        shop.post("other_customer", &format!("{path}/cancel"), json!({ "reason": "mine now" })).await,
+        shop.cancel("other_customer", &order_id).await,
         shop.get("customer", "/orders/00000000-0000-4000-8000-000000000000").await,
     ];
     for answer in foreign {
@@ -92,7 +91,7 @@ async fn only_who_may_gets_in_and_only_to_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_opens_no_list_but_the_one_it_was_given_for() {
+async fn a_cursor_is_valid_only_for_the_list_that_returned_it() {
     let shop = Shop::open().await;
     let (one, two) = (shop.create().await, shop.create().await);
     shop.projected(&one, 1).await;
@@ -119,7 +118,7 @@ async fn a_cursor_opens_no_list_but_the_one_it_was_given_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_goes_no_step_that_its_state_does_not_allow() {
+async fn a_command_that_the_orders_state_does_not_allow_is_rejected() {
     let shop = Shop::open().await;
     let order_id = shop.create().await;
     for (answer, problem) in

@@ -1,4 +1,4 @@
-//! Requests that come again, and requests that meet.
+//! Repeated and concurrent requests.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use serde_json::json;
 use crate::shop::Shop;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_with_the_same_key_gets_the_same_answer_and_stores_nothing() {
+async fn a_repeat_with_the_same_key_has_the_same_response_and_stores_nothing() {
     let shop = Shop::open().await;
     let key = [("idempotency-key", "\"first-order\"")];
     let first = shop.post_with("storefront", "/orders", shop.basket(), &key).await.expect(201);
     let order_id = first.body["order_id"].as_str().unwrap().to_owned();
     shop.pay(&order_id).await.expect(200);
     let again = shop.post_with("storefront", "/orders", shop.basket(), &[("idempotency-key", "first-order")]).await;
-    assert_eq!((again.status, &again.body), (201, &first.body), "the order has moved on, the answer has not");
+    assert_eq!((again.status, &again.body), (201, &first.body), "the response is that of the first request");
     assert_eq!((first.header("idempotency-replayed"), again.header("idempotency-replayed")), (None, Some("true")));
     assert_eq!(again.header("location"), first.header("location"));
 
@@ -27,7 +27,7 @@ async fn a_repeat_with_the_same_key_gets_the_same_answer_and_stores_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_repeats_at_once_create_one_order() {
+async fn concurrent_repeats_create_one_order() {
     let shop = Shop::open().await;
     let create = || shop.post_with("storefront", "/orders", shop.basket(), &[("idempotency-key", "k")]);
     let answers = join_all((0..8).map(|_| create())).await;
@@ -38,15 +38,13 @@ async fn many_repeats_at_once_create_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_payments_at_once_one_pays_and_the_other_is_refused_or_if_captured_owed_back() {
+async fn of_two_concurrent_payments_one_pays_and_the_other_is_rejected_or_refunded() {
     let shop = Shop::open().await;
     let order_id = shop.create().await;
-    let path = format!("/orders/{order_id}/pay");
-    let pay = |payment_id: &str| shop.post("customer", &path, json!({ "payment_id": payment_id, "amount": 44.98 }));
-    let (one, two) = tokio::join!(pay("p1"), pay("p2"));
+    let (one, two) = tokio::join!(shop.pay_with(&order_id, "p1"), shop.pay_with(&order_id, "p2"));
     let (paid, other) = if one.body["version"] == 2 { (one, two) } else { (two, one) };
     assert_eq!(paid.expect(200).body, json!({ "order_id": order_id, "version": 2, "status": "paid" }));
-    // Who looks at the order in time asks the provider, and it captured this one too.
+    // A request that loads the pending order asks the provider, which has captured this payment too.
     if other.status == 200 {
         assert_eq!((other.version(), &other.body["payment"]), (3, &json!("refund-due")), "{other:?}");
     } else {
@@ -57,16 +55,13 @@ async fn of_two_payments_at_once_one_pays_and_the_other_is_refused_or_if_capture
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_on_an_outdated_version_is_refused_and_on_the_current_one_made() {
+async fn if_match_of_an_old_version_is_412_and_of_the_current_version_succeeds() {
     let shop = Shop::open().await;
     let order_id = shop.create().await;
     shop.pay(&order_id).await.expect(200);
     let path = format!("/orders/{order_id}/ship");
-    let ship = |etag: &'static str| {
-        let headers = [("if-match", etag)];
-        let path = &path;
-        let shop = &shop;
-        async move { shop.post_with("fulfilment", path, json!({ "tracking_number": "TRK-1" }), &headers).await }
+    let ship = async |etag| {
+        shop.post_with("fulfilment", &path, json!({ "tracking_number": "TRK-1" }), &[("if-match", etag)]).await
     };
     let outdated = ship("\"1\"").await;
     assert_eq!(

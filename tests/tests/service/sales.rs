@@ -1,10 +1,11 @@
-//! The report of sales, behind the projector.
+//! The sales report.
 
+use dynamodb_testkit::wait::until;
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, until};
+use crate::shop::Shop;
 
-/// The report from yesterday to tomorrow: midnight may come meanwhile.
+/// The report from yesterday to tomorrow, since the test may run past midnight.
 pub fn report_of_these_days() -> String {
     let today = chrono::Utc::now().date_naive();
     let (from, to) = (today.pred_opt().unwrap(), today.succ_opt().unwrap());
@@ -12,16 +13,15 @@ pub fn report_of_these_days() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_sold_captured_and_given_back_is_reported_for_its_day() {
+async fn sales_captures_and_refunds_are_reported_for_their_day() {
     let shop = Shop::open().await;
-    let (kept, cancelled) = (shop.create().await, shop.create().await);
+    let (shipped, cancelled) = (shop.create().await, shop.create().await);
     shop.create().await;
-    for order_id in [&kept, &cancelled] {
+    for order_id in [&shipped, &cancelled] {
         shop.pay(order_id).await.expect(200);
     }
-    shop.ship(&kept).await.expect(200);
-    let reason = json!({ "reason": "changed my mind" });
-    shop.post("customer", &format!("/orders/{cancelled}/cancel"), reason).await.expect(200);
+    shop.ship(&shipped).await.expect(200);
+    shop.cancel("customer", &cancelled).await.expect(200);
 
     let path = report_of_these_days();
     let total = async || shop.get("admin", &path).await.expect(200).body["total"].clone();
@@ -31,13 +31,13 @@ async fn what_is_sold_captured_and_given_back_is_reported_for_its_day() {
         "orders": { "pending": sold(1), "paid": none, "shipped": sold(1), "delivered": none, "cancelled": sold(1) },
         "payments": sold(2), "refunds_due": sold(1), "refunds": none, "revenue": 44.98,
     });
-    until(async || total().await == expected).await;
+    until("the report", async || total().await == expected).await;
 
-    let table = shop.ask("GET", "admin", &path, &[("accept", "text/csv")]).await.expect(200);
+    let table = shop.request("GET", "admin", &path, &[("accept", "text/csv")]).await.expect(200);
     let Value::String(table) = &table.body else { panic!("{table:?}") };
     assert_eq!(table.lines().count(), 4, "{table}");
     assert!(table.contains("44.98,2,89.96,1,44.98,0,0.00,44.98\r\n"), "{table}");
-    let head = shop.ask("HEAD", "admin", &path, &[("accept", "text/csv")]).await.expect(200);
+    let head = shop.request("HEAD", "admin", &path, &[("accept", "text/csv")]).await.expect(200);
     assert_eq!(
         (head.header("content-type"), &head.body),
         (Some("text/csv; charset=utf-8; header=present"), &Value::Null)
@@ -45,7 +45,7 @@ async fn what_is_sold_captured_and_given_back_is_reported_for_its_day() {
 
     shop.get("fulfilment", &path).await.expect(403);
     assert_eq!(
-        shop.ask("GET", "admin", &path, &[("accept", "text/html")]).await.expect(406).problem(),
+        shop.request("GET", "admin", &path, &[("accept", "text/html")]).await.expect(406).problem(),
         "not-acceptable"
     );
     let half = shop.get("admin", "/reports/sales?from=2026-11-01").await.expect(400);

@@ -1,4 +1,4 @@
-//! Rows of an event table that was taken back to an earlier point: some know more than the events, some should not be.
+//! Rows of an event table that was restored to an earlier point: some are ahead of their events, some have none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,31 +12,24 @@ use orders_core::domain::{OrderEvent, OrderId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::world::{World, image, poisoned};
+use crate::world::World;
+use orders_tests::commits::{self, image, poisoned};
 use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 
-/// Orders of four events and four commits each, in their rows.
+/// Stores orders with four commits each, and their rows.
 async fn delivered_orders(world: &World, count: usize) -> Vec<OrderId> {
-    let mut rng = seeded();
-    let ids: Vec<OrderId> = (0..count).map(|_| new_id(&mut rng)).collect();
-    let life = |id: OrderId| {
-        let course = usual_course(id).map(|event| vec![event]);
-        [created(id, "alice", start())].into_iter().chain(course).collect()
-    };
-    world.store_lives(ids.iter().map(|id| (*id, life(*id)))).await;
+    let ids = world.orders_at(count, 4).await;
     world.project_all().await;
     ids
 }
 
 async fn lose(world: &World, order_id: OrderId, versions: impl IntoIterator<Item = Version>) {
     for version in versions {
-        let delete = world.tables.client().delete_item().table_name(world.tables.name("OrderEvents"));
-        let delete = delete.key("stream_id", AttributeValue::S(order_id.to_string()));
-        delete.key("version", AttributeValue::N(version.to_string())).send().await.unwrap();
+        commits::delete(&world.tables.client(), world.tables.name("OrderEvents"), order_id, version).await;
     }
 }
 
-/// Three segments, each run ending with its first page.
+/// Rebuilds three segments, each run ending with its first page.
 async fn rebuild(world: &World, ahead: Ahead) -> Progress {
     rebuild_in(world, 3, ahead).await
 }
@@ -67,7 +60,7 @@ async fn different(world: &World) -> u64 {
 }
 
 #[tokio::test]
-async fn rows_are_lowered_to_what_is_left_of_their_events_or_removed_with_the_last_of_them() {
+async fn rows_are_lowered_to_their_remaining_events_or_removed_without_any() {
     let world = World::start().await;
     let ids = delivered_orders(&world, 8).await;
     lose(&world, ids[0], 2..=4).await;
@@ -78,9 +71,9 @@ async fn rows_are_lowered_to_what_is_left_of_their_events_or_removed_with_the_la
 
     let left = Progress { streams: 6, written: 4, newer: 2, ..Progress::default() };
     assert_eq!(rebuild(&world, Ahead::Left).await, left);
-    assert_eq!(different(&world).await, 4, "a rebuild that is not told so takes no row back");
+    assert_eq!(different(&world).await, 4, "rows are lowered only on request");
 
-    // Another segment of the rows may be done before the one of the events: the lowered row is then written again.
+    // A segment of the rows may be done before that of the events: the lowered row is then written again.
     let lowered = rebuild(&world, Ahead::Lowered).await;
     let expected = Progress { streams: 6, lowered: 2, removed: 2, written: lowered.written, ..Progress::default() };
     assert_eq!(lowered, expected);
@@ -91,11 +84,11 @@ async fn rows_are_lowered_to_what_is_left_of_their_events_or_removed_with_the_la
     assert_eq!(join_all(ids[4..].iter().map(|id| world.row(*id))).await, untouched);
     assert_eq!(different(&world).await, 0);
     let again = Progress { streams: 6, written: 6, ..Progress::default() };
-    assert_eq!(rebuild(&world, Ahead::Lowered).await, again, "there is nothing left to lower");
+    assert_eq!(rebuild(&world, Ahead::Lowered).await, again, "no row is left to lower");
 }
 
 #[tokio::test]
-async fn a_row_that_was_parked_at_an_event_which_is_lost_goes_on_and_one_whose_first_event_is_broken_stays() {
+async fn a_row_parked_at_a_lost_event_is_unparked_and_one_with_an_unreadable_first_event_is_kept() {
     let world = World::start().await;
     let ids = delivered_orders(&world, 2).await;
     let last = world.records_of(ids[0]).await.pop().unwrap();
@@ -109,18 +102,18 @@ async fn a_row_that_was_parked_at_an_event_which_is_lost_goes_on_and_one_whose_f
     let progress = rebuild(&world, Ahead::Lowered).await;
     assert_eq!((progress.lowered, progress.removed, progress.unprojectable), (1, 0, 1), "{progress:?}");
     world.assert_up_to_date(ids[0]).await;
-    assert!(world.row(ids[1]).await.is_some(), "an order that has events, whatever they say, keeps its row");
+    assert!(world.row(ids[1]).await.is_some(), "an order with unreadable events keeps its row");
     lose(&world, ids[1], 1..=1).await;
-    assert_eq!(rebuild(&world, Ahead::Lowered).await.removed, 0, "also one that lost its first event only");
+    assert_eq!(rebuild(&world, Ahead::Lowered).await.removed, 0, "an order without its first event keeps its row");
 }
 
-/// Rebuilds the whole table at once. When the call of this kind to the order table is on its way, the life goes on, one
-/// commit after the other, and the projector follows each.
+/// Rebuilds the whole table in one segment. While the nth call of this kind to the order table is in flight, the commits
+/// are stored and projected.
 async fn rebuild_beside(
     world: &World,
     (operation, nth): (&'static str, usize),
     order_id: OrderId,
-    life: Vec<Vec<OrderEvent>>,
+    commits: Vec<Vec<OrderEvent>>,
 ) -> Progress {
     let (arrived, rows) = (Arc::new(Notify::new()), world.tables.name("Orders").to_owned());
     let (signal, mut seen) = (arrived.clone(), 0);
@@ -134,7 +127,7 @@ async fn rebuild_beside(
     });
     let commands = async {
         arrived.notified().await;
-        for events in life {
+        for events in commits {
             world.store(order_id, events, start()).await;
             let last = world.records_of(order_id).await.pop();
             world.projector.project(last.into_iter().collect()).await;
@@ -144,11 +137,11 @@ async fn rebuild_beside(
 }
 
 #[tokio::test]
-async fn what_is_stored_while_a_row_is_lowered_is_in_it_in_the_end() {
+async fn an_event_stored_while_its_row_is_lowered_is_in_the_row() {
     let world = World::start().await;
     let id = delivered_orders(&world, 1).await[0];
     lose(&world, id, 2..=4).await;
-    // The first put is refused, since the row is newer; the second one lowers it.
+    // The condition of the first put fails, since the row is newer; the second one lowers it.
     let progress = rebuild_beside(&world, ("PutItem", 2), id, vec![vec![usual_course(id)[0].clone()]]).await;
     assert_eq!(progress.lowered, 1, "{progress:?}");
     assert_eq!(world.orders.get(id).await.unwrap().unwrap().version, 2);
@@ -156,7 +149,7 @@ async fn what_is_stored_while_a_row_is_lowered_is_in_it_in_the_end() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_created_while_its_orphaned_row_is_removed_has_a_row_in_the_end() {
+async fn an_order_created_again_while_its_orphaned_row_is_removed_has_a_row() {
     let world = World::start().await;
     let id = delivered_orders(&world, 1).await[0];
     lose(&world, id, 1..=4).await;
@@ -167,8 +160,8 @@ async fn an_order_that_is_created_while_its_orphaned_row_is_removed_has_a_row_in
 }
 
 #[tokio::test]
-async fn an_order_that_is_created_again_before_its_orphaned_row_is_come_to_has_the_row_of_its_new_life() {
-    // Its new life is behind the old row, is as long, or has gone past it.
+async fn an_order_created_again_before_its_orphaned_row_is_read_has_the_row_of_its_new_events() {
+    // The new events are fewer than those of the old row, as many, or more.
     for (lost_after, commits) in [(4, 1), (4, 4), (2, 4)] {
         let world = World::start().await;
         let id = new_id(&mut seeded());
@@ -180,7 +173,7 @@ async fn an_order_that_is_created_again_before_its_orphaned_row_is_come_to_has_t
         world.project_all().await;
         lose(&world, id, 1..=4).await;
 
-        // The first scan of the rows comes after all orders that there are have been made.
+        // The rows are scanned after the rows of all orders have been written.
         let progress = rebuild_beside(&world, ("Scan", 1), id, life("bob")[..commits].to_vec()).await;
         assert_eq!((progress.lowered, progress.removed), (1, 0), "{lost_after} {commits}: {progress:?}");
         assert_eq!(world.orders.get(id).await.unwrap().unwrap().user_id.as_str(), "bob", "{lost_after} {commits}");
