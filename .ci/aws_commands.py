@@ -63,7 +63,8 @@ def shape_problems(shape, given, positionals):
             continue
         if len(values) < takes:
             yield f"{option} needs a value"
-        yield from (f"{option} cannot be {value}" for value in values[:takes] if enum and "$" not in value and value not in enum)
+        wrong = [value for value in values[:takes] if enum and "$" not in value and value not in enum]
+        yield from (f"{option} cannot be {value}" for value in wrong)
         others += len(values[takes:])
     if others != positionals:
         yield f"takes {positionals} words that belong to no option, not {others}"

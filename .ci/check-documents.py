@@ -44,9 +44,10 @@ def problems_of_decisions():
 def tests():
     """The file of every test function, by name."""
     found = collections.defaultdict(set)
+    # Attributes may stand between the mark of a test and its name.
+    test = re.compile(r"#\[(?:tokio::)?test\b[^\n]*\]\s*(?:#\[[^\n]*\]\s*)*(?:async )?fn (\w+)")
     for path in (path for folder in CODE for path in pathlib.Path(folder).rglob("*.rs")):
-        # Attributes may stand between the mark of a test and its name.
-        for name in re.findall(r"(?:test\b|#!\[proptest)[^\n]*\]\s*(?:#\[[^\n]*\]\s*)*(?:async )?fn (\w+)", path.read_text(encoding="utf-8")):
+        for name in test.findall(path.read_text(encoding="utf-8")):
             found[name].add(str(path))
     return found
 
