@@ -10,6 +10,7 @@
 
 pub mod bus;
 pub mod database;
+pub mod hostile_events;
 pub mod lives;
 pub mod load;
 pub mod mass;
