@@ -290,8 +290,8 @@ mod tests {
             .service(function);
         let mut statuses = Vec::new();
         for _ in 0..2 {
-            let event = RawValue::from_string(testing::event("cancel-order").to_string()).unwrap();
-            let response = layered.clone().oneshot(gateway::request(&event)).await.unwrap();
+            let request = testing::from_gateway(testing::event("cancel-order").to_string());
+            let response = layered.clone().oneshot(request).await.unwrap();
             statuses.push(response.status().as_u16());
             let response = serde_json::to_value(gateway::Response::from(response)).unwrap();
             assert!(response["headers"]["ratelimit-policy"].as_str().unwrap().contains("\"outer\""), "{response}");

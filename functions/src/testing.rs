@@ -65,8 +65,12 @@ pub fn request(event: Value) -> Request {
 
 /// The same in this invocation.
 pub fn request_in(event: Value, context: Context) -> Request {
-    let event = RawValue::from_string(event.to_string()).unwrap();
-    Request::new(gateway::request(&event).with_lambda_context(context))
+    Request::new(from_gateway(event.to_string()).with_lambda_context(context))
+}
+
+/// The request in the text of an event.
+pub fn from_gateway(event: String) -> lambda_http::Request {
+    gateway::request(&RawValue::from_string(event).unwrap())
 }
 
 /// The event in `events/NAME.json`.
@@ -105,7 +109,11 @@ pub fn with_header(mut event: Value, name: &str, value: &str) -> Value {
 
 /// What a handler responds to an event, as the gateway gets it.
 pub async fn answer(handle: impl AsyncFn(&Request) -> Result<Answer, Problem>, event: Value) -> Answer {
-    let request = request(event);
+    respond(handle, request(event)).await
+}
+
+/// The same for a request.
+pub async fn respond(handle: impl AsyncFn(&Request) -> Result<Answer, Problem>, request: Request) -> Answer {
     http::respond(None, &request, Box::pin(handle(&request))).await
 }
 

@@ -11,6 +11,7 @@
 pub mod bus;
 pub mod commits;
 pub mod database;
+pub mod hostile_events;
 pub mod lives;
 pub mod load;
 pub mod logs;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::commands::{cancel_order, create_order, deliver_order, pay_order, ship_order};
 use crate::queries::{get_order, list_orders, list_user_orders, order_history, sales_report};
+use crate::request::Request;
 use crate::testing::{self, OWNER, Shop};
 use crate::{ops_status, override_breaker};
 
@@ -64,23 +65,28 @@ fn is_on_an_order(event: &Value) -> bool {
     event["pathParameters"]["id"].is_string()
 }
 
-/// The response of a function.
+/// The response of a function to an event.
 pub async fn send(shop: &Shop, function: &str, event: Value) -> Answer {
+    send_request(shop, function, testing::request(event)).await
+}
+
+/// The response of a function to a request.
+pub async fn send_request(shop: &Shop, function: &str, request: Request) -> Answer {
     let (commands, queries) = (&shop.commands, &shop.queries);
     match function {
-        "create-order" => testing::answer(async |r| create_order::handle(commands, r).await, event).await,
-        "pay-order" => testing::answer(async |r| pay_order::handle(&shop.paying(), r).await, event).await,
-        "ship-order" => testing::answer(async |r| ship_order::handle(commands, r).await, event).await,
-        "deliver-order" => testing::answer(async |r| deliver_order::handle(commands, r).await, event).await,
-        "cancel-order" => testing::answer(async |r| cancel_order::handle(commands, r).await, event).await,
-        "get-order" => testing::answer(async |r| get_order::handle(queries, r).await, event).await,
-        "list-user-orders" => testing::answer(async |r| list_user_orders::handle(queries, r).await, event).await,
-        "list-orders" => testing::answer(async |r| list_orders::handle(queries, r).await, event).await,
-        "order-history" => testing::answer(async |r| order_history::handle(queries, r).await, event).await,
-        "sales-report" => testing::answer(async |r| sales_report::handle(&shop.reports(), r).await, event).await,
-        "ops-status" => testing::answer(async |r| ops_status::handle(&shop.operations(), r).await, event).await,
+        "create-order" => testing::respond(async |r| create_order::handle(commands, r).await, request).await,
+        "pay-order" => testing::respond(async |r| pay_order::handle(&shop.paying(), r).await, request).await,
+        "ship-order" => testing::respond(async |r| ship_order::handle(commands, r).await, request).await,
+        "deliver-order" => testing::respond(async |r| deliver_order::handle(commands, r).await, request).await,
+        "cancel-order" => testing::respond(async |r| cancel_order::handle(commands, r).await, request).await,
+        "get-order" => testing::respond(async |r| get_order::handle(queries, r).await, request).await,
+        "list-user-orders" => testing::respond(async |r| list_user_orders::handle(queries, r).await, request).await,
+        "list-orders" => testing::respond(async |r| list_orders::handle(queries, r).await, request).await,
+        "order-history" => testing::respond(async |r| order_history::handle(queries, r).await, request).await,
+        "sales-report" => testing::respond(async |r| sales_report::handle(&shop.reports(), r).await, request).await,
+        "ops-status" => testing::respond(async |r| ops_status::handle(&shop.operations(), r).await, request).await,
         "override-breaker" => {
-            testing::answer(async |r| override_breaker::handle(&shop.breakers(), r).await, event).await
+            testing::respond(async |r| override_breaker::handle(&shop.breakers(), r).await, request).await
         }
         other => panic!("there is no function {other}"),
     }

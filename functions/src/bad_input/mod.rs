@@ -2,6 +2,7 @@
 
 mod described;
 pub mod functions;
+mod hostile;
 mod mangled;
 
 use base64::Engine as _;

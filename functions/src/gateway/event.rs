@@ -186,7 +186,7 @@ mod tests {
     use crate::testing;
 
     fn request(event: &Value) -> Request<Body> {
-        super::request(&RawValue::from_string(event.to_string()).unwrap())
+        testing::from_gateway(event.to_string())
     }
 
     fn gateway(request: &Request<Body>) -> &ApiGatewayV2httpRequestContext {
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn anything_is_a_request() {
         for event in ["null", "7", "\"text\"", "[]", "[null, \"/\"]", "{}", r#"{"headers": [], "requestContext": 5}"#] {
-            let request = super::request(&RawValue::from_string(event.into()).unwrap());
+            let request = testing::from_gateway(event.into());
             assert_eq!((request.uri().path(), request.body().len(), request.headers().len()), ("/", 0, 0), "{event}");
             assert!(claims(&request).is_empty());
         }

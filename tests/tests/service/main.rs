@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic")]
 
 mod conditions;
+mod hostile;
 mod lifecycle;
 mod limits;
 mod poison;
