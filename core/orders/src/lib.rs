@@ -1,7 +1,8 @@
-//! The order service: its domain, and everything that it keeps on DynamoDB.
+//! The order service: its domain, and everything that it stores on DynamoDB.
 //!
-//! [`domain`] is pure: facts, decisions and transitions, without I/O and without a clock. [`dynamodb_event_store`] stores
-//! the facts; [`read_model`] turns them into rows and answers queries.
+//! [`domain`] is pure: events, decisions and transitions, without I/O and without a clock. [`store`] connects it to
+//! [`dynamodb_event_store`]; [`read_model`] projects the events into rows and answers queries; [`publication`] publishes
+//! them; [`payments`] is the client of the payment provider.
 
 pub mod domain;
 pub mod error;

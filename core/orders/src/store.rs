@@ -1,4 +1,4 @@
-//! The order as the event store sees it: its stream, its events as they are stored, and what a commit answers.
+//! The order as an aggregate of the event store: its stream, its stored events, and the outcome of a commit.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,11 +21,11 @@ pub fn order_of(stream: &StreamId) -> Option<OrderId> {
 /// What a commit returns to the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The order's status after it; `None` before there is an order.
+    /// The order's status after the commit; `None` before the order exists.
     #[serde(rename = "s")]
     pub status: Option<Status>,
-    /// What became of the payment, for a commit that is about one. For a command that was satisfied before,
-    /// [`crate::domain::PlacedOrder::payment_status`] says it.
+    /// The payment's status, if the commit is about a payment. For a command without events,
+    /// [`crate::domain::PlacedOrder::payment_status`] has it.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<PaymentStatus>,
 }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_answers_with_the_status_and_what_became_of_the_payment() {
+    fn the_outcome_of_a_commit_is_the_status_of_the_order_and_of_the_payment() {
         let history = eventful();
         let outcome = |lived: std::ops::Range<usize>| {
             let order = replay(&history[..lived.end]);

@@ -97,7 +97,7 @@ fn money(number: &RawValue, said: Option<String>, currency: &Currency) -> Result
 
 /// That a payment failed matters more than the words it failed with: what cannot be kept of them is left out.
 fn readable(reason: Option<String>) -> Reason {
-    let said = reason.as_deref().and_then(Reason::of_foreign);
+    let said = reason.as_deref().and_then(Reason::from_external);
     #[expect(clippy::expect_used, reason = "a literal of printable ASCII")]
     said.unwrap_or_else(|| "the provider gave no reason".parse().expect("a reason"))
 }

@@ -1,4 +1,4 @@
-//! Giving an order up.
+//! Cancelling an order.
 use serde::Serialize;
 
 use super::error::{DecisionError, Expected};
@@ -17,8 +17,8 @@ pub struct CancelOrder {
     pub reason: Reason,
 }
 
-/// The order must be pending, paid or shipped. What was paid is owed back, in the same commit. A deferred payment stays
-/// to be settled.
+/// The order must be pending, paid or shipped. Its payment is due for refund, in the same commit. A deferred
+/// payment is still settled.
 ///
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`].
@@ -46,13 +46,13 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_an_unpaid_order_owes_nothing() {
+    fn cancelling_an_unpaid_order_makes_no_refund_due() {
         given(&[created()]).when(cancel()).then(&[cancelled().now()]);
         given(&[created(), rejected("p1")]).when(cancel()).then(&[cancelled().now()]);
     }
 
     #[test]
-    fn cancelling_a_paid_or_shipped_order_owes_the_total_back_in_the_same_commit() {
+    fn cancelling_a_paid_or_shipped_order_makes_a_refund_of_the_total_due_in_the_same_commit() {
         let due = refund_due("p1", TOTAL, "the order was cancelled");
         let both = [cancelled().now(), due.now()];
         given(&[created(), paid("p1")]).when(cancel()).then(&both);
@@ -60,14 +60,14 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_leaves_a_deferred_payment_to_be_settled() {
+    fn cancelling_leaves_a_deferred_payment_deferred() {
         given(&[created(), deferred("p1")]).when(cancel()).then(&[cancelled().now()]);
         let order = replay(&[created(), deferred("p1"), cancelled()]);
         assert!(order.placed().unwrap().is_deferred(&payment_id("p1")));
     }
 
     #[test]
-    fn cancelling_does_not_touch_the_refund_of_another_payment() {
+    fn cancelling_does_not_affect_the_refund_of_another_payment() {
         let late = refund_due("p2", TOTAL, "the order was paid with another payment");
         let due = refund_due("p1", TOTAL, "the order was cancelled");
         given(&[created(), paid("p1"), late]).when(cancel()).then(&[cancelled().now(), due.now()]);

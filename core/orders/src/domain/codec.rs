@@ -1,4 +1,4 @@
-//! The stored form of the facts, and the way from every schema that was ever stored to today's types.
+//! The stored form of events, and the upcasting of every schema that was ever stored.
 //!
 //! An event is stored with its type and a schema number. Its newest schema is what [`OrderEvent`] serialises to. Older
 //! ones are upcast by pure steps, each from one schema to the next, on the JSON alone: the types of the past are not
@@ -16,24 +16,24 @@ type Step = fn(Map<String, Value>) -> Result<Map<String, Value>, &'static str>;
 /// The events that have more than one schema, with their steps from schema 1 on.
 const STEPS: &[(&str, &[Step])] = &[];
 
-/// A stored event that this program cannot read. It must never be skipped: what follows it depends on it.
+/// A stored event that this program cannot read. It must never be skipped: later events depend on it.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Written by a newer program, or not by this service.
-    #[error("unknown type of event {0:?}")]
+    #[error("unknown event type {0:?}")]
     UnknownType(String),
     /// Written by a newer program: deploy readers first.
     #[error("{event_type} has schema {schema}, but this program reads 1 to {newest}")]
     UnknownSchema {
         /// The event's type.
         event_type: String,
-        /// The schema it was stored with.
+        /// The schema that it was stored with.
         schema: u32,
-        /// The newest schema that is known here.
+        /// The newest schema that this program reads.
         newest: u32,
     },
-    /// The data is not of the schema that it claims.
-    #[error("{event_type} of schema {schema} could not be brought to schema {to}: {why}", to = schema + 1)]
+    /// The data does not match the schema that it was stored with.
+    #[error("{event_type} could not be upcast from schema {schema} to {to}: {why}", to = schema + 1)]
     Step {
         /// The event's type.
         event_type: String,
@@ -42,8 +42,8 @@ pub enum DecodeError {
         /// What was wrong.
         why: &'static str,
     },
-    /// The data is not of the newest schema.
-    #[error("{event_type} does not hold what it should")]
+    /// The data does not match the newest schema.
+    #[error("the data of {event_type} does not match its schema")]
     Malformed {
         /// The event's type.
         event_type: String,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_no_client_may_send_any_more_is_read_all_the_same() {
+    fn a_stored_text_is_read_even_if_clients_may_no_longer_send_it() {
         let (_, _, mut cancelled) = encode(&cancelled());
         let (_, _, mut paid) = encode(&paid("p1"));
         for text in ["\u{200b}", "a\u{2068}b", "a\nb", &"x".repeat(1_000)] {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_is_not_of_its_schema_is_an_error() {
+    fn data_that_does_not_match_its_schema_is_an_error() {
         let (_, _, paid) = encode(&paid("p1"));
         for (field, value) in [
             ("amount", json!(-1)),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_event_is_brought_to_the_newest_schema_step_by_step() {
+    fn an_old_event_is_upcast_to_the_newest_schema_step_by_step() {
         let newest = json!({"id": 7, "grams": 2000});
         for (schema, data) in
             [(1, json!({"id": 7, "kilograms": "2"})), (2, json!({"id": 7, "kilograms": 2})), (3, newest.clone())]
@@ -244,19 +244,19 @@ mod tests {
         let failed = |schema, data| upcast(PARCELS, "ParcelWeighed", schema, data).unwrap_err().to_string();
         assert_eq!(
             failed(1, json!({"kilograms": 2})),
-            "ParcelWeighed of schema 1 could not be brought to schema 2: kilograms is not a number in a text"
+            "ParcelWeighed could not be upcast from schema 1 to 2: kilograms is not a number in a text"
         );
         assert_eq!(
             failed(2, json!({"grams": 2})),
-            "ParcelWeighed of schema 2 could not be brought to schema 3: kilograms is missing"
+            "ParcelWeighed could not be upcast from schema 2 to 3: kilograms is missing"
         );
         assert_eq!(
             failed(1, json!({"kilograms": u64::MAX.to_string()})),
-            "ParcelWeighed of schema 2 could not be brought to schema 3: too heavy"
+            "ParcelWeighed could not be upcast from schema 2 to 3: too heavy"
         );
         assert_eq!(
             failed(1, json!([])),
-            "ParcelWeighed of schema 1 could not be brought to schema 2: the data is not an object"
+            "ParcelWeighed could not be upcast from schema 1 to 2: the data is not an object"
         );
     }
 }

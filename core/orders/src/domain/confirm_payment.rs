@@ -1,4 +1,4 @@
-//! The provider's word that it captured a payment.
+//! The capture of a payment, reported by the provider.
 use serde::Serialize;
 
 use super::error::DecisionError;
@@ -12,21 +12,20 @@ use service_clock::Timestamp;
 /// Record that the provider captured a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfirmPayment {
-    /// The provider's name of the payment.
+    /// The provider's id of the payment.
     pub payment_id: PaymentId,
     /// What it captured.
     pub amount: Money,
 }
 
-/// Captured money is never refused: it pays the order, or it is owed back. It pays a pending order with its exact
-/// total unless another payment is in progress. A capture on record is success without an event.
+/// Captured money is never refused: it pays the order, or it is due for refund. It pays a pending order with its exact
+/// total unless another payment is in progress. A recorded capture is success without an event.
 ///
-/// A capture of zero is no money. It ends a deferred payment as a rejection does, so that the order can be paid in
-/// another way.
+/// A capture of zero ends a deferred payment as a rejection does, so that the order can be paid with another payment.
 ///
 /// # Errors
-/// [`DecisionError::NotFound`]; [`DecisionError::PaymentAmountDiffers`] if the payment is on record with another
-/// amount; [`DecisionError::AmountMismatch`] if nothing was captured by a payment that is neither deferred nor rejected.
+/// [`DecisionError::NotFound`]; [`DecisionError::PaymentAmountDiffers`] if the payment is recorded with another
+/// amount; [`DecisionError::AmountMismatch`] for a capture of zero by a payment that is neither deferred nor rejected.
 pub fn decide(state: &Order, command: &ConfirmPayment, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let order = state.require()?;
     let ConfirmPayment { payment_id, amount } = command;
@@ -35,10 +34,10 @@ pub fn decide(state: &Order, command: &ConfirmPayment, now: Timestamp) -> Result
         return Ok(Vec::new());
     }
     if *amount == Money::ZERO {
-        return capture_of_nothing(state, payment_id, now);
+        return zero_capture(state, payment_id, now);
     }
     let (order_id, payment_id, amount) = (order.order_id, payment_id.clone(), *amount);
-    Ok(vec![match why_owed_back(order, &payment_id, amount) {
+    Ok(vec![match refund_reason(order, &payment_id, amount) {
         None => OrderEvent::OrderPaid { order_id, payment_id, amount, paid_at: now },
         Some(reason) => {
             OrderEvent::OrderRefundDue { order_id, payment_id, amount, reason: Reason::literal(reason), due_at: now }
@@ -46,8 +45,8 @@ pub fn decide(state: &Order, command: &ConfirmPayment, now: Timestamp) -> Result
     }])
 }
 
-/// What it comes to that a payment, which captured nothing before, captured zero.
-fn capture_of_nothing(state: &Order, payment_id: &PaymentId, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
+/// A capture of zero by a payment without a recorded capture.
+fn zero_capture(state: &Order, payment_id: &PaymentId, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let order = state.require()?;
     match order.payment_status(payment_id) {
         Some(PaymentStatus::Deferred | PaymentStatus::Rejected(_)) => {
@@ -58,8 +57,8 @@ fn capture_of_nothing(state: &Order, payment_id: &PaymentId, now: Timestamp) -> 
     }
 }
 
-/// Why a new capture cannot pay the order, if it cannot.
-fn why_owed_back(order: &PlacedOrder, payment_id: &PaymentId, amount: Money) -> Option<&'static str> {
+/// Why a new capture cannot pay the order and is due for refund, if it is.
+fn refund_reason(order: &PlacedOrder, payment_id: &PaymentId, amount: Money) -> Option<&'static str> {
     if order.status == Status::Cancelled {
         Some("captured after the order was cancelled")
     } else if order.payment.is_some() {
@@ -90,7 +89,7 @@ mod tests {
     const IN_PROGRESS: &str = "another payment of the order was in progress";
 
     #[test]
-    fn a_capture_of_nothing_ends_a_deferred_payment_and_is_recorded_once() {
+    fn a_capture_of_zero_ends_a_deferred_payment_and_is_recorded_once() {
         let nothing = rejected_for("p1", "the provider captured nothing").now();
         given(&[created(), deferred("p1")]).when(confirm("p1", Money::ZERO)).then(slice::from_ref(&nothing));
         given(&[created(), deferred("p1"), nothing]).when(confirm("p1", Money::ZERO)).then_nothing();
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_that_comes_late_to_a_payment_deferred_again_keeps_no_capture_from_paying() {
+    fn a_late_rejection_of_a_payment_that_was_deferred_again_does_not_prevent_its_capture() {
         let history = [created(), deferred("p1"), rejected("p1"), deferred("p1"), rejected("p1")];
         given(&history).when(confirm("p1", TOTAL)).then(&[paid("p1").now()]);
     }
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_after_a_rejection_is_money_all_the_same() {
+    fn a_capture_after_a_rejection_pays_the_order_or_is_due_for_refund() {
         given(&[created(), rejected("p1")]).when(confirm("p1", TOTAL)).then(&[paid("p1").now()]);
         let order = replay(&[created(), rejected("p1"), paid("p1")]);
         assert_eq!(order.placed().unwrap().payment_status(&payment_id("p1")), Some(PaymentStatus::Paid));
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_after_cancellation_is_owed_back() {
+    fn a_capture_after_cancellation_is_due_for_refund() {
         let due = refund_due("p1", TOTAL, CANCELLED).now();
         given(&[created(), cancelled()]).when(confirm("p1", TOTAL)).then(std::slice::from_ref(&due));
         given(&[created(), deferred("p1"), cancelled()]).when(confirm("p1", TOTAL)).then(&[due]);
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_after_another_payment_is_owed_back() {
+    fn a_capture_after_another_payment_is_due_for_refund() {
         let due = refund_due("p2", TOTAL, PAID_OTHERWISE).now();
         let history = [created(), paid("p1"), shipped(), delivered()];
         for lived in 2..=history.len() {
@@ -138,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_beside_a_deferred_payment_is_owed_back_and_leaves_that_one_waiting() {
+    fn a_capture_beside_a_deferred_payment_is_due_for_refund_and_leaves_that_one_deferred() {
         let due = refund_due("p2", TOTAL, IN_PROGRESS);
         given(&[created(), deferred("p1")]).when(confirm("p2", TOTAL)).then(&[due.clone().now()]);
         given(&[created(), deferred("p1"), due]).when(confirm("p1", TOTAL)).then(&[paid("p1").now()]);
     }
 
     #[test]
-    fn a_capture_of_another_amount_is_owed_back_and_the_order_stays_to_be_paid() {
+    fn a_capture_of_another_amount_is_due_for_refund_and_the_order_can_still_be_paid() {
         for amount in [OTHER, Money(TOTAL.0 + 1), Money::MAX] {
             let due = refund_due("p1", amount, OTHER_AMOUNT);
             given(&[created()]).when(confirm("p1", amount)).then(&[due.clone().now()]);
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_told_twice_is_recorded_once() {
+    fn a_capture_reported_twice_is_recorded_once() {
         let due = refund_due("p1", TOTAL, "the order was cancelled");
         let history = [created(), paid("p1"), cancelled(), due, refunded("p1", "r1", TOTAL)];
         for lived in 2..=history.len() {
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_of_nothing_or_of_no_order_is_refused() {
+    fn a_capture_of_zero_or_of_an_unknown_order_is_refused() {
         let nothing = DecisionError::AmountMismatch { total: TOTAL, given: Money::ZERO };
         given(&[created()]).when(confirm("p1", Money::ZERO)).then_refused(nothing);
         given(&[]).when(confirm("p1", TOTAL)).then_refused(DecisionError::NotFound);

@@ -1,4 +1,4 @@
-//! The provider's word that money went back.
+//! The refund of a payment, reported by the provider.
 use serde::Serialize;
 
 use super::error::DecisionError;
@@ -8,24 +8,23 @@ use super::money::Money;
 use super::state::Order;
 use service_clock::Timestamp;
 
-/// Record that the provider gave a payment back.
+/// Record that the provider refunded a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfirmRefund {
-    /// The payment that was given back.
+    /// The payment that was refunded.
     pub payment_id: PaymentId,
-    /// The provider's name of the refund.
+    /// The provider's id of the refund.
     pub refund_id: RefundId,
-    /// How much went back.
+    /// How much was refunded.
     pub amount: Money,
 }
 
-/// A refund must be due, and of this amount. The same refund once more is success without an event.
+/// A refund of this amount must be due. The same refund again is success without an event.
 ///
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::RefundNotDue`], [`DecisionError::RefundAmountDiffers`];
 /// [`DecisionError::AlreadyRefunded`] for a second refund of one payment, [`DecisionError::RefundOfOtherPayment`] for
-/// one refund of two payments. Money that went back without being owed is
-/// for people to look after.
+/// one refund of two payments. A refund that was not due needs manual attention.
 pub fn decide(order: &Order, command: &ConfirmRefund, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let order = order.require()?;
     let ConfirmRefund { payment_id, refund_id, amount } = command.clone();
@@ -69,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn refunds_of_several_payments_are_confirmed_apart() {
+    fn refunds_of_several_payments_are_confirmed_separately() {
         let late = refund_due("p2", OTHER, "captured after the order was cancelled");
         let history = [cancelled_after_payment().as_slice(), &[late]].concat();
         given(&history).when(confirm("p2", "r1", OTHER)).then(&[refunded("p2", "r1", OTHER).now()]);
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn one_refund_gives_back_one_payment() {
+    fn a_refund_belongs_to_one_payment() {
         let late = refund_due("p2", TOTAL, "captured after the order was cancelled");
         let history = [cancelled_after_payment().as_slice(), &[late, refunded("p2", "r1", TOTAL)]].concat();
         let refused = DecisionError::RefundOfOtherPayment { refund_id: refund_id("r1"), payment_id: payment_id("p2") };
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_told_twice_is_recorded_once() {
+    fn a_refund_reported_twice_is_recorded_once() {
         let history = [cancelled_after_payment().as_slice(), &[refunded("p1", "r1", TOTAL)]].concat();
         given(&history).when(confirm("p1", "r1", TOTAL)).then_nothing();
         let differs = DecisionError::RefundAmountDiffers { payment_id: payment_id("p1"), due: TOTAL, given: OTHER };
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_back_must_be_what_was_owed() {
+    fn the_amount_must_be_the_refund_that_is_due() {
         let differs = DecisionError::RefundAmountDiffers { payment_id: payment_id("p1"), due: TOTAL, given: OTHER };
         given(&cancelled_after_payment()).when(confirm("p1", "r1", OTHER)).then_refused(differs);
     }

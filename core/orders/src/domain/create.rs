@@ -12,7 +12,7 @@ use service_clock::Timestamp;
 /// Create an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CreateOrder {
-    /// The order's id; whoever repeats the request names the same one.
+    /// The order's id; a repeated request has the same one.
     pub order_id: OrderId,
     /// Its owner.
     pub user_id: UserId,
@@ -20,7 +20,7 @@ pub struct CreateOrder {
     pub items: Items,
 }
 
-/// The order must be new, and cost something.
+/// The order must be new, and its total positive.
 ///
 /// # Errors
 /// [`DecisionError::AlreadyExists`], [`DecisionError::TotalNotPositive`].

@@ -2,8 +2,8 @@
 
 /// A JSON number taken apart: (−) digits × 10^power, the digits without zeros at either end.
 ///
-/// What counts is the value and not the spelling: `20`, `20.00` and `2e1` are the same number. However large an exponent
-/// is, nothing is as long as it says.
+/// The value counts, not the spelling: `20`, `20.00` and `2e1` are the same number. No memory is allocated for a large
+/// exponent.
 pub(super) struct Decimal {
     pub negative: bool,
     /// Empty for zero.
@@ -12,7 +12,7 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// Reads RFC 8259's `number`, and nothing else.
+    /// Reads a `number` of RFC 8259.
     pub fn read(text: &str) -> Option<Self> {
         let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
@@ -48,14 +48,14 @@ impl Decimal {
     }
 }
 
-/// Why a number is no count of units.
+/// Why a number is not a whole number of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoWholeUnits {
     TooFine,
     TooLarge,
 }
 
-/// Reads what follows the `e`. One that does not fit is far outside everything and saturates.
+/// Reads what follows the `e`. An exponent that does not fit saturates.
 fn read_exponent(text: &str) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_and_what_is_too_large_are_told_apart_at_any_exponent() {
+    fn a_fraction_and_a_number_that_is_too_large_are_different_errors_at_any_exponent() {
         for text in ["1.5", "1e-1", "1e-400", "1e-99999999999999999999", "0.000001"] {
             assert_eq!(units(text, 0), Err(NoWholeUnits::TooFine), "{text}");
         }

@@ -1,4 +1,4 @@
-//! The arrival of an order.
+//! The delivery of an order.
 use serde::Serialize;
 
 use super::error::{DecisionError, Expected};
@@ -8,7 +8,7 @@ use service_clock::Timestamp;
 
 const SHIPPED: Expected = Expected { code: "order-not-shipped", statuses: &[Status::Shipped] };
 
-/// Record that the order has arrived.
+/// Record that the order was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DeliverOrder;
 
@@ -27,12 +27,12 @@ mod tests {
     use crate::domain::harness::*;
 
     #[test]
-    fn a_shipped_order_arrives() {
+    fn a_shipped_order_is_delivered() {
         given(&[created(), paid("p1"), shipped()]).when(DeliverOrder).then(&[delivered().now()]);
     }
 
     #[test]
-    fn only_a_shipped_order_can_arrive_and_only_once() {
+    fn only_a_shipped_order_can_be_delivered_and_only_once() {
         let refused = |actual| DecisionError::WrongStatus { expected: SHIPPED, actual };
         given(&[]).when(DeliverOrder).then_refused(DecisionError::NotFound);
         given(&[created()]).when(DeliverOrder).then_refused(refused(Status::Pending));
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_cancelled_on_its_way_does_not_arrive() {
+    fn an_order_that_was_cancelled_after_shipping_cannot_be_delivered() {
         let due = refund_due("p1", TOTAL, "the order was cancelled");
         let refused = DecisionError::WrongStatus { expected: SHIPPED, actual: Status::Cancelled };
         given(&[created(), paid("p1"), shipped(), cancelled(), due]).when(DeliverOrder).then_refused(refused);

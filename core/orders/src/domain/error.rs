@@ -4,20 +4,20 @@ use super::ids::{PaymentId, RefundId};
 use super::money::Money;
 use super::state::{Order, PlacedOrder, Status, one_of};
 
-/// A command that the rules refuse: nothing happened. The text is fit for a client; amounts are left to the caller,
-/// who knows the currency.
+/// A command that the rules refuse: nothing happened. The text can be shown to clients. It names no
+/// amounts: the caller adds them, in the currency.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecisionError {
     /// There is no such order.
-    #[error("there is no such order")]
+    #[error("the order does not exist")]
     NotFound,
-    /// An order of this id was created before.
-    #[error("the order exists already")]
+    /// An order with this id exists.
+    #[error("the order already exists")]
     AlreadyExists,
-    /// Everything ordered is free.
+    /// All items are free.
     #[error("the total of an order must be more than zero")]
     TotalNotPositive,
-    /// The order's status does not allow it.
+    /// The command is not possible in the order's status.
     #[error("the order is {actual}, but must be {}", one_of(expected.statuses))]
     WrongStatus {
         /// The statuses in which it is possible.
@@ -25,53 +25,53 @@ pub enum DecisionError {
         /// What it is.
         actual: Status,
     },
-    /// Another payment of the order was taken on, and the provider has yet to settle it.
-    #[error("payment {0} of this order is in progress: wait until it is settled before paying in another way")]
+    /// Another payment of the order is deferred: the provider has yet to settle it.
+    #[error("payment {0} of this order is in progress: wait until it is settled before paying with another one")]
     PaymentInProgress(PaymentId),
-    /// The order cannot take the payment, and nobody says whether it was captured. To be tried again.
-    #[error("whether payment {0} was captured is not known, and the order cannot take it: try again")]
+    /// The order cannot accept the payment, and whether it was captured is unknown. To be retried.
+    #[error("payment {0} could not be verified, and the order cannot accept it: try again")]
     PaymentUnverified(PaymentId),
-    /// A payment must be of the order's total, no more and no less.
+    /// The amount of a payment must equal the order's total.
     #[error("the amount is not the order's total")]
     AmountMismatch {
         /// The order's total.
         total: Money,
-        /// The amount named.
+        /// The amount given.
         given: Money,
     },
-    /// The payment was recorded before, and with another amount.
+    /// The payment is recorded, with another amount.
     #[error("payment {payment_id} is recorded with another amount")]
     PaymentAmountDiffers {
         /// The payment.
         payment_id: PaymentId,
         /// The amount recorded.
         recorded: Money,
-        /// The amount named.
+        /// The amount given.
         given: Money,
     },
     /// The order owes no refund of this payment.
     #[error("no refund of payment {0} is due")]
     RefundNotDue(PaymentId),
-    /// What went back is not what was owed.
-    #[error("the amount is not what is owed for payment {payment_id}")]
+    /// The amount of a refund must equal what is due.
+    #[error("the amount is not the refund that is due for payment {payment_id}")]
     RefundAmountDiffers {
         /// The payment.
         payment_id: PaymentId,
-        /// What is owed.
+        /// The refund that is due.
         due: Money,
-        /// The amount named.
+        /// The amount given.
         given: Money,
     },
-    /// The payment was refunded before, by another refund.
-    #[error("payment {payment_id} was refunded before, by refund {refund_id}")]
+    /// The payment was already refunded, by another refund.
+    #[error("payment {payment_id} was already refunded, by refund {refund_id}")]
     AlreadyRefunded {
         /// The payment.
         payment_id: PaymentId,
         /// The refund on record.
         refund_id: RefundId,
     },
-    /// One refund gives back one payment.
-    #[error("refund {refund_id} is recorded as that of payment {payment_id}")]
+    /// A refund belongs to one payment.
+    #[error("refund {refund_id} is already recorded for payment {payment_id}")]
     RefundOfOtherPayment {
         /// The refund.
         refund_id: RefundId,
@@ -125,7 +125,7 @@ impl PlacedOrder {
         }
     }
 
-    /// A payment on record must be named with the amount that it captured.
+    /// A recorded payment must be repeated with the amount that it captured.
     pub(super) fn require_same_amount(&self, payment_id: &PaymentId, given: Money) -> Result<(), DecisionError> {
         match self.captured(payment_id) {
             Some(recorded) if recorded != given => {
@@ -144,7 +144,7 @@ mod tests {
     use crate::domain::harness::*;
 
     #[test]
-    fn every_refusal_has_a_name_of_its_own_and_a_text() {
+    fn every_refusal_has_its_own_name_and_text() {
         let (payment_id, refund_id) = (payment_id("p1"), refund_id("r1"));
         let expected = Expected { code: "order-not-pending", statuses: &[Status::Pending] };
         let refusals = [

@@ -1,4 +1,4 @@
-//! The facts of an order's life, under the names and fields that they are stored and published with.
+//! The events of an order, under the names and fields that they are stored and published with.
 //!
 //! Each event is defined once, in `events!`. Its name, its accessors, its stored form, its JSON Schema and the tests that
 //! need one of every kind follow from there.
@@ -14,7 +14,7 @@ use service_clock::Timestamp;
 /// is the time.
 macro_rules! events {
     ($($(#[$about:meta])* $event:ident { $($(#[$says:meta])* $field:ident: $type:ty,)+ })+) => {
-        /// A fact about one order. Serialised as `{"type": …, "data": {…}}`.
+        /// An event of one order. Serialised as `{"type": …, "data": {…}}`.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[cfg_attr(test, derive(schemars::JsonSchema))]
         #[serde(tag = "type", content = "data")]
@@ -84,7 +84,7 @@ macro_rules! payment_id {
 }
 
 events! {
-    /// The order exists from here on; always the first event of its stream.
+    /// The order was created. Always the first event of its stream.
     OrderCreated {
         /// The order.
         order_id: OrderId,
@@ -101,7 +101,7 @@ events! {
     OrderPaid {
         /// The order.
         order_id: OrderId,
-        /// The provider's name of the payment.
+        /// The provider's id of the payment.
         payment_id: PaymentId,
         /// The captured amount, equal to the total.
         amount: Money,
@@ -112,7 +112,7 @@ events! {
     OrderShipped {
         /// The order.
         order_id: OrderId,
-        /// The carrier's name of the parcel.
+        /// The carrier's id of the parcel.
         tracking_number: TrackingNumber,
         /// When.
         shipped_at: Timestamp,
@@ -124,7 +124,7 @@ events! {
         /// When.
         delivered_at: Timestamp,
     }
-    /// Nobody will ship this any more.
+    /// The order was cancelled.
     OrderCancelled {
         /// The order.
         order_id: OrderId,
@@ -133,33 +133,33 @@ events! {
         /// When.
         cancelled_at: Timestamp,
     }
-    /// A payment was taken on, and the provider has yet to say whether it holds.
+    /// A payment was accepted without verification: the provider has yet to settle it.
     OrderPaymentDeferred {
         /// The order.
         order_id: OrderId,
-        /// The provider's name of the payment.
+        /// The provider's id of the payment.
         payment_id: PaymentId,
-        /// The amount that the caller named, equal to the total.
+        /// The amount that the caller claims, equal to the total.
         amount: Money,
         /// When.
         deferred_at: Timestamp,
     }
-    /// The provider said no to a payment.
+    /// The provider declined a payment.
     OrderPaymentRejected {
         /// The order.
         order_id: OrderId,
-        /// The provider's name of the payment.
+        /// The provider's id of the payment.
         payment_id: PaymentId,
         /// Why.
         reason: Reason,
         /// When.
         rejected_at: Timestamp,
     }
-    /// Money was captured that the shop may not keep.
+    /// Captured money is due for refund.
     OrderRefundDue {
         /// The order.
         order_id: OrderId,
-        /// The payment to give back.
+        /// The payment to refund.
         payment_id: PaymentId,
         /// How much of it.
         amount: Money,
@@ -168,15 +168,15 @@ events! {
         /// When.
         due_at: Timestamp,
     }
-    /// The money went back.
+    /// A payment was refunded.
     OrderRefunded {
         /// The order.
         order_id: OrderId,
-        /// The payment that was given back.
+        /// The payment that was refunded.
         payment_id: PaymentId,
-        /// The provider's name of the refund.
+        /// The provider's id of the refund.
         refund_id: RefundId,
-        /// How much went back.
+        /// How much was refunded.
         amount: Money,
         /// When.
         refunded_at: Timestamp,
@@ -191,6 +191,6 @@ pub struct Item {
     pub product_id: ProductId,
     /// How many, 1–10,000.
     pub quantity: u32,
-    /// For how much apiece.
+    /// The price of one.
     pub price: Money,
 }

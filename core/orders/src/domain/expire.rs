@@ -1,4 +1,4 @@
-//! Giving up an order that nobody paid.
+//! Cancelling an order that was not paid in time.
 use serde::Serialize;
 
 use super::cancel::{self, CancelOrder};
@@ -8,15 +8,15 @@ use super::ids::Reason;
 use super::state::{Order, Status};
 use service_clock::Timestamp;
 
-/// Cancel the order if it has waited for its payment for too long.
+/// Cancel the order if it has waited too long for its payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExpireOrder {
-    /// An order that was created before this has waited for too long.
+    /// An order that was created before this has waited too long.
     pub created_before: Timestamp,
 }
 
-/// Cancels a pending order of that age. An order that was paid meanwhile, or whose payment is being settled, is left as
-/// it is: that is success without an event.
+/// Cancels a pending order of that age. An order that was paid meanwhile, or whose payment is deferred, is not changed:
+/// that is success without an event.
 ///
 /// # Errors
 /// [`DecisionError::NotFound`].
@@ -45,13 +45,13 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_nobody_paid_in_time_is_cancelled() {
+    fn an_order_that_was_not_paid_in_time_is_cancelled() {
         given(&[created()]).when(expire()).then(&[not_paid_in_time()]);
         given(&[created(), rejected("p1")]).when(expire()).then(&[not_paid_in_time()]);
     }
 
     #[test]
-    fn an_order_that_is_young_enough_is_left_alone() {
+    fn an_order_that_is_young_enough_is_not_cancelled() {
         let order = replay(&[created()]);
         let created_before = order.placed().unwrap().created_at;
         given(&[created()]).when(ExpireOrder { created_before }).then_nothing();
@@ -60,12 +60,12 @@ mod tests {
     }
 
     #[test]
-    fn an_order_with_a_payment_in_progress_is_left_alone() {
+    fn an_order_with_a_payment_in_progress_is_not_cancelled() {
         given(&[created(), deferred("p1")]).when(expire()).then_nothing();
     }
 
     #[test]
-    fn an_order_that_was_paid_or_given_up_meanwhile_is_left_alone() {
+    fn an_order_that_was_paid_or_cancelled_meanwhile_is_not_changed() {
         given(&[created(), paid("p1")]).when(expire()).then_nothing();
         given(&[created(), paid("p1"), shipped()]).when(expire()).then_nothing();
         given(&[created(), cancelled()]).when(expire()).then_nothing();

@@ -52,11 +52,9 @@ pub fn check(file: &str, value: &Value, advice: &str) {
     if updating() && read_text(file).is_none() {
         write(file, value);
     }
-    let written = read(file);
-    assert!(
-        written.as_ref() == Some(value),
-        "{file} differs: {advice}. {UPDATE}.\n{value:#}\ninstead of\n{written:#?}"
-    );
+    let written = read_text(file).unwrap_or_else(|| panic!("{file} is missing. {UPDATE}."));
+    let same = serde_json::from_str::<Value>(&written).is_ok_and(|written| written == *value);
+    assert!(same, "{file} differs: {advice}.\n{value:#}\ninstead of\n{written}");
 }
 
 /// A file that is generated for others to read must be current.

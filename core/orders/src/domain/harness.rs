@@ -1,5 +1,5 @@
-//! Tests of decisions in the form given, when, then; the one order that they are about; and one example at least of every
-//! event, status and command. What is missing here makes the tests of [`super::tables`] and [`super::lifetimes`] fail.
+//! Tests of decisions in the form given, when, then; the order that they are about; and examples of every event, status
+//! and command. What is missing here makes the tests of [`super::tables`] and [`super::lifetimes`] fail.
 
 use chrono::Duration;
 use dynamodb_testkit::given_when_then::{self, When};
@@ -37,13 +37,13 @@ pub fn replay(history: &[OrderEvent]) -> Order {
 }
 
 impl Given {
-    /// The command is decided, at [`now`].
+    /// Decides the command at [`now`].
     pub fn when(self, command: impl Decide) -> When<Order, DecisionError> {
         self.0.when(|order| command.decide(order, now()))
     }
 }
 
-/// The time of every command. The history lies before it.
+/// The time of every command, after the history.
 pub fn now() -> Timestamp {
     Timestamp::UNIX_EPOCH + Duration::days(20_000)
 }
@@ -131,8 +131,7 @@ pub fn variants(payments: &[&str], amounts: &[Money]) -> Vec<OrderEvent> {
     variants
 }
 
-/// Histories that lead to every state of an order that matters, each under a name. Where there is a payment, it is `p1`.
-/// They have every event and reach every status.
+/// Histories that lead to every state that makes a difference to a rule, by name. Where there is a payment, it is `p1`.
 pub fn histories() -> Vec<(&'static str, Vec<OrderEvent>)> {
     let cancelled_paid = [created(), paid("p1"), cancelled(), refund_due("p1", TOTAL, "the order was cancelled")];
     vec![
@@ -140,12 +139,12 @@ pub fn histories() -> Vec<(&'static str, Vec<OrderEvent>)> {
         ("pending", vec![created()]),
         ("deferred", vec![created(), deferred("p1")]),
         ("rejected", vec![created(), rejected("p1")]),
-        // p1 captured another amount, which is owed back. The order still waits for its payment.
-        ("misfit", vec![created(), refund_due("p1", OTHER, "the captured amount is not the order's total")]),
+        // p1 captured another amount, which is due for refund. The order still waits for its payment.
+        ("mismatch", vec![created(), refund_due("p1", OTHER, "the captured amount is not the order's total")]),
         ("paid", vec![created(), paid("p1")]),
         ("shipped", vec![created(), paid("p1"), shipped()]),
         ("delivered", vec![created(), paid("p1"), shipped(), delivered()]),
-        // Cancelled: without a payment, with a deferred one, a rejected one, one owed back, one given back.
+        // Cancelled: without a payment, with a deferred, a rejected, a refund-due and a refunded one.
         ("c-unpaid", vec![created(), cancelled()]),
         ("c-deferred", vec![created(), deferred("p1"), cancelled()]),
         ("c-rejected", vec![created(), rejected("p1"), cancelled()]),
@@ -203,7 +202,7 @@ pub fn examples() -> Vec<(&'static str, Command)> {
     ]
 }
 
-/// A random command, for [`super::lifetimes`]. The weights make lives that go far.
+/// A random command, for [`super::lifetimes`]. The weights let many orders be delivered.
 pub fn any_command() -> impl Strategy<Value = Command> {
     let payment = || prop::sample::select(vec!["p1", "p2", "p3"]).prop_map(payment_id);
     let refund = prop::sample::select(vec!["r1", "r2"]).prop_map(refund_id);
@@ -297,8 +296,7 @@ pub fn refunded(payment: &str, refund: &str, amount: Money) -> OrderEvent {
     OrderEvent::OrderRefunded { order_id, payment_id, refund_id, amount, refunded_at: earlier() }
 }
 
-/// Checks a property for random inputs, and prints the seed that they come from: `PROPTEST_RNG_SEED` set to it brings
-/// them back.
+/// Checks a property for random inputs, and prints their seed: `PROPTEST_RNG_SEED` set to it repeats them.
 #[track_caller]
 pub fn properties<S: Strategy>(cases: u32, inputs: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let seed = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok());

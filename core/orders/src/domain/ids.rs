@@ -1,7 +1,7 @@
-//! The names of things, parsed once: whoever holds one of these need not check it again.
+//! Ids and texts, parsed once: a value of one of these types needs no further check.
 //!
-//! What comes from outside is read with `parse` or `try_from`, which check it. Deserialised are stored facts, whose texts
-//! are taken as they are: a rule that grows stricter must not make the past unreadable.
+//! Input is read with `parse` or `try_from`, which check it. Deserialisation is for stored events and takes texts as they
+//! are: a rule that becomes stricter must not make the past unreadable.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::text::{TextError, check_free_text, check_id, tidied};
+use super::text::{TextError, check_free_text, check_id, normalized};
 
 macro_rules! uuid_name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -125,25 +125,25 @@ const MAX_REASON: usize = 500;
 
 text_name!(/// A user: the `sub` of a token, 1–128 visible characters.
     UserId, MAX_ID, check_id);
-text_name!(/// The provider's name of a payment, 1–128 visible characters.
+text_name!(/// The provider's id of a payment, 1–128 visible characters.
     PaymentId, MAX_ID, check_id);
-text_name!(/// The provider's name of a refund, 1–128 visible characters.
+text_name!(/// The provider's id of a refund, 1–128 visible characters.
     RefundId, MAX_ID, check_id);
-text_name!(/// The carrier's name of a parcel, 1–128 visible characters.
+text_name!(/// The carrier's id of a parcel, 1–128 visible characters.
     TrackingNumber, MAX_ID, check_id);
-text_name!(/// Why, in free text of 1–500 characters, one of them visible at least.
+text_name!(/// A reason: free text of 1–500 characters, at least one of them visible.
     Reason, MAX_REASON, check_free_text);
 
 impl Reason {
-    /// One of the service's own reasons. Callers pass a literal that keeps the rule of a reason.
+    /// One of the service's own reasons. The literal must be a valid reason.
     pub(crate) fn literal(text: &'static str) -> Self {
         debug_assert!(check_free_text(text, MAX_REASON).is_ok());
         Self(text.to_owned())
     }
 
-    /// Somebody else's words, as much of them as can be kept; `None` if there is nothing to see in them.
-    pub fn of_foreign(text: &str) -> Option<Self> {
-        Self::try_from(tidied(text, MAX_REASON)).ok()
+    /// A reason from outside, cut and cleaned to be valid; `None` if it has no visible character.
+    pub fn from_external(text: &str) -> Option<Self> {
+        Self::try_from(normalized(text, MAX_REASON)).ok()
     }
 }
 
@@ -198,15 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn of_foreign_words_is_kept_what_can_be() {
-        let kept = |text: &str| Reason::of_foreign(text).map(String::from);
+    fn an_external_reason_is_cut_and_cleaned() {
+        let kept = |text: &str| Reason::from_external(text).map(String::from);
         assert_eq!(kept("Karte \u{2068}Visa 42\u{2069} abgelehnt"), Some("Karte Visa 42 abgelehnt".into()));
         assert_eq!(kept(&"ä".repeat(1_000)), Some("ä".repeat(500)));
         assert_eq!(kept("\u{202e}\u{200b}\n"), None);
     }
 
     #[test]
-    fn what_was_stored_is_read_whatever_the_rule_is_now() {
+    fn stored_texts_are_read_whatever_the_rules_are_now() {
         for text in ["\u{200b}", "a\u{202e}b", "a\nb", "", &"x".repeat(501)] {
             assert_eq!(serde_json::from_value::<Reason>(json!(text)).unwrap().as_str(), text);
             assert_eq!(serde_json::from_value::<UserId>(json!(text)).unwrap().as_str(), text);

@@ -1,4 +1,4 @@
-//! What is ordered, within its limits.
+//! The items of an order, within their limits.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::money::{Currency, Money, MoneyError};
 
 /// How many lines an order may have.
 const MAX_ITEMS: usize = 100;
-/// How many pieces a line may be of.
+/// The highest quantity of a line.
 const MAX_QUANTITY: u32 = 10_000;
 
 /// A line of an order as a client sent it.
@@ -21,11 +21,11 @@ pub struct ItemDraft<'a> {
     pub product_id: ProductId,
     /// How many: the text of a JSON number.
     pub quantity: &'a str,
-    /// For how much apiece: the text of a JSON number.
+    /// The price of one: the text of a JSON number.
     pub price: &'a str,
 }
 
-/// 1–100 lines, each of 1–10,000 pieces at no more than [`Currency::max_price`], and their total.
+/// 1–100 lines, each with a quantity of 1–10,000 and a price of at most [`Currency::max_price`], and their total.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Items {
@@ -64,7 +64,7 @@ impl Items {
         match total {
             Some(total) => Ok(Self { items, total }),
             None => {
-                let detail = format!("must not cost more than {} together", currency.to_json(Money::MAX));
+                let detail = format!("must not cost more than {} in total", currency.to_json(Money::MAX));
                 Err(InvalidItems::one("items".to_owned(), detail))
             }
         }
@@ -75,13 +75,13 @@ impl Items {
         &self.items
     }
 
-    /// Σ price × quantity. May be zero: whether that is an order is a rule of [`super::create`].
+    /// Σ price × quantity. May be zero: [`super::create`] decides whether that is an order.
     pub fn total(&self) -> Money {
         self.total
     }
 }
 
-/// What counts is the value: `2`, `2.0` and `2e0` are one number, as in JSON Schema.
+/// The value counts, not the spelling: `2`, `2.0` and `2e0` are one number, as in JSON Schema.
 fn parse_quantity(text: &str) -> Result<u32, String> {
     let number = Decimal::read(text).ok_or("must be a whole number")?;
     let pieces = match number.in_units(0) {
@@ -103,7 +103,7 @@ fn parse_price(text: &str, currency: &Currency) -> Result<Money, String> {
     }
 }
 
-/// A field that breaks a limit. Both texts are fit for a client.
+/// A field that breaks a limit. Both texts can be shown to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
     /// Where it is in the request body: `items[3].quantity`.
@@ -112,7 +112,7 @@ pub struct InvalidField {
     pub detail: String,
 }
 
-/// Items that cannot be ordered; the client mends the fields named.
+/// Items that cannot be ordered: the client corrects these fields.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct InvalidItems {
     /// The fields, never empty.

@@ -1,4 +1,4 @@
-//! Random lives of an order: whatever is asked of it, no money is lost, and its events tell everything.
+//! Random sequences of commands to an order: no money is lost, and the events alone restore the state.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use super::{
 };
 
 impl Command {
-    /// What the provider says that it captured.
+    /// The capture that the provider reports.
     fn capture(&self) -> Option<(&PaymentId, Money)> {
         match self {
             Self::ConfirmPayment(ConfirmPayment { payment_id, amount })
@@ -23,7 +23,7 @@ impl Command {
         }
     }
 
-    /// Whether a second run right after the first has nothing left to do.
+    /// Whether a repetition right after the command leads to no event.
     fn is_about_a_payment(&self) -> bool {
         matches!(self, Self::PayOrder(_) | Self::ConfirmPayment(_) | Self::RejectPayment(_) | Self::ConfirmRefund(_))
     }
@@ -35,7 +35,7 @@ pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
     (first, prop::collection::vec(any_command(), 0..30)).prop_map(|(first, rest)| [vec![first], rest].concat())
 }
 
-/// What the shop holds of the captured money, and what it owes or gave back.
+/// The captured money that the order accounts for: its payment, and refunds that are due or done.
 fn accounted(order: &Order) -> u64 {
     let Some(order) = order.placed() else { return 0 };
     let paid = order.payment.as_ref().filter(|payment| order.refund(&payment.payment_id).is_none());
@@ -52,7 +52,7 @@ pub(crate) fn live(commands: &[Command]) -> Result<(Order, Vec<OrderEvent>), Tes
         let placed_before = order.placed().cloned();
         let decided = command.decide(&order, now());
         for event in decided.iter().flatten() {
-            prop_assert_eq!(order.apply(event), Ok(()), "{:?} decided what cannot follow", command);
+            prop_assert_eq!(order.apply(event), Ok(()), "{:?} decided an event that is not valid", command);
             history.push(event.clone());
             if let OrderEvent::OrderPaid { payment_id, amount, .. } = event {
                 captured.insert(payment_id.clone(), *amount);
@@ -66,7 +66,7 @@ pub(crate) fn live(commands: &[Command]) -> Result<(Order, Vec<OrderEvent>), Tes
                     | DecisionError::PaymentAmountDiffers { .. }
                     | DecisionError::AmountMismatch { given: Money::ZERO, .. })
             );
-            // A capture of nothing ends a payment that waits, and otherwise is no capture.
+            // A capture of zero ends a deferred payment; otherwise it is refused.
             let status = placed_before.as_ref().and_then(|placed| placed.payment_status(payment_id));
             let waits = matches!(status, Some(PaymentStatus::Deferred | PaymentStatus::Rejected(_)));
             let nothing = amount == Money::ZERO;
@@ -79,12 +79,7 @@ pub(crate) fn live(commands: &[Command]) -> Result<(Order, Vec<OrderEvent>), Tes
         }
         prop_assert_eq!(accounted(&order), captured.values().map(|amount| amount.0).sum::<u64>(), "{:?}", command);
         if decided.is_ok() && command.is_about_a_payment() {
-            prop_assert_eq!(
-                command.decide(&order, now()),
-                Ok(Vec::new()),
-                "{:?} was not recorded once for all",
-                command
-            );
+            prop_assert_eq!(command.decide(&order, now()), Ok(Vec::new()), "{:?} was recorded twice", command);
         }
         let after = order.placed().map(|placed| placed.status);
         prop_assert!(before <= after, "{:?} became {:?}", before, after);
@@ -118,7 +113,7 @@ fn random_lives_use_every_command_and_reach_every_event_and_status() {
 }
 
 #[test]
-fn every_captured_amount_pays_the_order_or_is_owed_back() {
+fn every_captured_amount_pays_the_order_or_is_due_for_refund() {
     properties(1_000, &commands(), |commands| live(&commands).map(|_| ()));
 }
 
@@ -139,7 +134,7 @@ fn replaying_the_events_from_any_snapshot_gives_the_same_order() {
 }
 
 #[test]
-fn no_payment_owes_two_refunds_and_none_is_given_back_twice() {
+fn no_payment_has_two_refunds_due_and_none_is_refunded_twice() {
     properties(500, &commands(), |commands| {
         let (order, history) = live(&commands)?;
         let (mut due, mut done) = (BTreeSet::new(), BTreeSet::new());
@@ -160,9 +155,9 @@ fn no_payment_owes_two_refunds_and_none_is_given_back_twice() {
     });
 }
 
-/// Events in any order, of any payment: most cannot follow, and none breaks anything.
+/// Events in any order, of any payment. Most of them are not valid.
 #[test]
-fn an_event_that_cannot_follow_changes_nothing() {
+fn an_event_that_is_not_valid_changes_nothing() {
     let event = prop::sample::select(variants(&["p1", "p2"], &[TOTAL, OTHER, Money::ZERO, Money(u64::MAX)]));
     properties(500, &prop::collection::vec(event, 0..20), |events| {
         let mut order = replay(&[created()]);

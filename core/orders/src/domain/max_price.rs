@@ -1,6 +1,6 @@
-//! The highest price of one piece: a guard against slips, in the deployment's currency.
+//! The highest price of one item: a guard against typing errors, in the deployment's currency.
 
-/// The highest price where nothing else is said, in major units of a currency whose unit is worth a tenth of a euro or
+/// The default highest price, in major units of a currency whose unit is worth a tenth of a euro or
 /// more.
 const DEFAULT_MAJOR_UNITS: u64 = 1_000_000;
 
@@ -33,8 +33,7 @@ const SMALL_UNITS: [(u32, &[&str]); 5] = [
     (5, &["IRR", "LBP"]),
 ];
 
-/// The highest price where the deployment says nothing: 1,000,000 major units, and so many times as much as a unit is
-/// worth less than in other currencies. In minor units.
+/// The default highest price in minor units: 1,000,000 major units, and more where a unit is worth less.
 pub(super) fn default(code: &str, exponent: u32) -> u64 {
     let small = SMALL_UNITS.iter().find(|(_, codes)| codes.contains(&code));
     DEFAULT_MAJOR_UNITS * 10_u64.pow(small.map_or(0, |(power, _)| *power)) * 10_u64.pow(exponent)

@@ -1,10 +1,10 @@
-//! The order: facts, decisions, transitions. Pure: time, ids and the provider's answers are inputs.
+//! The order: events, decisions, transitions. Pure: time, ids and the provider's responses are inputs.
 //!
-//! A command decides on an [`Order`] with [`Decide::decide`], which gives the [`OrderEvent`]s that become true;
-//! [`Order::apply`] moves the state by one of them and checks that it may follow.
+//! A command is decided on an [`Order`] with [`Decide::decide`], which returns the [`OrderEvent`]s to store;
+//! [`Order::apply`] applies one of them to the state and checks that it is valid.
 //!
-//! **Money is never lost between two facts.** What the provider has captured pays the order or is owed back, each
-//! payment once; a command that tells of captured money is never just refused.
+//! **Money is never lost between two events.** What the provider has captured pays the order or becomes due for refund,
+//! once per payment; a command that reports captured money is never just refused.
 
 pub mod cancel;
 mod codec;

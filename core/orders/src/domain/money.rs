@@ -53,7 +53,7 @@ impl schemars::JsonSchema for Money {
     }
 }
 
-/// An amount that was refused. The text is fit for a client.
+/// An amount that was rejected. The text can be shown to clients.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     /// Not a JSON number: a text, `NaN`, `+1`, `.5`, ….
@@ -75,7 +75,7 @@ pub enum MoneyError {
     TooLarge(serde_json::Number),
 }
 
-/// A code that names no currency with minor units.
+/// A code that is not the code of a currency with minor units.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not the ISO 4217 code of a currency with minor units, such as EUR")]
 pub struct UnknownCurrency(String);
@@ -106,7 +106,7 @@ impl Currency {
         self.code
     }
 
-    /// Whether that is its code, in capitals or not: some providers write `eur`.
+    /// Whether this is its code, in either case: some providers write `eur`.
     pub fn is(&self, code: &str) -> bool {
         self.code.eq_ignore_ascii_case(code)
     }
@@ -133,8 +133,8 @@ impl Currency {
 
     /// Reads an amount of money from the text of a JSON number, exactly.
     ///
-    /// What counts is the value and not the spelling: `20`, `20.00`, `20.000` and `2e1` are the same amount, `19.999`
-    /// is none in a currency of two decimals. A minus sign is refused, even before a zero.
+    /// The value counts, not the spelling: `20`, `20.00`, `20.000` and `2e1` are the same amount; `19.999` is rejected in
+    /// a currency of two decimals. A minus sign is rejected, even before a zero.
     ///
     /// # Errors
     /// [`MoneyError`], whose text says what the amount must be; the caller adds the field's path.

@@ -1,4 +1,4 @@
-//! Paying an order: a customer names a payment, and somebody vouches for it or not.
+//! Paying an order: the caller names a payment, which is verified or not.
 use serde::Serialize;
 
 use super::confirm_payment::{self, ConfirmPayment};
@@ -12,53 +12,53 @@ use service_clock::Timestamp;
 
 const PENDING: Expected = Expected { code: "order-not-pending", statuses: &[Status::Pending] };
 
-/// Pay an order. Serialised it is what the client asked for, without the verification.
+/// Pay an order. Serialised it is the client's request, without the verification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PayOrder {
-    /// The provider's name of the payment.
+    /// The provider's id of the payment.
     pub payment_id: PaymentId,
-    /// Its amount, in the client's words.
+    /// Its amount, as the client claims it.
     pub amount: Money,
-    /// What is known of it besides.
+    /// The result of its verification.
     #[serde(skip)]
     pub verification: Verification,
 }
 
-/// Who says that a payment holds.
+/// The result of verifying a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
-    /// The caller, whom this deployment trusts. A refusal leaves the money to the caller.
+    /// Not verified: this deployment trusts the caller. If the payment is rejected, the money is the caller's concern.
     Trusted,
-    /// The provider: it has captured this amount. From here on the money must not be lost, whatever the order's state.
+    /// The provider has captured this amount. From here on the money must not be lost, whatever the order's state.
     Captured(Money),
-    /// Nobody yet: the provider does not answer. The payment is taken on, and settled later.
+    /// The provider did not respond. The payment is deferred, and settled later.
     Deferred,
-    /// Nobody: the provider refused the payment, for this reason.
+    /// The provider declined the payment, for this reason.
     Declined(Reason),
 }
 
-/// Whether the provider has to be asked about a payment before it is decided with [`decide`]; `false` when all is known.
-/// Asked first, what cannot be paid is refused before the provider is troubled.
+/// Whether a payment has to be verified with the provider before [`decide`]. A payment that cannot be accepted is refused
+/// here, before the provider is called.
 ///
 /// # Errors
-/// What [`decide`] would refuse a payment with that nobody has captured.
+/// The refusals of [`decide`] for a payment that is not captured.
 pub fn needs_verification(order: &Order, payment_id: &PaymentId, amount: Money) -> Result<bool, DecisionError> {
     let order = order.require()?;
     admit(order, payment_id, amount)?;
     Ok(order.captured(payment_id).is_none())
 }
 
-/// The order must be pending, the amount its total, and no other payment in progress. A payment on record is success
-/// without an event, as long as its amount is the same; it is settled if it was deferred, and what the provider
-/// refused stays refused until the provider itself says otherwise.
+/// The order must be pending, the amount its total, and no other payment in progress. A recorded payment is success
+/// without an event, as long as its amount is the same; a deferred one is settled, and a declined one stays declined
+/// until the provider reports otherwise.
 ///
-/// A payment that the provider has captured is never just refused: it is decided as [`ConfirmPayment`] is. One that may
-/// have been captured, since there is no word, is not refused for the order's state either.
+/// A payment that the provider has captured is never just refused: it is decided as [`ConfirmPayment`] is. An unverified
+/// payment may have been captured, so it is not refused for the order's state either.
 ///
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`], [`DecisionError::AmountMismatch`],
-/// [`DecisionError::PaymentInProgress`], [`DecisionError::PaymentAmountDiffers`]; [`DecisionError::PaymentUnverified`] in
-/// place of the order's state where there is no word on the payment.
+/// [`DecisionError::PaymentInProgress`], [`DecisionError::PaymentAmountDiffers`]; [`DecisionError::PaymentUnverified`]
+/// instead of the order's state for an unverified payment.
 pub fn decide(order: &Order, command: &PayOrder, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError> {
     let PayOrder { payment_id, amount, verification } = command;
     let placed = order.require()?;
@@ -122,8 +122,8 @@ mod tests {
         Verification::Declined(reason("card expired"))
     }
 
-    /// Every answer but the provider's yes.
-    fn without_money() -> [Verification; 3] {
+    /// Every verification but a capture.
+    fn not_captured() -> [Verification; 3] {
         [Verification::Trusted, Verification::Deferred, declined()]
     }
 
@@ -132,19 +132,19 @@ mod tests {
     }
 
     #[test]
-    fn a_pending_order_is_paid_on_a_trusted_word() {
+    fn a_pending_order_is_paid_by_a_trusted_caller_or_a_capture() {
         given(&[created()]).when(pay("p1", Verification::Trusted)).then(&[paid("p1").now()]);
         given(&[created()]).when(pay("p1", Verification::Captured(TOTAL))).then(&[paid("p1").now()]);
     }
 
     #[test]
-    fn a_payment_that_nobody_can_verify_is_taken_on() {
+    fn a_payment_that_cannot_be_verified_is_deferred() {
         given(&[created()]).when(pay("p1", Verification::Deferred)).then(&[deferred("p1").now()]);
         given(&[created(), rejected("p1")]).when(pay("p2", Verification::Deferred)).then(&[deferred("p2").now()]);
     }
 
     #[test]
-    fn a_declined_payment_is_recorded_and_leaves_the_order_to_be_paid() {
+    fn a_declined_payment_is_recorded_and_the_order_can_still_be_paid() {
         given(&[created()]).when(pay("p1", declined())).then(&[rejected("p1").now()]);
         given(&[created(), rejected("p1")]).when(pay("p2", Verification::Captured(TOTAL))).then(&[paid("p2").now()]);
     }
@@ -154,7 +154,7 @@ mod tests {
         for amount in [Money::ZERO, OTHER, Money(TOTAL.0 + 1)] {
             let mismatch = DecisionError::AmountMismatch { total: TOTAL, given: amount };
             for history in [vec![created()], vec![created(), deferred("p1")], vec![created(), rejected("p1")]] {
-                for verification in without_money() {
+                for verification in not_captured() {
                     let pay = PayOrder { amount, ..pay("p1", verification) };
                     given(&history).when(pay).then_refused(mismatch.clone());
                 }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_pays_while_another_payment_is_in_progress() {
+    fn an_order_cannot_be_paid_while_another_payment_is_in_progress() {
         let in_progress = DecisionError::PaymentInProgress(payment_id("p1"));
         for verification in [Verification::Trusted, declined()] {
             given(&[created(), deferred("p1")]).when(pay("p2", verification)).then_refused(in_progress.clone());
@@ -194,13 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_of_another_amount_than_claimed_is_owed_back() {
+    fn a_capture_of_another_amount_than_claimed_is_due_for_refund() {
         let due = refund_due("p1", OTHER, "the captured amount is not the order's total").now();
         given(&[created()]).when(pay("p1", Verification::Captured(OTHER))).then(&[due]);
     }
 
     #[test]
-    fn money_that_the_provider_captured_is_owed_back_where_it_cannot_pay() {
+    fn captured_money_that_cannot_pay_the_order_is_due_for_refund() {
         let cases = [
             (vec![created(), cancelled()], "captured after the order was cancelled"),
             (vec![created(), paid("p1")], "the order was paid with another payment"),
@@ -217,7 +217,7 @@ mod tests {
         let cancel = [cancelled(), refund_due("p1", TOTAL, "the order was cancelled"), refunded("p1", "r1", TOTAL)];
         let history = [[created(), paid("p1"), shipped()].as_slice(), &cancel].concat();
         for lived in 2..=history.len() {
-            for verification in [without_money().as_slice(), &[Verification::Captured(TOTAL)]].concat() {
+            for verification in [not_captured().as_slice(), &[Verification::Captured(TOTAL)]].concat() {
                 given(&history[..lived]).when(pay("p1", verification)).then_nothing();
             }
         }
@@ -228,7 +228,7 @@ mod tests {
     fn a_repeated_payment_cannot_change_its_amount() {
         let differs =
             DecisionError::PaymentAmountDiffers { payment_id: payment_id("p1"), recorded: TOTAL, given: OTHER };
-        for verification in [without_money().as_slice(), &[Verification::Captured(OTHER)]].concat() {
+        for verification in [not_captured().as_slice(), &[Verification::Captured(OTHER)]].concat() {
             let changed = PayOrder { amount: OTHER, ..pay("p1", verification) };
             given(&[created(), paid("p1"), shipped()]).when(changed).then_refused(differs.clone());
         }
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_order_still_settles_its_deferred_payment_but_on_no_mere_word() {
+    fn a_cancelled_order_settles_its_deferred_payment_only_when_it_is_verified() {
         let history = [created(), deferred("p1"), cancelled()];
         let due = refund_due("p1", TOTAL, "captured after the order was cancelled");
         given(&history).when(pay("p1", Verification::Captured(TOTAL))).then(&[due.now()]);
@@ -253,16 +253,16 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_payment_stays_rejected_until_the_provider_says_otherwise() {
+    fn a_rejected_payment_stays_rejected_until_the_provider_captures_it() {
         let history = [created(), rejected("p1")];
-        for verification in without_money() {
+        for verification in not_captured() {
             given(&history).when(pay("p1", verification)).then_nothing();
         }
         given(&history).when(pay("p1", Verification::Captured(TOTAL))).then(&[paid("p1").now()]);
     }
 
     #[test]
-    fn a_rejected_payment_that_the_order_has_forgotten_is_a_new_payment() {
+    fn a_rejected_payment_that_is_no_longer_stored_is_a_new_payment() {
         let others = (0..16).map(|n| rejected(&format!("other-{n}")));
         let history: Vec<_> = [created(), rejected("p1")].into_iter().chain(others).collect();
         let order = replay(&history);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_provider_is_asked_about_payments_that_can_be_and_are_not_captured() {
+    fn payments_that_could_be_accepted_and_are_not_captured_need_verification() {
         let asked = |history: &[OrderEvent], amount| needs_verification(&replay(history), &payment_id("p1"), amount);
         assert_eq!(asked(&[created()], TOTAL), Ok(true));
         assert_eq!(asked(&[created(), deferred("p1")], TOTAL), Ok(true));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_asked_for_does_not_depend_on_the_verification() {
+    fn the_serialised_command_does_not_depend_on_the_verification() {
         let asked = |verification| serde_json::to_value(pay("p1", verification)).unwrap();
         assert_eq!(asked(Verification::Deferred), asked(Verification::Captured(TOTAL)));
         assert_eq!(asked(declined()), serde_json::json!({"payment_id": "p1", "amount": 4000}));

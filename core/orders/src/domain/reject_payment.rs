@@ -1,4 +1,4 @@
-//! The provider's word that a payment will not be captured.
+//! The rejection of a payment, reported by the provider.
 use serde::Serialize;
 
 use super::error::DecisionError;
@@ -7,18 +7,18 @@ use super::ids::{PaymentId, Reason};
 use super::state::{Order, PaymentStatus, Status};
 use service_clock::Timestamp;
 
-/// Record that the provider refused a payment.
+/// Record that the provider declined a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RejectPayment {
-    /// The provider's name of the payment.
+    /// The provider's id of the payment.
     pub payment_id: PaymentId,
-    /// Why it was refused.
+    /// Why it was declined.
     pub reason: Reason,
 }
 
-/// Settles a deferred payment, on a cancelled order too, and is remembered while the order is to be paid. It never
-/// touches another payment, and comes to nothing for one that was captured (the refusal of an earlier attempt,
-/// delivered late), that is known to be refused, or on whose success nothing hangs any more.
+/// Settles a deferred payment, also on a cancelled order, and is recorded while the order is pending. It never affects
+/// another payment. It is success without an event for a payment that was captured (the rejection of an earlier attempt,
+/// delivered late), that is rejected already, or that no longer matters to the order.
 ///
 /// # Errors
 /// [`DecisionError::NotFound`].
@@ -59,12 +59,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_order_is_rid_of_its_deferred_payment() {
+    fn the_deferred_payment_of_a_cancelled_order_is_rejected() {
         given(&[created(), deferred("p1"), cancelled()]).when(reject("p1")).then(&[rejected("p1").now()]);
     }
 
     #[test]
-    fn a_rejection_does_not_disturb_another_payment() {
+    fn a_rejection_does_not_affect_another_payment() {
         given(&[created(), deferred("p1")]).when(reject("p2")).then(&[rejected("p2").now()]);
         let order = replay(&[created(), deferred("p1"), rejected("p2")]);
         assert!(order.placed().unwrap().is_deferred(&payment_id("p1")));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_captured_payment_cannot_be_rejected_any_more() {
+    fn a_captured_payment_cannot_be_rejected() {
         let due = refund_due("p1", TOTAL, "the order was cancelled");
         given(&[created(), paid("p1")]).when(reject("p1")).then_nothing();
         given(&[created(), paid("p1"), cancelled(), due]).when(reject("p1")).then_nothing();
@@ -84,18 +84,18 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_that_comes_before_its_payment_is_remembered() {
+    fn a_rejection_that_arrives_before_its_payment_is_recorded() {
         given(&[created()]).when(reject("p1")).then(&[rejected("p1").now()]);
     }
 
     #[test]
-    fn a_rejection_told_twice_is_recorded_once() {
+    fn a_rejection_reported_twice_is_recorded_once() {
         given(&[created(), rejected("p1")]).when(reject("p1")).then_nothing();
         given(&[created(), rejected("p1"), cancelled()]).when(reject("p1")).then_nothing();
     }
 
     #[test]
-    fn the_rejection_of_a_payment_of_no_order_is_refused() {
+    fn a_rejection_of_a_payment_of_an_unknown_order_is_refused() {
         given(&[]).when(reject("p1")).then_refused(DecisionError::NotFound);
     }
 }

@@ -1,4 +1,4 @@
-//! Sending an order.
+//! Shipping an order.
 use serde::Serialize;
 
 use super::error::{DecisionError, Expected};
@@ -9,10 +9,10 @@ use service_clock::Timestamp;
 
 const PAID: Expected = Expected { code: "order-not-paid", statuses: &[Status::Paid] };
 
-/// Record that the order was sent.
+/// Record that the order was shipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ShipOrder {
-    /// The carrier's name of the parcel.
+    /// The carrier's id of the parcel.
     pub tracking_number: TrackingNumber,
 }
 

@@ -1,4 +1,4 @@
-//! What is known of an order after its events: all that a decision and a view of it need.
+//! The state of an order after its events: all that decisions and views need.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,9 +10,9 @@ use super::ids::{OrderId, PaymentId, Reason, RefundId, TrackingNumber, UserId};
 use super::money::Money;
 use service_clock::Timestamp;
 
-/// An order, or (`Default`) one that does not exist yet. Its state is changed by [`Order::apply`] alone.
+/// An order, or (`Default`) one that does not exist yet. Its state is changed by [`Order::apply`] only.
 ///
-/// Serialised it is a snapshot: what is unknown is left out, and an item is a list instead of a map.
+/// Serialised it is a snapshot: empty fields are omitted, and an item is a list instead of a map.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Order(pub(super) Option<Box<PlacedOrder>>);
@@ -31,7 +31,7 @@ pub const SNAPSHOT_SCHEMA: u32 = 1;
 
 macro_rules! statuses {
     ($($(#[$about:meta])* $status:ident = $name:literal, $open:literal;)+) => {
-        /// Where an order stands.
+        /// The status of an order.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[cfg_attr(test, derive(schemars::JsonSchema))]
         pub enum Status {
@@ -49,7 +49,7 @@ macro_rules! statuses {
                 }
             }
 
-            /// Whether somebody has something to do: open orders are listed in the work queue.
+            /// Whether the order still needs work: open orders are in the work queue.
             pub fn is_open(self) -> bool {
                 match self {
                     $(Self::$status => $open,)+
@@ -65,11 +65,11 @@ statuses! {
     Pending = "pending", true;
     /// Its total was captured.
     Paid = "paid", true;
-    /// On its way.
+    /// Shipped.
     Shipped = "shipped", true;
-    /// Arrived. Nothing follows but refunds.
+    /// Delivered. Only refunds follow.
     Delivered = "delivered", false;
-    /// Cancelled. Nothing follows but the settling of payments and refunds.
+    /// Cancelled. Only payments and refunds are still settled.
     Cancelled = "cancelled", false;
 }
 
@@ -103,11 +103,11 @@ pub(crate) fn one_of(statuses: &[Status]) -> String {
 
 /// An order that exists.
 ///
-/// A payment is in at most one of `payment`, `deferred` and `rejected`. One whose money has to go back is in `refunds`,
-/// once; if it had paid the order, it stays in `payment` as well.
+/// A payment is in at most one of `payment`, `deferred` and `rejected`. One that is due for refund is in `refunds`, once;
+/// if it had paid the order, it stays in `payment` as well.
 ///
-/// A snapshot with a field that is not known here was written by a newer program, about events that this one may not
-/// know either: it is refused, and the events are read instead.
+/// A snapshot with an unknown field was written by a newer program, after events that this one may not know either: it is
+/// ignored, and the events are read instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlacedOrder {
@@ -120,7 +120,7 @@ pub struct PlacedOrder {
     pub items: Vec<Item>,
     /// What it costs, and what its payment captured.
     pub total: Money,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// When it was created.
     pub created_at: Timestamp,
@@ -130,19 +130,19 @@ pub struct PlacedOrder {
     /// The payment of the total that the provider has yet to settle. A cancelled order may still have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deferred: Option<DeferredPayment>,
-    /// The newest payments that the provider refused, oldest first.
+    /// The newest payments that the provider declined, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<RejectedPayment>,
-    /// Captured money that is owed back or went back, in the order of their falling due; one of each payment at most.
+    /// Captured money that is due for refund or was refunded, in the order of the events; at most one per payment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refunds: Vec<Refund>,
     /// How it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipment: Option<Shipment>,
-    /// When it arrived.
+    /// When it was delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<Timestamp>,
-    /// Why and when it was given up.
+    /// Why and when it was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
 }
@@ -151,27 +151,27 @@ pub struct PlacedOrder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Payment {
-    /// The provider's name of it.
+    /// The provider's id of it.
     pub payment_id: PaymentId,
     /// When it was captured.
     pub paid_at: Timestamp,
 }
 
-/// A payment that was taken on without the provider's word; its amount is the order's total.
+/// A payment that was accepted without verification; its amount is the order's total.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DeferredPayment {
-    /// The provider's name of it.
+    /// The provider's id of it.
     pub payment_id: PaymentId,
     /// Since when.
     pub deferred_at: Timestamp,
 }
 
-/// A payment that the provider refused.
+/// A payment that the provider declined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RejectedPayment {
-    /// The provider's name of it.
+    /// The provider's id of it.
     pub payment_id: PaymentId,
     /// Why.
     pub reason: Reason,
@@ -179,7 +179,7 @@ pub struct RejectedPayment {
     pub rejected_at: Timestamp,
 }
 
-/// Money that is owed back, or went back.
+/// Money that is due for refund, or was refunded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refund {
     /// The payment that captured it.
@@ -188,18 +188,18 @@ pub struct Refund {
     pub amount: Money,
     /// Why.
     pub reason: Reason,
-    /// Since when it is owed.
+    /// Since when it is due.
     pub due_at: Timestamp,
-    /// How it went back; `None` while it is owed.
+    /// How it was refunded; `None` while it is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<RefundDone>,
 }
 
-/// The provider's word that money went back.
+/// A completed refund.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RefundDone {
-    /// The provider's name of the refund.
+    /// The provider's id of the refund.
     pub refund_id: RefundId,
     /// When.
     pub refunded_at: Timestamp,
@@ -209,13 +209,13 @@ pub struct RefundDone {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Shipment {
-    /// The carrier's name of the parcel.
+    /// The carrier's id of the parcel.
     pub tracking_number: TrackingNumber,
     /// When.
     pub shipped_at: Timestamp,
 }
 
-/// Why an order was given up.
+/// Why an order was cancelled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cancellation {
@@ -225,7 +225,7 @@ pub struct Cancellation {
     pub cancelled_at: Timestamp,
 }
 
-/// Where one payment of an order stands.
+/// The status of one payment of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentStatus {
@@ -233,16 +233,16 @@ pub enum PaymentStatus {
     Paid,
     /// The provider has yet to settle it.
     Deferred,
-    /// The provider refused it, for this reason.
+    /// The provider declined it, for this reason.
     Rejected(Reason),
-    /// It captured money that has to go back, for this reason.
+    /// It captured money that is due for refund, for this reason.
     RefundDue(Reason),
-    /// Its money went back.
+    /// It was refunded.
     Refunded,
 }
 
 impl PlacedOrder {
-    /// Where a payment stands, or `None` if it is unknown here.
+    /// The status of a payment, or `None` if it is unknown.
     pub fn payment_status(&self, payment_id: &PaymentId) -> Option<PaymentStatus> {
         if let Some(refund) = self.refund(payment_id) {
             return Some(match refund.done {
@@ -260,18 +260,18 @@ impl PlacedOrder {
         rejected.map(|rejected| PaymentStatus::Rejected(rejected.reason.clone()))
     }
 
-    /// What a payment captured, or `None` if nothing is known to be captured with it.
+    /// What a payment captured, or `None` if no capture is recorded.
     pub fn captured(&self, payment_id: &PaymentId) -> Option<Money> {
         let owed = self.refund(payment_id).map(|refund| refund.amount);
         owed.or_else(|| self.is_paid_with(payment_id).then_some(self.total))
     }
 
-    /// The refund of a payment, owed or done.
+    /// The refund of a payment, due or done.
     pub fn refund(&self, payment_id: &PaymentId) -> Option<&Refund> {
         self.refunds.iter().find(|refund| refund.payment_id == *payment_id)
     }
 
-    /// The refund that went back under this name.
+    /// The refund with this id.
     pub(super) fn refunded_with(&self, refund_id: &RefundId) -> Option<&Refund> {
         self.refunds.iter().find(|refund| refund.done.as_ref().is_some_and(|done| done.refund_id == *refund_id))
     }
@@ -318,8 +318,10 @@ mod tests {
             assert_eq!(status.as_str().parse(), Ok(status));
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }
-        let error = "Paid".parse::<Status>().unwrap_err();
-        assert_eq!(error.to_string(), "must be pending, paid, shipped, delivered or cancelled");
+        assert_eq!("Paid".parse::<Status>(), Err(UnknownStatus));
+        assert!(UnknownStatus.to_string().starts_with("must be pending, paid, "));
+        let named = [&[Status::Paid][..], &[Status::Pending, Status::Paid, Status::Shipped]].map(one_of);
+        assert_eq!(named, ["paid", "pending, paid or shipped"]);
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! What texts may hold, by the properties that Unicode gives to characters.
+//! What texts may contain, by the Unicode properties of their characters.
 //!
-//! One question decides: whether a character can be seen. An id holds nothing else, so that no two ids look the same
-//! but for what cannot be seen. Free text has one such character at least, and beside it whatever scripts and emoji are
-//! written with: joiners, variation selectors, tags, marks of direction. It holds no control characters, and nothing
-//! that ends the line or turns the direction of what is printed around it, in a log for instance.
+//! An id contains only visible characters, so that no two ids differ in invisible characters only. Free text contains at
+//! least one, and besides what scripts and emoji need: joiners, variation selectors, tags, direction marks. It contains
+//! no control characters, line breaks or direction overrides, which would act on the text around it, such as a log.
 
 use icu_properties::props::{
     BidiClass, DefaultIgnorableCodePoint, GeneralCategory, NoncharacterCodePoint, PrependedConcatenationMark,
@@ -11,7 +10,7 @@ use icu_properties::props::{
 use icu_properties::{CodePointMapData, CodePointSetData};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// A text that cannot be the name it should be. The text of the error is fit for a client.
+/// A text that is not accepted. The error text can be shown to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// Not a UUID in its hyphenated form.
@@ -23,21 +22,21 @@ pub enum TextError {
         /// The longest it may be, in characters.
         max: usize,
     },
-    /// An id with a character that cannot be seen.
-    #[error("must have visible characters only, without spaces: U+{:04X} is none", u32::from(*.0))]
+    /// An id with an invisible character.
+    #[error("must contain only visible characters and no spaces: U+{:04X} is not allowed", u32::from(*.0))]
     NotVisible(char),
-    /// An id that no path can hold: `.` and `..` mean places in it, even percent-encoded (RFC 3986, section 5.2.4).
-    #[error("must not be . or .., which no path can hold")]
+    /// An id that cannot be a path segment: `.` and `..` are resolved, even percent-encoded (RFC 3986, section 5.2.4).
+    #[error("must not be . or .., which cannot be path segments")]
     DotSegment,
-    /// A text in which there is nothing to see.
-    #[error("must have a visible character")]
+    /// A text without a visible character.
+    #[error("must contain a visible character")]
     NothingVisible,
-    /// A text with a character that acts on what is around it.
-    #[error("must not have U+{:04X}: it is a control character, or ends the line, or turns the text around it", u32::from(*.0))]
+    /// A text with a character that acts on the text around it.
+    #[error("must not contain U+{:04X}: it is a control character, a line break or a direction override", u32::from(*.0))]
     Unprintable(char),
 }
 
-/// Whether a text is fit for an id of so many characters at most.
+/// Checks that a text can be an id of at most `max` characters.
 ///
 /// # Errors
 /// [`TextError`].
@@ -49,7 +48,7 @@ pub fn check_id(text: &str, max: usize) -> Result<(), TextError> {
     text.chars().find(|c| !is_visible(*c)).map_or(Ok(()), |c| Err(TextError::NotVisible(c)))
 }
 
-/// Whether a text is fit to be free text of so many characters at most.
+/// Checks that a text can be free text of at most `max` characters.
 ///
 /// # Errors
 /// [`TextError`].
@@ -65,21 +64,20 @@ fn check_length(text: &str, max: usize) -> Result<(), TextError> {
     if (1..=max).contains(&text.chars().take(max + 1).count()) { Ok(()) } else { Err(TextError::Length { max }) }
 }
 
-/// As much of a text as [`check_free_text`] lets pass; empty if there is nothing to see in it. What ends a line becomes a
-/// space, everything else that may not stand in free text is left out, and what is too long is cut between two
-/// characters as people see them.
-pub(super) fn tidied(text: &str, max: usize) -> String {
+/// A text in the form that [`check_free_text`] accepts; empty if it has no visible character. A line break becomes a
+/// space, other characters that are not accepted are removed, and a text that is too long is cut between two graphemes.
+pub(super) fn normalized(text: &str, max: usize) -> String {
     let printable = text.chars().filter_map(|c| match c {
         c if is_printable(c) => Some(c),
         c if c.is_whitespace() => Some(' '),
         _ => None,
     });
-    // What comes before the first visible character shows nothing either. One character more than may be kept is
-    // enough to tell whether the cut is between two graphemes.
+    // Nothing before the first visible character is shown either. One character more than the limit is enough to see
+    // whether the cut is between two graphemes.
     let mut text: String = printable.skip_while(|c| !is_visible(*c)).take(max + 1).collect();
     if let Some((longest, _)) = text.char_indices().nth(max) {
         let boundaries = text.grapheme_indices(true).map(|(at, _)| at);
-        // A grapheme that is too long by itself is cut within.
+        // A grapheme that is too long by itself is cut inside.
         let cut = boundaries.take_while(|at| *at <= longest).last().filter(|at| *at > 0).unwrap_or(longest);
         text.truncate(cut);
     }
@@ -91,8 +89,8 @@ pub(super) fn tidied(text: &str, max: usize) -> String {
 /// the Egyptian blanks and the Khitan filler.
 const BLANK: [char; 5] = ['\u{2800}', '\u{1D159}', '\u{13441}', '\u{13442}', '\u{16FE4}'];
 
-/// Whether a character that stands alone shows something. What is not assigned yet is taken for visible: it may be a
-/// script, or an emoji, that is younger than this program.
+/// Whether a character is visible on its own. An unassigned one is: it may be a script or an emoji that is newer than
+/// this program.
 fn is_visible(c: char) -> bool {
     let nothing = c.is_control()
         || c.is_whitespace()
@@ -102,12 +100,12 @@ fn is_visible(c: char) -> bool {
     !nothing && (category(c) != GeneralCategory::Format || is_sign(c))
 }
 
-/// Signs of some scripts that are drawn around the digits after them, and count as format characters all the same.
+/// Signs of some scripts that are drawn around the digits after them, though they are format characters.
 fn is_sign(c: char) -> bool {
     CodePointSetData::new::<PrependedConcatenationMark>().contains(c)
 }
 
-/// Whether a character acts on nothing around it: no control character, no end of a line or paragraph, and none of the
+/// Whether a character does not act on the text around it: no control character, no end of a line or paragraph, and none of the
 /// explicit embeddings, overrides and isolates of the bidirectional algorithm.
 fn is_printable(c: char) -> bool {
     let acts = matches!(
@@ -202,7 +200,7 @@ mod tests {
     fn scripts_and_emoji_are_free_text_whatever_they_are_written_with() {
         for text in LEGITIMATE {
             assert_eq!(check_free_text(text, 500), Ok(()), "{text:?}");
-            assert_eq!(tidied(text, 500), text);
+            assert_eq!(normalized(text, 500), text);
         }
     }
 
@@ -211,7 +209,7 @@ mod tests {
         for c in INVISIBLE {
             for text in [c.to_string(), format!("{c}{c} {c}")] {
                 assert_eq!(check_free_text(&text, 500), Err(TextError::NothingVisible), "{text:?}");
-                assert_eq!(tidied(&text, 500), "");
+                assert_eq!(normalized(&text, 500), "");
             }
             assert_eq!(check_free_text(&format!("a{c}b"), 500), Ok(()), "{c:?}");
             assert_eq!(check_id(&format!("a{c}b"), 128), Err(TextError::NotVisible(c)));
@@ -223,18 +221,18 @@ mod tests {
         for c in UNPRINTABLE {
             assert_eq!(check_free_text(&format!("a{c}b"), 500), Err(TextError::Unprintable(c)));
             assert_eq!(check_id(&format!("a{c}b"), 128), Err(TextError::NotVisible(c)));
-            assert!(["ab", "a b"].contains(&tidied(&format!("a{c}b"), 500).as_str()), "{c:?}");
+            assert!(["ab", "a b"].contains(&normalized(&format!("a{c}b"), 500).as_str()), "{c:?}");
         }
     }
 
     #[test]
-    fn whatever_may_be_in_an_id_may_be_in_free_text_and_what_is_tidied_is_free_text() {
+    fn whatever_may_be_in_an_id_may_be_in_free_text_and_what_is_normalized_is_free_text() {
         for c in '\0'..=char::MAX {
             let text = c.to_string();
             let id = check_id(&text, 1).is_ok();
             assert!(!id || check_free_text(&text, 1).is_ok(), "{c:?}");
-            let tidied = tidied(&format!("{c}a{c}"), 500);
-            assert_eq!(check_free_text(&tidied, 500), Ok(()), "{c:?}");
+            let normalized = normalized(&format!("{c}a{c}"), 500);
+            assert_eq!(check_free_text(&normalized, 500), Ok(()), "{c:?}");
         }
     }
 
@@ -252,12 +250,12 @@ mod tests {
             ("\u{feff}\u{200b} abc", 3, "abc"),
             ("a\u{301}\u{301}\u{301}", 2, "a\u{301}"),
         ] {
-            assert_eq!(tidied(text, max), kept, "{text:?} {max}");
+            assert_eq!(normalized(text, max), kept, "{text:?} {max}");
         }
-        assert_eq!(tidied(&format!("x{family}"), 5), "x");
-        assert_eq!(tidied(&format!("{}abc", "\u{200b}".repeat(1_000)), 500), "abc");
-        assert_eq!(tidied("Karte \u{2068}Visa 42\u{2069} abgelehnt", 500), "Karte Visa 42 abgelehnt");
-        assert_eq!(tidied("no\r\nfunds\u{2028}left\0", 500), "no  funds left");
+        assert_eq!(normalized(&format!("x{family}"), 5), "x");
+        assert_eq!(normalized(&format!("{}abc", "\u{200b}".repeat(1_000)), 500), "abc");
+        assert_eq!(normalized("Karte \u{2068}Visa 42\u{2069} abgelehnt", 500), "Karte Visa 42 abgelehnt");
+        assert_eq!(normalized("no\r\nfunds\u{2028}left\0", 500), "no  funds left");
     }
 
     #[test]
@@ -270,9 +268,9 @@ mod tests {
         assert_eq!(TextError::Length { max: 128 }.to_string(), "must have 1-128 characters");
         assert_eq!(
             TextError::NotVisible('\u{200b}').to_string(),
-            "must have visible characters only, without spaces: U+200B is none"
+            "must contain only visible characters and no spaces: U+200B is not allowed"
         );
         let told = TextError::Unprintable('\u{202e}').to_string();
-        assert!(told.starts_with("must not have U+202E: "), "{told}");
+        assert!(told.starts_with("must not contain U+202E: "), "{told}");
     }
 }

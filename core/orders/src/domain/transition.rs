@@ -1,4 +1,4 @@
-//! Which event may follow which state, and what it changes. Decisions keep these rules; replay checks them.
+//! Which events are valid in which state, and what they change. Decisions follow these rules; replay checks them.
 
 use super::event::OrderEvent;
 use super::ids::{OrderId, PaymentId};
@@ -7,13 +7,13 @@ use super::state::{
     Cancellation, DeferredPayment, Order, Payment, PlacedOrder, Refund, RefundDone, RejectedPayment, Shipment, Status,
 };
 
-/// How many rejected payments an order remembers. Older ones are forgotten, so that no client can make the state grow
-/// without end; a repeat of a forgotten one is a new payment, which the provider refuses again.
-const REMEMBERED_REJECTIONS: usize = 16;
+/// How many rejected payments the state holds. Older ones are dropped, so that no client can make the state grow without
+/// bound; a repeat of a dropped one is a new payment, which the provider declines again.
+const MAX_REJECTED: usize = 16;
 
-/// An event that cannot follow the state: the stream is corrupt, or was written under other rules.
+/// An event that is not valid in the state: the stream is corrupt, or was written under other rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{event} cannot follow: {broken}")]
+#[error("{event} is not valid in this state: {broken}")]
 pub struct TransitionError {
     /// The event's type.
     pub event: &'static str,
@@ -21,19 +21,19 @@ pub struct TransitionError {
     pub broken: BrokenRule,
 }
 
-/// What an event that cannot follow has against it.
+/// Why an event is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenRule {
     /// Only `OrderCreated` can be the first event.
     #[error("the order does not exist yet")]
     NotCreated,
     /// `OrderCreated` can only be the first event.
-    #[error("the order exists already")]
+    #[error("the order already exists")]
     CreatedTwice,
-    /// The event is about another order.
-    #[error("it is about order {0}")]
+    /// The event belongs to another order.
+    #[error("it belongs to order {0}")]
     OtherOrder(OrderId),
-    /// The order's status does not allow it.
+    /// It is not valid in the order's status.
     #[error("the order is {0}")]
     Status(Status),
     /// An amount is not the one that it must equal.
@@ -47,8 +47,8 @@ pub enum BrokenRule {
     /// Another payment of the order has yet to be settled.
     #[error("payment {0} is deferred")]
     PaymentDeferred(PaymentId),
-    /// The money of this payment has been captured.
-    #[error("payment {0} was captured before")]
+    /// The payment was captured.
+    #[error("payment {0} was already captured")]
     PaymentCaptured(PaymentId),
     /// The order owes no refund of this payment.
     #[error("no refund of payment {0} is due")]
@@ -59,7 +59,7 @@ impl Order {
     /// Moves the order by one event. On an error the order is as it was before.
     ///
     /// # Errors
-    /// The event cannot follow. The caller, who knows stream and version, names them and reads no further.
+    /// The event is not valid. The caller adds stream and version to the error and stops reading.
     pub fn apply(&mut self, event: &OrderEvent) -> Result<(), TransitionError> {
         let moved = match (&mut self.0, event) {
             (empty @ None, OrderEvent::OrderCreated { order_id, user_id, items, total, created_at }) => {
@@ -97,9 +97,9 @@ impl PlacedOrder {
             OrderEvent::OrderPaid { payment_id, amount, paid_at, .. } => {
                 self.require_one_of(&[Status::Pending])?;
                 self.require_uncaptured(payment_id)?;
-                self.require_none_deferred_but(Some(payment_id))?;
+                self.require_no_other_deferred_payment(payment_id)?;
                 require_amount(self.total, *amount)?;
-                self.forget_unsettled(payment_id);
+                self.remove_unsettled(payment_id);
                 self.payment = Some(Payment { payment_id: payment_id.clone(), paid_at: *paid_at });
                 self.status = Status::Paid;
             }
@@ -122,9 +122,9 @@ impl PlacedOrder {
             OrderEvent::OrderPaymentDeferred { payment_id, amount, deferred_at, .. } => {
                 self.require_one_of(&[Status::Pending])?;
                 self.require_uncaptured(payment_id)?;
-                self.require_none_deferred_but(None)?;
+                self.require_no_deferred_payment()?;
                 require_amount(self.total, *amount)?;
-                self.forget_unsettled(payment_id);
+                self.remove_unsettled(payment_id);
                 self.deferred = Some(DeferredPayment { payment_id: payment_id.clone(), deferred_at: *deferred_at });
             }
             OrderEvent::OrderPaymentRejected { payment_id, reason, rejected_at, .. } => {
@@ -132,8 +132,8 @@ impl PlacedOrder {
                     self.require_one_of(&[Status::Pending])?;
                 }
                 self.require_uncaptured(payment_id)?;
-                self.forget_unsettled(payment_id);
-                if self.rejected.len() >= REMEMBERED_REJECTIONS {
+                self.remove_unsettled(payment_id);
+                if self.rejected.len() >= MAX_REJECTED {
                     self.rejected.remove(0);
                 }
                 let (payment_id, reason) = (payment_id.clone(), reason.clone());
@@ -147,7 +147,7 @@ impl PlacedOrder {
                     self.require_one_of(&[Status::Cancelled])?;
                     require_amount(self.total, *amount)?;
                 }
-                self.forget_unsettled(payment_id);
+                self.remove_unsettled(payment_id);
                 let (payment_id, reason) = (payment_id.clone(), reason.clone());
                 self.refunds.push(Refund { payment_id, amount: *amount, reason, due_at: *due_at, done: None });
             }
@@ -173,18 +173,19 @@ impl PlacedOrder {
         }
     }
 
-    /// No payment waits but, perhaps, this one.
-    fn require_none_deferred_but(&self, payment_id: Option<&PaymentId>) -> Result<(), BrokenRule> {
+    fn require_no_deferred_payment(&self) -> Result<(), BrokenRule> {
         match &self.deferred {
-            Some(deferred) if payment_id != Some(&deferred.payment_id) => {
-                Err(BrokenRule::PaymentDeferred(deferred.payment_id.clone()))
-            }
-            _ => Ok(()),
+            Some(deferred) => Err(BrokenRule::PaymentDeferred(deferred.payment_id.clone())),
+            None => Ok(()),
         }
     }
 
-    /// A newer fact about a payment takes the place of its being deferred or rejected.
-    fn forget_unsettled(&mut self, payment_id: &PaymentId) {
+    fn require_no_other_deferred_payment(&self, payment_id: &PaymentId) -> Result<(), BrokenRule> {
+        if self.is_deferred(payment_id) { Ok(()) } else { self.require_no_deferred_payment() }
+    }
+
+    /// A newer event about a payment replaces its being deferred or rejected.
+    fn remove_unsettled(&mut self, payment_id: &PaymentId) {
         self.deferred.take_if(|deferred| deferred.payment_id == *payment_id);
         self.rejected.retain(|rejected| rejected.payment_id != *payment_id);
     }
@@ -200,7 +201,7 @@ mod tests {
     use crate::domain::harness::*;
 
     #[test]
-    fn an_event_of_another_order_cannot_follow() {
+    fn an_event_of_another_order_is_not_valid() {
         let mut order = replay(&[created()]);
         let mut event = paid("p1");
         let OrderEvent::OrderPaid { order_id, .. } = &mut event else { panic!("not paid") };
@@ -208,13 +209,13 @@ mod tests {
         let error = order.apply(&event).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "OrderPaid cannot follow: it is about order 00000000-0000-0000-0000-000000000007"
+            "OrderPaid is not valid in this state: it belongs to order 00000000-0000-0000-0000-000000000007"
         );
         assert_eq!(order, replay(&[created()]));
     }
 
     #[test]
-    fn what_a_cancelled_order_owes_of_its_payment_is_the_total() {
+    fn a_cancelled_order_refunds_the_total_of_its_payment() {
         let mut order = replay(&[created(), paid("p1"), cancelled()]);
         let error = order.apply(&refund_due("p1", OTHER, "the order was cancelled")).unwrap_err();
         assert_eq!(error.broken, BrokenRule::Amount { expected: TOTAL, found: OTHER });
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_is_in_one_place_only() {
+    fn a_payment_is_in_one_list_only() {
         let order = replay(&[created(), rejected("p1"), deferred("p1"), rejected("p2")]);
         let placed = order.placed().unwrap();
         assert!(placed.is_deferred(&payment_id("p1")));
@@ -233,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_rejections_are_remembered() {
+    fn only_the_newest_rejections_are_stored() {
         let mut order = replay(&[created()]);
-        for n in 0..REMEMBERED_REJECTIONS + 3 {
+        for n in 0..MAX_REJECTED + 3 {
             order.apply(&rejected(&format!("p{n}"))).unwrap();
         }
         let placed = order.placed().unwrap();
-        assert_eq!(placed.rejected.len(), REMEMBERED_REJECTIONS);
+        assert_eq!(placed.rejected.len(), MAX_REJECTED);
         assert_eq!(placed.rejected[0].payment_id, payment_id("p3"));
         assert_eq!(placed.payment_status(&payment_id("p2")), None);
     }

@@ -1,4 +1,4 @@
-//! The form in which facts leave the service: as they are stored, but with amounts in decimals.
+//! The form in which events leave the service: as they are stored, but with amounts in decimals.
 
 use serde_json::Value;
 
@@ -6,10 +6,10 @@ use super::codec::encode;
 use super::event::OrderEvent;
 use super::money::{Currency, Money};
 
-/// The fields that hold an amount, wherever in an event they stand.
+/// The fields that hold an amount, at any depth of an event.
 const AMOUNTS: [&str; 3] = ["amount", "price", "total"];
 
-/// The fields of a fact as consumers and clients read them.
+/// The fields of an event as consumers and clients read them.
 pub fn data(event: &OrderEvent, currency: &Currency) -> Value {
     let (_, _, mut data) = encode(event);
     show_amounts(&mut data, currency);
@@ -43,13 +43,8 @@ mod tests {
     use super::*;
     use crate::domain::harness::every_event;
 
-    /// Every fact that names money, read from its stored form, where an amount is an integer.
-    fn fact(event: Value) -> OrderEvent {
-        serde_json::from_value(event).unwrap()
-    }
-
     fn shown(event: Value, currency: &str) -> Value {
-        data(&fact(event), &currency.parse().unwrap())
+        data(&serde_json::from_value::<OrderEvent>(event).unwrap(), &currency.parse().unwrap())
     }
 
     const ID: &str = "0190a1b2-0000-7000-8000-000000000001";

@@ -1,4 +1,4 @@
-//! The provider's answer, and what it says about a claim. Pure.
+//! The provider's response, and its verdict on a claim. Pure.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::{Claim, Verdict, VerifyError};
 use crate::domain::{OrderId, Reason};
 
-/// What is read of the body; there may be more in it.
+/// The fields that are read. Others are ignored.
 #[derive(Deserialize)]
 struct Body {
     payment_id: String,
@@ -28,12 +28,12 @@ enum Status {
 /// Reads the body of a 200.
 ///
 /// # Errors
-/// It makes no sense, or is not about what was claimed.
+/// It does not have the expected form, or does not match the claim.
 pub(super) fn read(body: &[u8], claim: &Claim) -> Result<Verdict, VerifyError> {
-    let nonsense = |problem: String| VerifyError::Nonsense(problem);
-    let body: Body = strict_json::from_slice(body).map_err(|error| nonsense(error.to_string()))?;
+    let unexpected = VerifyError::UnexpectedResponse;
+    let body: Body = strict_json::from_slice(body).map_err(|error| unexpected(error.to_string()))?;
     if body.payment_id != claim.payment_id.as_str() {
-        return Err(nonsense("it is about another payment".into()));
+        return Err(unexpected("it describes another payment".into()));
     }
     if body.order_id != claim.order_id {
         return Err(VerifyError::OtherOrder);
@@ -46,13 +46,14 @@ pub(super) fn read(body: &[u8], claim: &Claim) -> Result<Verdict, VerifyError> {
         }
         Status::Captured => {
             let (Some(amount), Some(currency)) = (body.amount, body.currency) else {
-                return Err(nonsense("a capture without amount or currency".into()));
+                return Err(unexpected("a capture without amount or currency".into()));
             };
-            let currency = text(&currency).ok_or_else(|| nonsense("the currency is no text".into()))?;
+            let currency = text(&currency).ok_or_else(|| unexpected("the currency is not a text".into()))?;
             if !claim.currency.is(&currency) {
                 return Err(VerifyError::OtherCurrency);
             }
-            let captured = claim.currency.parse(amount.get()).map_err(|error| nonsense(format!("amount: {error}")))?;
+            let captured =
+                claim.currency.parse(amount.get()).map_err(|error| unexpected(format!("amount: {error}")))?;
             if captured == claim.amount { Ok(Verdict::Captured) } else { Err(VerifyError::OtherAmount { captured }) }
         }
     }
@@ -63,9 +64,9 @@ fn text(json: &RawValue) -> Option<String> {
     serde_json::from_str(json.get()).ok()
 }
 
-/// The provider's words, as much of them as can be kept. A reason is shown to customers and stays for ever.
+/// The provider's reason, cut and cleaned: it is shown to customers and stored forever.
 fn reason(text: &str) -> Reason {
-    Reason::of_foreign(text).unwrap_or_else(|| Reason::literal("the provider declined the payment"))
+    Reason::from_external(text).unwrap_or_else(|| Reason::literal("the provider declined the payment"))
 }
 
 #[cfg(test)]
@@ -90,12 +91,12 @@ mod tests {
         read(body.to_string().as_bytes(), &claim("p1"))
     }
 
-    fn nonsense(result: &Result<Verdict, VerifyError>) -> bool {
-        matches!(result, Err(VerifyError::Nonsense(_)))
+    fn unexpected(result: &Result<Verdict, VerifyError>) -> bool {
+        matches!(result, Err(VerifyError::UnexpectedResponse(_)))
     }
 
     #[test]
-    fn a_capture_of_the_claimed_amount_is_a_yes() {
+    fn a_capture_of_the_claimed_amount_is_captured() {
         assert_eq!(said(json!({})).unwrap(), Verdict::Captured);
         assert_eq!(
             said(json!({"amount": 44.980, "currency": "eur", "more": [1], "reason": "ok"})).unwrap(),
@@ -104,25 +105,25 @@ mod tests {
     }
 
     #[test]
-    fn only_an_explicit_decline_is_a_no() {
+    fn only_an_explicit_decline_is_declined() {
         let declined = said(json!({"status": "declined", "reason": "card expired"})).unwrap();
         assert_eq!(declined, Verdict::Declined(Reason::literal("card expired")));
         let bare = said(json!({"status": "declined", "amount": null, "currency": null})).unwrap();
         assert_eq!(bare, Verdict::Declined(Reason::literal("the provider declined the payment")));
         assert_eq!(said(json!({"status": "pending", "amount": null})).unwrap(), Verdict::Pending);
-        // What a no does not need may be as it likes.
+        // Fields that a decline does not need are not checked.
         for odd in [json!({"code": 51}), json!(7), json!(["card expired"])] {
             let declined = said(json!({"status": "declined", "reason": odd, "amount": "?", "currency": 978})).unwrap();
             assert_eq!(declined, Verdict::Declined(Reason::literal("the provider declined the payment")));
         }
         for status in [json!("refused"), json!("CAPTURED"), json!(1), json!(null)] {
-            assert!(nonsense(&said(json!({"status": status}))), "{status}");
+            assert!(unexpected(&said(json!({"status": status}))), "{status}");
         }
     }
 
     #[test]
-    fn an_answer_about_another_payment_order_amount_or_currency_is_neither() {
-        assert!(nonsense(&said(json!({"payment_id": "p2"}))));
+    fn a_response_about_another_payment_order_amount_or_currency_is_an_error() {
+        assert!(unexpected(&said(json!({"payment_id": "p2"}))));
         let other = "00000000-0000-4000-8000-000000000000";
         for status in ["captured", "declined", "pending"] {
             let said = said(json!({"order_id": other, "status": status}));
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_makes_no_sense() {
+    fn a_response_that_cannot_be_read_is_unexpected() {
         for change in [
             json!({"payment_id": null}),
             json!({"order_id": null}),
@@ -146,18 +147,18 @@ mod tests {
             json!({"currency": null}),
             json!({"currency": 978}),
         ] {
-            assert!(nonsense(&said(change.clone())), "{change}");
+            assert!(unexpected(&said(change.clone())), "{change}");
         }
         for body in ["", "{", "null", "[]", "<html>", "\u{0}"] {
-            assert!(nonsense(&read(body.as_bytes(), &claim("p1"))), "{body:?}");
+            assert!(unexpected(&read(body.as_bytes(), &claim("p1"))), "{body:?}");
         }
-        assert!(nonsense(&read(b"{\"payment_id\":\"\xff\"}", &claim("p1"))));
+        assert!(unexpected(&read(b"{\"payment_id\":\"\xff\"}", &claim("p1"))));
     }
 
     #[test]
-    fn a_list_of_the_fields_is_no_answer() {
+    fn a_list_of_the_fields_is_an_unexpected_response() {
         let list = json!(["p1", ORDER, "captured", 44.98, "EUR", null]);
-        assert!(nonsense(&read(list.to_string().as_bytes(), &claim("p1"))));
+        assert!(unexpected(&read(list.to_string().as_bytes(), &claim("p1"))));
     }
 
     #[test]

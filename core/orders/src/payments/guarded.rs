@@ -5,7 +5,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Claim, PaymentProvider, Verdict, VerifyError};
 use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Store, Table};
 
-/// A provider that is only asked while its circuit breaker allows it.
+/// A provider that is called only while its circuit breaker allows it.
 pub struct GuardedProvider<P, S = Table> {
     provider: P,
     breaker: CircuitBreaker<S>,
@@ -22,12 +22,12 @@ impl<P: PaymentProvider, S: Store> GuardedProvider<P, S> {
         &self.breaker
     }
 
-    /// Asks about a claim, once at most, and waits for the answer until then.
+    /// Verifies a claim with at most one request, and waits for the response until then.
     ///
-    /// The time binds the provider, not the breaker: an answer that came in time is not lost while it is counted.
+    /// The deadline applies to the provider, not the breaker: a response that came in time is not lost while it is counted.
     ///
     /// # Errors
-    /// There is no word on the claim: [`Cause::Rejected`] if the provider was not asked, [`Cause::Failed`] if it was.
+    /// The claim could not be verified: [`Cause::Rejected`] if the provider was not called, [`Cause::Failed`] if it was.
     pub async fn verify(&self, claim: &Claim, until: Instant) -> Result<Verdict, Cause<VerifyError>> {
         let asked = async {
             let answer = timeout_at(until, self.provider.verify(claim)).await;
@@ -51,12 +51,12 @@ mod tests {
     use crate::domain::{Money, Reason};
     use dynamodb_circuit_breaker::{Change, Changed, Item, Rejected, Unavailable};
 
-    /// A provider whose answers are known before.
+    /// A provider with scripted responses.
     struct Script(Mutex<VecDeque<Result<Verdict, VerifyError>>>);
 
     impl PaymentProvider for Script {
         async fn verify(&self, _: &Claim) -> Result<Verdict, VerifyError> {
-            self.0.lock().unwrap().pop_front().expect("one more question than expected")
+            self.0.lock().unwrap().pop_front().expect("one more request than expected")
         }
     }
 
@@ -156,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_provider_in_trouble_is_not_asked_any_more() {
-        let provider = guarded([Err(VerifyError::Status(500)), Err(VerifyError::Nonsense("<html>".into()))]);
+        let provider = guarded([Err(VerifyError::Status(500)), Err(VerifyError::UnexpectedResponse("<html>".into()))]);
         for _ in 0..2 {
             assert!(matches!(provider.verify(&claim("p1"), soon()).await, Err(Cause::Failed(_))));
         }

@@ -7,22 +7,22 @@ use reqwest::{Client, StatusCode, Url, redirect, retry};
 
 use super::{Claim, PaymentProvider, Verdict, VerifyError, answer};
 
-/// An answer is a few hundred bytes; more is not read.
+/// A response has a few hundred bytes. More is not read.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Asks a provider over HTTP: one request for each question, no retries, no redirects. Cheap to clone.
+/// Verifies payments over HTTP: one request each, no retries, no redirects. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpProvider {
     client: Client,
     url: Url,
 }
 
-/// How long a question waits.
+/// How long a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Until the connection stands.
+    /// Until the connection is established.
     pub connect: Duration,
-    /// Until the answer is read, connecting included.
+    /// Until the response is read, including the connection.
     pub total: Duration,
 }
 
@@ -32,17 +32,17 @@ impl Default for Timeouts {
     }
 }
 
-/// A provider that cannot be asked. Whoever deployed it mends its address or its token.
+/// A provider that cannot be called: its address or token must be corrected in the deployment.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidProvider {
-    /// The address is no address.
+    /// The address is invalid.
     #[error("it must be the provider's http or https address, without user, query and fragment")]
     Url,
-    /// The token cannot stand in a header.
-    #[error("the payment provider's token has characters that no token has")]
+    /// The token is not valid in a header.
+    #[error("the payment provider's token contains invalid characters")]
     Token,
-    /// There is no client.
-    #[error("no HTTP client can be made")]
+    /// The client could not be created.
+    #[error("the HTTP client could not be created")]
     Client(#[source] reqwest::Error),
 }
 
@@ -79,10 +79,10 @@ impl HttpProvider {
         Ok(Self { client, url })
     }
 
-    /// `{url}/payments/{payment_id}?order_id=…&amount=…&currency=…`; nothing for an id that no path can hold.
+    /// `{url}/payments/{payment_id}?order_id=…&amount=…&currency=…`; `None` for an id that cannot be a path segment.
     fn address(&self, claim: &Claim) -> Option<Url> {
         let payment_id = claim.payment_id.as_str();
-        // These mean "here" and "above", even percent-encoded. No client can name one; a stored event might.
+        // These are resolved, even percent-encoded. No client can send one; a stored event might have one.
         if matches!(payment_id, "." | "..") {
             return None;
         }
@@ -102,7 +102,7 @@ impl PaymentProvider for HttpProvider {
         let mut response = self.client.get(address).send().await.map_err(unanswered)?;
         match response.status() {
             StatusCode::OK => {}
-            // What it says of a payment id that it does not know or does not understand.
+            // The provider does not know or understand the payment id.
             StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNPROCESSABLE_ENTITY => {
                 return Err(VerifyError::Unknown);
             }
@@ -111,7 +111,7 @@ impl PaymentProvider for HttpProvider {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
             if body.len() + chunk.len() > MAX_BODY {
-                return Err(VerifyError::Nonsense(format!("it is longer than {MAX_BODY} bytes")));
+                return Err(VerifyError::UnexpectedResponse(format!("it is longer than {MAX_BODY} bytes")));
             }
             body.extend_from_slice(&chunk);
         }
@@ -119,7 +119,7 @@ impl PaymentProvider for HttpProvider {
     }
 }
 
-/// The address names the payment, and has no place in a log.
+/// The URL contains the payment id, which must not be logged.
 fn unanswered(error: reqwest::Error) -> VerifyError {
     VerifyError::Unanswered(error.without_url().into())
 }

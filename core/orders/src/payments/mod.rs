@@ -1,7 +1,7 @@
-//! The payment provider, who knows whether a payment holds.
+//! The payment provider, which verifies payments.
 //!
-//! Asking changes nothing at the provider, so a question may be repeated, and may be left unanswered: what nobody could
-//! say is settled later. [`HttpProvider`] asks over HTTP as `docs/payments.md` describes.
+//! Verification changes nothing at the provider, so it can be retried or skipped: a payment that could not be verified is
+//! settled later. [`HttpProvider`] verifies over HTTP as `docs/payments.md` describes.
 
 mod answer;
 mod guarded;
@@ -15,83 +15,86 @@ pub use http::{HttpProvider, InvalidProvider, Timeouts};
 use crate::domain::{Currency, Money, OrderId, PaymentId, Reason};
 use dynamodb_circuit_breaker::{Blame, Fallible};
 
-/// A payment that somebody says pays an order.
+/// A payment as the caller claims it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The provider's name of the payment.
+    /// The provider's id of the payment.
     pub payment_id: PaymentId,
-    /// The order that it is said to pay.
+    /// The order that it should pay.
     pub order_id: OrderId,
-    /// What it is said to have captured.
+    /// The amount that it should have captured.
     pub amount: Money,
-    /// In which currency.
+    /// The currency of the amount.
     pub currency: Currency,
 }
 
-/// The provider's word on a claim.
+/// The provider's verdict on a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The payment captured exactly what is claimed, for this order.
+    /// The payment captured exactly the claimed amount, for this order.
     Captured,
-    /// The payment is this order's, and the provider has yet to decide on it.
+    /// The payment belongs to this order, and the provider has yet to decide on it.
     Pending,
-    /// The payment is this order's, and the provider refused it.
+    /// The payment belongs to this order, and the provider declined it.
     Declined(Reason),
 }
 
-/// No word on a claim. None of these is a no: the payment may hold.
+/// A claim that could not be verified. None of these is a decline: the payment may have been captured.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The provider could not be reached, or did not answer in time.
-    #[error("the payment provider does not answer")]
+    /// The provider could not be reached, or timed out.
+    #[error("the payment provider did not respond")]
     Unanswered(#[source] Box<dyn Error + Send + Sync>),
-    /// The caller had no time left to wait for the answer.
-    #[error("no time is left for the payment provider")]
+    /// The caller had no time left to wait for the response.
+    #[error("no time left to call the payment provider")]
     OutOfTime,
-    /// The provider answered with an error: it is in trouble, too busy, or does not accept our credentials.
-    #[error("the payment provider answered with status {0}")]
+    /// The provider responded with an error: it fails, is overloaded, or does not accept our credentials.
+    #[error("the payment provider responded with status {0}")]
     Status(u16),
-    /// The provider's answer is not what it should be.
-    #[error("the payment provider's answer makes no sense: {0}")]
-    Nonsense(String),
-    /// The provider knows no such payment, yet or at all.
-    #[error("the payment provider knows no such payment")]
+    /// The provider's response does not have the expected form.
+    #[error("unexpected provider response: {0}")]
+    UnexpectedResponse(String),
+    /// The provider does not know the payment, yet or at all.
+    #[error("the payment provider does not know the payment")]
     Unknown,
-    /// The payment is another order's.
-    #[error("the payment provider knows the payment as another order's")]
+    /// The payment belongs to another order.
+    #[error("the payment belongs to another order")]
     OtherOrder,
     /// The payment was captured with another amount.
-    #[error("the payment provider has captured another amount")]
+    #[error("the payment provider captured another amount")]
     OtherAmount {
         /// What it captured, in the currency of the claim.
         captured: Money,
     },
     /// The payment was captured in another currency.
-    #[error("the payment provider has captured the payment in another currency")]
+    #[error("the payment provider captured the payment in another currency")]
     OtherCurrency,
 }
 
 impl VerifyError {
-    /// Why the payment is none of the order's, where the provider says so. It may still learn of it.
+    /// Why the payment does not belong to the order, if the provider reports that. A payment that is unknown may become
+    /// known later.
     pub fn not_of_this_order(&self) -> Option<Reason> {
         match self {
             Self::Unknown => Some("the provider does not know the payment"),
             Self::OtherOrder => Some("the payment is another order's"),
             Self::OtherCurrency => Some("the payment is in another currency"),
-            Self::Unanswered(_) | Self::OutOfTime | Self::Status(_) | Self::Nonsense(_) | Self::OtherAmount { .. } => {
-                None
-            }
+            Self::Unanswered(_)
+            | Self::OutOfTime
+            | Self::Status(_)
+            | Self::UnexpectedResponse(_)
+            | Self::OtherAmount { .. } => None,
         }
         .map(Reason::literal)
     }
 }
 
-/// Claims are made by clients: what is wrong with one says nothing about the provider, and nobody can stop a provider
-/// from being asked by claiming payments that do not exist.
+/// Claims are made by clients: a wrong claim is not a failure of the provider. So a client cannot open the circuit breaker
+/// by claiming payments that do not exist.
 impl Fallible for VerifyError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Unanswered(_) | Self::Status(_) | Self::Nonsense(_) => Blame::Callee,
+            Self::Unanswered(_) | Self::Status(_) | Self::UnexpectedResponse(_) => Blame::Callee,
             Self::OutOfTime | Self::Unknown | Self::OtherOrder | Self::OtherAmount { .. } | Self::OtherCurrency => {
                 Blame::Caller
             }
@@ -99,13 +102,13 @@ impl Fallible for VerifyError {
     }
 }
 
-/// Somebody who can say whether a payment holds.
+/// A service that verifies payments.
 pub trait PaymentProvider: Send + Sync {
-    /// Asks about a claim, once.
+    /// Verifies a claim, with one request.
     ///
     /// # Errors
-    /// [`VerifyError`]: ask again later. What the provider captured differently than claimed needs a person's eye, or
-    /// the provider's own event.
+    /// [`VerifyError`]: retry later. A capture that differs from the claim needs manual attention, or the provider's own
+    /// event.
     fn verify(&self, claim: &Claim) -> impl Future<Output = Result<Verdict, VerifyError>> + Send;
 }
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 /// The most entries of one request (EventBridge API reference, `PutEvents`).
 const MAX_ENTRIES: usize = 10;
 
-/// The ranges of `sizes`, in order and without a rest, that keep to the bus's limits on number and on `max_bytes`.
-/// An entry that is too large by itself travels alone.
+/// Splits `sizes` into consecutive ranges within the limits on the number of entries and on `max_bytes`. An entry that is
+/// too large by itself gets its own request.
 pub(super) fn requests(sizes: &[usize], max_bytes: usize) -> Vec<Range<usize>> {
     let mut requests = Vec::new();
     let (mut start, mut bytes) = (0, 0);
@@ -39,12 +39,12 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_too_large_travels_alone() {
+    fn an_entry_that_is_too_large_gets_its_own_request() {
         assert_eq!(requests(&[10, 500, 10], 100), [0..1, 1..2, 2..3]);
     }
 
     #[test]
-    fn nothing_needs_no_request() {
+    fn no_entries_need_no_request() {
         assert!(requests(&[], 100).is_empty());
     }
 }

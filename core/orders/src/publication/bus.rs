@@ -1,4 +1,4 @@
-//! The event bus: what the publisher asks of it, and EventBridge.
+//! The event bus: what the publisher needs of it, and EventBridge.
 
 use std::fmt;
 use std::future::Future;
@@ -16,28 +16,28 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use super::envelope::{Envelope, SOURCE};
 use crate::error::chain;
 
-/// A bus that takes entries.
+/// A bus that accepts entries.
 pub trait EventBus: Send + Sync {
-    /// Sends one request, within the bus's limits. The answer has a place for each entry: nothing when it was taken,
+    /// Sends one request, within the bus's limits. The response has a place for each entry: `None` if it was accepted,
     /// or why it was not.
     ///
     /// # Errors
-    /// The request as a whole had no answer; any of its entries may or may not have been taken.
+    /// The request as a whole failed; any of its entries may or may not have been accepted.
     fn put(&self, entries: &[Envelope]) -> impl Future<Output = Result<Vec<Option<PutError>>, PutError>> + Send;
 }
 
-/// An entry, or a whole request, that the bus did not take.
+/// An entry, or a whole request, that the bus did not accept.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
-    /// It may be taken another time: throttling, a fault inside the bus, no answer, a permission that is missing.
-    #[error("the event bus did not take the entry: {0}")]
+    /// Transient: throttling, an internal error of the bus, no response, a missing permission.
+    #[error("the event bus did not accept the entry: {0}")]
     ForNow(String),
-    /// It will not be taken as it is, however often it is sent.
-    #[error("the event bus refuses the entry: {0}")]
+    /// Permanent: the entry will not be accepted as it is.
+    #[error("the event bus rejected the entry: {0}")]
     ForGood(String),
 }
 
-/// The bus cannot be used: there is none of that name, it may not be used, or it does not answer.
+/// The bus cannot be used: it does not exist, access is denied, or it does not respond.
 #[derive(thiserror::Error)]
 #[error("the event bus {bus} cannot be used: {}", chain(source))]
 pub struct UnusableBus {
@@ -52,8 +52,8 @@ impl fmt::Debug for UnusableBus {
     }
 }
 
-/// Sets time-outs and retries: what takes three seconds was lost, so an attempt ends then and the SDK makes another,
-/// three in all and seven seconds at most.
+/// Sets timeouts and retries: an attempt times out after three seconds and is retried by the SDK, at most three attempts
+/// in seven seconds.
 pub fn for_requests(config: Builder) -> Builder {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(500))
@@ -75,8 +75,8 @@ impl EventBridge {
     /// The bus of this name.
     ///
     /// # Errors
-    /// There is no such bus, or it could not be asked. PutEvents itself says nothing of a bus that is missing, so a
-    /// publisher asks once, before it begins.
+    /// The bus does not exist, or the check failed. PutEvents itself does not report a missing bus, so a publisher checks
+    /// once, before it starts.
     pub async fn open(client: Client, bus: impl Into<String>) -> Result<Self, UnusableBus> {
         let bus = bus.into();
         match client.describe_event_bus().name(&bus).send().await {
@@ -109,8 +109,8 @@ impl EventBus for EventBridge {
     }
 }
 
-/// What an error code means, after the API reference of `PutEventsResultEntry`. A permission that is missing comes back,
-/// so it is waited for.
+/// The meaning of an error code, after the API reference of `PutEventsResultEntry`. A missing permission is expected to be
+/// granted, so it is transient.
 fn refusal(code: &str, message: Option<&str>) -> PutError {
     let error = format!("{code}: {}", message.unwrap_or_default());
     match code {

@@ -1,4 +1,4 @@
-//! The event catalog: a JSON Schema of every event that is published, in every schema it was ever published in.
+//! The event catalog: a JSON Schema of every schema of every published event.
 //!
 //! The files in `docs/events` are generated from the types by tests that run with `UPDATE_GOLDEN=1`. A new schema of an
 //! event gets a file of its own; the old one's stays for consumers that know it.
@@ -76,7 +76,7 @@ fn the_catalog_keeps_every_schema_that_was_ever_published() {
     }
 }
 
-/// Where a value is not as its schema says, in the part of the language that the catalog uses.
+/// Where a value violates its schema, in the part of JSON Schema that the catalog uses.
 fn violations(value: &Value, schema: &Value, path: &str) -> Vec<String> {
     if let Some(choices) = schema["anyOf"].as_array() {
         let fits = choices.iter().any(|choice| violations(value, choice, path).is_empty());
@@ -121,7 +121,7 @@ fn violations(value: &Value, schema: &Value, path: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_is_published_is_as_the_catalog_says() {
+fn published_events_match_the_catalog() {
     let catalog = catalog();
     let envelopes = Envelopes { currency: "EUR".parse().unwrap(), api_url: "https://api.example.com".into() };
     let detail = |event: OrderEvent| {
@@ -162,7 +162,7 @@ fn what_is_published_is_as_the_catalog_says() {
 }
 
 #[test]
-fn what_is_not_as_the_catalog_says_is_found() {
+fn an_event_that_does_not_match_the_catalog_is_found() {
     let schema = json!({
         "type": "object", "required": ["a"],
         "properties": { "a": { "type": ["number", "null"] }, "b": { "const": 1 }, "c": { "type": "array", "items": { "type": "string" } } },

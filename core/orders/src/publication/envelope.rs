@@ -1,6 +1,6 @@
-//! The form in which a fact leaves the service.
+//! The form in which an event is published.
 //!
-//! An event id is stable, so a consumer drops repeats by it; a bus keeps no order, so a consumer orders by `version`.
+//! Its id is stable, so consumers drop duplicates by it. A bus preserves no order, so consumers order by `version`.
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -23,9 +23,9 @@ pub(super) const MAX_BYTES: usize = 240 * 1024;
 /// One entry for the bus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Envelope {
-    /// The same whenever the fact is published.
+    /// The same whenever the event is published.
     pub event_id: Uuid,
-    /// The name of the fact, which rules select by.
+    /// The type of the event, which rules select by.
     pub detail_type: String,
     /// When it was recorded.
     pub time: Timestamp,
@@ -44,37 +44,37 @@ impl Envelope {
 #[derive(Serialize)]
 struct Detail<'a> {
     metadata: DetailMetadata<'a>,
-    /// The fields of the fact, amounts as decimal numbers; null when it was too large for the bus.
+    /// The fields of the event, amounts as decimal numbers; null if it was too large for the bus.
     data: Option<Value>,
 }
 
-/// What is said of every fact.
+/// The metadata of every event.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct DetailMetadata<'a> {
-    /// The same whenever this event is published: drop repeats by it.
+    /// The same whenever this event is published: drop duplicates by it.
     event_id: Uuid,
     /// The order.
     order_id: &'a str,
-    /// The event's place in the order's life, from 1 without gaps: sort by it.
+    /// The event's position in the order's stream, from 1 without gaps: sort by it.
     version: Version,
     /// The schema of `data`.
     schema: u32,
     /// When the event was recorded.
     occurred_at: Timestamp,
-    /// Shared by all that follows from one request from outside.
+    /// Shared by everything that results from one external request.
     correlation_id: &'a str,
-    /// The request or event that led to this one.
+    /// The request or event that caused this one.
     causation_id: &'a str,
-    /// There if the event was too large for the bus: where its data can be fetched.
+    /// Present if the event was too large for the bus: where its data can be fetched.
     #[serde(skip_serializing_if = "Option::is_none")]
     data_url: Option<String>,
 }
 
 /// The id of the event of `commit` at `version`: the same whoever publishes it, and however often.
 ///
-/// It follows from the event's place alone until the store was taken back once. The places that it lost then are given
-/// to other events, which the epoch in their commits tells from the lost ones.
+/// It is derived from the event's position alone, until the store was restored from a backup. The positions that were lost
+/// then are reused by other events, whose commits have an epoch.
 pub fn event_id<E>(commit: &Commit<E>, version: Version) -> Uuid {
     let version = version.to_string();
     let place = ["event", commit.stream.as_str(), &version];
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_names_the_fact_its_place_and_its_cause() {
+    fn an_envelope_names_the_event_its_position_and_its_cause() {
         let event = cancelled("changed my mind");
         let [envelope] = envelopes().of(&commit(vec![event.clone()])).try_into().unwrap();
         assert_eq!(envelope.detail_type, "OrderCancelled");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_events_of_one_commit_have_versions_and_ids_of_their_own() {
+    fn the_events_of_one_commit_have_their_own_versions_and_ids() {
         let of = || envelopes().of(&commit(vec![cancelled("a"), cancelled("b")]));
         let ids = |envelopes: Vec<Envelope>| -> Vec<(Value, Value)> {
             let detail = |e: &Envelope| serde_json::from_str::<Value>(&e.detail).unwrap()["metadata"].clone();
@@ -191,14 +191,14 @@ mod tests {
         assert_eq!(first, ids(of()), "the ids are the same every time");
     }
 
-    /// The same place three times: before the store was taken back, and after the first and the second time.
+    /// The same position three times: before the store was restored, and after the first and the second restore.
     #[test]
-    fn an_event_in_the_place_of_a_lost_one_has_an_id_of_its_own_and_keeps_it() {
+    fn an_event_in_the_position_of_a_lost_one_has_its_own_stable_id() {
         let id = |epoch: Option<&str>| {
             let commit = commit(vec![cancelled("a")]);
             event_id(&Commit { epoch: epoch.map(|epoch| epoch.parse().unwrap()), ..commit }, 3).to_string()
         };
-        // Published ids: whoever has these must never see another event under them, nor these events under others.
+        // Published ids: no other event may ever have them, nor these events others.
         let ids = [
             "a072ae3f-adaa-5065-bc96-e54179e71765",
             "89483bcc-acb5-5e17-b294-dd136f539687",
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_too_large_for_the_bus_goes_out_without_its_data_and_says_where_it_is() {
+    fn an_event_too_large_for_the_bus_is_published_with_a_link_instead_of_its_data() {
         // An order holds 100 items at most and comes nowhere near the limit.
         let item = crate::domain::Item {
             product_id: ORDER.parse().unwrap(),

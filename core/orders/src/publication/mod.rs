@@ -1,4 +1,4 @@
-//! Publishing the facts of orders on the event bus, at least once each and every time under the same id.
+//! Publishing events of orders on the event bus, at least once each, always with the same id.
 
 mod batch;
 mod bus;

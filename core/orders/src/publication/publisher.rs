@@ -1,4 +1,4 @@
-//! Sending entries until the bus has taken them.
+//! Sending entries until the bus has accepted them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Publisher<B> {
     bus: B,
 }
 
-/// Entries that the bus did not take, by their index: whatever is not in here was taken.
+/// Entries that the bus did not accept, by index. All others were accepted.
 #[derive(Debug, Default)]
 pub struct Unpublished(pub BTreeMap<usize, PutError>);
 
@@ -36,7 +36,7 @@ impl<B: EventBus> Publisher<B> {
     /// Sends the entries, and those that failed inside an accepted request again. From `deadline` on nothing more is sent;
     /// a request under way is waited for.
     ///
-    /// An entry may be taken twice when an answer is lost; its event id is the same both times.
+    /// An entry may be accepted twice when a response is lost; its event id is the same both times.
     pub async fn publish(&self, entries: &[Envelope], deadline: Instant) -> Unpublished {
         let mut unpublished = BTreeMap::new();
         let mut waiting: Vec<usize> = (0..entries.len()).collect();
@@ -54,7 +54,7 @@ impl<B: EventBus> Publisher<B> {
         Unpublished(unpublished)
     }
 
-    /// One round: each waiting entry is sent once. Answers those that were not taken.
+    /// One round: each waiting entry is sent once. Returns those that were not accepted.
     async fn send(&self, entries: &[Envelope], waiting: &[usize], deadline: Instant) -> BTreeMap<usize, PutError> {
         let sizes: Vec<usize> = waiting.iter().map(|index| entries[*index].bytes()).collect();
         let requests = requests(&sizes, MAX_BYTES).into_iter().map(|range| &waiting[range]);
@@ -62,12 +62,12 @@ impl<B: EventBus> Publisher<B> {
         answers.buffer_unordered(IN_FLIGHT).collect::<Vec<_>>().await.into_iter().flatten().collect()
     }
 
-    /// One request. Answers those of its entries that were not taken.
+    /// One request. Returns those of its entries that were not accepted.
     async fn put(&self, entries: &[Envelope], indices: &[usize], deadline: Instant) -> Vec<(usize, PutError)> {
-        // Nothing of the request is known to have arrived; each entry needs an error of its own.
+        // Whether any entry arrived is unknown; each needs its own error.
         let all = |reason: &str| indices.iter().map(|index| (*index, PutError::ForNow(reason.into()))).collect();
         if Instant::now() >= deadline {
-            return all("there was no time left to send it");
+            return all("no time left to send it");
         }
         let request: Vec<Envelope> = indices.iter().map(|index| entries[*index].clone()).collect();
         match self.bus.put(&request).await {

@@ -1,4 +1,4 @@
-//! Telling the producers of events that a command of theirs was refused.
+//! The event that reports a refused command to the producer of the event that caused it.
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -12,35 +12,35 @@ pub(super) const DETAIL_TYPE: &str = "OrderCommandRejected";
 /// The schema of its data.
 pub(super) const SCHEMA: u32 = 2;
 
-/// The most characters of a text from outside that are repeated to everybody on the bus.
+/// The most characters of an external text that are published.
 const MAX_ECHO: usize = 200;
 
-/// The most bytes of an event that is repeated whole. The rest of the entry, all of it texts that are cut, needs less
-/// than what is left.
+/// The most bytes of an event that is included whole. The rest of the entry consists of texts that are cut, and fits into
+/// the remaining bytes.
 const MAX_EVENT: usize = MAX_BYTES - 16 * 1024;
 
-/// A command that came as an event and was refused: it will not be tried again.
+/// A command that arrived as an event and was refused: it will not be retried.
 #[derive(Clone, Debug)]
 pub struct Rejection<'a> {
-    /// The source of the event that asked for it.
+    /// The source of the refused event.
     pub source: &'a str,
     /// The producer's id of that event.
     pub event_id: &'a str,
     /// Its detail type.
     pub detail_type: &'a str,
-    /// The order that it named, as it named it.
+    /// The order that it names, as written in the event.
     pub order_id: Option<&'a str>,
-    /// What it belongs to.
+    /// Its correlation id.
     pub correlation_id: &'a str,
     /// The refusal's stable name.
     pub code: &'a str,
     /// The refusal in words.
     pub reason: &'a str,
-    /// The event itself, if it tells of money that has moved.
+    /// The event itself, if it reports captured or refunded money.
     pub money: Option<&'a RawValue>,
 }
 
-/// A command that came as an event was refused; it will not be tried again.
+/// A command that arrived as an event was refused. It will not be retried.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Detail<'a> {
@@ -51,13 +51,13 @@ pub(super) struct Detail<'a> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Metadata<'a> {
-    /// The same for every refusal of the same event: drop repeats by it.
+    /// The same for every refusal of the same event: drop duplicates by it.
     event_id: Uuid,
     /// The schema of `data`.
     schema: u32,
     /// When it was refused.
     occurred_at: Timestamp,
-    /// What the refused event belongs to.
+    /// The correlation id of the refused event.
     correlation_id: &'a str,
     /// The id of the refused event.
     causation_id: &'a str,
@@ -72,21 +72,21 @@ struct Data<'a> {
     detail_type: &'a str,
     /// Its producer's id of it.
     event_id: &'a str,
-    /// The order that it names, as it names it; null if it names none.
+    /// The order that it names, as written in the event; null if it names none.
     order_id: Option<&'a str>,
     /// The refusal's stable name.
     code: &'a str,
     /// The refusal in words.
     reason: &'a str,
-    /// Whether the refused event tells of money that was captured or refunded, and that is on record nowhere now.
+    /// Whether the refused event reports captured or refunded money that is now recorded nowhere.
     unrecorded_money: bool,
-    /// If so, the refused event as it came; null if it is too large to be repeated.
+    /// If so, the refused event as received; null if it is too large to be included.
     #[cfg_attr(test, schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
     event: Option<&'a RawValue>,
 }
 
 impl Rejection<'_> {
-    /// Whether the entry has all that must not be lost: it has not if the event is too large to be repeated in it.
+    /// Whether the entry contains everything that must not be lost: not if the event is too large to be included.
     pub fn is_complete(&self) -> bool {
         self.money.is_some() == self.event().is_some()
     }
@@ -95,8 +95,8 @@ impl Rejection<'_> {
         self.money.filter(|event| event.get().len() <= MAX_EVENT)
     }
 
-    /// The entry for the bus. Its event id follows from the refused event's, so that it is the same however often the
-    /// refused event comes.
+    /// The entry for the bus. Its event id is derived from the refused event's, so it is the same however often that event
+    /// is delivered.
     pub fn envelope(&self, now: Timestamp) -> Envelope {
         let event_id = derived_id(&["rejected", self.source, self.event_id]);
         let detail = Detail {
@@ -159,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_of_the_same_event_has_the_same_id_whenever_it_is_made() {
+    fn rejections_of_the_same_event_have_the_same_id() {
         let id = |event_id, millis| detail(&rejection(event_id, None), millis)["metadata"]["event_id"].clone();
         assert_eq!(id("e1", 0), id("e1", 1_000));
         assert_ne!(id("e1", 0), id("e2", 0));
     }
 
     #[test]
-    fn money_that_is_not_recorded_is_told_with_its_event_whole() {
+    fn a_rejection_of_unrecorded_money_contains_the_whole_event() {
         let event = |length: usize| {
             RawValue::from_string(format!("{{\"amount\":1.50,\"x\":\"{}\"}}", "x".repeat(length))).unwrap()
         };
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_too_large_to_be_repeated_is_told_without_itself_and_said_to_be() {
+    fn a_rejection_of_an_event_that_is_too_large_omits_it_and_is_incomplete() {
         let long = "\u{1}".repeat(1_000);
         for (length, complete) in [(MAX_EVENT - 2, true), (MAX_EVENT - 1, false)] {
             let event = RawValue::from_string(format!("\"{}\"", "x".repeat(length))).unwrap();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_from_outside_are_cut_at_a_character() {
+    fn long_external_texts_are_cut_at_a_character() {
         let long = "é".repeat(1_000_000);
         let detail = detail(&rejection(&long, Some(&long)), 0);
         assert_eq!(detail["data"]["order_id"], "é".repeat(MAX_ECHO));

@@ -1,4 +1,4 @@
-//! The event table's stream, batch by batch, onto the event bus.
+//! Publishing the event table's stream on the event bus, batch by batch.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::domain::Order;
 use crate::error::chain;
 use dynamodb_event_store::{Change, Commit, StreamRecord};
 
-/// Publishes what is committed.
+/// Publishes commits.
 #[derive(Clone, Debug)]
 pub struct Relay<B> {
     /// How events look on the bus.
@@ -20,26 +20,26 @@ pub struct Relay<B> {
     pub publisher: Publisher<B>,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Relayed {
-    /// The first record that is to be given again, with all that follow it; `None` if the batch is done.
+    /// The first record to be retried, with all that follow it; `None` if the batch is done.
     pub retry_from: Option<String>,
-    /// How many records are done although something of them was not published, and never will be without a person:
-    /// they cannot be read, or the bus refuses them for good.
+    /// How many records are done although some of their events were not published and need manual attention: they cannot
+    /// be read, or the bus rejects them permanently.
     pub unpublished: u64,
 }
 
 impl<B: EventBus> Relay<B> {
-    /// Publishes a batch, until `deadline`. What fails for now is to be given again; what fails for good counts as done,
-    /// so that the events behind it go on, and can be published from the event table once the cause is gone.
+    /// Publishes a batch, until `deadline`. Transient failures are retried with the next batch. Permanent failures count as
+    /// done, so that later events are published; they can be published again from the event table once the cause is fixed.
     pub async fn relay(&self, batch: Vec<StreamRecord>, deadline: Instant) -> Relayed {
         let mut sequence_numbers = Vec::with_capacity(batch.len());
         let (mut entries, mut records) = (Vec::new(), Vec::new());
         let mut lost = BTreeSet::new();
         for (place, record) in batch.into_iter().enumerate() {
             sequence_numbers.push(record.sequence_number);
-            // What else can happen to an item raises an alarm in the projector; there is no fact in it to publish.
+            // Any other change of an item raises an alarm in the projector, and contains no event to publish.
             let Change::Inserted(image) = record.change else { continue };
             match Commit::from_item::<Order>(image) {
                 Ok(commit) => {
@@ -66,7 +66,7 @@ impl<B: EventBus> Relay<B> {
                 }
             }
         }
-        // Those behind the first that comes again come again too.
+        // Records after the first that is retried are retried too.
         let done = retry_from.unwrap_or(sequence_numbers.len());
         Relayed {
             retry_from: retry_from.map(|place: usize| sequence_numbers.swap_remove(place)),
@@ -89,7 +89,7 @@ mod tests {
     use dynamodb_event_store::{Metadata, StreamId};
     use service_clock::Timestamp;
 
-    /// A bus that says of each entry, by its detail type, what it makes of it.
+    /// A bus that accepts or rejects each entry by its detail type.
     struct Judging(fn(&str) -> Option<PutError>, Mutex<Vec<String>>);
 
     impl EventBus for &Judging {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_batch_comes_again_from_the_first_record_that_was_not_published_whole() {
+    async fn a_batch_is_retried_from_the_first_record_that_was_not_published_completely() {
         let batch = vec![
             record(7, 1, vec![created()]),
             record(8, 2, vec![paid("p1"), shipped()]),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_cannot_be_read_or_is_refused_for_good_is_counted_and_holds_up_nothing() {
+    async fn records_that_cannot_be_read_or_are_rejected_permanently_are_counted_and_do_not_block_others() {
         let refused: fn(&str) -> _ = |name| (name == "OrderPaid").then(|| PutError::ForGood("malformed".into()));
         let batch = vec![unreadable(7), record(8, 1, vec![paid("p1"), paid("p1")]), record(9, 3, vec![shipped()])];
         let (relayed, published) = relay(batch, refused).await;
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_again_is_counted_when_it_is_done() {
+    async fn a_record_that_is_retried_is_counted_when_it_is_done() {
         let batch = vec![unreadable(6), record(7, 1, vec![created()]), unreadable(8)];
         let (relayed, _) = relay(batch, for_now).await;
         assert_eq!(relayed, Relayed { retry_from: Some("7".into()), unpublished: 1 });

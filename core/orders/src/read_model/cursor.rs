@@ -1,9 +1,8 @@
-//! Where a list goes on: a position, bound to the query that it came from.
+//! Cursors of lists: a position, bound to the query that it came from.
 //!
-//! A cursor cannot reach anything that its list does not show: the key of the index always comes from the authorised
-//! request, and all that is read from the cursor is where in that list to go on. So it need not be kept secret and
-//! carries no signature; whoever makes one up skips or repeats orders of their own. The binding tells apart what was
-//! mixed up: a cursor of another user, status or kind of list is refused.
+//! A cursor gives no access to other lists: the key of the index always comes from the authorised request, and the cursor
+//! only says where to continue in it. So it is neither secret nor signed; a forged one skips or repeats orders of the same
+//! list. The binding detects mistakes: a cursor of another user, status or kind of list is rejected.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -16,19 +15,19 @@ use crate::domain::ids::{OrderId, UserId};
 use crate::domain::state::Status;
 use service_clock::Timestamp;
 
-/// A text that is no cursor of the list it was given to.
+/// A text that is not a cursor of this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a cursor of this list: leave it out to start again")]
+#[error("not a cursor of this list: omit it to start from the beginning")]
 pub struct InvalidCursor;
 
-/// A place in an index: after an order, whether that is still there or not.
+/// A position in an index: after an order, whether that still exists or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub created_at: Timestamp,
     pub order_id: OrderId,
 }
 
-/// The form of cursors. Raise it when it changes, and older cursors are refused.
+/// The format of cursors. Raised when it changes, so that older cursors are rejected.
 const FORM: u8 = 2;
 const BINDING: usize = 8;
 const POSITION: usize = 8 + 16;
@@ -50,7 +49,7 @@ impl Position {
     }
 }
 
-/// The cursors of a user's orders.
+/// Cursors of a user's orders.
 pub(super) struct UserCursor<'a> {
     pub user_id: &'a UserId,
     pub status: Option<Status>,
@@ -70,7 +69,7 @@ impl UserCursor<'_> {
     }
 }
 
-/// The cursors of the orders of an open status: a position in each shard, none where nothing was taken yet.
+/// Cursors of the orders of an open status: a position in each shard, `None` where nothing was read yet.
 pub(super) struct WorkCursor {
     pub status: OpenStatus,
 }
@@ -105,7 +104,7 @@ impl WorkCursor {
     }
 }
 
-/// What ties a cursor to a query.
+/// Binds a cursor to a query.
 fn binding(query: &[&str]) -> [u8; BINDING] {
     let mut hash = Sha256::new();
     for part in query {
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_gives_back_its_position() {
+    fn a_cursor_contains_its_position() {
         let user_id = user("alice");
         let query = UserCursor { user_id: &user_id, status: None };
         assert_eq!(query.read(&query.write(position(0))), Ok(position(0)));
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cursor_is_refused() {
+    fn a_text_that_is_not_a_cursor_is_refused() {
         let user_id = user("alice");
         let query = UserCursor { user_id: &user_id, status: None };
         let cursor = query.write(position(0));
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_written_in_one_way_only() {
+    fn a_cursor_has_one_spelling() {
         let user_id = user("alice");
         let query = UserCursor { user_id: &user_id, status: None };
         let cursor = query.write(position(0));

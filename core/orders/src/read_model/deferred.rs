@@ -1,4 +1,4 @@
-//! The payments that wait to be settled: the index `by-deferred`.
+//! The deferred payments, which wait to be settled: the index `by-deferred`.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use futures::future::try_join_all;
@@ -9,10 +9,10 @@ use super::row::{RowItem, SHARDS, deferred_shard};
 use crate::domain::ids::OrderId;
 use service_clock::Timestamp;
 
-/// How many pages of a shard are counted; each has thousands of entries.
+/// How many pages of a shard are counted. A page has thousands of entries.
 const COUNTED_PAGES: usize = 4;
 
-/// An order whose payment waits to be settled.
+/// An order with a deferred payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Deferred {
     /// The order.
@@ -21,7 +21,7 @@ pub struct Deferred {
     pub deferred_at: Timestamp,
 }
 
-/// Some of a list, and where it goes on.
+/// A page of a list.
 #[derive(Debug)]
 pub struct DeferredPage {
     /// Oldest first.
@@ -30,7 +30,7 @@ pub struct DeferredPage {
     pub next: Option<DeferredPlace>,
 }
 
-/// A place in one of the lists that make up all deferred payments.
+/// A position in one of the shards of the list.
 #[derive(Clone, Debug)]
 pub struct DeferredPlace {
     shard: u8,
@@ -38,25 +38,25 @@ pub struct DeferredPlace {
 }
 
 impl DeferredPlace {
-    /// The beginnings of all lists. Each order is in one of them.
+    /// The start of every shard. Each order is in one of them.
     pub fn beginnings() -> impl Iterator<Item = Self> {
         (0..SHARDS).map(|shard| Self { shard, after: None })
     }
 }
 
-/// How many payments wait.
+/// How many payments are deferred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DeferredCount {
-    /// So many at least.
+    /// At least this many.
     pub waiting: u64,
     /// Whether there are more.
     pub and_more: bool,
-    /// Since when the one has waited that has waited longest.
+    /// Since when the oldest has been deferred.
     pub oldest: Option<Timestamp>,
 }
 
 impl Orders {
-    /// At most `limit` orders with a payment that waits, from a place on. Some may have been settled a moment ago.
+    /// At most `limit` orders with a deferred payment, from a position on. Some may have been settled a moment ago.
     ///
     /// # Errors
     /// [`RowsError::Unavailable`].
@@ -68,7 +68,7 @@ impl Orders {
         Ok(DeferredPage { entries: answer.items.unwrap_or_default().into_iter().filter_map(entry).collect(), next })
     }
 
-    /// How many payments wait, and since when.
+    /// How many payments are deferred, and since when.
     ///
     /// # Errors
     /// [`RowsError::Unavailable`].
@@ -112,6 +112,6 @@ impl Orders {
 fn entry(item: RowItem) -> Option<Deferred> {
     let order_id = item.get("order_id").cloned();
     serde_dynamo::from_item(item)
-        .inspect_err(|error| tracing::error!(?order_id, %error, "deferred payment left out: unreadable row"))
+        .inspect_err(|error| tracing::error!(?order_id, %error, "deferred payment skipped: unreadable row"))
         .ok()
 }

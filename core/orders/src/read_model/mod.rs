@@ -1,7 +1,7 @@
-//! Events to rows, and rows to answers.
+//! The read models of orders.
 //!
-//! Rows: [`OrderRows`] says what events make of an order's row, and the event store's [`Projection`] keeps them.
-//! Answers: [`OrderReader`] has one order, as it is or as it was; [`Orders`] has the rows, and the lists of them.
+//! Writing: [`OrderRows`] says how events change an order's row, and the event store's [`Projection`] stores it.
+//! Reading: [`OrderReader`] returns one order, as it is or as it was; [`Orders`] returns rows and lists of them.
 //!
 //! [`Projection`]: dynamodb_event_store::projection::Projection
 

@@ -7,9 +7,7 @@ use crate::domain::state::Order;
 use dynamodb_event_store::{Consistency, EventStore, StoreError, Until, Version};
 use service_clock::Timestamp;
 
-/// Reads one order: from its row where that will do, from the event store where it will not.
-///
-/// So a row that is missing, late, parked or damaged is never what the caller gets to feel.
+/// Reads one order: from its row, or from the event store if the row is missing, stale, parked or damaged.
 #[derive(Clone, Debug)]
 pub struct OrderReader {
     rows: Orders,
@@ -19,30 +17,29 @@ pub struct OrderReader {
 /// An order could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The order has not got that far. The caller asks for a version that somebody was told of.
-    #[error("the order is at version {head}, which is below the version asked for")]
+    /// The order has not reached the requested version.
+    #[error("the order is at version {head}, below the requested version")]
     VersionNotReached {
         /// The order's newest version.
         head: Version,
     },
-    /// The order table could not answer.
+    /// The order table could not be read.
     #[error(transparent)]
     Rows(#[from] RowsError),
-    /// The event store could not answer.
+    /// The event store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl OrderReader {
-    /// Reads from these.
+    /// A reader of these.
     pub fn new(rows: Orders, events: EventStore<Order>) -> Self {
         Self { rows, events }
     }
 
     /// The order as it is now, at `min_version` or later; `None` if there is no such order.
     ///
-    /// Costs one eventually consistent read of the row; only when that does not have the answer, a strongly consistent
-    /// load as well.
+    /// Costs one eventually consistent read of the row, and a strongly consistent load only if the row is not usable.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -54,7 +51,7 @@ impl OrderReader {
         let row = match self.rows.get(order_id).await {
             Ok(row) => row,
             Err(error @ RowsError::Unreadable { .. }) => {
-                tracing::error!(%order_id, %error, "answering from the event store");
+                tracing::error!(%order_id, %error, "reading from the event store instead");
                 None
             }
             Err(error) => return Err(error.into()),
@@ -70,8 +67,8 @@ impl OrderReader {
         }
     }
 
-    /// The order as far as it can be read. Where an event is in the way, that is the state before it, and it says so:
-    /// better than none, until a program that can read the event is deployed.
+    /// The order as far as it can be read. If an event cannot be read, this is the state before it, marked as parked, until
+    /// a program that can read the event is deployed.
     async fn readable(&self, order_id: OrderId, min_version: Option<Version>) -> Result<Option<OrderView>, StoreError> {
         let error = match self.load(order_id, Until::Head, Consistency::Strong).await {
             Ok(view) => return Ok(view),
@@ -83,7 +80,7 @@ impl OrderReader {
             StoreError::Corrupt(obstacle) => obstacle.version.checked_sub(1),
         };
         let Some(before) = before.filter(|version| *version >= min_version.unwrap_or(1)) else { return Err(error) };
-        tracing::error!(%order_id, %error, version = before, "answering with the last state that can be read");
+        tracing::error!(%order_id, %error, version = before, "returning the last state that can be read");
         let view = self.load(order_id, Until::Version(before), Consistency::Strong).await?;
         Ok(view.map(|view| OrderView { parked: true, ..view }))
     }
@@ -93,7 +90,7 @@ impl OrderReader {
     /// # Errors
     /// See [`ReadError`].
     pub async fn at_version(&self, order_id: OrderId, version: Version) -> Result<Option<OrderView>, ReadError> {
-        // What was once at a version stays there, so an old read that gets that far is as good as any.
+        // A version never changes, so a stale read that reaches it is sufficient.
         let mut view = self.load(order_id, Until::Version(version), Consistency::Eventual).await?;
         if view.as_ref().is_none_or(|view| view.version < version) {
             view = self.load(order_id, Until::Version(version), Consistency::Strong).await?;

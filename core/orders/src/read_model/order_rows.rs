@@ -1,4 +1,4 @@
-//! The rows of orders: what events change in them.
+//! The rows of orders: how events change them.
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::store::order_of;
 use dynamodb_event_store::projection::{Before, NoChange, ReadModel, RowChange};
 use dynamodb_event_store::{Commit, StreamId};
 
-/// The read model with a row for every order: all that a client needs, and the lists.
+/// The read model with a row for every order: what clients see of it, and the lists.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderRows;
 
@@ -52,15 +52,15 @@ impl ReadModel for OrderRows {
     }
 }
 
-/// The change that a run of events makes, whatever the row held before. That of a run that begins with the first event is
-/// the whole row.
+/// The change that consecutive events make, whatever the row held before. Beginning with the first event, it is the whole
+/// row.
 struct Patch {
     change: RowChange,
-    /// The payment that waits to be settled, as far as the run tells.
+    /// The deferred payment, as far as the events tell.
     waiting: Waiting,
 }
 
-/// The payment that waits to be settled, as far as it is known.
+/// The deferred payment, as far as it is known.
 #[derive(Clone, Debug, PartialEq)]
 enum Waiting {
     Unknown,
@@ -82,8 +82,8 @@ impl Patch {
                 self.remove(format!("{DEFERRED}{payment_id}"));
                 self.set("payment", &Payment { payment_id, paid_at });
                 self.set_status(order_id, Status::Paid);
-                // Nothing else can be waiting when an order is paid.
-                self.nothing_waits();
+                // No other payment can be deferred when an order is paid.
+                self.remove_deferred();
             }
             OrderEvent::OrderShipped { tracking_number, shipped_at, .. } => {
                 self.set("shipment", &Shipment { tracking_number, shipped_at });
@@ -119,20 +119,20 @@ impl Patch {
         }
     }
 
-    /// A payment is settled. If it is the one that waited, nothing waits any more.
+    /// A payment is settled. If it is the deferred one, none is deferred any more.
     fn settle(&mut self, payment_id: &PaymentId) {
         match &self.waiting {
             Waiting::Unknown => {
-                // Where one waits after all, the row that comes back says which one.
+                // If one is deferred after all, the row that the write returns says which one.
                 self.change.unless = Some("deferred_shard");
                 self.waiting = Waiting::For(None);
             }
-            Waiting::For(waiting) if waiting.as_ref() == Some(payment_id) => self.nothing_waits(),
+            Waiting::For(waiting) if waiting.as_ref() == Some(payment_id) => self.remove_deferred(),
             Waiting::For(_) => {}
         }
     }
 
-    fn nothing_waits(&mut self) {
+    fn remove_deferred(&mut self) {
         self.remove("deferred_shard".into());
         self.remove("deferred_at".into());
         self.waiting = Waiting::For(None);
@@ -148,7 +148,7 @@ impl Patch {
 
     fn set(&mut self, attribute: impl Into<String>, value: &impl Serialize) {
         #[expect(clippy::expect_used, reason = "texts, integers and times, in lists and structs: always an attribute")]
-        let value = serde_dynamo::to_attribute_value(value).expect("a value of ours is an attribute value");
+        let value = serde_dynamo::to_attribute_value(value).expect("a value of these types is an attribute value");
         self.change.attributes.insert(attribute.into(), Some(value));
     }
 
@@ -217,7 +217,7 @@ mod tests {
         OrderRows.change(&order_id.into(), commits, before)
     }
 
-    /// What a change makes of a row, as the store does it.
+    /// Applies a change to a row, as the store does.
     fn apply(row: &mut RowItem, change: RowChange, last: Version) {
         for (attribute, value) in change.attributes {
             match value {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_is_done_leaves_the_work_queue() {
+    fn a_closed_order_leaves_the_work_queue() {
         let change = change(id(), &[commit(4, vec![delivered(id())])], Before::Unseen).unwrap();
         assert_eq!(change.attributes["status_shard"], None);
     }
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_another_order_or_in_an_impossible_place_is_found() {
+    fn an_event_of_another_order_or_in_an_impossible_position_is_found() {
         let other = OrderId(Uuid::from_u128(7));
         for (first, events, misplaced) in [
             (1, vec![created(other)], 1),

@@ -13,44 +13,44 @@ use super::view::{OrderSummary, OrderView};
 use crate::domain::ids::{OrderId, UserId};
 use crate::domain::state::Status;
 
-/// The most entries that are asked for at once, where a list looks for the orders of one status.
+/// The largest page that is requested when a list is filtered by status.
 const MAX_PAGE: i32 = 1_000;
 
 /// The order table, for reading. Cheap to clone.
 ///
-/// All reads are eventually consistent, and the projector follows the events by a moment; whoever must see a certain
-/// version asks [`super::OrderReader`].
+/// All reads are eventually consistent, and the projector follows the events by a moment. [`super::OrderReader`] reads at
+/// least a given version.
 #[derive(Clone, Debug)]
 pub struct Orders {
     pub(super) client: aws_sdk_dynamodb::Client,
     pub(super) table: String,
 }
 
-/// Some orders of a list.
+/// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderPage {
     /// The orders.
     pub orders: Vec<OrderSummary>,
-    /// Where the list goes on: opaque, and good for the same list only. `None` at the end.
+    /// Where the list continues: opaque, valid for the same list only. `None` at the end.
     pub next_cursor: Option<String>,
 }
 
-/// The order table could not answer.
+/// The order table could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
-    /// DynamoDB did not answer, or not with a result; the SDK has retried already. The caller tries again later.
-    #[error("the order table does not answer")]
+    /// DynamoDB is unavailable; the SDK has retried already. The caller retries later.
+    #[error("the order table is unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
     /// The row was not written by this program's projector. The order can be read from the event store.
     #[error("the row of order {order_id} cannot be read")]
     Unreadable {
         /// The order.
         order_id: OrderId,
-        /// What is wrong.
+        /// The reason.
         #[source]
         source: serde_dynamo::Error,
     },
-    /// The caller starts the list again, without a cursor.
+    /// The caller restarts the list without a cursor.
     #[error(transparent)]
     InvalidCursor(#[from] InvalidCursor),
 }
@@ -77,7 +77,7 @@ impl Orders {
         Self { client, table: table.into() }
     }
 
-    /// The row of an order; `None` if there is none, or none with a state to show.
+    /// The row of an order; `None` if there is no row, or only a mark of a parked order.
     ///
     /// # Errors
     /// [`RowsError::Unavailable`], [`RowsError::Unreadable`].
@@ -124,7 +124,7 @@ impl Orders {
         Ok(OrderPage { next_cursor: last.map(|last| query.write(Position::of(last))), orders })
     }
 
-    /// At most `limit` orders of an open status, oldest first: whoever has waited longest is served first. A page is
+    /// At most `limit` orders of an open status, oldest first. A page is
     /// full unless it is the last.
     ///
     /// # Errors

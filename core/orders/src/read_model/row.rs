@@ -1,8 +1,7 @@
-//! The form of a row of the order table: the names of its attributes, and what is read back from them.
+//! The form of a row of the order table: the names of its attributes, and how a view is read from them.
 //!
-//! A row's form serves the one who writes it: every event sets or removes whole attributes, whatever they held before.
-//! So what exists once per payment has an attribute per payment, named by a prefix and the payment's id. Amounts are
-//! integers of minor units.
+//! Every event sets or removes whole attributes, whatever they held before. So what exists once per payment has an
+//! attribute per payment, named by a prefix and the payment's id. Amounts are integers of minor units.
 
 use std::collections::BTreeMap;
 
@@ -20,9 +19,9 @@ use service_clock::Timestamp;
 
 /// `deferred:<payment_id>`: since when the payment is deferred.
 pub(super) const DEFERRED: &str = "deferred:";
-/// `refund:<payment_id>`: what is owed back of the payment, [`RefundRow`].
+/// `refund:<payment_id>`: the refund that is due, [`RefundRow`].
 pub(super) const REFUND: &str = "refund:";
-/// `refunded:<payment_id>`: how it went back, [`RefundDone`].
+/// `refunded:<payment_id>`: how it was refunded, [`RefundDone`].
 pub(super) const REFUNDED: &str = "refunded:";
 
 /// The shards of each status in the index `by-status`, and of the index `by-deferred`. A changed number needs a rebuild
@@ -39,8 +38,7 @@ pub(super) fn deferred_shard(shard: u8) -> String {
     format!("deferred#{shard}")
 }
 
-/// The shard of an order: its id's low bits, which are random in every kind of UUID that is made of random bits or of
-/// a hash.
+/// The shard of an order: the low bits of its id, which are random in random and in hash-based UUIDs.
 pub(super) fn shard_of(order_id: OrderId) -> u8 {
     order_id.0.as_bytes()[15] % SHARDS
 }
@@ -54,7 +52,7 @@ impl OpenStatus {
     pub const PENDING: Self = Self(Status::Pending);
 }
 
-/// A status of closed orders: nothing is left to do, so they are not listed.
+/// A status of closed orders, which are not listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be {}: closed orders are not listed", one_of(&open()))]
 pub struct NotOpen;
@@ -77,7 +75,7 @@ fn open() -> Vec<Status> {
     Status::ALL.into_iter().filter(|status| status.is_open()).collect()
 }
 
-/// What is owed back of one payment.
+/// The refund of one payment that is due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RefundRow {
     pub amount: Money,
@@ -112,7 +110,7 @@ pub(super) fn summary(entry: RowItem) -> Result<OrderSummary, serde_dynamo::Erro
     serde_dynamo::from_item(entry)
 }
 
-/// The payment that waits to be settled, if one does.
+/// The deferred payment, if there is one.
 pub(super) fn deferred_payment(row: &RowItem) -> Option<PaymentId> {
     row.keys().find_map(|name| name.strip_prefix(DEFERRED)?.parse().ok())
 }
@@ -134,7 +132,7 @@ fn per_payment<T: for<'de> Deserialize<'de>>(
     let named = item.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value)));
     named
         .map(|(payment_id, value)| {
-            // As it was stored, like all else in the row.
+            // Stored texts are not checked again.
             let payment_id: StrDeserializer<'_, serde_dynamo::Error> = payment_id.into_deserializer();
             Ok((PaymentId::deserialize(payment_id)?, serde_dynamo::from_attribute_value(value.clone())?))
         })
@@ -148,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_stays_in_the_shard_that_its_row_says() {
+    fn an_order_stays_in_one_shard_and_orders_spread_over_all() {
         let key = |n| status_shard(OpenStatus(Status::Paid), shard_of(OrderId(Uuid::from_u128(n))));
         assert_eq!([key(0), key(1), key(2), key(3), key(4)], ["paid#0", "paid#1", "paid#2", "paid#3", "paid#0"]);
         let spread =
@@ -160,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn only_orders_with_something_left_to_do_are_open() {
+    fn only_orders_that_need_work_are_open() {
         use Status::{Cancelled, Delivered, Paid, Pending, Shipped};
         let open = |status| OpenStatus::try_from(status).map(Status::from);
         assert_eq!([Pending, Paid, Shipped].map(open), [Ok(Pending), Ok(Paid), Ok(Shipped)]);
@@ -174,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_only_a_mark_shows_nothing_and_a_damaged_one_is_an_error() {
+    fn a_row_that_is_only_a_mark_has_no_view_and_a_damaged_one_is_an_error() {
         let mark = AttributeValue::M([("version".to_owned(), AttributeValue::N("1".into()))].into());
         let key = key(OrderId(Uuid::from_u128(1)));
         let stub = item(&[(&key.0, key.1.clone()), ("parked", mark)]);

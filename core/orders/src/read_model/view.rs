@@ -1,4 +1,4 @@
-//! What is shown of an order.
+//! Orders as they are shown.
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
@@ -11,7 +11,7 @@ use crate::domain::state::{
 use dynamodb_event_store::{Stream, Version};
 use service_clock::Timestamp;
 
-/// An order as it is shown, at one version. `M` is the form of amounts: [`Money`] inside, JSON numbers in answers.
+/// An order as it is shown, at one version. `M` is the form of amounts: [`Money`] inside, JSON numbers in responses.
 ///
 /// The projector's rows and a fold of the events give the same view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,11 +21,11 @@ pub struct OrderView<M = Money> {
     pub order_id: OrderId,
     /// Its owner.
     pub user_id: UserId,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// What was ordered.
     pub items: Vec<ItemView<M>>,
-    /// What it costs.
+    /// Its total.
     pub total: M,
     /// The newest event in this view.
     pub version: Version,
@@ -39,19 +39,19 @@ pub struct OrderView<M = Money> {
     /// The payment that the provider has yet to settle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deferred_payment: Option<DeferredPayment>,
-    /// The newest payment that was refused, as long as none is taken on and none was ever captured.
+    /// The newest declined payment, unless one is deferred or was captured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected_payment: Option<RejectedPayment>,
-    /// Captured money that is owed back or went back, by the time it fell due.
+    /// Captured money that is due for refund or was refunded, by the time it became due.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refunds: Vec<RefundView<M>>,
-    /// How it was sent.
+    /// How it was shipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shipment: Option<Shipment>,
-    /// When it arrived.
+    /// When it was delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<Timestamp>,
-    /// Why and when it was given up.
+    /// Why and when it was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
     /// Newer events exist that cannot be shown for now.
@@ -67,11 +67,11 @@ pub struct ItemView<M = Money> {
     pub product_id: ProductId,
     /// How many.
     pub quantity: u32,
-    /// For how much apiece.
+    /// The price of one.
     pub price: M,
 }
 
-/// Money that is owed back, or went back.
+/// Money that is due for refund, or was refunded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RefundView<M = Money> {
@@ -81,9 +81,9 @@ pub struct RefundView<M = Money> {
     pub amount: M,
     /// Why.
     pub reason: Reason,
-    /// Since when it is owed.
+    /// Since when it is due.
     pub due_at: Timestamp,
-    /// How it went back, if it did.
+    /// How it was refunded, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<RefundDone>,
 }
@@ -96,9 +96,9 @@ pub struct OrderSummary<M = Money> {
     pub order_id: OrderId,
     /// Its owner.
     pub user_id: UserId,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
-    /// What it costs.
+    /// Its total.
     pub total: M,
     /// The newest event in this summary.
     pub version: Version,
@@ -168,7 +168,7 @@ impl OrderView {
         self
     }
 
-    /// The view with amounts as answers show them.
+    /// The view with amounts as responses show them.
     pub fn on_the_wire(self, currency: &Currency) -> OrderView<Number> {
         let amount = |money| currency.to_json(money);
         let items = self.items.into_iter();
@@ -209,7 +209,7 @@ impl OrderView {
 }
 
 impl OrderSummary {
-    /// The summary with its amount as answers show it.
+    /// The summary with its amount as responses show it.
     pub fn on_the_wire(self, currency: &Currency) -> OrderSummary<Number> {
         OrderSummary {
             order_id: self.order_id,
@@ -235,7 +235,7 @@ mod tests {
 
     const AT: &str = "2026-01-01T00:00:00.000Z";
 
-    /// The view after an order's creation and these facts.
+    /// The view after an order's creation and these events.
     fn after(facts: &[serde_json::Value]) -> OrderView {
         let id = Uuid::from_u128(1);
         let created = OrderEvent::OrderCreated {
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_leave_in_the_currency_s_decimals_and_what_is_not_known_is_left_out() {
+    fn amounts_are_shown_in_the_decimals_of_the_currency_and_empty_fields_are_omitted() {
         let view = after(&[refund_due("p", AT)]).on_the_wire(&"EUR".parse().unwrap());
         let id = Uuid::from_u128(1);
         let expected = json!({
@@ -287,14 +287,14 @@ mod tests {
     }
 
     #[test]
-    fn a_parked_order_says_so() {
+    fn a_parked_order_is_marked() {
         let view = OrderView { parked: true, ..after(&[]) }.on_the_wire(&"JPY".parse().unwrap());
         let shown = serde_json::to_value(view).unwrap();
         assert_eq!((&shown["parked"], &shown["total"]), (&json!(true), &json!(2010)));
     }
 
     #[test]
-    fn a_refused_payment_is_shown_until_something_better_is_known() {
+    fn a_declined_payment_is_shown_until_another_is_deferred_or_captured() {
         let shown = |facts: &[_]| after(facts).rejected_payment.map(|rejected| rejected.payment_id.to_string());
         assert_eq!(shown(&[]), None);
         assert_eq!(shown(&[rejected("p1"), rejected("p2")]), Some("p2".into()));
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn refunds_are_shown_by_the_time_they_fell_due() {
+    fn refunds_are_shown_by_the_time_they_became_due() {
         let facts = [refund_due("b", "2026-01-02T00:00:00.000Z"), refund_due("c", AT), refund_due("a", AT)];
         let shown: Vec<String> = after(&facts).refunds.iter().map(|refund| refund.payment_id.to_string()).collect();
         assert_eq!(shown, ["a", "c", "b"]);

@@ -12,7 +12,7 @@ use service_clock::Timestamp;
 #[serde(try_from = "String", into = "String")]
 pub struct Day(NaiveDate);
 
-/// A text that is no day.
+/// A text that is not a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a day such as 2026-11-28")]
 pub struct InvalidDay;
@@ -29,7 +29,7 @@ impl FromStr for Day {
 
     fn from_str(text: &str) -> Result<Self, InvalidDay> {
         let day = text.parse().map(Self).map_err(|_| InvalidDay)?;
-        // One spelling: `2026-1-2` and `+2026-01-02` are none.
+        // One spelling: `2026-1-2` and `+2026-01-02` are rejected.
         (day.to_string() == text && text.len() == 10).then_some(day).ok_or(InvalidDay)
     }
 }
@@ -54,14 +54,14 @@ impl fmt::Display for Day {
     }
 }
 
-/// Days that follow each other: at least one, and [`Span::MAX_DAYS`] at most.
+/// Consecutive days: at least one, at most [`Span::MAX_DAYS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     from: Day,
     to: Day,
 }
 
-/// Two days that are no span.
+/// Two days that are not a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSpan {
     /// The last day is before the first.
@@ -70,12 +70,12 @@ pub enum InvalidSpan {
         /// The first day.
         from: Day,
     },
-    /// There are more days between them than a report has.
-    #[error("must be {latest} at the latest: a report from {from} has {} days at most", Span::MAX_DAYS)]
+    /// The span has more days than a report covers.
+    #[error("must not be after {latest}: a report from {from} covers at most {} days", Span::MAX_DAYS)]
     TooLong {
         /// The first day.
         from: Day,
-        /// The last day that is possible with it.
+        /// The last possible day.
         latest: Day,
     },
 }
@@ -109,7 +109,7 @@ impl Span {
         self.to
     }
 
-    /// All of them, in their order.
+    /// All its days, in order.
     pub fn days(self) -> impl Iterator<Item = Day> {
         self.from.0.iter_days().map(Day).take_while(move |day| *day <= self.to)
     }

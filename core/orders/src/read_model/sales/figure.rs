@@ -1,4 +1,4 @@
-//! What is counted of a day's sales.
+//! The figures of a day's sales.
 
 use std::ops::{Index, IndexMut};
 
@@ -10,11 +10,11 @@ use dynamodb_event_store::projection::Counters;
 pub enum Figure {
     /// Orders that were created on the day and have this status now; their totals.
     Orders(Status),
-    /// Payments that were captured on the day, whether they paid an order or are owed back.
+    /// Payments that were captured on the day, whether they paid an order or are due for refund.
     Payments,
-    /// Payments that have had to go back since the day.
+    /// Payments that became due for refund on the day.
     RefundsDue,
-    /// Payments that went back on the day.
+    /// Payments that were refunded on the day.
     Refunds,
 }
 
@@ -62,12 +62,12 @@ pub struct Tally {
 pub struct Figures([Tally; Figure::ALL.len()]);
 
 impl Figures {
-    /// What the shop keeps of the money that was captured: payments less what has to go back.
+    /// The captured money that the shop keeps: payments less refunds due.
     pub fn revenue(&self) -> i128 {
         self[Figure::Payments].amount - self[Figure::RefundsDue].amount
     }
 
-    /// The sum of both; `None` beyond what can be counted.
+    /// The sum of both; `None` on overflow.
     #[must_use]
     pub fn checked_add(mut self, other: &Self) -> Option<Self> {
         for (sum, more) in self.0.iter_mut().zip(other.0) {
@@ -77,12 +77,12 @@ impl Figures {
         Some(self)
     }
 
-    /// Whether there is less than nothing of something, which no sum of whole orders can have.
-    pub(super) fn is_torn(&self) -> bool {
+    /// Whether a figure is negative, which is impossible for the sum of whole orders.
+    pub(super) fn has_negative(&self) -> bool {
         self.0.iter().any(|tally| tally.count < 0 || tally.amount < 0)
     }
 
-    /// Those among some counters. One that is not there is 0.
+    /// The figures among some counters. A missing one is 0.
     pub(super) fn of(counters: &Counters) -> Self {
         let counter = |name: &str| counters.get(name).copied().unwrap_or_default();
         let mut figures = Self::default();
@@ -115,7 +115,7 @@ impl IndexMut<Figure> for Figures {
     }
 }
 
-/// The place of a figure in [`Figure::ALL`].
+/// The index of a figure in [`Figure::ALL`].
 fn place(figure: Figure) -> usize {
     match figure {
         Figure::Orders(status) => status as usize,
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_figure_has_a_place_and_two_counters_of_its_own() {
+    fn every_figure_has_its_own_index_and_counters() {
         let mut figures = Figures::default();
         for (number, figure) in (1_i128..).zip(Figure::ALL) {
             figures[figure] = Tally { count: number, amount: -number * i128::from(u64::MAX) };
@@ -138,26 +138,26 @@ mod tests {
         let counters: Counters = figures.counters().collect();
         assert_eq!(counters.len(), 2 * Figure::ALL.len());
         assert_eq!(Figures::of(&counters), figures);
-        assert_eq!((counters["refunds_due"], counters["pending_amount"]), (7, -18_446_744_073_709_551_615));
+        assert_eq!((counters["paid"], counters["pending_amount"]), (2, -18_446_744_073_709_551_615));
     }
 
     #[test]
-    fn a_counter_that_is_not_there_is_0_and_others_are_passed_over() {
+    fn a_missing_counter_is_0_and_unknown_ones_are_ignored() {
         assert_eq!(Figures::of(&[("later".to_owned(), 7)].into()), Figures::default());
     }
 
     #[test]
-    fn revenue_is_what_is_kept_of_what_was_captured() {
+    fn revenue_is_payments_less_refunds_due() {
         let mut figures = Figures::default();
         figures[Figure::Payments] = Tally { count: 1, amount: 4_000 };
         figures[Figure::RefundsDue] = Tally { count: 2, amount: 7_999 };
-        assert_eq!((figures.revenue(), figures.is_torn()), (-3_999, false));
+        assert_eq!((figures.revenue(), figures.has_negative()), (-3_999, false));
         figures[Figure::Orders(Status::Paid)].count = -1;
-        assert!(figures.is_torn());
+        assert!(figures.has_negative());
     }
 
     #[test]
-    fn sums_end_where_counting_does() {
+    fn sums_do_not_overflow() {
         let mut most = Figures::default();
         most[Figure::Refunds].amount = i128::MAX;
         assert_eq!(most.checked_add(&Figures::default()), Some(most));

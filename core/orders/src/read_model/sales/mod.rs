@@ -1,7 +1,7 @@
-//! Sales by day: how many orders were created and where they stand, what was captured, and what goes back.
+//! Sales by day: how many orders were created and their status, what was captured, and what is refunded.
 //!
-//! The row of an order says what it adds to the totals of which days; the store keeps the totals at the sum of all rows,
-//! however often, in whatever order and with whatever interruptions the events come. [`SalesTotals`] reads them.
+//! The row of an order says what it adds to the totals of which days. The store keeps the totals equal to the sum of all
+//! rows, however often and in whatever order events are delivered. [`SalesTotals`] reads them.
 
 mod day;
 mod figure;

@@ -1,4 +1,4 @@
-//! What an order adds to the sales of the days on which something happened to it.
+//! What an order adds to the sales totals of days.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,6 @@ impl ReadModel for Sales {
     const NAME: &'static str = "sales";
     const KEY: &'static str = "order_id";
 
-    /// Orders have one spelling of their names.
     fn is_of(&self, stream: &StreamId) -> bool {
         order_of(stream).is_some()
     }
@@ -72,7 +71,7 @@ impl ReadModel for Sales {
     }
 }
 
-/// What a row holds: what an order adds to which totals, and what has to be known to go on.
+/// A row: what an order adds to which totals, and what later events need.
 #[derive(Clone, Debug, PartialEq)]
 struct Sold {
     known: Known,
@@ -84,7 +83,7 @@ struct Known {
     created_on: Day,
     status: Status,
     total: Money,
-    /// The payment that paid the order. What falls due of any other payment was captured at that moment.
+    /// The payment that paid the order. A refund due of any other payment is also its capture.
     #[serde(skip_serializing_if = "Option::is_none")]
     payment_id: Option<PaymentId>,
 }
@@ -123,7 +122,7 @@ impl Sold {
         }
     }
 
-    /// The order is counted under another status of the day on which it was created.
+    /// Counts the order under another status, on the day of its creation.
     fn move_to(&mut self, sales: &Sales, status: Status) {
         let Known { created_on, total, .. } = self.known;
         let before = std::mem::replace(&mut self.known.status, status);
@@ -133,14 +132,14 @@ impl Sold {
         self.count(sales, created_on, Figure::Orders(status), total);
     }
 
-    /// One more. No order has so many events that 128 bits would not hold the sum of their amounts of 64.
+    /// Adds one. The sum of 64-bit amounts of one order cannot overflow 128 bits.
     fn count(&mut self, sales: &Sales, day: Day, figure: Figure, amount: Money) {
         let tally = &mut self.counted.entry(sales.total(day)).or_default()[figure];
         tally.count += 1;
         tally.amount += i128::from(amount.0);
     }
 
-    /// None of a row that counts anything but days in the deployment's currency: it is made anew, whole.
+    /// `None` for a row that counts anything but days in the deployment's currency: it is rebuilt from the events.
     fn read(sales: &Sales, row: &RowItem) -> Option<Self> {
         let counts = Counts::read(Some(row.get(COUNTED)?)).ok()?;
         let of_day =
@@ -155,7 +154,7 @@ impl Sold {
             figures.counters().for_each(|(counter, n)| counts.add(&total, &counter, n));
         }
         #[expect(clippy::expect_used, reason = "a day, texts and an integer, in a struct: always an item")]
-        let known: RowItem = serde_dynamo::to_item(self.known).expect("what is known is an item");
+        let known: RowItem = serde_dynamo::to_item(self.known).expect("a struct of these is an item");
         let mut attributes: BTreeMap<_, _> = known.into_iter().map(|(name, value)| (name, Some(value))).collect();
         attributes.insert(COUNTED.to_owned(), Some(counts.to_attribute()));
         RowChange { attributes, unless: None }
@@ -200,12 +199,12 @@ mod tests {
         event
     }
 
-    /// The row after events, each run of which comes at once.
+    /// The row after events, which are projected run by run.
     fn row(runs: &[&[OrderEvent]]) -> Result<RowItem, NoChange> {
         let (mut row, mut first) = (RowItem::new(), 1);
         for events in runs {
             let before = if row.is_empty() { Before::Nothing } else { Before::Row(&row) };
-            // Some of them in commits of their own, as they are caught up with.
+            // In several commits, as when the projector catches up.
             let (one, rest) = events.split_at(1);
             let mut commits = vec![commit(first, one.to_vec())];
             commits.extend((!rest.is_empty()).then(|| commit(first + 1, rest.to_vec())));
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_counted_under_its_status_of_now_on_the_day_of_its_creation() {
+    fn an_order_is_counted_under_its_current_status_on_the_day_of_its_creation() {
         let pending = [on(1, created())];
         assert_eq!(counted(&row(&[&pending]).unwrap()), ["2026-11-01#EUR pending 1 4000".to_owned()].into());
         let delivered = row(&[&pending, &[on(2, paid("p1"))], &[on(3, shipped())], &[on(4, delivered())]]).unwrap();
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn money_is_counted_on_the_day_on_which_it_comes_falls_due_and_goes_back() {
+    fn money_is_counted_on_the_days_of_its_capture_refund_due_and_refund() {
         let cancelled = [on(3, cancelled()), on(3, refund_due("p1", TOTAL, "cancelled"))];
         let row = row(&[&[on(1, created()), on(2, paid("p1"))], &cancelled, &[on(5, refunded("p1", "r1", TOTAL))]]);
         let expected = [
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn money_that_was_never_the_orders_is_captured_and_due_at_once() {
+    fn a_refund_due_of_another_payment_is_counted_as_its_capture_too() {
         let history = [on(1, created()), on(1, paid("p1")), on(2, refund_due("p2", OTHER, "paid already"))];
         let expected = [
             "2026-11-01#EUR paid 1 4000",
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn any_cut_of_a_history_counts_what_a_recount_of_all_its_events_does() {
+    fn a_history_in_any_pieces_counts_what_its_final_state_does() {
         let days = prop::collection::vec(1_u32..=5, 64);
         properties(2_000, &(commands(), any::<u64>(), days), |(commands, cuts, days)| {
             let (_, history) = live(&commands)?;
@@ -313,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_row_has_to_be_known_and_to_be_one_of_this_model() {
+    fn the_row_must_be_known_and_be_one_of_this_model() {
         let paid = [commit(2, vec![paid("p1")])];
         assert_eq!(SALES().change(&stream(), &paid, Before::Unseen), Err(NoChange::NeedsRow));
         let good = row(&[&[created()]]).unwrap();
@@ -334,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_counts_in_another_currency_is_of_no_use() {
+    fn a_row_that_counts_in_another_currency_is_unusable() {
         let mut row = row(&[&[on(1, created())]]).unwrap();
         let mut counts = Counts::read(row.get(COUNTED)).unwrap();
         counts.add("2026-11-02#EUR", "pending", 1);
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_another_order_or_in_an_impossible_place_is_found() {
+    fn an_event_of_another_order_or_in_an_impossible_position_is_found() {
         let elsewhere = StreamId::new(Uuid::from_u128(7).to_string());
         let good = row(&[&[created()]]).unwrap();
         for (stream, first, events, before, misplaced) in [
@@ -364,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn only_streams_that_are_named_as_orders_are_have_rows() {
+    fn only_streams_of_orders_have_rows() {
         assert!(SALES().is_of(&stream()));
         for name in ["", "settings", &order_id().to_string().to_uppercase(), &order_id().0.simple().to_string()] {
             assert!(!SALES().is_of(&StreamId::new(name)), "{name}");

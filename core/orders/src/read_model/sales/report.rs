@@ -1,4 +1,4 @@
-//! The totals of sales, for reading.
+//! Reading the totals of sales.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use super::figure::Figures;
 use super::model::Sales;
 use dynamodb_event_store::projection::{Totals, TotalsError};
 
-/// How often the shards are read before what they say together is taken for wrong.
+/// How often the shards are read before inconsistent totals are an error.
 const ATTEMPTS: usize = 3;
-/// How long a report waits before it reads them again.
+/// The pause before they are read again.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The table of totals. Cheap to clone.
 ///
-/// A first read is eventually consistent, and the totals follow the events by a moment.
+/// The first read is eventually consistent, and the totals follow the events by a moment.
 #[derive(Clone, Debug)]
 pub struct SalesTotals {
     totals: Totals,
@@ -26,24 +26,24 @@ pub struct SalesTotals {
 /// The sales of some days.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SalesReport {
-    /// Each of the days, those on which nothing happened too: what counts them or draws them need not fill gaps.
+    /// All days of the span, including days without sales.
     pub days: Vec<(Day, Figures)>,
     /// All of them together.
     pub total: Figures,
 }
 
-/// There is no report.
+/// The report could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SalesError {
     /// The table could not be read.
     #[error(transparent)]
     Totals(#[from] TotalsError),
-    /// The total was not written by this program's projector, or has lost something since. The totals are to be rebuilt.
-    #[error("the sales of {day} in the table of totals {why}")]
+    /// The totals are inconsistent, and have to be rebuilt.
+    #[error("the sales totals of {day} {why}")]
     Wrong {
         /// The day.
         day: Day,
-        /// What is wrong.
+        /// The reason.
         why: &'static str,
     },
 }
@@ -56,9 +56,9 @@ impl SalesTotals {
 
     /// The sales of a span of days.
     ///
-    /// An order that changes while the shards are read one after the other may be seen to leave a status and not to have
-    /// come to it. Where less than nothing shows that, they are read again, strongly: a strong read that begins after the
-    /// first one sees all that the first one saw.
+    /// The shards are read one after the other, so the change of an order's status may be seen in one and missed in
+    /// another. If that makes a figure negative, they are read again with consistent reads, which see at least what the
+    /// first reads saw.
     ///
     /// # Errors
     /// See [`SalesError`].
@@ -66,9 +66,11 @@ impl SalesTotals {
         let mut attempt = 1;
         loop {
             let report = self.read(span, attempt > 1).await?;
-            let Some((day, _)) = report.days.iter().find(|(_, figures)| figures.is_torn()) else { return Ok(report) };
+            let Some((day, _)) = report.days.iter().find(|(_, figures)| figures.has_negative()) else {
+                return Ok(report);
+            };
             if attempt == ATTEMPTS {
-                return Err(SalesError::Wrong { day: *day, why: "are less than nothing" });
+                return Err(SalesError::Wrong { day: *day, why: "are negative" });
             }
             attempt += 1;
             sleep(PAUSE).await;
@@ -78,14 +80,14 @@ impl SalesTotals {
     async fn read(&self, span: Span, consistent: bool) -> Result<SalesReport, SalesError> {
         let (first, last) = (self.sales.total(span.from()), self.sales.total(span.to()));
         let totals = self.totals.between(&first, &last, consistent).await?;
-        // The table may have totals of a currency that the deployment once had.
+        // The table may have totals of a currency that was configured before.
         let figures = |day| {
             totals.get(&self.sales.total(day)).map_or_else(Figures::default, |total| Figures::of(&total.counters))
         };
         let days: Vec<_> = span.days().map(|day| (day, figures(day))).collect();
         let mut total = Figures::default();
         for (day, figures) in &days {
-            let why = "are more than can be counted";
+            let why = "overflow";
             total = total.checked_add(figures).ok_or(SalesError::Wrong { day: *day, why })?;
         }
         Ok(SalesReport { days, total })
