@@ -2,19 +2,18 @@
 
 import pathlib
 import re
-import sys
 
 from .functions import functions
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
-def problems(template, api):
+def problems(template, api, vocabulary):
     """All of it."""
     yield from routes(template, api)
     yield from responses(api)
-    yield from statuses(api)
-    yield from views(api)
+    yield from statuses(api, vocabulary)
+    yield from views(api, vocabulary)
 
 
 def operations(api):
@@ -63,28 +62,21 @@ def responses(api):
         yield from (f"docs/api/openapi.yaml: {method.upper()} {path} has no response {status}" for status in sorted(missing))
 
 
-def statuses_of_the_code():
-    """The variants of the enum Status, as they are written on the wire."""
-    folder = pathlib.Path("core/orders/src/domain")
-    code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.rs"))
-    variants = re.search(r"^pub enum Status \{\n(.*?)^\}", code, re.MULTILINE | re.DOTALL)
-    if not variants:
-        sys.exit("core/orders/src/domain has no `pub enum Status`, which the statuses are read from")
-    return [name.lower() for name in re.findall(r"^    (\w+),$", variants.group(1), re.MULTILINE)]
-
-
-def statuses(api):
+def statuses(api, vocabulary):
     """Lists of statuses that lack one: in the API description, and in the prose of all documents."""
-    every = statuses_of_the_code()
-    schemas, opened = api["components"]["schemas"], api["components"]["parameters"]["OpenStatus"]["schema"]["enum"]
-    orders = schemas["SalesFigures"]["properties"]["orders"]
-    for where, listed in [
-        ("the schema Status", schemas["Status"]["enum"]),
-        ("the properties of orders in SalesFigures", list(orders["properties"])),
-        ("the required properties of orders in SalesFigures", orders["required"]),
-    ]:
-        if sorted(listed) != sorted(every):
-            yield f"docs/api/openapi.yaml: {where} has {listed}, the code has {every}"
+    every, opened = vocabulary["statuses"], vocabulary["open_statuses"]
+    schemas, parameters = api["components"]["schemas"], api["components"]["parameters"]
+    figures = schemas["SalesFigures"]["properties"]
+    listed_in = {
+        "the schema Status": (schemas["Status"]["enum"], every),
+        "the parameter OpenStatus": (parameters["OpenStatus"]["schema"]["enum"], opened),
+        "the orders in SalesFigures": (list(figures["orders"]["properties"]), every),
+        "the required orders in SalesFigures": (figures["orders"]["required"], every),
+        "SalesFigures": (figures.keys() - {"orders", "revenue"}, set(vocabulary["sales_figures"]) - set(every)),
+    }
+    for where, (listed, expected) in listed_in.items():
+        if sorted(listed) != sorted(expected):
+            yield f"docs/api/openapi.yaml: {where} has {sorted(listed)}, the code has {sorted(expected)}"
     one = f"[`*]*(?:{'|'.join(every)})[`*]*"
     texts = [pathlib.Path("README.md"), pathlib.Path("template.yaml"), pathlib.Path("docs/api/openapi.yaml")]
     for path in [*texts, *pathlib.Path("docs").glob("*.md")]:
@@ -95,22 +87,23 @@ def statuses(api):
                 yield f"{path} lists neither all statuses nor the open ones: {found}"
 
 
-def views(api):
+def views(api, vocabulary):
     """Fields of orders that only one of the code and the API description has, or that only one says are always there."""
-    code = pathlib.Path("core/orders/src/read_model/view.rs").read_text(encoding="utf-8")
-    schemas = api["components"]["schemas"]
-    refund = schemas["Order"]["properties"]["refunds"]["items"]
-    shown = {"OrderView": schemas["Order"], "ItemView": schemas["Item"], "RefundView": refund}
-    for name, schema in [*shown.items(), ("OrderSummary", schemas["OrderSummary"])]:
-        struct = re.search(rf"^pub struct {name}\b.*?{{\n(.*?)^}}", code, re.MULTILINE | re.DOTALL)
-        if not struct:
-            yield f"core/orders/src/read_model/view.rs has no {name}, which the fields of orders are read from"
-            continue
-        fields = re.findall(r"((?:#\[serde\(.*\)\]\n    )?)pub (\w+):", struct.group(1))
-        always = {field for serde, field in fields if "skip_serializing_if" not in serde}
-        for different, what in [
-            ({field for _, field in fields} ^ set(schema["properties"]), "are"),
-            (always ^ set(schema["required"]), "are always"),
-        ]:
-            if different:
-                yield f"docs/api/openapi.yaml: {sorted(different)} {what} in one of the schema and {name} only"
+    for name, view in [("Order", vocabulary["order"]), ("OrderSummary", vocabulary["order_summary"])]:
+        yield from different(api, api["components"]["schemas"][name], view, name)
+
+
+def different(api, schema, view, place):
+    """Where a schema of the API description has other fields than that of the code."""
+    while "$ref" in schema:
+        schema = api["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    view = next((choice for choice in view.get("anyOf", []) if choice.get("type") != "null"), view)
+    if "items" in view:
+        yield from different(api, schema.get("items", {}), view["items"], f"{place}[]")
+    here, there = schema.get("properties", {}), view.get("properties", {})
+    for name in sorted(here.keys() ^ there.keys()):
+        yield f"docs/api/openapi.yaml: {place}.{name} is {'not in the code' if name in here else 'not described'}"
+    for name in sorted(set(schema.get("required", [])) ^ set(view.get("required", []))):
+        yield f"docs/api/openapi.yaml: {place}.{name} is required in one of the description and the code only"
+    for name in sorted(here.keys() & there.keys()):
+        yield from different(api, here[name], there[name], f"{place}.{name}")

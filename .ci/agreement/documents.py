@@ -4,23 +4,21 @@ import pathlib
 import re
 
 
-def problems(api):
+def problems(api, vocabulary):
     """All of it."""
-    yield from events()
+    yield from events(vocabulary)
     yield from problem_types(api)
 
 
-def events():
-    """Rows of "What is published" in docs/events.md against the newest schemas in docs/events."""
-    newest = {}
-    for path in pathlib.Path("docs/events").glob("*.json"):
-        name, _, schema = path.stem.partition(".v")
-        newest[name] = max(newest.get(name, 0), int(schema))
+def events(vocabulary):
+    """Rows of "What is published" in docs/events.md against the events of the code, and the newest rejection."""
+    rejections = pathlib.Path("docs/events").glob("OrderCommandRejected.v*.json")
+    newest = vocabulary["events"] | {"OrderCommandRejected": max(int(path.stem.rpartition(".v")[2]) for path in rejections)}
     text = pathlib.Path("docs/events.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| \[(\w+)\]\(events/(\S+)\) \|", text, re.MULTILINE))
     for name in sorted(newest.keys() | rows.keys()):
         if name not in newest:
-            yield f"docs/events.md has a row for {name}, which docs/events does not have"
+            yield f"docs/events.md has a row for {name}, which is no event"
         elif rows.get(name) != f"{name}.v{newest[name]}.json":
             yield f"docs/events.md has no row for {name} that links to events/{name}.v{newest[name]}.json"
 
@@ -36,13 +34,14 @@ def problem_types(api):
     """Problem types and codes of rejections that no description names, and names that no code has."""
     functions = [path for path in pathlib.Path("functions/src").rglob("*.rs") if "test" not in str(path)]
     http = set(names(r'\b(?:new|try_again)\(\s*(?:[\w:]+,\s*)?"([a-z]+(?:-[a-z]+)*)",\s', *functions))
-    decisions = set(names(r'Self::\w+.*? => "([a-z-]+)"', pathlib.Path("core/orders/src/domain/error.rs")))
+    domain = pathlib.Path("core/orders/src/domain").glob("*.rs")
+    decisions = set(names(r'(?:\bSelf::\w+[^=\n]* => |\bcode: )"([a-z]+(?:-[a-z]+)+)"', *domain))
     if len(http) < 10 or len(decisions) < 10:
         yield f"the problem types are not found in the code any more: {sorted(http)} and {sorted(decisions)}"
     responses = str(api["components"]["responses"])
     named = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)`", responses)) - set(api["components"]["schemas"]["Problem"]["properties"])
     events = pathlib.Path("docs/events.md").read_text(encoding="utf-8")
-    rejections = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)`", events[events.index("**What is refused**") :].partition("\n\n")[0]))
+    rejections = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)`", events))
     yield from (f"docs/api/openapi.yaml: no response names the problem {name}" for name in http - named)
     yield from (f"docs/api/openapi.yaml: a response names {name}, which is no problem" for name in named - http - decisions)
     for name in decisions - named - rejections:
