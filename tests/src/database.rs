@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::StreamId;
-use orders_local::database::{Database, Storage, client};
-use orders_local::tables;
+use orders_local::dynamodb::tables;
+use orders_local::dynamodb::{Database, Storage, client};
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 
 /// Tables of the template, made for one test, under names that no other test has.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, StreamSpecification, WriteRequest};
 use futures::{StreamExt, TryStreamExt, stream};
-use orders_local::tables;
+use orders_local::dynamodb::tables;
 use orders_local::template::Table;
 use serde_json::json;
 use uuid::Uuid;

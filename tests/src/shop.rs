@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use orders_local::binaries;
-use orders_local::database::Database;
-use orders_local::options::StackOptions;
+use orders_local::dynamodb::Database;
+use orders_local::lambda::binaries;
 use orders_local::stack::Stack;
+use orders_local::stack::StackOptions;
 use orders_local::template::Template;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -132,7 +132,7 @@ impl Shop {
 
     /// The subject of a ready token.
     pub fn sub(&self, caller: &str) -> &'static str {
-        orders_local::tokens::CALLERS.iter().find(|known| known.name == caller).unwrap().sub
+        orders_local::gateway::tokens::CALLERS.iter().find(|known| known.name == caller).unwrap().sub
     }
 
     /// Asks for something.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use orders_local::logs::Logs;
-use orders_local::options::StackOptions;
+use orders_local::lambda::Logs;
 use orders_local::stack::Stack;
+use orders_local::stack::StackOptions;
 
 use crate::obedient;
 

@@ -57,7 +57,7 @@ async fn an_event_is_on_the_bus_within_a_second() {
 async fn a_record_that_cannot_be_read_is_counted_and_holds_up_nothing() {
     let lines = std::sync::Arc::new(std::sync::Mutex::new(Vec::<String>::new()));
     let gather = lines.clone();
-    let logs = orders_local::logs::Logs::to(move |_, line| gather.lock().unwrap().push(line.to_owned()));
+    let logs = orders_local::lambda::Logs::to(move |_, line| gather.lock().unwrap().push(line.to_owned()));
     let shop = Shop::open_as(|options| options.logs = logs).await;
     let poison = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../events/project-orders-poison.json")).unwrap();
     let records = serde_json::from_slice::<Value>(&poison).unwrap()["Records"].as_array().unwrap().len();

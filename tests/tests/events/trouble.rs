@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use futures::future::join_all;
 use orders_local::bus::{Fault, Mode};
-use orders_local::containers::Containers;
-use orders_local::logs::Logs;
+use orders_local::lambda::Containers;
+use orders_local::lambda::Logs;
 use orders_tests::shop::{Shop, until};
 use serde_json::{Value, json};
 

@@ -36,12 +36,12 @@ async fn payments_follow_the_breaker_as_an_administrator_holds_it_and_the_status
     assert!(shown(&shop).await["override"].is_null());
 
     // Forced open: payments are taken on, and the provider, which is well, is not asked.
-    let asked = provider.asked();
+    let asked = provider.requests();
     let told = order(&shop, json!({"state": "open", "reason": "It confirms what it does not have"})).await;
     for _ in 0..4 {
         taken_on(&pay_new(&shop).await);
     }
-    assert_eq!(provider.asked(), asked);
+    assert_eq!(provider.requests(), asked);
     let status = shown(&shop).await;
     assert_eq!((&status["state"], &status["override"]), (&json!("open"), &told["override"]));
     let held = &status["override"];
@@ -61,15 +61,15 @@ async fn payments_follow_the_breaker_as_an_administrator_holds_it_and_the_status
     for _ in 0..4 {
         pay_new(&shop).await.expect(200);
     }
-    assert_eq!(provider.asked(), asked + 4);
+    assert_eq!(provider.requests(), asked + 4);
 
     // Forced closed: it is asked every time, however often it fails.
     order(&shop, json!({"state": "closed", "reason": "A drill", "until": "2999-01-01T00:00:00Z"})).await;
-    provider.behave(Mode::Down);
+    provider.set_mode(Mode::Down);
     for _ in 0..6 {
         taken_on(&pay_new(&shop).await);
     }
-    assert_eq!(provider.asked(), asked + 10);
+    assert_eq!(provider.requests(), asked + 10);
     let status = shown(&shop).await;
     assert_eq!((&status["state"], &status["window"]["failures"]), (&json!("closed"), &json!(6)));
 
@@ -78,7 +78,7 @@ async fn payments_follow_the_breaker_as_an_administrator_holds_it_and_the_status
     for _ in 0..6 {
         taken_on(&pay_new(&shop).await);
     }
-    assert_eq!(provider.asked(), asked + 13);
+    assert_eq!(provider.requests(), asked + 13);
     shop.close().await;
 }
 

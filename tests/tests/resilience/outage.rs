@@ -51,36 +51,40 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
     for (_, answer, _) in pay_new(&shop, 2 * CONTAINERS as usize).await {
         answer.expect(200);
     }
-    let asked = provider.asked();
+    let asked = provider.requests();
     assert_eq!((breaker(&shop).await, waiting(&shop).await), (("closed".into(), 0), 0));
     assert!(shown(&shop).await["since"].is_null() && status(&shop).await["deferred_payments"]["oldest"].is_null());
 
     // The provider is down: payments are taken on, and after three failures nobody asks any more.
-    provider.behave(Mode::Down);
+    provider.set_mode(Mode::Down);
     while breaker(&shop).await.0 == "closed" {
         let [(order_id, answer, took)] = pay_new(&shop, 1).await.try_into().unwrap();
         taken_on(&answer);
         assert!(took < TIME_OUT && deferred.len() < 10, "{took:?}, {} failures", deferred.len());
         deferred.push(order_id);
     }
-    let failures = provider.asked() - asked;
+    let failures = provider.requests() - asked;
     assert_eq!((breaker(&shop).await, failures), (("open".into(), 1), 3));
-    let asked = provider.asked();
+    let asked = provider.requests();
     for (order_id, answer, took) in pay_new(&shop, 6).await {
         taken_on(&answer);
         assert!(took < TIME_OUT, "{took:?}");
         deferred.push(order_id);
     }
-    assert_eq!((provider.asked(), breaker(&shop).await), (asked, ("open".into(), 1)), "nobody waited for the provider");
+    assert_eq!(
+        (provider.requests(), breaker(&shop).await),
+        (asked, ("open".into(), 1)),
+        "nobody waited for the provider"
+    );
     until(async || waiting(&shop).await == deferred.len() as u64).await;
     let oldest = &status(&shop).await["deferred_payments"];
     assert!(oldest["oldest_age_seconds"].as_i64().unwrap() <= 60, "{oldest}");
     assert!(time(&oldest["oldest"]) <= Timestamp::now());
     settle(&shop).await;
-    assert_eq!((provider.asked(), waiting(&shop).await), (asked, deferred.len() as u64), "nor did the schedule ask");
+    assert_eq!((provider.requests(), waiting(&shop).await), (asked, deferred.len() as u64), "nor did the schedule ask");
 
     // It is up, but does not answer: one customer's payment is the probe, and nobody waits beside it.
-    provider.behave(Mode::Slow);
+    provider.set_mode(Mode::Slow);
     due(&shop).await;
     let probe = async {
         let [(order_id, answer, took)] = pay_new(&shop, 1).await.try_into().unwrap();
@@ -89,7 +93,7 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
         (order_id, Instant::now())
     };
     let others = async {
-        until(async || provider.asked() == asked + 1).await;
+        until(async || provider.requests() == asked + 1).await;
         assert_eq!(breaker(&shop).await, ("half-open".into(), 1));
         (pay_new(&shop, 6).await, Instant::now())
     };
@@ -100,16 +104,16 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
         taken_on(&answer);
         deferred.push(order_id);
     }
-    assert_eq!((provider.asked(), breaker(&shop).await), (asked + 1, ("open".into(), 2)), "one probe, which failed");
+    assert_eq!((provider.requests(), breaker(&shop).await), (asked + 1, ("open".into(), 2)), "one probe, which failed");
 
     // It is well again: two probes, one after the other, close the circuit.
-    provider.behave(Mode::Ok);
+    provider.set_mode(Mode::Ok);
     due(&shop).await;
-    let asked = provider.asked();
+    let asked = provider.requests();
     for succeeded in 1..=2 {
         let [(_, answer, _)] = pay_new(&shop, 1).await.try_into().unwrap();
         answer.expect(200);
-        assert_eq!(provider.asked(), asked + succeeded);
+        assert_eq!(provider.requests(), asked + succeeded);
         if succeeded == 1 {
             let shown = shown(&shop).await;
             assert_eq!((&shown["state"], &shown["probes"]["succeeded"]), (&"half-open".into(), &1.into()));
@@ -119,13 +123,13 @@ async fn no_payment_is_lost_or_paid_twice_in_an_outage_and_whoever_never_tried_a
     assert_eq!(waiting(&shop).await, deferred.len() as u64);
 
     // And the schedule settles what was taken on.
-    let asked = provider.asked();
+    let asked = provider.requests();
     until(async || {
         settle(&shop).await;
         waiting(&shop).await == 0
     })
     .await;
-    assert_eq!(provider.asked() - asked, deferred.len() as u32, "each is asked about once");
+    assert_eq!(provider.requests() - asked, deferred.len() as u32, "each is asked about once");
     for order_id in &deferred {
         let order = shop.get("customer", &format!("/orders/{order_id}?min_version=3")).await.expect(200);
         assert_eq!(

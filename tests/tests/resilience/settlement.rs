@@ -17,7 +17,7 @@ const NEVER_OPENS: (&str, &str) = ("PaymentBreaker", "failures=10000");
 
 /// Orders whose payments were taken on, and which the rows know of.
 async fn taken_on_orders(shop: &Shop, orders: usize) -> Vec<String> {
-    shop.stack.payments().behave(Mode::Down);
+    shop.stack.payments().set_mode(Mode::Down);
     let mut ids = Vec::new();
     for _ in 0..orders {
         let order_id = shop.create().await;
@@ -25,7 +25,7 @@ async fn taken_on_orders(shop: &Shop, orders: usize) -> Vec<String> {
         shop.projected(&order_id, 2).await;
         ids.push(order_id);
     }
-    shop.stack.payments().behave(Mode::Ok);
+    shop.stack.payments().set_mode(Mode::Ok);
     ids
 }
 
@@ -106,7 +106,7 @@ async fn what_the_provider_declines_is_refused_and_the_order_can_be_paid_in_anot
     let shop = Shop::open_with(&[NEVER_OPENS]).await;
     let [by_run, by_event] = taken_on_orders(&shop, 2).await.try_into().unwrap();
     let provider = shop.stack.payments();
-    provider.behave(Mode::Declines);
+    provider.set_mode(Mode::Declines);
     let at_once = shop.create().await;
     let refused = shop.pay(&at_once).await.expect(422);
     assert_eq!(refused.problem(), "payment-declined");
@@ -114,12 +114,12 @@ async fn what_the_provider_declines_is_refused_and_the_order_can_be_paid_in_anot
 
     tell(&shop, "PaymentFailed", &by_event).await;
     shop.projected(&by_event, 3).await;
-    let asked = provider.asked_about(&format!("pay-{by_event}"));
+    let asked = provider.requests_about(&format!("pay-{by_event}"));
     settle(&shop).await;
-    assert_eq!(provider.asked_about(&format!("pay-{by_event}")), asked, "the provider has said it already");
+    assert_eq!(provider.requests_about(&format!("pay-{by_event}")), asked, "the provider has said it already");
     for order_id in [by_run, by_event] {
         assert_eq!(history(&shop, &order_id).await, ["OrderCreated", "OrderPaymentDeferred", "OrderPaymentRejected"]);
-        provider.behave(Mode::Ok);
+        provider.set_mode(Mode::Ok);
         let another = json!({ "payment_id": "another", "amount": 44.98 });
         let paid = shop.post("customer", &format!("/orders/{order_id}/pay"), another).await.expect(200);
         assert_eq!(paid.body["status"], "paid");
@@ -133,7 +133,7 @@ async fn a_payment_that_an_order_has_forgotten_and_takes_on_again_pays_it_all_th
     let shop = Shop::open_with(&[NEVER_OPENS]).await;
     let [order_id] = taken_on_orders(&shop, 1).await.try_into().unwrap();
     let provider = shop.stack.payments();
-    provider.behave(Mode::Declines);
+    provider.set_mode(Mode::Declines);
     settle(&shop).await;
     assert_eq!(history(&shop, &order_id).await.last().unwrap(), "OrderPaymentRejected");
     for n in 0..16 {
@@ -141,10 +141,10 @@ async fn a_payment_that_an_order_has_forgotten_and_takes_on_again_pays_it_all_th
         let declined = shop.post("customer", &format!("/orders/{order_id}/pay"), other).await.expect(422);
         assert_eq!(declined.problem(), "payment-declined");
     }
-    provider.behave(Mode::Down);
+    provider.set_mode(Mode::Down);
     taken_on(&shop.pay(&order_id).await);
     shop.projected(&order_id, 20).await;
-    provider.behave(Mode::Ok);
+    provider.set_mode(Mode::Ok);
     settle(&shop).await;
     let order = shop.get("customer", &format!("/orders/{order_id}?min_version=21")).await.expect(200);
     assert_eq!(order.body["payment"]["payment_id"], format!("pay-{order_id}"));

@@ -86,7 +86,7 @@ async fn without_its_table_a_limit_does_what_its_policy_says_and_a_refusal_store
         } else {
             assert_eq!(read.expect(429).problem(), "rate-limited");
         }
-        assert_eq!(shop.stack.payments().asked(), 0);
+        assert_eq!(shop.stack.payments().requests(), 0);
     }
     shop.close().await;
 }
@@ -104,7 +104,7 @@ async fn without_its_table_a_breaker_lives_on_in_its_container_and_payments_do_n
     };
     for fault in FAULTS {
         fail(&proxy, "CircuitBreakers", fault);
-        provider.behave(Mode::Ok);
+        provider.set_mode(Mode::Ok);
         let begun = Instant::now();
         for _ in 0..3 {
             pay().await.expect(200);
@@ -112,18 +112,18 @@ async fn without_its_table_a_breaker_lives_on_in_its_container_and_payments_do_n
         assert!(begun.elapsed() < Duration::from_secs(5), "{fault:?}: {:?}", begun.elapsed());
         assert_eq!(status(&shop).await["breakers"], json!([{"name": "payments", "state": "unknown"}]));
 
-        provider.behave(Mode::Down);
-        let asked = provider.asked();
+        provider.set_mode(Mode::Down);
+        let asked = provider.requests();
         for _ in 0..8 {
             taken_on(&pay().await);
         }
         // The table may have taken a failure whose answer was lost, and shown it since.
-        let asked = provider.asked() - asked;
+        let asked = provider.requests() - asked;
         assert!((2..=3).contains(&asked), "{fault:?}: {asked}: the container's own breaker opened");
 
         // The table is back, and says that nothing was wrong.
         proxy.faults.none();
-        provider.behave(Mode::Ok);
+        provider.set_mode(Mode::Ok);
         orders_tests::shop::until(async || pay().await.status == 200).await;
         assert_eq!(breaker(&shop).await, ("closed".into(), 0));
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use orders_local::logs::Logs;
+use orders_local::lambda::Logs;
 use serde_json::Value;
 
 use crate::shop::{PROJECTION, Shop, until};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
-use orders_local::tables;
+use orders_local::dynamodb::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 use orders_tests::database::TestTables;
 use orders_tests::mass::{Lives, fill};
