@@ -205,19 +205,4 @@ mod tests {
         assert_eq!(answer.failed_entry_count(), 0);
         assert_eq!(bus.usual(), "things");
     }
-
-    #[tokio::test]
-    async fn faults_happen_as_planned() {
-        let (bus, _endpoint, client) = start().await;
-        let put = || client.put_events().set_entries(Some(vec![entry("{}"); 3])).send();
-        bus.faults().plan(|_| Some(Fault::Fail));
-        assert!(put().await.unwrap_err().into_service_error().is_internal_exception());
-        assert_eq!(taken(&bus), 0);
-        bus.faults().plan(|_| Some(Fault::FailEntries(2)));
-        assert_eq!(put().await.unwrap().failed_entry_count(), 1);
-        assert_eq!(taken(&bus), 2);
-        bus.faults().plan(|_| Some(Fault::LoseAnswer));
-        assert!(put().await.unwrap_err().as_service_error().is_none());
-        assert_eq!(taken(&bus), 5);
-    }
 }

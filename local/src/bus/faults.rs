@@ -101,31 +101,3 @@ impl Faults {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plan_sees_how_many_requests_came_before() {
-        let faults = Faults::default();
-        faults.plan(|call| (call.before == 1).then_some(Fault::Hang));
-        let next = || faults.next("PutEvents");
-        assert_eq!([next(), next(), next()], [None, Some(Fault::Hang), None]);
-        assert_eq!(faults.next("DescribeEventBus"), None);
-    }
-
-    #[test]
-    fn a_mode_is_a_plan_until_the_next_one() {
-        let faults = Faults::default();
-        faults.mode(Mode::Down);
-        assert_eq!(faults.next("DescribeEventBus"), Some(Fault::Fail));
-        faults.mode(Mode::Partial);
-        assert_eq!(faults.next("PutEvents"), Some(Fault::FailEntries(2)));
-        assert_eq!(faults.next("DescribeEventBus"), None);
-        faults.mode(Mode::Deaf);
-        assert!(faults.is_deaf());
-        faults.mode(Mode::Ok);
-        assert!(!faults.is_deaf());
-    }
-}

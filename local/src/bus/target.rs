@@ -149,17 +149,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_reaches_the_function_once_it_is_reachable() {
-        let (background, faults, script) = (background(), Faults::default(), Scripted::default());
-        faults.mode(Mode::Deaf);
-        target(Some(&script), &background).deliver(pending("{}"), &background, &faults);
-        assert_eq!(last(&background, 0).await, Outcome::Failed);
-        assert_eq!(script.calls(), 0);
-        faults.mode(Mode::Ok);
-        assert_eq!(last(&background, 1).await, Outcome::Done);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn an_event_that_exhausts_its_retries_goes_to_the_dead_letter_queue_with_the_reason() {
         let (mut background, faults) = (background(), Faults::default());
         background.first_backoff = Duration::from_secs(10);

@@ -34,30 +34,24 @@ pub struct Persistence {
 }
 
 impl Persistence {
-    fn tables(&self) -> String {
-        match (self.external, &self.directory) {
-            (true, _) => "external: the tables remain when the stack stops".into(),
-            (false, Some(directory)) => format!("stored in {}", directory.display()),
-            (false, None) => "in memory; --data DIR stores it".into(),
-        }
-    }
-
-    fn rest(&self) -> String {
-        match &self.directory {
+    /// Where the tables are, and where the rest is.
+    fn describe(&self) -> (String, String) {
+        let rest = match &self.directory {
             Some(directory) => format!("stored in {}", directory.display()),
-            None => "in memory or temporary; --data DIR stores them".into(),
-        }
+            None => "not stored without --data DIR".to_owned(),
+        };
+        (if self.external { "external".to_owned() } else { rest.clone() }, rest)
     }
 }
 
 /// The text. The curl lines use the functions' example events, which are in the directory `events`.
 pub fn text(stack: &Stack, persistence: &Persistence, events: &Path, took: Duration) -> String {
-    let (url, template) = (stack.url(), stack.template());
+    let (url, template, (tables, rest)) = (stack.url(), stack.template(), persistence.describe());
     let mut text = format!(
         "The order service is running, after {} ms.\n\n  API       {url}\n  DynamoDB  {}  ({})\n  Tables    {}\n",
         took.as_millis(),
         stack.dynamodb(),
-        persistence.tables(),
+        tables,
         join(template.tables.iter().map(|table| table.name.as_str()))
     );
     for function in &template.functions {
@@ -79,7 +73,7 @@ pub fn text(stack: &Stack, persistence: &Persistence, events: &Path, took: Durat
     {
         text += &format!("  Payments  {}, controlled by {url}/dev/payments\n", stack.payments_url());
     }
-    text += &format!("  Failures  queues, failed records, checkpoints of streams: {}\n", persistence.rest());
+    text += &format!("  Failures  queues, failed records, checkpoints of streams: {}\n", rest);
     text += "  Events    cargo run -- events, in a second terminal, follows them\n";
     text += &format!("  About     {url}/dev/stack\n\nTokens, also at {url}/dev/tokens/NAME:\n\n");
     for caller in &CALLERS {
@@ -189,16 +183,15 @@ mod tests {
 
     #[test]
     fn the_text_says_what_is_stored_under_every_option() {
-        let text = |external, directory: Option<&str>| {
+        for (external, directory, tables, rest) in [
+            (false, None, "not stored without --data DIR", "not stored without --data DIR"),
+            (false, Some("d"), "stored in d", "stored in d"),
+            (true, None, "external", "not stored without --data DIR"),
+            (true, Some("d"), "external", "stored in d"),
+        ] {
             let persistence = Persistence { external, directory: directory.map(PathBuf::from) };
-            (persistence.tables(), persistence.rest())
-        };
-        let (tables, rest) = text(false, None);
-        assert!(tables.starts_with("in memory") && rest.starts_with("in memory"), "{tables}; {rest}");
-        assert_eq!(text(false, Some("d")), ("stored in d".into(), "stored in d".into()));
-        let (tables, rest) = text(true, None);
-        assert!(tables.contains("tables remain") && rest.starts_with("in memory"), "{tables}; {rest}");
-        assert_eq!(text(true, Some("d")), (tables, "stored in d".into()));
+            assert_eq!(persistence.describe(), (tables.to_owned(), rest.to_owned()));
+        }
     }
 
     #[test]
@@ -210,11 +203,6 @@ mod tests {
              -H \"authorization: Bearer $(curl -sS http://h:1/dev/tokens/customer)\" \
              -H 'content-type: application/json' -d '{\"reason\": \"it'\\''s late\"}'; echo"
         );
-    }
-
-    #[test]
-    fn the_line_that_creates_sets_the_id_for_the_others() {
         assert!(line("create-order", &json!({})).starts_with("order=$(curl "));
-        assert!(line("get-order", &json!({})).contains("/orders/$order\""));
     }
 }

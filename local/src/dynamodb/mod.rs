@@ -194,34 +194,7 @@ pub fn client(endpoint: &str) -> Client {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_dynamodb::types::AttributeValue;
-
     use super::*;
-    use crate::template::tests::template;
-
-    async fn put(client: &Client) {
-        client.put_item().table_name("Rows").item("id", AttributeValue::S("1".into())).send().await.unwrap();
-    }
-
-    async fn count(client: &Client) -> i32 {
-        client.scan().table_name("Rows").send().await.unwrap().count()
-    }
-
-    #[tokio::test]
-    async fn a_database_in_a_directory_survives_a_restart_and_one_in_memory_does_not() {
-        let directory = std::env::temp_dir().join(format!("orders-local-{}", uuid::Uuid::new_v4()));
-        let table = template().table("Rows").unwrap().clone();
-        for (storage, kept) in [(Storage::Directory(directory.clone()), 1), (Storage::Memory, 0)] {
-            let first = Database::start(&storage).unwrap();
-            tables::create(&first.client(), &table).await.unwrap();
-            put(&first.client()).await;
-            drop(first);
-            let second = Database::start(&storage).unwrap();
-            tables::create(&second.client(), &table).await.unwrap();
-            assert_eq!(count(&second.client()).await, kept);
-        }
-        std::fs::remove_dir_all(directory).unwrap();
-    }
 
     #[test]
     fn a_directory_is_used_by_one_database_at_a_time() {
@@ -232,11 +205,5 @@ mod tests {
         drop(first);
         drop(Database::start(&storage).unwrap());
         std::fs::remove_dir_all(directory).unwrap();
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_created_is_named() {
-        let error = Database::start(&Storage::Directory("/dev/null/x".into())).unwrap_err().to_string();
-        assert!(error.contains("/dev/null/x"), "{error}");
     }
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition as Definition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection,
-    StreamSpecification, TableDescription, TableStatus, TimeToLiveSpecification,
+    GlobalSecondaryIndexDescription, KeySchemaElement, TableDescription, TableStatus, TimeToLiveSpecification,
 };
+use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::template::{AttributeDefinition, KeyElement, Table};
+use crate::template::Table;
 
 /// Why a table could not be created.
 #[derive(Debug, thiserror::Error)]
@@ -58,32 +58,18 @@ pub async fn create(client: &Client, table: &Table) -> Result<Option<String>, Ta
     if let Some(found) = describe(client, table).await? {
         return stream_arn(table, found);
     }
-    let mut request = client
-        .create_table()
-        .table_name(&table.name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .set_key_schema(Some(key_schema(table, &table.key_schema)?));
-    for AttributeDefinition { attribute_name, attribute_type } in &table.attribute_definitions {
-        let definition = Definition::builder().attribute_name(attribute_name);
-        let definition = definition.attribute_type(attribute_type.as_str().into()).build();
-        request = request.attribute_definitions(definition.map_err(|error| database(table, error))?);
+    let mut request = table.definition.clone();
+    request.insert("TableName".into(), json!(table.name));
+    request.insert("BillingMode".into(), json!("PAY_PER_REQUEST"));
+    if let Some(view) = &table.stream {
+        request.insert("StreamSpecification".into(), json!({"StreamEnabled": true, "StreamViewType": view}));
     }
-    for index in &table.global_secondary_indexes {
-        let projection = Projection::builder()
-            .projection_type(index.projection.projection_type.as_str().into())
-            .set_non_key_attributes(index.projection.non_key_attributes.clone());
-        let index = GlobalSecondaryIndex::builder()
-            .index_name(&index.index_name)
-            .set_key_schema(Some(key_schema(table, &index.key_schema)?))
-            .projection(projection.build())
-            .build();
-        request = request.global_secondary_indexes(index.map_err(|error| database(table, error))?);
-    }
-    if let Some(stream) = &table.stream {
-        let view = stream.stream_view_type.as_str().into();
-        let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(view).build();
-        request = request.stream_specification(stream.map_err(|error| database(table, error))?);
-    }
+    let body = Value::Object(request).to_string();
+    // The properties of the template are those of DynamoDB's API, so they are the request.
+    let request = client.create_table().table_name(&table.name).customize().mutate_request(move |request| {
+        request.headers_mut().insert("content-length", body.len().to_string());
+        *request.body_mut() = body.clone().into();
+    });
     match request.send().await {
         Ok(_) => {}
         // Another process was faster.
@@ -92,16 +78,11 @@ pub async fn create(client: &Client, table: &Table) -> Result<Option<String>, Ta
     }
     let created = wait_until_active(client, table).await?;
     let stream = stream_arn(table, created)?;
-    if let Some(ttl) = &table.ttl {
-        let expiry =
-            TimeToLiveSpecification::builder().attribute_name(&ttl.attribute_name).enabled(ttl.enabled).build();
-        client
-            .update_time_to_live()
-            .table_name(&table.name)
-            .time_to_live_specification(expiry.map_err(|error| database(table, error))?)
-            .send()
-            .await
-            .map_err(|error| database(table, DisplayErrorContext(error)))?;
+    if let Some(attribute) = &table.ttl {
+        let ttl = TimeToLiveSpecification::builder().attribute_name(attribute).enabled(true).build();
+        let ttl = ttl.map_err(|error| database(table, error))?;
+        let update = client.update_time_to_live().table_name(&table.name).time_to_live_specification(ttl);
+        update.send().await.map_err(|error| database(table, DisplayErrorContext(error)))?;
     }
     Ok(stream)
 }
@@ -118,14 +99,6 @@ fn stream_arn(table: &Table, found: TableDescription) -> Result<Option<String>, 
 
 fn database(table: &Table, reason: impl std::fmt::Display) -> TableError {
     TableError::Database { table: table.name.clone(), reason: reason.to_string() }
-}
-
-fn key_schema(table: &Table, key: &[KeyElement]) -> Result<Vec<KeySchemaElement>, TableError> {
-    let element = |KeyElement { attribute_name, key_type }: &KeyElement| {
-        let element = KeySchemaElement::builder().attribute_name(attribute_name);
-        element.key_type(key_type.as_str().into()).build().map_err(|error| database(table, error))
-    };
-    key.iter().map(element).collect()
 }
 
 async fn describe(client: &Client, table: &Table) -> Result<Option<TableDescription>, TableError> {
@@ -149,49 +122,48 @@ async fn wait_until_active(client: &Client, table: &Table) -> Result<TableDescri
 
 /// Compares the keys, the indexes and the stream, which the rest of the project relies on.
 fn compare(table: &Table, found: &TableDescription) -> Result<(), TableError> {
-    let differs = |what: &str, says: String, has: String| {
-        let difference = format!("{what} should be {says} and is {has}");
+    let differs = |what: &str, template: String, database: String| {
+        let difference = format!("{what} should be {template} and is {database}");
         Err(TableError::Different { table: table.name.clone(), difference })
     };
-    let names = |key: &[KeySchemaElement]| key.iter().map(|e| e.attribute_name.clone()).collect::<Vec<_>>();
-    let wanted = |key: &[KeyElement]| key.iter().map(|e| e.attribute_name.clone()).collect::<Vec<_>>();
+    let key = |schema: &Value| {
+        let elements = schema.as_array().into_iter().flatten();
+        elements.map(|element| text(&element["AttributeName"])).collect::<Vec<_>>()
+    };
+    let key_found = |key: &[KeySchemaElement]| key.iter().map(|e| e.attribute_name.clone()).collect::<Vec<_>>();
 
-    let (says, has) = (wanted(&table.key_schema), names(found.key_schema()));
-    if says != has {
-        return differs("its key", format!("{says:?}"), format!("{has:?}"));
+    let definition = Value::Object(table.definition.clone());
+    let (template, database) = (key(&definition["KeySchema"]), key_found(found.key_schema()));
+    if template != database {
+        return differs("its key", format!("{template:?}"), format!("{database:?}"));
     }
-    let mut says: Vec<_> = table
-        .global_secondary_indexes
-        .iter()
-        .map(|index| (index.index_name.clone(), wanted(&index.key_schema)))
-        .collect();
-    let mut has: Vec<_> = found
-        .global_secondary_indexes()
-        .iter()
-        .map(|index| (index.index_name.clone().unwrap_or_default(), names(index.key_schema())))
-        .collect();
-    says.sort();
-    has.sort();
-    if says != has {
-        return differs("the list of its indexes", format!("{says:?}"), format!("{has:?}"));
+    let indexes = definition["GlobalSecondaryIndexes"].as_array().into_iter().flatten();
+    let mut template: Vec<_> = indexes.map(|index| (text(&index["IndexName"]), key(&index["KeySchema"]))).collect();
+    let index = |index: &GlobalSecondaryIndexDescription| {
+        (index.index_name.clone().unwrap_or_default(), key_found(index.key_schema()))
+    };
+    let mut database: Vec<_> = found.global_secondary_indexes().iter().map(index).collect();
+    template.sort();
+    database.sort();
+    if template != database {
+        return differs("the list of its indexes", format!("{template:?}"), format!("{database:?}"));
     }
-    let has = found
-        .stream_specification()
-        .filter(|stream| stream.stream_enabled)
-        .and_then(|stream| stream.stream_view_type.as_ref())
-        .map(|view| view.as_str().to_owned());
-    let says = table.stream.as_ref().map(|stream| stream.stream_view_type.clone());
-    if says != has {
-        return differs("its stream", format!("{says:?}"), format!("{has:?}"));
+    let stream = found.stream_specification().filter(|stream| stream.stream_enabled);
+    let database = stream.and_then(|stream| stream.stream_view_type.as_ref()).map(|view| view.as_str().to_owned());
+    if table.stream != database {
+        return differs("its stream", format!("{:?}", table.stream), format!("{database:?}"));
     }
     Ok(())
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dynamodb::{Database, Storage};
-    use crate::template::StreamSpecification as Stream;
     use crate::template::tests::template;
 
     #[tokio::test]
@@ -224,8 +196,8 @@ mod tests {
             let error = create(&client, &other).await.unwrap_err().to_string();
             assert!(error.contains("Rows") && error.contains(named), "{error}");
         };
-        differs("by-owner", |table| table.global_secondary_indexes.clear()).await;
-        differs("KEYS_ONLY", |table| table.stream = Some(Stream { stream_view_type: "KEYS_ONLY".into() })).await;
-        differs("owner", |table| table.key_schema = table.global_secondary_indexes[0].key_schema.clone()).await;
+        differs("by-owner", |table| drop(table.definition.remove("GlobalSecondaryIndexes"))).await;
+        differs("KEYS_ONLY", |table| table.stream = Some("KEYS_ONLY".into())).await;
+        differs("owner", |table| table.definition["KeySchema"][0]["AttributeName"] = json!("owner")).await;
     }
 }

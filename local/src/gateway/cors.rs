@@ -47,31 +47,3 @@ fn set_list(headers: &mut HeaderMap, name: HeaderName, values: &[String]) {
         headers.insert(name, value);
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::template::tests::template;
-
-    #[test]
-    fn an_allowed_origin_may_call_and_another_gets_no_headers() {
-        let cors = template().api.cors.unwrap();
-        let allowed = preflight(&cors, Some("https://shop.test"));
-        assert_eq!(allowed.status(), 204);
-        assert_eq!(allowed.headers()["access-control-allow-origin"], "https://shop.test");
-        assert_eq!(allowed.headers()["access-control-allow-methods"], "GET,POST");
-        assert_eq!(allowed.headers()["access-control-max-age"], "60");
-        assert!(preflight(&cors, Some("https://evil.test")).headers().is_empty());
-        assert!(preflight(&cors, None).headers().is_empty());
-    }
-
-    #[test]
-    fn a_response_exposes_headers_only_to_an_allowed_origin() {
-        let cors = template().api.cors.unwrap();
-        let mut headers = HeaderMap::from_iter([(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))]);
-        decorate(&cors, Some("https://evil.test"), &mut headers);
-        assert!(headers.is_empty());
-        decorate(&cors, Some("https://shop.test"), &mut headers);
-        assert_eq!(headers["access-control-expose-headers"], "etag");
-    }
-}

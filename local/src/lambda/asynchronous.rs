@@ -309,18 +309,6 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_that_exhausts_its_retries_goes_to_the_queue_with_the_reason() {
-        let (background, outcomes) = outcome(policy(1), Scripted::failing(9)).await;
-        assert_eq!(outcomes, [Outcome::Failed, Outcome::InQueue("Failed".into())]);
-        let body = background.queues.contents().remove("Failed").unwrap().remove(0).body;
-        let record: Value = serde_json::from_str(body.get()).unwrap();
-        assert_eq!(record["requestContext"]["condition"], "RetriesExhausted");
-        assert_eq!(record["requestContext"]["approximateInvokeCount"], 2);
-        assert_eq!(record["responsePayload"], json!({"errorMessage": "no"}));
-        assert!(body.get().contains("\"requestPayload\":{\"a\":1.50}"));
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn a_function_that_cannot_be_started_is_retried_until_the_event_is_too_old() {
         let cannot = || InvokeError::Start { program: "f".into(), source: std::io::ErrorKind::NotFound.into() };
         let script = Scripted::answering((0..99).map(|_| Err(cannot())).collect());

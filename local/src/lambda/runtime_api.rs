@@ -189,25 +189,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_invocation_reaches_the_process_with_its_headers_and_its_response_counts_once() {
-        let mut api = RuntimeApi::start().await.unwrap();
-        let base = format!("http://{}/2018-06-01/runtime", api.address());
-        api.deliver(invocation("r-1")).await;
-        let got = next(&base).await;
-        assert_eq!(got.headers()["lambda-runtime-aws-request-id"], "r-1");
-        assert_eq!(got.headers()["lambda-runtime-deadline-ms"], "1700000000000");
-        assert_eq!(got.headers()["lambda-runtime-invoked-function-arn"], "arn:f");
-        assert_eq!(got.headers()["lambda-runtime-trace-id"], "Root=1");
-        assert_eq!(got.text().await.unwrap(), "{\"a\":1}");
-        assert!(matches!(api.report().await, Report::Ready));
-
-        assert_eq!(post(format!("{base}/invocation/r-0/response"), b"early".to_vec()).await, 400);
-        assert_eq!(post(format!("{base}/invocation/r-1/response"), b"done".to_vec()).await, 202);
-        assert_eq!(post(format!("{base}/invocation/r-1/response"), b"again".to_vec()).await, 400);
-        assert!(matches!(api.report().await, Report::Response(body) if body == "done"));
-    }
-
-    #[tokio::test]
     async fn a_response_over_the_limit_is_an_error_of_the_function() {
         let mut api = RuntimeApi::start().await.unwrap();
         let base = format!("http://{}/2018-06-01/runtime", api.address());

@@ -263,25 +263,4 @@ mod tests {
         assert!(record["dynamodb"]["ApproximateCreationDateTime"].as_i64().unwrap() > 1_600_000_000);
         assert_eq!(record["dynamodb"]["SequenceNumber"], page.records[0].sequence);
     }
-
-    #[tokio::test]
-    async fn a_reader_continues_at_its_position_also_after_a_restart() {
-        let database = Database::start(&Storage::Memory).unwrap();
-        let stream = stream(&database).await;
-        let shard = stream.shards().await.unwrap().remove(0).id;
-        put(&database, 1).await;
-        let mut newest = stream.reader(&shard, Position::Newest);
-        newest.open().await.unwrap();
-        put(&database, 2).await;
-        put(&database, 3).await;
-        let first = newest.next(1).await.unwrap().records;
-        let second = newest.next(10).await.unwrap().records;
-        let versions = |records: &[Record]| -> Vec<Value> {
-            records.iter().map(|record| record.json["dynamodb"]["Keys"]["version"]["N"].clone()).collect()
-        };
-        assert_eq!((versions(&first), versions(&second)), (vec![json!("2")], vec![json!("3")]));
-        assert!(newest.next(10).await.unwrap().records.is_empty());
-        let mut restarted = stream.reader(&shard, Position::After(first[0].sequence.clone()));
-        assert_eq!(restarted.next(10).await.unwrap().records, second);
-    }
 }

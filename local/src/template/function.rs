@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::event_sources::{Destination, Event, Kind, Rule, Schedule, StreamMapping};
 use super::intrinsics::Scope;
 use super::policies::{Document, Statement};
+use super::sources::{Destination, Kind, Rule, Schedule, Source, StreamMapping};
 use super::{ACCOUNT, REGION, TemplateError, properties};
 
 /// A Lambda function.
@@ -182,13 +182,13 @@ impl Function {
         for (name, event) in properties.events {
             let within = |error: TemplateError| error.within(format!("Events.{name}"));
             match serde_json::from_value(event).map_err(TemplateError::invalid).map_err(within)? {
-                Event::HttpApi(HttpEvent { method, path, auth, .. }) => {
+                Source::HttpApi(HttpEvent { method, path, auth, .. }) => {
                     let method = method.to_uppercase();
                     function.routes.push(Route { method, path, scopes: auth.authorization_scopes });
                 }
-                Event::DynamoDB(mapping) => function.streams.push(mapping.named(&name).map_err(within)?),
-                Event::EventBridgeRule(rule) => rules.push(rule.to_rule(&name, &function.arn())),
-                Event::Schedule(schedule) => {
+                Source::DynamoDB(mapping) => function.streams.push(mapping.named(&name).map_err(within)?),
+                Source::EventBridgeRule(rule) => rules.push(rule.into_rule(&name, &function.arn())),
+                Source::Schedule(schedule) => {
                     function.schedules.extend(schedule.read(&format!("{logical_id}{name}")).map_err(within)?);
                 }
             }

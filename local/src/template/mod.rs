@@ -3,12 +3,12 @@
 //! Only what the local stack runs is read, and of that only the properties that the project's template uses. Anything else
 //! that runs code, routes a request or delivers an event is an error that names it: nothing of that is ignored silently.
 
-mod event_sources;
 mod function;
 mod http_api;
 mod intrinsics;
 mod pattern;
 mod policies;
+mod sources;
 mod table;
 
 use std::collections::BTreeMap;
@@ -18,13 +18,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-pub use event_sources::{RetryPolicy, Rule, Schedule, StartingPosition, StreamMapping};
 pub use function::{AsyncPolicy, Function, Route};
 pub use http_api::{Cors, HttpApi, JwtConfiguration};
 pub use intrinsics::{ACCOUNT, REGION};
 pub use pattern::Pattern;
 pub use policies::Statement;
-pub use table::{AttributeDefinition, GlobalIndex, KeyElement, Projection, StreamSpecification, Table, TimeToLive};
+pub use sources::{RetryPolicy, Rule, Schedule, StartingPosition, StreamMapping};
+pub use table::Table;
 
 use intrinsics::Scope;
 
@@ -211,8 +211,10 @@ impl Template {
                 "AWS::Events::Rule" => {
                     Rule::of_resource(id, &resource.properties, &scope).map(|rules| template.rules.extend(rules))
                 }
-                "AWS::IAM::Role" => policies::of_role(&resource.properties, &scope)
-                    .and_then(|statements| Ok(drop(roles.insert(scope.attribute(id, "Arn")?, statements)))),
+                "AWS::IAM::Role" => policies::of_role(&resource.properties, &scope).and_then(|statements| {
+                    roles.insert(scope.attribute(id, "Arn")?, statements);
+                    Ok(())
+                }),
                 // The command `rebuild` does its work.
                 "AWS::Serverless::StateMachine" => Ok(()),
                 other if runs_code(other) => Err(TemplateError::Unsupported(format!("resources of type {other}"))),
@@ -336,8 +338,6 @@ fn merged(globals: &Map<String, Value>, own: &Map<String, Value>) -> Map<String,
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use serde_json::json;
-
     use super::*;
 
     /// The template of the tests.
@@ -412,14 +412,5 @@ Resources:
         let text = "{Parameters: {Region: {Type: String}}, Resources: {}}";
         let error = Template::parse(text, &TemplateOptions::default()).unwrap_err().to_string();
         assert!(error.contains("Region"), "{error}");
-    }
-
-    #[test]
-    fn properties_are_merged_over_globals() {
-        let object = |value: Value| value.as_object().unwrap().clone();
-        let globals = object(json!({"Environment": {"Variables": {"A": 1, "B": 2}}, "Timeout": 3}));
-        let own = object(json!({"Environment": {"Variables": {"B": 3}}, "Timeout": {"Ref": "T"}}));
-        let expected = json!({"Environment": {"Variables": {"A": 1, "B": 3}}, "Timeout": {"Ref": "T"}});
-        assert_eq!(Value::Object(merged(&globals, &own)), expected);
     }
 }

@@ -1,13 +1,9 @@
 //! The bus, its queues and schedules, through `/dev`, with real processes.
 
-use std::path::Path;
-use std::time::Duration;
-
-use orders_local::stack::{Stack, StackOptions};
+use orders_local::stack::Stack;
 use serde_json::{Value, json};
 
-use crate::obedient;
-use crate::support::{Log, Running, Scratch, start, template, until};
+use crate::support::{Scratch, start, until};
 
 async fn post(stack: &Stack, path: &str, body: &Value) -> (u16, Value) {
     let response = reqwest::Client::new().post(format!("{}/dev/{path}", stack.url())).json(body).send().await.unwrap();
@@ -38,20 +34,9 @@ async fn outcome(stack: &Stack, id: &Value, times: usize) -> Value {
     outcomes.remove(times - 1)
 }
 
-/// A stack with the shortest backoff.
-async fn start_hasty(data: Option<&Path>) -> Running {
-    let log = Log::default();
-    let mut options = StackOptions::new(obedient::directory());
-    options.template = template();
-    options.retry_wait = Duration::from_millis(1);
-    options.data = data.map(Into::into);
-    options.logs = log.logs();
-    Running::new(Stack::start(options).await.unwrap(), log)
-}
-
 #[tokio::test]
 async fn an_event_reaches_the_functions_whose_rules_match_and_a_schedule_runs_on_demand() {
-    let running = start(&[]).await;
+    let running = start(None).await;
     let (status, put) = post(&running, "events", &thing(json!({"print": "made"}))).await;
     assert_eq!((status, outcome(&running, &put["id"], 1).await), (200, json!("done")));
     assert!(running.log().contains("made"));
@@ -77,7 +62,7 @@ async fn an_event_reaches_the_functions_whose_rules_match_and_a_schedule_runs_on
 
 #[tokio::test]
 async fn an_event_that_the_bus_rejects_is_answered_with_the_reason() {
-    let running = start(&[]).await;
+    let running = start(None).await;
     for (body, reason) in [
         (json!({"detail-type": "T", "detail": {}}), "Source is a required argument"),
         (json!({"source": "s", "detail-type": "T", "detail": [1]}), "MalformedDetail"),
@@ -94,14 +79,14 @@ async fn an_event_that_the_bus_rejects_is_answered_with_the_reason() {
 #[tokio::test]
 async fn an_event_that_fails_stays_in_the_functions_queue_until_it_is_redriven() {
     let data = Scratch::new();
-    let running = start_hasty(Some(&data.0)).await;
+    let running = start(Some(&data.0)).await;
     let (_, put) = post(&running, "events", &thing(json!({"fail": "no glue"}))).await;
     let in_queue = json!({"in-queue": "FailedThings"});
     assert_eq!(outcome(&running, &put["id"], 1).await, in_queue);
     assert!(!running.log().contains("the function failed"), "the function has logged it itself: {}", running.log());
     running.shutdown().await;
     // The queue survives a restart.
-    let running = start_hasty(Some(&data.0)).await;
+    let running = start(Some(&data.0)).await;
     let record = get(&running, "queues").await["FailedThings"][0]["body"].clone();
     assert_eq!(record["requestContext"]["condition"], "RetriesExhausted");
     assert_eq!(record["requestContext"]["approximateInvokeCount"], 2);
@@ -115,7 +100,7 @@ async fn an_event_that_fails_stays_in_the_functions_queue_until_it_is_redriven()
 
 #[tokio::test]
 async fn an_event_that_cannot_be_delivered_stays_in_the_rules_queue_until_it_is_redriven() {
-    let running = start_hasty(None).await;
+    let running = start(None).await;
     assert_eq!(post(&running, "bus", &json!({"mode": "deaf"})).await.0, 200);
     let (_, put) = post(&running, "events", &thing(json!({"print": "late"}))).await;
     assert_eq!(outcome(&running, &put["id"], 1).await, json!({"in-queue": "UndeliveredThings"}));
@@ -130,7 +115,7 @@ async fn an_event_that_cannot_be_delivered_stays_in_the_rules_queue_until_it_is_
 
 #[tokio::test]
 async fn after_a_crash_new_processes_take_over() {
-    let running = start_hasty(None).await;
+    let running = start(None).await;
     let containers = running.containers("OnThing").unwrap().clone();
     let (_, put) = post(&running, "events", &thing(json!({"print": "begun", "sleep": 60_000}))).await;
     until("the start of the invocation", || running.log().contains("begun")).await;

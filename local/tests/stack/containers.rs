@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::obedient;
 use crate::support::{Log, alive, exists, template, until};
 use axum::body::Bytes;
-use orders_local::lambda::{Containers, InvokeError, Logs};
+use orders_local::lambda::{Containers, InvokeError};
 use orders_local::template::{Function, Template, TemplateOptions};
 use serde_json::{Value, json};
 
@@ -41,15 +41,6 @@ impl Running {
     fn log(&self) -> String {
         self.log.text()
     }
-}
-
-#[tokio::test]
-async fn sequential_invocations_reuse_a_process() {
-    let running = start(5000, 4, &[]);
-    let first = running.call(json!({})).await.unwrap();
-    let second = running.call(json!({})).await.unwrap();
-    assert_eq!(first["instance"], second["instance"]);
-    running.containers.stop().await;
 }
 
 #[tokio::test]
@@ -122,23 +113,6 @@ async fn the_reason_of_a_process_that_does_not_start_is_logged() {
     let error = running.call(json!({})).await.unwrap_err();
     assert!(error.contains("exit status: 3"), "{error}");
     assert!(running.log().contains("obedient: the policy is empty"), "{}", running.log());
-}
-
-#[tokio::test]
-async fn the_output_of_a_process_is_logged_with_its_name() {
-    let running = start(5000, 1, &[]);
-    running.call(json!({"print": "order o-1 is paid"})).await.unwrap();
-    running.containers.stop().await;
-    assert!(running.log().contains("obedient: order o-1 is paid"), "{}", running.log());
-}
-
-#[tokio::test]
-async fn a_missing_binary_is_named() {
-    let mut missing = function(Duration::from_secs(1));
-    missing.binary = "no-such-function".into();
-    let containers = Containers::new(&missing, &obedient::directory(), &BTreeMap::new(), 1, Logs::to(|_, _| {}));
-    let error = containers.invoke(Bytes::new()).await.unwrap_err().to_string();
-    assert!(error.contains("no-such-function"), "{error}");
 }
 
 #[tokio::test]

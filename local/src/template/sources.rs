@@ -11,10 +11,10 @@ use super::intrinsics::Scope;
 use super::pattern::Pattern;
 use super::{TemplateError, properties};
 
-/// An event of a function, by its type.
+/// What `Events` of a function may have.
 #[derive(Deserialize)]
 #[serde(tag = "Type", content = "Properties", deny_unknown_fields)]
-pub(super) enum Event {
+pub(super) enum Source {
     HttpApi(HttpEvent),
     DynamoDB(StreamMapping),
     EventBridgeRule(RuleEvent),
@@ -222,7 +222,7 @@ impl StreamMapping {
 }
 
 impl RuleEvent {
-    pub(super) fn to_rule(self, name: &str, function_arn: &str) -> Rule {
+    pub(super) fn into_rule(self, name: &str, function_arn: &str) -> Rule {
         Rule {
             name: name.to_owned(),
             bus: self.event_bus_name,
