@@ -1,7 +1,7 @@
 //! The local stack runs `template.yaml` on this machine, with the real function binaries.
 //!
 //! [`stack`] composes it: [`template`] is what it runs, [`gateway`] serves the routes, [`lambda`] runs the functions,
-//! [`dynamodb`] is the database, and [`bus`], streams and schedules invoke functions that nobody waits for.
+//! [`dynamodb`] is the database, and [`bus`], streams and schedules invoke functions without a waiting client.
 
 pub mod bus;
 mod dev;

@@ -189,7 +189,7 @@ impl Runs {
         sums
     }
 
-    /// Removes the file: a later rebuild starts anew.
+    /// Removes the file: a later rebuild starts from the beginning.
     fn forget(&self) {
         if let Some(file) = &self.file {
             drop(std::fs::remove_file(file));
@@ -237,6 +237,6 @@ mod tests {
         std::fs::write(&file, "no progress").unwrap();
         assert!(matches!(Runs::open(&requested), Err(RebuildError::OtherProgress(_))));
         again.forget();
-        assert!(Runs::open(&requested).unwrap().sums().is_empty(), "it starts anew once it is done");
+        assert!(Runs::open(&requested).unwrap().sums().is_empty(), "it starts from the beginning once it is done");
     }
 }

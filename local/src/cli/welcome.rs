@@ -61,7 +61,8 @@ pub fn text(stack: &Stack, persistence: &Persistence, events: &Path, took: Durat
     }
     for rule in &template.rules {
         let target = template.functions.iter().find(|function| function.arn() == rule.target);
-        text += &format!("  Bus       {} -> {}\n", rule.bus, target.map_or(&*rule.name, |function| &function.binary));
+        let queue = rule.target.rsplit(':').next().unwrap_or_default();
+        text += &format!("  Bus       {} -> {}\n", rule.bus, target.map_or(queue, |function| &function.binary));
     }
     for function in template.functions.iter().filter(|function| !function.schedules.is_empty()) {
         text += &format!("  Schedule  -> {}\n", function.binary);

@@ -1,5 +1,5 @@
-//! Relays calls to the embedded database, which itself notifies nobody of a write. Bytes pass unchanged; after a write to a
-//! table with a stream, the stream readers are notified.
+//! Relays calls to the embedded database, which does not notify of writes. Bytes pass unchanged; after a write to a table
+//! with a stream, the stream readers are notified.
 
 use std::io;
 use std::net::SocketAddr;

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::intrinsics::Scope;
 use super::policies::{Document, Statement};
-use super::sources::{Destination, Kind, Rule, Schedule, Source, StreamMapping};
+use super::sources::{Destination, HttpRoute, Kind, Rule, Schedule, Source, StreamMapping};
 use super::{ACCOUNT, REGION, TemplateError, properties};
 
 /// A Lambda function.
@@ -125,24 +124,6 @@ struct BuildProperties {
     binary: String,
 }
 
-/// A route as an event of its function.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub(super) struct HttpEvent {
-    #[serde(rename = "ApiId")]
-    _api: IgnoredAny,
-    method: String,
-    path: String,
-    #[serde(default)]
-    auth: RouteAuth,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct RouteAuth {
-    authorization_scopes: Vec<String>,
-}
-
 impl Function {
     /// The function, and the rules whose target it is.
     pub(super) fn read(
@@ -182,7 +163,7 @@ impl Function {
         for (name, event) in properties.events {
             let within = |error: TemplateError| error.within(format!("Events.{name}"));
             match serde_json::from_value(event).map_err(TemplateError::invalid).map_err(within)? {
-                Source::HttpApi(HttpEvent { method, path, auth, .. }) => {
+                Source::HttpApi(HttpRoute { method, path, auth, .. }) => {
                     let method = method.to_uppercase();
                     function.routes.push(Route { method, path, scopes: auth.authorization_scopes });
                 }

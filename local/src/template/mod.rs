@@ -3,6 +3,7 @@
 //! Only what the local stack runs is read, and of that only the properties that the project's template uses. Anything else
 //! that runs code, routes a request or delivers an event is an error that names it: nothing of that is ignored silently.
 
+mod error;
 mod function;
 mod http_api;
 mod intrinsics;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use error::TemplateError;
 pub use function::{AsyncPolicy, Function, Route};
 pub use http_api::{Cors, HttpApi, JwtConfiguration};
 pub use intrinsics::{ACCOUNT, REGION};
@@ -27,49 +29,6 @@ pub use sources::{RetryPolicy, Rule, Schedule, StartingPosition, StreamMapping};
 pub use table::Table;
 
 use intrinsics::Scope;
-
-/// Why a template cannot be run. Each error names the part of the file that has to be changed.
-#[derive(Debug, thiserror::Error)]
-pub enum TemplateError {
-    /// The file does not exist or cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: std::io::Error,
-    },
-    /// The file is not YAML.
-    #[error("not YAML: {0}")]
-    Yaml(#[from] yaml_serde::Error),
-    /// A value is missing or not valid.
-    #[error("{0}")]
-    Invalid(String),
-    /// A resource type, property, function or value that the local stack does not support.
-    #[error("the local stack does not support {0}")]
-    Unsupported(String),
-    /// A parameter without a default for which no value was given.
-    #[error("the parameter {0} has no default and was given no value")]
-    NoParameter(String),
-    /// The error, with the part of the template that has it.
-    #[error("{part}: {source}")]
-    In {
-        /// Logical id or section.
-        part: String,
-        /// The error.
-        source: Box<TemplateError>,
-    },
-}
-
-impl TemplateError {
-    fn invalid(error: impl std::fmt::Display) -> Self {
-        Self::Invalid(error.to_string())
-    }
-
-    fn within(self, part: impl Into<String>) -> Self {
-        Self::In { part: part.into(), source: Box::new(self) }
-    }
-}
 
 /// How to read a template.
 #[derive(Clone, Debug)]

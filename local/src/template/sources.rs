@@ -1,4 +1,4 @@
-//! What calls a function without a client that waits: streams, rules of an event bus, schedules.
+//! What calls a function: routes, streams, rules of an event bus, schedules.
 
 use std::time::Duration;
 
@@ -6,7 +6,6 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::function::HttpEvent;
 use super::intrinsics::Scope;
 use super::pattern::Pattern;
 use super::{TemplateError, properties};
@@ -15,10 +14,28 @@ use super::{TemplateError, properties};
 #[derive(Deserialize)]
 #[serde(tag = "Type", content = "Properties", deny_unknown_fields)]
 pub(super) enum Source {
-    HttpApi(HttpEvent),
+    HttpApi(HttpRoute),
     DynamoDB(StreamMapping),
     EventBridgeRule(RuleEvent),
     Schedule(ScheduleEvent),
+}
+
+/// A route of the HTTP API.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct HttpRoute {
+    #[serde(rename = "ApiId")]
+    _api: IgnoredAny,
+    pub method: String,
+    pub path: String,
+    #[serde(default)]
+    pub auth: RouteAuth,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct RouteAuth {
+    pub authorization_scopes: Vec<String>,
 }
 
 /// A function's mapping of a table's stream. A batching window only delays records: the local stack has none.

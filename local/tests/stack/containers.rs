@@ -63,17 +63,17 @@ async fn concurrent_invocations_have_a_process_each_up_to_the_limit() {
 #[tokio::test]
 async fn a_process_has_the_functions_environment_and_little_else() {
     let running = start(5000, 1, &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")]);
-    let told = running.call(json!({"a": 1})).await.unwrap();
-    let environment = &told["environment"];
+    let seen = running.call(json!({"a": 1})).await.unwrap();
+    let environment = &seen["environment"];
     assert_eq!(environment["TABLE"], "Orders");
     assert_eq!(environment["AWS_ENDPOINT_URL_DYNAMODB"], "http://127.0.0.1:1");
     assert_eq!(environment["AWS_LAMBDA_FUNCTION_NAME"], "CreateThing");
     assert_eq!(environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"], "256");
     assert!(environment.get("CARGO_MANIFEST_DIR").is_none() && environment.get("HOME").is_none());
-    assert_eq!(told["event"], json!({"a": 1}));
-    assert!(told["arn"].as_str().unwrap().ends_with(":function:CreateThing"));
+    assert_eq!(seen["event"], json!({"a": 1}));
+    assert!(seen["arn"].as_str().unwrap().ends_with(":function:CreateThing"));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    assert!(told["deadline"].as_u64().unwrap().abs_diff(now) <= 5000);
+    assert!(seen["deadline"].as_u64().unwrap().abs_diff(now) <= 5000);
     running.containers.stop().await;
 }
 
@@ -90,11 +90,11 @@ async fn an_error_of_the_function_is_returned_and_its_process_continues() {
 #[tokio::test]
 async fn a_process_that_times_out_is_ended_and_replaced() {
     let running = start(300, 1, &[]);
-    let told = running.call(json!({})).await.unwrap();
+    let seen = running.call(json!({})).await.unwrap();
     let error = running.call(json!({"sleep": 60_000})).await.unwrap_err();
     assert!(error.contains("Task timed out after 0.30 seconds"), "{error}");
-    assert!(!alive(&told["pid"]));
-    assert_ne!(running.call(json!({})).await.unwrap()["instance"], told["instance"]);
+    assert!(!alive(&seen["pid"]));
+    assert_ne!(running.call(json!({})).await.unwrap()["instance"], seen["instance"]);
     running.containers.stop().await;
 }
 

@@ -42,13 +42,13 @@ async fn a_request_reaches_the_function_of_its_route_and_the_response_is_returne
     assert_eq!(answer.headers["etag"], "\"1\"");
     assert!(answer.headers.contains_key("apigw-requestid"));
 
-    let told = call(&stack, Method::GET, "/things/7?x=1", Some(&token), None).await.json();
-    let event = &told["event"];
+    let seen = call(&stack, Method::GET, "/things/7?x=1", Some(&token), None).await.json();
+    let event = &seen["event"];
     assert_eq!((event["routeKey"].as_str(), event["rawQueryString"].as_str()), (Some("GET /things/{id}"), Some("x=1")));
     assert_eq!(event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"], "ada");
     assert_eq!(event["requestContext"]["http"]["sourceIp"], "127.0.0.1");
-    assert_eq!(told["environment"]["EVENTS_TABLE"], "Events");
-    assert_eq!(told["environment"]["AWS_ENDPOINT_URL_DYNAMODB"], stack.dynamodb());
+    assert_eq!(seen["environment"]["EVENTS_TABLE"], "Events");
+    assert_eq!(seen["environment"]["AWS_ENDPOINT_URL_DYNAMODB"], stack.dynamodb());
     stack.shutdown().await;
 }
 
@@ -129,8 +129,8 @@ async fn the_stack_describes_itself_and_its_tokens_work() {
     }
     let customer = about["tokens"]["customer"].as_str().unwrap();
     assert_eq!(call(&stack, Method::GET, "/dev/tokens/customer", None, None).await.body, customer);
-    let told = call(&stack, Method::GET, "/things/7", Some(customer), None).await.json();
-    assert_eq!(told["event"]["requestContext"]["authorizer"]["jwt"]["claims"]["scope"], "things:read things:write");
+    let seen = call(&stack, Method::GET, "/things/7", Some(customer), None).await.json();
+    assert_eq!(seen["event"]["requestContext"]["authorizer"]["jwt"]["claims"]["scope"], "things:read things:write");
     stack.shutdown().await;
 }
 

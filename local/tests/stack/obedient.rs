@@ -72,7 +72,7 @@ async fn obey(instance: &str, event: LambdaEvent<Value>) -> Result<Value, Error>
         }
     }
     let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let told = json!({"instance": instance, "pid": std::process::id(), "environment": environment,
+    let seen = json!({"instance": instance, "pid": std::process::id(), "environment": environment,
         "deadline": context.deadline, "arn": context.invoked_function_arn, "event": event});
-    Ok(order.get("answer").cloned().unwrap_or(told))
+    Ok(order.get("answer").cloned().unwrap_or(seen))
 }

@@ -193,10 +193,10 @@ async fn invoke_uses_the_tables_and_the_bus_of_the_running_stack() {
     std::fs::write(&event, "{}").unwrap();
     let port = serving.url.rsplit(':').next().unwrap().to_owned();
     let output = output(&["--port", &port, "invoke", "GetThing", "-e", event.to_str().unwrap()]).await;
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
     let about = serving.get("/dev/stack").await;
-    assert_eq!(told["environment"]["AWS_ENDPOINT_URL_DYNAMODB"], about["dynamodb"]);
-    assert_eq!(told["environment"]["AWS_ENDPOINT_URL_EVENTBRIDGE"], about["eventbridge"]);
+    assert_eq!(seen["environment"]["AWS_ENDPOINT_URL_DYNAMODB"], about["dynamodb"]);
+    assert_eq!(seen["environment"]["AWS_ENDPOINT_URL_EVENTBRIDGE"], about["eventbridge"]);
     serving.signal("TERM").await;
 }
 
