@@ -227,7 +227,7 @@ mod tests {
             // A container that knows nothing of the refusal before its table has said so.
             statuses.push(testing::limited(&bench.patient(ONCE), pay, event).await.status());
         }
-        assert_eq!((statuses, provider.asked()), (vec![200, 429], 1));
+        assert_eq!((statuses, provider.requests()), (vec![200, 429], 1));
     }
 
     #[tokio::test]

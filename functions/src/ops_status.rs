@@ -112,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn an_outage_shows_as_an_open_breaker_and_payments_that_wait() {
         let (shop, provider, _served) = Shop::with_provider("failures=3; calls=3; open=1h; open-max=1h").await;
-        provider.behave(Mode::Down);
+        provider.set_mode(Mode::Down);
         for n in 0..4 {
             let order_id = shop.create_order(1.0).await;
             let payment = json!({"payment_id": format!("p{n}"), "amount": 1});

@@ -184,7 +184,7 @@ mod tests {
     async fn what_is_forced_open_defers_payments_unasked_and_what_is_let_go_asks_again() {
         let (mut shop, provider, served) = Shop::with_provider("failures=3; calls=3").await;
         order(&shop, &json!({"state": "open", "reason": "Wrong answers"})).await;
-        assert_eq!((pay(&shop).await, provider.asked()), (202, 0));
+        assert_eq!((pay(&shop).await, provider.requests()), (202, 0));
         let shown = order(&shop, &json!({"state": "none", "reason": "They are right again"})).await;
         assert_eq!(
             (&shown["state"], &shown["override"]["state"], &shown["override"]["in_force"]),
@@ -192,16 +192,16 @@ mod tests {
         );
         // A container that looks for the first time, as every one does after the cache time.
         shop.payments = shop.verified(&served.url, "failures=3; calls=3");
-        assert_eq!((pay(&shop).await, provider.asked()), (200, 1));
+        assert_eq!((pay(&shop).await, provider.requests()), (200, 1));
     }
 
     #[tokio::test]
     async fn what_is_forced_closed_asks_a_provider_that_fails_every_time() {
         let (shop, provider, _served) = Shop::with_provider("failures=3; calls=3; open=1h; open-max=1h").await;
         order(&shop, &json!({"state": "closed", "reason": "Their status page says so", "until": ahead()})).await;
-        provider.behave(Mode::Down);
+        provider.set_mode(Mode::Down);
         for asked in 1..=6 {
-            assert_eq!((pay(&shop).await, provider.asked()), (202, asked));
+            assert_eq!((pay(&shop).await, provider.requests()), (202, asked));
         }
     }
 

@@ -21,7 +21,7 @@ use orders_core::domain::{Decide, Order, PlacedOrder};
 use orders_core::payments::{GuardedProvider, HttpProvider, Timeouts};
 use orders_core::publication::{Envelope, Envelopes, EventBus, Publisher, PutError, Relay};
 use orders_core::read_model::Orders;
-use orders_local::database;
+use orders_local::dynamodb;
 use orders_local::payments::{PaymentProvider, Served};
 use orders_tests::database::TestTables;
 use serde_json::value::RawValue;
@@ -377,7 +377,7 @@ pub fn unreachable_events() -> EventStore<Order> {
 
 /// A client of such a database.
 pub fn unreachable_client() -> aws_sdk_dynamodb::Client {
-    let client = database::client("http://127.0.0.1:9");
+    let client = dynamodb::client("http://127.0.0.1:9");
     aws_sdk_dynamodb::Client::from_conf(settings::for_requests(client.config().to_builder()).build())
 }
 

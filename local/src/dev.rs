@@ -1,23 +1,142 @@
-//! `/dev`: what the local stack tells programs about itself.
+//! `/dev`: the routes of the local stack itself, to inspect it, to put events on the bus and to inject faults.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::Path;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-/// Answers the description of the stack at `GET /dev/stack` and each token as plain text at `GET /dev/tokens/NAME`.
-pub(crate) fn router(description: Value, tokens: BTreeMap<&'static str, String>) -> Router {
-    let token = move |Path(name): Path<String>| async move { tokens.get(name.as_str()).cloned().ok_or_else(not_found) };
-    Router::new()
-        .route("/stack", get(move || async move { Json(description) }))
-        .route("/tokens/{name}", get(token))
-        .fallback(|| async { not_found() })
+use crate::bus::{Bus, Mode, RequestEntry};
+use crate::payments::{self, PaymentProvider};
+use crate::schedules::Schedules;
+
+/// The longest long poll.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Most bytes of an event.
+const BODY_LIMIT: usize = 8 * 1024 * 1024;
+
+/// What the routes are about.
+pub(crate) struct Dev {
+    /// The response of `GET /dev/stack`.
+    pub description: Value,
+    pub tokens: BTreeMap<&'static str, String>,
+    pub bus: Bus,
+    pub schedules: Schedules,
 }
 
-fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))).into_response()
+/// An event as a person writes it, or as a function gets it.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Event {
+    source: Option<String>,
+    detail_type: Option<String>,
+    detail: Option<Box<RawValue>>,
+    resources: Option<Vec<String>>,
+    bus: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Poll {
+    /// Only entries with a greater number.
+    #[serde(default)]
+    after: u64,
+    /// Seconds to wait for one.
+    #[serde(default)]
+    wait: u64,
+}
+
+#[derive(Deserialize)]
+struct Control {
+    mode: Mode,
+}
+
+type Shared = State<Arc<Dev>>;
+
+/// The routes below `/dev`.
+pub(crate) fn router(dev: Dev, payments: PaymentProvider) -> Router {
+    Router::new()
+        .route("/stack", get(async |State(dev): Shared| Json(dev.description.clone())))
+        .route("/tokens/{name}", get(token))
+        .route("/events", get(events).post(put_event))
+        .route("/bus", post(control_bus))
+        .route("/queues", get(async |State(dev): Shared| Json(dev.bus.queues().contents())))
+        .route("/queues/{name}/redrive", post(redrive))
+        .route("/schedules/{name}", post(run_schedule))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "Not Found"))
+        .with_state(Arc::new(dev))
+        .merge(payments::router(payments))
+}
+
+fn problem(status: StatusCode, message: impl ToString) -> Response {
+    (status, Json(json!({ "message": message.to_string() }))).into_response()
+}
+
+async fn token(State(dev): Shared, Path(name): Path<String>) -> Response {
+    match dev.tokens.get(name.as_str()) {
+        Some(token) => token.clone().into_response(),
+        None => problem(StatusCode::NOT_FOUND, "Not Found"),
+    }
+}
+
+async fn events(State(dev): Shared, Query(poll): Query<Poll>) -> Response {
+    let wait = Duration::from_secs(poll.wait).min(LONGEST_WAIT);
+    drop(timeout(wait, dev.bus.journal().past(poll.after)).await);
+    let entries = dev.bus.journal().since(poll.after);
+    let next = entries.last().map_or(poll.after, |entry| entry.sequence);
+    Json(json!({"entries": entries, "next": next})).into_response()
+}
+
+async fn put_event(State(dev): Shared, body: Body) -> Response {
+    let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, "the event is too large");
+    };
+    let event: Event = match serde_json::from_slice(&body) {
+        Ok(event) => event,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, format!("invalid event: {error}")),
+    };
+    let entry = RequestEntry {
+        time: None,
+        source: event.source,
+        resources: event.resources,
+        detail_type: event.detail_type,
+        detail: event.detail.map(|detail| detail.get().to_owned()),
+        event_bus_name: Some(event.bus.unwrap_or_else(|| dev.bus.usual().to_owned())),
+    };
+    match dev.bus.put(&entry) {
+        Ok(id) => Json(json!({ "id": id })).into_response(),
+        Err(error) => problem(StatusCode::BAD_REQUEST, error),
+    }
+}
+
+async fn control_bus(State(dev): Shared, body: Bytes) -> Response {
+    match serde_json::from_slice(&body) {
+        Ok(Control { mode }) => {
+            dev.bus.faults().mode(mode);
+            Json(json!({ "mode": mode })).into_response()
+        }
+        Err(error) => problem(StatusCode::BAD_REQUEST, format!("expected {{\"mode\": \"ok\"}}: {error}")),
+    }
+}
+
+async fn redrive(State(dev): Shared, Path(name): Path<String>) -> Response {
+    match dev.bus.redrive(&name) {
+        Ok(count) => Json(json!({ "redriven": count })).into_response(),
+        Err(error) => problem(StatusCode::NOT_FOUND, error),
+    }
+}
+
+async fn run_schedule(State(dev): Shared, Path(name): Path<String>) -> Response {
+    match dev.schedules.run(&name) {
+        Ok(id) => Json(json!({ "id": id })).into_response(),
+        Err(error) => problem(StatusCode::NOT_FOUND, error),
+    }
 }

@@ -1,4 +1,7 @@
-//! The local stack: runs what `template.yaml` says on this machine, with the real function binaries.
+//! The local stack runs `template.yaml` on this machine, with the real function binaries.
+//!
+//! [`stack`] composes it: [`template`] is what it runs, [`gateway`] serves the routes, [`lambda`] runs the functions,
+//! [`dynamodb`] is the database, and [`bus`], streams and schedules invoke functions without a waiting client.
 //!
 //! # The crates of this workspace
 //!
@@ -14,27 +17,16 @@
 //! | `orders_local` | this crate |
 //! | [`orders_tests`](../orders_tests/index.html) | support for the end-to-end tests |
 
-mod asynchronous;
-pub mod binaries;
 pub mod bus;
-pub mod containers;
-pub mod database;
 mod dev;
-pub mod functions;
+pub mod dynamodb;
+pub mod files;
 pub mod gateway;
 pub mod journal;
-pub mod logs;
-pub mod options;
-pub mod patterns;
+pub mod lambda;
 pub mod payments;
-mod process;
 pub mod queues;
-mod relay;
-mod runtime_api;
-pub mod schedule_expression;
 mod schedules;
 pub mod stack;
 mod streams;
-pub mod tables;
 pub mod template;
-pub mod tokens;

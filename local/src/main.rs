@@ -1,31 +1,22 @@
 //! Runs the local stack.
 
 mod cli;
-mod demo;
-mod invoke;
-mod output;
-mod rebuild;
-mod running;
-mod welcome;
 
 use std::error::Error;
-use std::io::{ErrorKind, IsTerminal};
+use std::io::IsTerminal;
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Parser;
-use orders_local::binaries;
-use orders_local::bus::tail::{TailError, follow};
-use orders_local::logs::Logs;
-use orders_local::options::{StackError, StackOptions};
-use orders_local::stack::Stack;
+use orders_local::lambda::{Logs, binaries};
+use orders_local::stack::{Stack, StackError, StackOptions};
 use orders_local::template::Template;
 use tracing_subscriber::EnvFilter;
 
-use cli::{Cli, Command};
-use welcome::Kept;
+use cli::welcome::{self, Persistence};
+use cli::{Cli, Command, demo, events, invoke, rebuild, say};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -47,7 +38,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     let mut stop = pin!(interrupted());
     let mut stop: Stop<'_> = stop.as_mut();
     if matches!(cli.command, Some(Command::Events)) {
-        return watch(cli.port, stop).await;
+        return events::run(cli.port, stop).await;
     }
     let binaries = match cli.binaries {
         Some(directory) => directory,
@@ -61,7 +52,10 @@ async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     options.data = cli.data;
     options.dynamodb = cli.dynamodb;
     options.template = cli.template.unwrap_or(options.template);
-    if let Some((unknown, _)) = cli.parameters.iter().find(|(name, _)| !has_parameter(&options, name)) {
+    // Where the template cannot be read, the error is reported at the start.
+    if let Ok(template) = Template::load(&options.template, &options.reading)
+        && let Some((unknown, _)) = cli.parameters.iter().find(|(name, _)| !template.parameters.contains_key(name))
+    {
         return Err(format!("the template has no parameter {unknown}").into());
     }
     options.reading.parameters.extend(cli.parameters);
@@ -76,21 +70,16 @@ async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// Whether the template has that parameter; a template that cannot be read says so when it is run.
-fn has_parameter(options: &StackOptions, name: &str) -> bool {
-    Template::load(&options.template, &options.reading).map_or(true, |template| template.parameters.contains_key(name))
-}
-
-/// Ends when the program is to end. There is one, from the start: so no signal comes while nobody listens.
+/// Completes at a signal to stop. It is created at the start, so that no signal is missed.
 pub(crate) type Stop<'a> = Pin<&'a mut (dyn Future<Output = ()> + 'a)>;
 
-/// What a shell expects of a program that Ctrl-C ended before its work was done.
+/// The exit code of a program that Ctrl-C has ended before its work was done.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Starts the stack, unless the program is to end before it has started; what has started by then is gone.
+/// Starts the stack; `None` after a signal to stop.
 async fn start(options: StackOptions, stop: Stop<'_>) -> Result<Option<Stack>, StackError> {
     tokio::select! {
-        // It listens before anything starts.
+        // The signal handlers are installed before anything starts.
         biased;
         () = stop => Ok(None),
         started = Stack::start(options) => started.map(Some),
@@ -99,35 +88,23 @@ async fn start(options: StackOptions, stop: Stop<'_>) -> Result<Option<Stack>, S
 
 async fn serve(options: StackOptions, mut stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
-    let kept = Kept { elsewhere: options.dynamodb.is_some(), directory: options.data.clone() };
+    let persistence = Persistence { external: options.dynamodb.is_some(), directory: options.data.clone() };
     let events = options.template.with_file_name("events");
     let Some(stack) = start(options, stop.as_mut()).await? else { return Ok(ExitCode::from(INTERRUPTED)) };
-    output::say(&welcome::text(&stack, &kept, &events, begun.elapsed()));
+    say(&welcome::text(&stack, &persistence, &events, begun.elapsed()));
     stop.await;
     eprintln!("stopping");
     stack.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Follows the bus until Ctrl-C, or until whoever reads has seen enough.
-async fn watch(port: u16, stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
-    let url = format!("http://127.0.0.1:{port}");
-    tokio::select! {
-        followed = follow(&url, std::io::stdout()) => match followed {
-            Err(TailError::Output(closed)) if closed.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-            followed => Ok(followed.map(|()| ExitCode::SUCCESS)?),
-        },
-        () = stop => Ok(ExitCode::SUCCESS),
-    }
-}
-
 async fn show(mut options: StackOptions, mut stop: Stop<'_>) -> Result<ExitCode, Box<dyn Error>> {
-    // What functions write would only come between; it is shown when something goes wrong.
+    // The functions' lines are shown only after an error.
     let lines = Arc::new(Mutex::new(Vec::new()));
-    let keep = lines.clone();
+    let sink = lines.clone();
     options.port = 0;
     options.logs = Logs::to(move |function, line| {
-        keep.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{function} | {line}"));
+        sink.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{function} | {line}"));
     });
     let Some(stack) = start(options, stop.as_mut()).await? else { return Ok(ExitCode::from(INTERRUPTED)) };
     let result = tokio::select! {
@@ -141,19 +118,19 @@ async fn show(mut options: StackOptions, mut stop: Stop<'_>) -> Result<ExitCode,
     Ok(result?)
 }
 
-/// Returns at Ctrl-C, and when somebody asks the process to end.
+/// Completes at Ctrl-C and at other signals to stop.
 async fn interrupted() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let asked = async |kind| match signal(kind) {
+        let received = async |kind| match signal(kind) {
             Ok(mut signal) => drop(signal.recv().await),
             Err(_) => std::future::pending().await,
         };
         tokio::select! {
-            () = asked(SignalKind::interrupt()) => {}
-            () = asked(SignalKind::terminate()) => {}
-            () = asked(SignalKind::hangup()) => {}
+            () = received(SignalKind::interrupt()) => {}
+            () = received(SignalKind::terminate()) => {}
+            () = received(SignalKind::hangup()) => {}
         }
     }
     #[cfg(not(unix))]

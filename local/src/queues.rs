@@ -1,4 +1,4 @@
-//! The SQS queues of the template: what was given up lies there until somebody looks at it.
+//! The SQS queues of the template, which hold failed events until they are redriven.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::files::write_atomically;
+use crate::template::arn_name;
+
 /// A message in a queue.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Message {
     /// Its id.
     pub id: Uuid,
-    /// When it came.
+    /// When it was sent.
     pub sent_at: DateTime<Utc>,
-    /// Its body, which is JSON in all queues of failures.
+    /// Its body, which is JSON here.
     pub body: Box<RawValue>,
-    /// What its sender says beside the body.
+    /// Its attributes.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -32,18 +35,13 @@ struct Inner {
     queues: Mutex<BTreeMap<String, Vec<Message>>>,
 }
 
-/// There is no such queue in the template.
+/// The template has no such queue.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the template has no queue {0}")]
 pub struct NoQueue(pub String);
 
-/// The name at the end of an ARN.
-pub(crate) fn name_of(arn: &str) -> &str {
-    arn.rsplit(':').next().unwrap_or(arn)
-}
-
 impl Queues {
-    /// Queues of these names. They outlive the stack, as files, when there is a directory for its data.
+    /// Queues of these names. With a data directory they survive a restart, as files.
     pub fn new(names: impl IntoIterator<Item = String>, data: Option<&Path>) -> Self {
         let directory = data.map(|data| data.join("queues"));
         let load = |name: String| {
@@ -57,26 +55,26 @@ impl Queues {
         Self(Arc::new(Inner { directory, queues }))
     }
 
-    /// Whether there is a queue of that name or ARN.
-    pub fn has(&self, queue: &str) -> bool {
-        self.lock().contains_key(name_of(queue))
-    }
-
-    /// What each queue holds, oldest first.
+    /// The messages of each queue, oldest first.
     pub fn contents(&self) -> BTreeMap<String, Vec<Message>> {
         self.lock().clone()
     }
 
-    /// Puts a message in the queue of that name or ARN.
+    /// Sends a message to the queue of that name or ARN; returns its name.
     ///
     /// # Errors
     /// [`NoQueue`].
-    pub fn send(&self, queue: &str, body: Box<RawValue>, attributes: BTreeMap<String, String>) -> Result<(), NoQueue> {
+    pub fn send(
+        &self,
+        queue: &str,
+        body: Box<RawValue>,
+        attributes: BTreeMap<String, String>,
+    ) -> Result<String, NoQueue> {
         let message = Message { id: Uuid::new_v4(), sent_at: Utc::now(), body, attributes };
-        self.change(queue, |messages| messages.push(message))
+        self.change(queue, |messages| messages.push(message)).map(|()| arn_name(queue).to_owned())
     }
 
-    /// Takes all messages out of the queue of that name or ARN, oldest first.
+    /// Removes all messages from the queue of that name or ARN, oldest first.
     ///
     /// # Errors
     /// [`NoQueue`].
@@ -85,65 +83,19 @@ impl Queues {
     }
 
     fn change<T>(&self, queue: &str, change: impl FnOnce(&mut Vec<Message>) -> T) -> Result<T, NoQueue> {
-        let name = name_of(queue);
+        let name = arn_name(queue);
         let mut queues = self.lock();
         let messages = queues.get_mut(name).ok_or_else(|| NoQueue(name.to_owned()))?;
         let changed = change(messages);
         if let Some(directory) = &self.0.directory
-            && let Err(error) = save(directory, name, messages)
+            && let Err(error) = write_atomically(&directory.join(format!("{name}.json")), messages)
         {
-            tracing::warn!("cannot write down the queue {name} in {}: {error}", directory.display());
+            tracing::warn!("cannot write the queue {name} to {}: {error}", directory.display());
         }
         Ok(changed)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Message>>> {
         self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whole or not at all.
-fn save(directory: &Path, name: &str, messages: &[Message]) -> std::io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    let draft = directory.join(format!("{name}.draft"));
-    std::fs::write(&draft, serde_json::to_vec(messages)?)?;
-    std::fs::rename(draft, directory.join(format!("{name}.json")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn body(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.into()).unwrap()
-    }
-
-    #[test]
-    fn messages_lie_in_their_queue_until_they_are_taken() {
-        let queues = Queues::new(["Failed".to_owned()], None);
-        let attributes = BTreeMap::from([("ERROR_CODE".to_owned(), "X".to_owned())]);
-        queues.send("arn:aws:sqs:us-east-1:000000000000:Failed", body("{\"amount\":1.50}"), attributes).unwrap();
-        assert_eq!(queues.contents()["Failed"].len(), 1);
-        let taken = queues.take("Failed").unwrap();
-        assert_eq!(taken[0].body.get(), "{\"amount\":1.50}");
-        assert_eq!(taken[0].attributes["ERROR_CODE"], "X");
-        assert!(queues.contents()["Failed"].is_empty());
-    }
-
-    #[test]
-    fn a_queue_that_the_template_does_not_have_is_named() {
-        let queues = Queues::new([], None);
-        assert_eq!(queues.take("arn:aws:sqs:r:0:Lost").unwrap_err(), NoQueue("Lost".into()));
-        assert!(!queues.has("Lost"));
-    }
-
-    #[test]
-    fn messages_outlive_the_stack_where_it_keeps_its_data() {
-        let data = std::env::temp_dir().join(format!("orders-local-{}", Uuid::new_v4()));
-        let open = || Queues::new(["Failed".to_owned()], Some(&data));
-        open().send("Failed", body("1.10"), BTreeMap::new()).unwrap();
-        assert_eq!(open().take("Failed").unwrap()[0].body.get(), "1.10");
-        assert!(open().take("Failed").unwrap().is_empty());
-        std::fs::remove_dir_all(data).unwrap();
     }
 }

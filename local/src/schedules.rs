@@ -1,35 +1,32 @@
-//! Calls functions at the times that the template says.
+//! Invokes functions at the rates of the template.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
-use serde_json::value::RawValue;
-use tokio::time::sleep;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use uuid::Uuid;
 
-use crate::asynchronous::{Asynchronous, Background, Parcel, TooLarge};
-use crate::containers::Containers;
-use crate::streams::Invoke;
+use crate::lambda::asynchronous::{Asynchronous, Background, PendingEvent, TooLarge};
+use crate::lambda::{Containers, Invoke};
 use crate::template::{ACCOUNT, Function, REGION, Schedule};
 
-/// A function's calls by the clock.
+/// A schedule and its function.
 #[derive(Clone, Debug)]
 struct Timer<F> {
     schedule: Schedule,
-    /// What SAM calls the rule: the function's logical id and the event's name.
-    name: String,
     function: Asynchronous<F>,
 }
 
-/// All schedules of the template; they can also be run at once. Clones are the same ones.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Schedules(Arc<Vec<Timer<Arc<Containers>>>>);
+/// All schedules of the template; they can also be run on demand.
+#[derive(Debug, Default)]
+pub(crate) struct Schedules(Vec<Timer<Arc<Containers>>>);
 
 /// Why a schedule was not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotRun {
-    #[error("there is no schedule {0}; there are: {1}")]
+    #[error("the schedule {0} does not exist; there are: {1}")]
     Unknown(String, String),
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
@@ -37,111 +34,90 @@ pub(crate) enum NotRun {
 
 impl<F: Invoke + Clone + 'static> Timer<F> {
     fn run(&self, now: DateTime<Utc>) -> Result<Uuid, TooLarge> {
-        let id = Uuid::new_v4();
-        let event = self.schedule.input.clone().unwrap_or_else(|| scheduled_event(id, &self.name, now));
-        self.function.accept(Parcel { event, event_id: id.to_string(), rule: self.name.clone() })?;
+        let (id, rule) = (Uuid::new_v4(), self.schedule.name.clone());
+        let event = scheduled_event(id, &rule, now).into();
+        self.function.accept(PendingEvent { event, event_id: id.to_string(), rule })?;
         Ok(id)
     }
 
     async fn keep_time(self) {
-        let mut last = Utc::now();
-        while let Some(due) = self.schedule.expression.next(last) {
-            sleep((due - Utc::now()).to_std().unwrap_or_default()).await;
-            if let Err(error) = self.run(due) {
-                tracing::error!(schedule = self.name, "{error}");
+        let mut ticks = interval_at(Instant::now() + self.schedule.interval, self.schedule.interval);
+        // Runs that were missed while the machine was suspended are skipped.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.run(Utc::now()) {
+                tracing::error!(schedule = self.schedule.name, "{error}");
             }
-            // What was missed, while the machine slept, is not made up for.
-            last = due.max(Utc::now());
         }
     }
 }
 
 impl Schedules {
     /// Starts the schedules of these functions.
-    pub(crate) fn start(functions: &[(&Function, Asynchronous<Arc<Containers>>)], background: &Background) -> Self {
-        let mut timers = Vec::new();
-        for (function, asynchronous) in functions {
-            for schedule in &function.schedules {
-                let name = format!("{}{}", function.logical_id, schedule.name);
-                timers.push(Timer { schedule: schedule.clone(), name, function: asynchronous.clone() });
-            }
-        }
+    pub(crate) fn start<'a>(
+        functions: impl Iterator<Item = (&'a Function, Asynchronous<Arc<Containers>>)>,
+        background: &Background,
+    ) -> Self {
+        let timers = functions.flat_map(|(function, asynchronous)| {
+            let timer = move |schedule: &Schedule| Timer { schedule: schedule.clone(), function: asynchronous.clone() };
+            function.schedules.iter().map(timer)
+        });
+        let timers: Vec<_> = timers.collect();
         for timer in &timers {
             background.spawn(timer.clone().keep_time());
         }
-        Self(Arc::new(timers))
+        Self(timers)
     }
 
-    /// Runs the schedule of that name, or of the function of that binary, now; answers the event's id.
+    /// Runs the schedule of that name, or of the function of that binary, now; returns the event's id.
     pub(crate) fn run(&self, name: &str) -> Result<Uuid, NotRun> {
-        let timers = &self.0;
-        let Some(timer) = timers
-            .iter()
-            .find(|timer| [&timer.name, &timer.schedule.name, &timer.function.function].contains(&&name.to_owned()))
-        else {
-            let names: Vec<&str> = timers.iter().map(|timer| timer.function.function.as_str()).collect();
-            return Err(NotRun::Unknown(name.to_owned(), names.join(", ")));
-        };
-        Ok(timer.run(Utc::now())?)
+        match self.0.iter().find(|timer| timer.schedule.name == name || timer.function.function == name) {
+            Some(timer) => Ok(timer.run(Utc::now())?),
+            None => {
+                let names: Vec<&str> = self.0.iter().map(|timer| timer.function.function.as_str()).collect();
+                Err(NotRun::Unknown(name.to_owned(), names.join(", ")))
+            }
+        }
     }
 }
 
-fn scheduled_event(id: Uuid, name: &str, time: DateTime<Utc>) -> Arc<RawValue> {
+fn scheduled_event(id: Uuid, name: &str, time: DateTime<Utc>) -> Box<RawValue> {
     let event = json!({
         "version": "0", "id": id, "detail-type": "Scheduled Event", "source": "aws.events", "account": ACCOUNT,
         "time": time.to_rfc3339_opts(SecondsFormat::Secs, true), "region": REGION,
         "resources": [format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{name}")], "detail": {},
     });
-    // JSON always is JSON.
-    RawValue::from_string(event.to_string()).map(Into::into).unwrap_or_else(|_| RawValue::NULL.to_owned().into())
+    // JSON always becomes JSON.
+    to_raw_value(&event).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::*;
-    use crate::asynchronous::tests::{Scripted, background};
-    use crate::journal::What;
-    use crate::template::{FailurePolicy, fixture};
+    use tokio::time::sleep;
 
-    fn timer(expression: &str, background: &Background) -> (Timer<Scripted>, Scripted) {
-        let script = Scripted::default();
-        let function = fixture::template().function("Health").unwrap().clone();
-        let schedule = Schedule {
-            name: "Tick".into(),
-            expression: expression.parse().unwrap(),
-            input: None,
-            failure: FailurePolicy::default(),
-        };
-        let function = Asynchronous::new(&function, script.clone(), background.clone());
-        (Timer { schedule, name: "HealthTick".into(), function }, script)
-    }
+    use super::*;
+    use crate::journal::What;
+    use crate::lambda::asynchronous::tests::{Scripted, background};
+    use crate::template::tests::template;
 
     #[tokio::test(start_paused = true)]
-    async fn a_function_is_called_every_time_that_its_schedule_is_due() {
-        let background = background();
-        let (timer, script) = timer("rate(1 minute)", &background);
-        background.spawn(timer.keep_time());
+    async fn a_function_is_invoked_at_its_rate_and_on_demand() {
+        let (background, script) = (background(), Scripted::default());
+        let template = template();
+        let function = template.function("OnThing").unwrap();
+        let schedule = Schedule { interval: Duration::from_secs(60), ..function.schedules[0].clone() };
+        let timer = Timer { schedule, function: Asynchronous::new(function, script.clone(), background.clone()) };
+        background.spawn(timer.clone().keep_time());
         sleep(Duration::from_secs(59)).await;
         assert_eq!(script.calls(), 0);
         background.journal.past(1).await;
         assert_eq!(script.calls(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_schedule_can_be_run_at_once() {
-        let background = background();
-        let (timer, script) = timer("rate(1 day)", &background);
         let id = timer.run(Utc::now()).unwrap();
-        background.journal.past(0).await;
-        let What::Delivery(delivery) = background.journal.since(0).remove(0).what else { panic!("no delivery") };
-        assert_eq!((delivery.event_id, delivery.rule), (id.to_string(), "HealthTick".into()));
-        assert_eq!(script.calls(), 1);
-    }
-
-    #[test]
-    fn a_schedule_that_does_not_exist_is_named() {
-        assert!(Schedules::default().run("nothing").unwrap_err().to_string().contains("nothing"));
+        background.journal.past(2).await;
+        let What::Delivery(delivery) = background.journal.since(2).remove(0).what else { panic!("no delivery") };
+        assert_eq!((delivery.event_id, delivery.rule), (id.to_string(), "OnThingNightly".into()));
     }
 }

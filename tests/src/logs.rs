@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use orders_local::logs::Logs;
+use orders_local::lambda::Logs;
 use serde_json::Value;
 
 /// Collected log lines. Clones share them.

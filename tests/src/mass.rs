@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, StreamSpecification, WriteRequest};
 use dynamodb_event_store::StreamId;
 use futures::{StreamExt, TryStreamExt, stream};
-use orders_local::tables;
+use orders_local::dynamodb::tables;
 use orders_local::template::Table;
 use uuid::Uuid;
 

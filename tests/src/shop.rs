@@ -7,9 +7,9 @@ use dynamodb_testkit::proxy::Proxy;
 use dynamodb_testkit::wait::until;
 use orders_core::domain::Order;
 use orders_core::read_model::{OrderView, Orders};
-use orders_local::binaries;
-use orders_local::database::Database;
-use orders_local::options::StackOptions;
+use orders_local::lambda::binaries;
+use orders_local::dynamodb::Database;
+use orders_local::stack::StackOptions;
 use orders_local::stack::Stack;
 use orders_local::template::Template;
 use reqwest::header::HeaderMap;
@@ -143,7 +143,7 @@ impl Shop {
 
     /// The subject of a ready token.
     pub fn sub(&self, caller: &str) -> &'static str {
-        orders_local::tokens::CALLERS.iter().find(|known| known.name == caller).unwrap().sub
+        orders_local::gateway::tokens::CALLERS.iter().find(|known| known.name == caller).unwrap().sub
     }
 
     /// The name of a table in DynamoDB.

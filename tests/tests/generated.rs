@@ -2,6 +2,7 @@
 //! date fails, and [`UPDATE`] writes all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panics that say why")]
 
+use std::sync::LazyLock;
 use std::{env, fs};
 
 use orders_local::template::{ACCOUNT, Function, REGION, Template, TemplateOptions, project_path};
@@ -16,6 +17,11 @@ enum Kind {
     Operator,
 }
 
+/// The names of the rules whose target the function is.
+fn rules(function: &Function) -> Vec<&'static str> {
+    TEMPLATE.rules.iter().filter(|rule| rule.target == function.arn()).map(|rule| rule.name.as_str()).collect()
+}
+
 /// Derived from what calls the function.
 fn kind(function: &Function) -> Kind {
     let reads = |method: &str| matches!(method, "GET" | "HEAD");
@@ -23,7 +29,7 @@ fn kind(function: &Function) -> Kind {
         Kind::Command
     } else if !function.routes.is_empty() {
         Kind::Query
-    } else if function.streams.is_empty() && function.rules.is_empty() && function.schedules.is_empty() {
+    } else if function.streams.is_empty() && rules(function).is_empty() && function.schedules.is_empty() {
         Kind::Operator
     } else {
         Kind::Event
@@ -50,9 +56,8 @@ const UPDATE: &str = "UPDATE_GOLDEN=1 cargo test --workspace --test generated";
 const ALARMS_BEGIN: &str = "  # ---- Generated alarms: UPDATE_GOLDEN=1 cargo test --workspace --test generated\n";
 const ALARMS_END: &str = "  # ---- End of the generated alarms\n";
 
-fn template() -> Template {
-    Template::load(&project_path(), &TemplateOptions::default()).unwrap()
-}
+static TEMPLATE: LazyLock<Template> =
+    LazyLock::new(|| Template::load(&project_path(), &TemplateOptions::default()).unwrap());
 
 fn read(file: &str) -> String {
     fs::read_to_string(project_path().with_file_name(file)).unwrap()
@@ -137,14 +142,14 @@ fn widget(functions: &[Function], (_, metric, stat, holds): Widget) -> String {
 
 /// `template.yaml` as it should be.
 fn expected_template() -> String {
-    let functions = template().functions;
+    let functions = &TEMPLATE.functions;
     let mut text = read("template.yaml");
     let hand_written = between(&text, ALARMS_BEGIN, ALARMS_END, "");
-    text = between(&text, ALARMS_BEGIN, ALARMS_END, &alarms(&hand_written, &functions));
+    text = between(&text, ALARMS_BEGIN, ALARMS_END, &alarms(&hand_written, functions));
     for widget_of in WIDGETS {
         let title =
             format!("\"title\": \"{}\", \"region\": \"${{AWS::Region}}\", \"period\": 60, \"metrics\": [", widget_of.0);
-        text = between(&text, &title, "]}},", &widget(&functions, widget_of));
+        text = between(&text, &title, "]}},", &widget(functions, widget_of));
     }
     text
 }
@@ -160,7 +165,7 @@ fn every_function_and_every_parameter_is_in_the_reference() {
         "# Reference\n\nGenerated from `template.yaml` by `{UPDATE}`.\n\n\
          ## Functions\n\n| function | called by | what it does |\n|---|---|---|\n"
     );
-    for function in template().functions {
+    for function in &TEMPLATE.functions {
         let mut by: Vec<String> = function
             .routes
             .iter()
@@ -168,10 +173,10 @@ fn every_function_and_every_parameter_is_in_the_reference() {
             .map(|route| format!("`{} {}`", route.method, route.path))
             .collect();
         by.extend(function.streams.iter().map(|stream| format!("stream of `{}`", stream.table)));
-        by.extend(function.rules.iter().map(|rule| format!("rule `{}`", rule.name)));
+        by.extend(rules(function).into_iter().map(|rule| format!("rule `{rule}`")));
         by.extend(function.schedules.iter().map(|_| "schedule".to_owned()));
         let by = if by.is_empty() { "an operator".to_owned() } else { by.join(", ") };
-        let what = function.description.expect("a description of each function");
+        let what = function.description.as_deref().expect("a description of each function");
         text +=
             &format!("| [{}](../functions/src/bin/{}.rs) | {by} | {what} |\n", function.logical_id, function.binary);
     }
@@ -197,7 +202,7 @@ fn a_restore_stops_every_function_that_appends_to_the_event_table() {
     let appends =
         |function: &Function| function.logical_id != "RestoreEvents" && function.may("dynamodb:PutItem", &events);
     let writers: Vec<String> =
-        template().functions.into_iter().filter(appends).map(|function| function.logical_id).collect();
+        TEMPLATE.functions.iter().filter(appends).map(|function| function.logical_id.as_str()).collect();
     check("docs/restore.md", &between(&read("docs/restore.md"), "writers() { echo ", "; }", &writers.join(" ")));
 }
 

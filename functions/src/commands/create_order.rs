@@ -246,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn a_key_finds_the_created_order_however_much_came_after_it() {
         let (shop, provider, _served) = Shop::with_provider("").await;
-        provider.behave(Mode::Declines);
+        provider.set_mode(Mode::Declines);
         let keyed = with_header(ordered(json!([item(1, 19.99)])), "idempotency-key", "k1");
         let first = create(&shop, keyed.clone()).await;
         let order_id = body(&first)["order_id"].as_str().unwrap().to_owned();

@@ -43,13 +43,13 @@ async fn a_payment_that_the_provider_has_captured_pays_the_order() {
     let answer = pay(&shop, payment(&order_id, "p1")).await;
     assert_eq!((answer.status(), answer.header("fallback")), (200, None), "{}", answer.body());
     assert_eq!(body(&answer), json!({"order_id": order_id, "version": 2, "status": "paid"}));
-    assert_eq!(provider.asked_about("p1"), 1);
+    assert_eq!(provider.requests_about("p1"), 1);
 }
 
 #[tokio::test]
 async fn a_payment_that_the_provider_declines_is_refused_and_that_is_recorded() {
     let (shop, provider, _served) = Shop::with_provider("").await;
-    provider.behave(Mode::Declines);
+    provider.set_mode(Mode::Declines);
     let order_id = shop.create_order(44.98).await;
     let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
     let answer = pay(&shop, event.clone()).await;
@@ -59,14 +59,14 @@ async fn a_payment_that_the_provider_declines_is_refused_and_that_is_recorded() 
     assert_eq!(shop.order(&order_id).await.status, Status::Pending);
     let repeat = pay(&shop, event).await;
     assert_eq!((repeat.status(), repeat.header("idempotency-replayed")), (422, Some("true")));
-    assert_eq!(provider.asked(), 1, "a repeat is answered without the provider");
+    assert_eq!(provider.requests(), 1, "a repeat is answered without the provider");
 }
 
 #[tokio::test]
 async fn without_the_providers_word_a_payment_is_taken_on_and_the_answer_says_so() {
     for mode in [Mode::Down, Mode::Slow] {
         let (shop, provider, _served) = Shop::with_provider("").await;
-        provider.behave(mode);
+        provider.set_mode(mode);
         let order_id = shop.create_order(44.98).await;
         let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
         let begun = Instant::now();
@@ -81,14 +81,14 @@ async fn without_the_providers_word_a_payment_is_taken_on_and_the_answer_says_so
         let repeat = pay(&shop, event).await;
         assert_eq!((repeat.status(), repeat.body()), (202, answer.body()));
         assert_eq!(repeat.header("fallback"), Some("payment-deferred"));
-        assert_eq!((repeat.header("idempotency-replayed"), provider.asked()), (Some("true"), 1));
+        assert_eq!((repeat.header("idempotency-replayed"), provider.requests()), (Some("true"), 1));
     }
 }
 
 #[tokio::test]
 async fn a_request_without_time_for_the_provider_is_taken_on_in_the_time_it_has() {
     let (shop, provider, _served) = Shop::with_provider("").await;
-    provider.behave(Mode::Slow);
+    provider.set_mode(Mode::Slow);
     let order_id = shop.create_order(44.98).await;
     let mut context = testing::context();
     let soon = SystemTime::now() + Duration::from_millis(2_800);
@@ -105,12 +105,12 @@ async fn a_request_without_time_for_the_provider_is_taken_on_in_the_time_it_has(
 #[tokio::test]
 async fn once_the_breaker_is_open_payments_are_taken_on_without_asking() {
     let (shop, provider, _served) = Shop::with_provider("failures=3; calls=3; open=1h; open-max=1h").await;
-    provider.behave(Mode::Down);
+    provider.set_mode(Mode::Down);
     for n in 0..6 {
         let order_id = shop.create_order(44.98).await;
         assert_eq!(pay(&shop, payment(&order_id, &format!("p{n}"))).await.status(), 202);
     }
-    assert_eq!(provider.asked(), 3);
+    assert_eq!(provider.requests(), 3);
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn the_provider_is_not_asked_about_what_cannot_be_paid() {
     shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
     let answer = pay(&shop, payment(&order_id, "p1")).await;
     assert_eq!((answer.status(), problem(&answer).as_str()), (409, "order-not-pending"));
-    assert_eq!(provider.asked(), 0);
+    assert_eq!(provider.requests(), 0);
 }
 
 #[tokio::test]
@@ -142,13 +142,13 @@ async fn a_payment_on_record_needs_no_word_any_more() {
     shop.run(&order_id, &ConfirmPayment { payment_id: "p1".parse().unwrap(), amount: Money(4_498) }).await;
     let answer = pay(&shop, payment(&order_id, "p1")).await;
     assert_eq!((answer.status(), &body(&answer)["status"]), (200, &json!("paid")));
-    assert_eq!(provider.asked(), 0);
+    assert_eq!(provider.requests(), 0);
 }
 
 #[tokio::test]
 async fn whoever_tries_a_deferred_payment_again_is_told_what_the_provider_says_now() {
     let (shop, provider, _served) = Shop::with_provider("failures=100").await;
-    provider.behave(Mode::Down);
+    provider.set_mode(Mode::Down);
     let order_id = shop.create_order(44.98).await;
     for _ in 0..2 {
         let answer = pay(&shop, payment(&order_id, "p1")).await;
@@ -156,10 +156,10 @@ async fn whoever_tries_a_deferred_payment_again_is_told_what_the_provider_says_n
     }
     let other = pay(&shop, payment(&order_id, "p2")).await;
     assert_eq!((other.status(), problem(&other).as_str()), (409, "payment-in-progress"));
-    provider.behave(Mode::Ok);
+    provider.set_mode(Mode::Ok);
     let answer = pay(&shop, payment(&order_id, "p1")).await;
     assert_eq!((answer.status(), &body(&answer)["status"]), (200, &json!("paid")));
-    assert_eq!((provider.asked_about("p1"), provider.asked_about("p2")), (3, 0));
+    assert_eq!((provider.requests_about("p1"), provider.requests_about("p2")), (3, 0));
 }
 
 /// A provider that has captured every payment, and answers its first question only when it is told to.
@@ -273,7 +273,7 @@ async fn a_keyed_payment_that_cannot_pay_is_refused_only_when_the_provider_has_n
     let [not_pending, unverified] = [(409, "order-not-pending"), (503, "payment-unverified")];
     for (mode, answered) in [(Mode::Declines, not_pending), (Mode::Down, unverified)] {
         let (shop, provider, _served) = Shop::with_provider("").await;
-        provider.behave(mode);
+        provider.set_mode(mode);
         let order_id = shop.create_order(44.98).await;
         shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
         let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
@@ -282,7 +282,7 @@ async fn a_keyed_payment_that_cannot_pay_is_refused_only_when_the_provider_has_n
         let answer = pay(&shop, with_header(event, "if-match", "\"1\"")).await;
         let stale = if mode == Mode::Down { unverified } else { (412, "precondition-failed") };
         assert_eq!((answer.status(), problem(&answer).as_str()), stale, "{mode:?}");
-        assert_eq!((provider.asked(), shop.commits().await), (2, 2));
+        assert_eq!((provider.requests(), shop.commits().await), (2, 2));
     }
 }
 

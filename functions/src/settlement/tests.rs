@@ -65,16 +65,16 @@ async fn what_the_provider_has_captured_pays_the_order_or_is_owed_back() {
     assert_eq!(payment_status(&shop, &waits, "p1").await, (Status::Paid, PaymentStatus::Paid));
     let (status, owed) = payment_status(&shop, &cancelled, "p2").await;
     assert!(status == Status::Cancelled && matches!(owed, PaymentStatus::RefundDue(_)), "{owed:?}");
-    assert_eq!(provider.asked(), 2);
+    assert_eq!(provider.requests(), 2);
     shop.project().await;
     assert_eq!(settle(&shop).await, Run::default(), "nothing is left");
-    assert_eq!(provider.asked(), 2);
+    assert_eq!(provider.requests(), 2);
 }
 
 #[tokio::test]
 async fn what_the_provider_declines_is_recorded_and_the_order_can_be_paid_in_another_way() {
     let (shop, provider, _served) = Shop::with_provider("").await;
-    provider.behave(Mode::Declines);
+    provider.set_mode(Mode::Declines);
     let (waits, cancelled) = (deferred(&shop, "p1", false).await, deferred(&shop, "p2", true).await);
     shop.project().await;
     assert_eq!(settle(&shop).await, Run { rejected: 2, ..Run::default() });
@@ -118,16 +118,16 @@ async fn while_the_provider_is_down_it_is_asked_until_the_breaker_opens_and_then
         deferred(&shop, &format!("p{n}"), false).await;
     }
     shop.project().await;
-    provider.behave(Mode::Down);
+    provider.set_mode(Mode::Down);
     let run = settle(&shop).await;
     assert!(run.circuit_open && run.paid == 0 && run.failed == 0, "{run:?}");
-    let asked = provider.asked();
+    let asked = provider.requests();
     // Calls that had begun before it opened, one of each list.
     assert!((3..=6).contains(&asked), "{asked}");
-    provider.behave(Mode::Ok);
+    provider.set_mode(Mode::Ok);
     let run = settle(&shop).await;
     assert!(run.circuit_open && run.paid == 0);
-    assert_eq!(provider.asked(), asked);
+    assert_eq!(provider.requests(), asked);
 }
 
 #[tokio::test]
@@ -138,9 +138,9 @@ async fn when_the_provider_is_back_probes_close_the_breaker_and_one_run_settles_
         deferred(&shop, &format!("p{n}"), n % 4 == 0).await;
     }
     shop.project().await;
-    provider.behave(Mode::Down);
+    provider.set_mode(Mode::Down);
     settle(&shop).await;
-    provider.behave(Mode::Ok);
+    provider.set_mode(Mode::Ok);
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     let mut sum = Run::default();
     while sum.paid + sum.refund_due < 20 {
@@ -210,7 +210,7 @@ async fn money_captured_with_another_amount_is_owed_back() {
 async fn a_payment_that_is_deferred_again_is_settled_again_however_much_the_order_has_forgotten() {
     let (shop, provider, _served) = Shop::with_provider("").await;
     let order_id = deferred(&shop, "p1", false).await;
-    provider.behave(Mode::Declines);
+    provider.set_mode(Mode::Declines);
     shop.project().await;
     assert_eq!(settle(&shop).await, Run { rejected: 1, ..Run::default() });
     for n in 0..16 {
@@ -229,7 +229,7 @@ async fn a_payment_that_is_deferred_again_is_settled_again_however_much_the_orde
         shop.run(&order_id, &rejected).await;
     }
     shop.run(&order_id, &again).await;
-    provider.behave(Mode::Ok);
+    provider.set_mode(Mode::Ok);
     shop.project().await;
     assert_eq!(settle(&shop).await, Run { paid: 1, ..Run::default() });
     assert_eq!(payment_status(&shop, &order_id, "p1").await, (Status::Paid, PaymentStatus::Paid));

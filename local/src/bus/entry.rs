@@ -1,4 +1,4 @@
-//! What is sent to a bus: checked as EventBridge does, and made into the event that targets get.
+//! The entries of a request, validated as EventBridge does, and the events that targets get.
 //! <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html>
 
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::template::{ACCOUNT, REGION};
 pub struct RequestEntry {
     /// Seconds since 1970, with a fraction.
     pub time: Option<f64>,
-    /// Who sends it.
+    /// Its source.
     pub source: Option<String>,
-    /// ARNs of what it is about.
+    /// ARNs of its resources.
     pub resources: Option<Vec<String>>,
-    /// What happened.
+    /// Its type.
     pub detail_type: Option<String>,
     /// A JSON object, as text.
     pub detail: Option<String>,
-    /// Name or ARN of the bus; the default bus when left out.
+    /// Name or ARN of the bus; the default bus when omitted.
     pub event_bus_name: Option<String>,
 }
 
-/// Why an entry is not taken, by EventBridge's code.
+/// Why an entry is rejected, with EventBridge's code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct EntryError {
@@ -39,16 +39,16 @@ pub struct EntryError {
     pub message: String,
 }
 
-/// An event as rules match it and targets get it.
+/// An event of a bus.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Its id.
     pub id: Uuid,
     /// Name of its bus.
     pub bus: String,
-    /// For patterns.
+    /// The event, for patterns.
     pub value: Value,
-    /// For targets: numbers stand as the sender wrote them.
+    /// The event, for targets: numbers are as the sender wrote them.
     pub text: Arc<RawValue>,
 }
 
@@ -80,10 +80,10 @@ impl RequestEntry {
         bus.rsplit_once("event-bus/").map_or(bus, |(_, name)| name)
     }
 
-    /// The event that it becomes.
+    /// Converts it to the event that targets get.
     ///
     /// # Errors
-    /// What EventBridge says of the entry in an answer that is otherwise a success.
+    /// EventBridge's error of the entry.
     pub fn to_event(&self, now: DateTime<Utc>) -> Result<Event, EntryError> {
         let source = required("Source", self.source.as_deref())?;
         let detail_type = required("DetailType", self.detail_type.as_deref())?;
@@ -118,7 +118,7 @@ impl RequestEntry {
             resources: self.resources.as_deref().unwrap_or_default(),
             detail,
         };
-        // Reading it back fails only on a detail with more than 126 levels, of which EventBridge would take up to 1,000.
+        // It cannot be parsed with more than 126 levels. EventBridge accepts up to 1,000.
         let text = serde_json::value::to_raw_value(&text).map_err(|_| malformed())?;
         let value = serde_json::from_str(text.get()).map_err(|_| malformed())?;
         Ok(Event { id, bus: self.bus().to_owned(), value, text: text.into() })
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_becomes_the_event_that_eventbridge_makes_of_it() {
+    fn an_entry_is_converted_as_eventbridge_does() {
         let event = entry().to_event(Utc::now()).unwrap();
         let expected = json!({
             "version": "0", "id": event.id, "detail-type": "PaymentCaptured", "source": "payments",
@@ -164,7 +164,7 @@ mod tests {
             "detail": {"data": {"amount": 1.5}},
         });
         assert_eq!(event.value, expected);
-        assert!(event.text.get().contains("\"amount\": 1.50"), "numbers stand as they were written");
+        assert!(event.text.get().contains("\"amount\": 1.50"), "numbers are as they were written");
         assert_eq!(event.bus, "default");
     }
 
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_eventbridge_refuses_is_refused_with_its_code() {
+    fn what_eventbridge_rejects_is_rejected_with_its_code() {
         assert_eq!(code(|entry| entry.source = None), "InvalidArgument");
         assert_eq!(code(|entry| entry.detail_type = Some(String::new())), "InvalidArgument");
         assert_eq!(code(|entry| entry.detail_type = Some("x".repeat(129))), "InvalidArgument");

@@ -1,25 +1,24 @@
-//! Faults of the bus, by a plan: for trying out what happens when it is not well.
+//! Faults of the bus, injected by a plan.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What may happen to a request to the bus.
+/// A fault of a request to the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Status 500; nothing is done.
+    /// Status 500; the request is not processed.
     Fail,
-    /// Every entry of the request whose number, from 1, is a multiple of this is answered with `ThrottlingException` and
-    /// not taken; the status is 200.
+    /// Every entry whose number, from 1, is a multiple of this is rejected with `ThrottlingException`; the status is 200.
     FailEntries(usize),
-    /// It is done, and the connection closes without an answer.
+    /// The request is processed, and the connection closes without a response.
     LoseAnswer,
-    /// It is not done, and no answer ever comes.
+    /// The request is not processed, and no response comes.
     Hang,
-    /// It is done, and the answer never comes.
+    /// The request is processed, and no response comes.
     HangAfter,
 }
 
-/// A request, when it arrives.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// `PutEvents` or `DescribeEventBus`.
@@ -28,17 +27,17 @@ pub struct Call {
     pub before: usize,
 }
 
-/// How well the bus is.
+/// The mode of the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// All is well.
+    /// No faults.
     Ok,
-    /// Every other entry is refused inside an answer that is otherwise a success.
+    /// Every other entry is rejected inside a successful response.
     Partial,
     /// Every request fails.
     Down,
-    /// It takes events and cannot reach the functions and queues.
+    /// It accepts events and cannot reach their targets.
     Deaf,
 }
 
@@ -50,7 +49,7 @@ struct State {
     counts: std::collections::BTreeMap<String, usize>,
 }
 
-/// The faults to come. Clones are the same ones.
+/// The injected faults. Clones are the same ones.
 #[derive(Clone)]
 pub struct Faults(Arc<Mutex<State>>);
 
@@ -68,12 +67,12 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// From now on, `plan` says what happens to each request.
+    /// From now on, `plan` returns the fault of each request.
     pub fn plan(&self, plan: impl FnMut(&Call) -> Option<Fault> + Send + 'static) {
         self.state(|state| state.plan = Box::new(plan));
     }
 
-    /// From now on, the bus is that well.
+    /// From now on, the bus is in that mode.
     pub fn mode(&self, mode: Mode) {
         let fault = match mode {
             Mode::Ok | Mode::Deaf => None,
@@ -100,33 +99,5 @@ impl Faults {
 
     fn state<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plan_sees_how_many_requests_came_before() {
-        let faults = Faults::default();
-        faults.plan(|call| (call.before == 1).then_some(Fault::Hang));
-        let next = || faults.next("PutEvents");
-        assert_eq!([next(), next(), next()], [None, Some(Fault::Hang), None]);
-        assert_eq!(faults.next("DescribeEventBus"), None);
-    }
-
-    #[test]
-    fn a_mode_is_a_plan_until_the_next_one() {
-        let faults = Faults::default();
-        faults.mode(Mode::Down);
-        assert_eq!(faults.next("DescribeEventBus"), Some(Fault::Fail));
-        faults.mode(Mode::Partial);
-        assert_eq!(faults.next("PutEvents"), Some(Fault::FailEntries(2)));
-        assert_eq!(faults.next("DescribeEventBus"), None);
-        faults.mode(Mode::Deaf);
-        assert!(faults.is_deaf());
-        faults.mode(Mode::Ok);
-        assert!(!faults.is_deaf());
     }
 }

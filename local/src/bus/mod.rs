@@ -1,10 +1,9 @@
-//! The event buses: take events, match them to the template's rules, and give them to the rules' functions and queues.
+//! The event buses: they accept events, match them to the template's rules, and deliver them to functions and queues.
 
-mod dev;
 mod endpoint;
 mod entry;
 mod faults;
-pub mod tail;
+mod redrive;
 mod target;
 
 use std::collections::BTreeSet;
@@ -15,14 +14,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::asynchronous::{Background, Parcel};
-use crate::containers::Containers;
 use crate::journal::{Journal, What};
-pub(crate) use dev::router;
+use crate::lambda::Containers;
+use crate::lambda::asynchronous::{Background, PendingEvent};
 pub use entry::{EntryError, RequestEntry};
 pub use faults::{Call, Fault, Faults, Mode};
 
-pub(crate) use target::{Destination, Target};
+pub(crate) use target::Target;
 
 /// The buses of a template, with its rules. Clones are the same buses.
 #[derive(Clone, Debug)]
@@ -36,7 +34,7 @@ struct Inner {
     faults: Faults,
 }
 
-/// Where AWS SDKs reach the buses. It is closed when this is dropped.
+/// The buses' endpoint for AWS SDKs. It is closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Endpoint(JoinHandle<()>);
 
@@ -47,7 +45,7 @@ impl Drop for Endpoint {
 }
 
 impl Bus {
-    /// Buses of these names, beside the default one.
+    /// Buses of these names, and the default one.
     pub(crate) fn new(names: &[String], targets: Vec<Target<Arc<Containers>>>, background: Background) -> Self {
         let names = names.iter().cloned().chain(["default".to_owned()]).collect();
         Self(Arc::new(Inner { names, targets, background, faults: Faults::default() }))
@@ -63,17 +61,17 @@ impl Bus {
         }))
     }
 
-    /// What happened lately.
+    /// The latest events and deliveries.
     pub fn journal(&self) -> &Journal {
         &self.0.background.journal
     }
 
-    /// The faults to come.
+    /// The injected faults.
     pub fn faults(&self) -> &Faults {
         &self.0.faults
     }
 
-    /// The bus that is meant when none is named: the template's own, where it has one.
+    /// The template's own bus, if it has one.
     pub(crate) fn usual(&self) -> &str {
         let own = self.0.names.iter().find(|name| *name != "default");
         own.map_or("default", String::as_str)
@@ -83,32 +81,28 @@ impl Bus {
         self.0.names.contains(name)
     }
 
-    /// Puts an event on its bus; answers the event's id. A bus that does not exist swallows it, as on AWS.
+    /// Puts an event on its bus; returns the event's id. As on AWS, an event for a bus that does not exist is lost.
     ///
     /// # Errors
-    /// What EventBridge has against the entry.
+    /// EventBridge's error of the entry.
     pub fn put(&self, entry: &RequestEntry) -> Result<Uuid, EntryError> {
-        let event = match entry.to_event(Utc::now()) {
-            Ok(event) => event,
-            Err(error) => {
-                let (code, message) = (error.code.to_owned(), error.message.clone());
-                let (source, detail_type) = (entry.source.clone(), entry.detail_type.clone());
-                self.journal().write(What::Refused { source, detail_type, code, message });
-                return Err(error);
-            }
-        };
+        let event = entry.to_event(Utc::now()).inspect_err(|error| {
+            let (code, message) = (error.code.to_owned(), error.message.clone());
+            let (source, detail_type) = (entry.source.clone(), entry.detail_type.clone());
+            self.journal().write(What::Refused { source, detail_type, code, message });
+        })?;
         if !self.has(&event.bus) {
             tracing::warn!("an event for the bus {}, which does not exist, is lost", event.bus);
         }
-        let matching = |target: &&Target<_>| target.bus == event.bus && target.rule.pattern.matches(&event.value);
+        let matching = |target: &&Target<_>| target.rule.bus == event.bus && target.rule.pattern.matches(&event.value);
         let targets: Vec<_> = self.0.targets.iter().filter(matching).collect();
-        let names = targets.iter().map(|target| target.to.name().to_owned()).collect();
-        // First, so that what comes of it stands below it.
+        let names = targets.iter().map(|target| target.name().to_owned()).collect();
+        // The event precedes its deliveries.
         self.journal().write(What::Event { bus: event.bus.clone(), event: event.text.clone(), targets: names });
         for target in targets {
-            let input = target.rule.input.clone().unwrap_or_else(|| event.text.clone());
-            let parcel = Parcel { event: input, event_id: event.id.to_string(), rule: target.rule.name.clone() };
-            target.clone().deliver(parcel, &self.0.background, &self.0.faults);
+            let rule = target.rule.name.clone();
+            let pending = PendingEvent { event: event.text.clone(), event_id: event.id.to_string(), rule };
+            target.clone().deliver(pending, &self.0.background, &self.0.faults);
         }
         Ok(event.id)
     }

@@ -1,14 +1,14 @@
-//! The JWT authorizer of a route.
+//! The JWT authorizer.
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html>
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::template::{JwtAuthorizer, Route};
-use crate::tokens::Issuer;
+use super::tokens::Issuer;
+use crate::template::{JwtConfiguration, Route};
 
-/// Who calls.
+/// The caller.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     /// The token's claims, all as text.
@@ -17,7 +17,7 @@ pub(super) struct Identity {
     pub scopes: Vec<String>,
 }
 
-/// Why a request may not pass.
+/// Why a request is rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Denied {
     /// 401, with the reason for the `WWW-Authenticate` header when there is a token.
@@ -26,10 +26,10 @@ pub(super) enum Denied {
     Forbidden,
 }
 
-/// Lets a request pass whose `Authorization` header has a good token with any one of the route's scopes.
+/// Accepts a valid token in the `Authorization` header with any one of the route's scopes.
 pub(super) fn authorize(
     issuer: &Issuer,
-    authorizer: &JwtAuthorizer,
+    jwt: &JwtConfiguration,
     route: &Route,
     header: Option<&str>,
 ) -> Result<Identity, Denied> {
@@ -38,8 +38,7 @@ pub(super) fn authorize(
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => header,
     };
-    let claims =
-        issuer.check(token, &authorizer.jwt_configuration).map_err(|reason| Denied::Unauthorized(Some(reason)))?;
+    let claims = issuer.check(token, jwt).map_err(|reason| Denied::Unauthorized(Some(reason)))?;
     let held: Vec<&str> = match claims.get("scope").or_else(|| claims.get("scp")) {
         Some(Value::String(text)) => text.split_whitespace().collect(),
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
@@ -52,7 +51,7 @@ pub(super) fn authorize(
     Ok(Identity { claims: claims.into_iter().map(|(name, value)| (name, claim_text(&value))).collect(), scopes })
 }
 
-/// As API Gateway writes a claim: lists in brackets, with spaces between.
+/// API Gateway's form of a claim: lists in brackets, separated by spaces.
 fn claim_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -66,16 +65,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::template::fixture;
+    use crate::template::tests::template;
 
     fn call(scopes: &[&str], scheme: &str) -> Result<Identity, Denied> {
-        let template = fixture::template();
-        let authorizer = &template.api.authorizers["Jwt"];
-        let issuer = Issuer::new().unwrap();
+        let (template, issuer) = (template(), Issuer::new().unwrap());
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        let token = issuer.token(&authorizer.jwt_configuration, "ada", &scopes).unwrap();
+        let token = issuer.token(&template.api.jwt, "ada", &scopes).unwrap();
         let route = &template.function("CreateThing").unwrap().routes[0];
-        authorize(&issuer, authorizer, route, Some(&format!("{scheme}{token}")))
+        authorize(&issuer, &template.api.jwt, route, Some(&format!("{scheme}{token}")))
     }
 
     #[test]
@@ -89,14 +86,12 @@ mod tests {
 
     #[test]
     fn a_missing_or_broken_token_is_unauthorized() {
-        let template = fixture::template();
-        let authorizer = &template.api.authorizers["Jwt"];
+        let (template, issuer) = (template(), Issuer::new().unwrap());
         let route = &template.function("GetThing").unwrap().routes[0];
-        let issuer = Issuer::new().unwrap();
-        assert_eq!(authorize(&issuer, authorizer, route, None), Err(Denied::Unauthorized(None)));
-        assert_eq!(authorize(&issuer, authorizer, route, Some(" ")), Err(Denied::Unauthorized(None)));
-        let broken = authorize(&issuer, authorizer, route, Some("Bearer x.y.z"));
-        assert_eq!(broken, Err(Denied::Unauthorized(Some("the token is malformed"))));
+        let with = |header| authorize(&issuer, &template.api.jwt, route, header);
+        assert_eq!(with(None), Err(Denied::Unauthorized(None)));
+        assert_eq!(with(Some(" ")), Err(Denied::Unauthorized(None)));
+        assert_eq!(with(Some("Bearer x.y.z")), Err(Denied::Unauthorized(Some("the token is malformed"))));
     }
 
     #[test]

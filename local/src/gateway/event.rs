@@ -1,4 +1,4 @@
-//! The event that a function gets of a request: payload format 2.0.
+//! The event of a request: payload format 2.0.
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
 
 use std::collections::BTreeMap;
@@ -16,14 +16,14 @@ use serde_json::{Map, Value, json};
 use super::authorizer::Identity;
 use crate::template::ACCOUNT;
 
-/// What is known of a request when its function is called.
+/// A request that has passed the authorizer.
 pub(super) struct Request<'a> {
     pub head: &'a Parts,
     pub body: &'a Bytes,
     pub source: IpAddr,
     pub route_key: &'a str,
     pub path_parameters: &'a BTreeMap<String, String>,
-    pub identity: Option<&'a Identity>,
+    pub identity: &'a Identity,
     pub request_id: &'a str,
     pub now: DateTime<Utc>,
 }
@@ -33,8 +33,10 @@ impl Request<'_> {
         let Parts { method, uri, headers, version, .. } = self.head;
         let host = text(headers, header::HOST).unwrap_or_default();
         let domain = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-        // Despite its name API Gateway decodes it; the query string it leaves alone.
+        // Despite its name API Gateway decodes it, but not the query string.
         let path = percent_decode_str(uri.path()).decode_utf8_lossy();
+        let Identity { claims, scopes } = self.identity;
+        let scopes = if scopes.is_empty() { Value::Null } else { json!(scopes) };
         let mut event = json!({
             "version": "2.0",
             "routeKey": self.route_key,
@@ -44,6 +46,7 @@ impl Request<'_> {
             "requestContext": {
                 "accountId": ACCOUNT,
                 "apiId": "local",
+                "authorizer": {"jwt": {"claims": claims, "scopes": scopes}},
                 "domainName": domain,
                 "domainPrefix": domain.split('.').next(),
                 "http": {
@@ -60,10 +63,6 @@ impl Request<'_> {
                 "timeEpoch": self.now.timestamp_millis(),
             },
         });
-        if let Some(identity) = self.identity {
-            let scopes = if identity.scopes.is_empty() { Value::Null } else { json!(identity.scopes) };
-            event["requestContext"]["authorizer"] = json!({"jwt": {"claims": identity.claims, "scopes": scopes}});
-        }
         let cookies = text(headers, header::COOKIE).unwrap_or_default();
         let cookies: Vec<&str> = cookies.split([';', ',']).map(str::trim).filter(|cookie| !cookie.is_empty()).collect();
         if !cookies.is_empty() {
@@ -85,7 +84,7 @@ impl Request<'_> {
         event
     }
 
-    /// Lower-cased, repeated ones joined with a comma; with what API Gateway adds.
+    /// In lower case, repeated ones joined with a comma, with those that API Gateway adds.
     fn headers(&self, host: &str) -> Map<String, Value> {
         let headers = &self.head.headers;
         let mut joined: Map<String, Value> = headers
@@ -117,24 +116,17 @@ fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<String> 
     (!values.is_empty()).then(|| values.join(","))
 }
 
-/// Decoded; the values of a repeated name joined with a comma.
+/// Decoded; the values of a repeated name are joined with a comma.
 fn query_parameters(query: &str) -> BTreeMap<String, String> {
-    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
     let mut parameters: BTreeMap<String, String> = BTreeMap::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        parameters
-            .entry(decode(name))
-            .and_modify(|joined| {
-                joined.push(',');
-                joined.push_str(&decode(value));
-            })
-            .or_insert_with(|| decode(value));
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let joined = parameters.get(name.as_ref()).map(|earlier| format!("{earlier},{value}"));
+        parameters.insert(name.into_owned(), joined.unwrap_or_else(|| value.into_owned()));
     }
     parameters
 }
 
-/// Whether a body of that type is passed on as it is; any other is encoded in base64.
+/// Whether a body of that type is text; any other is encoded in base64.
 fn is_text(content_type: Option<&str>) -> bool {
     let Some(content_type) = content_type else { return true };
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -148,7 +140,7 @@ fn is_text(content_type: Option<&str>) -> bool {
 mod tests {
     use super::*;
 
-    fn event(request: axum::http::request::Builder, body: &'static [u8], identity: Option<&Identity>) -> Value {
+    fn event(request: axum::http::request::Builder, body: &'static [u8]) -> Value {
         let (head, ()) = request.body(()).unwrap().into_parts();
         let parameters = BTreeMap::from([("id".to_owned(), "7".to_owned())]);
         let request = Request {
@@ -157,7 +149,7 @@ mod tests {
             source: [10, 0, 0, 9].into(),
             route_key: "POST /things/{id}",
             path_parameters: &parameters,
-            identity,
+            identity: &Identity { claims: [("sub".into(), "ada".into())].into(), scopes: vec!["things:write".into()] },
             request_id: "6b1f2d5e-0000-4000-8000-000000000000",
             now: DateTime::from_timestamp(1_583_348_638, 390_000_000).unwrap(),
         };
@@ -169,41 +161,32 @@ mod tests {
     }
 
     #[test]
-    fn the_request_context_names_route_caller_source_and_time() {
-        let identity =
-            Identity { claims: BTreeMap::from([("sub".into(), "ada".into())]), scopes: vec!["things:write".into()] };
-        let event = event(post("/things/7").header("user-agent", "curl"), b"", Some(&identity));
+    fn the_event_has_route_caller_source_time_and_decoded_path_and_query() {
+        let event = event(post("/things/a%20b?x=1&y=a%26b+c&x=2&flag").header("user-agent", "curl"), b"");
         let context = &event["requestContext"];
-        assert_eq!(context["routeKey"], "POST /things/{id}");
-        assert_eq!(context["http"]["sourceIp"], "10.0.0.9");
-        assert_eq!(context["http"]["protocol"], "HTTP/1.1");
+        assert_eq!(
+            (&context["routeKey"], &event["pathParameters"]),
+            (&json!("POST /things/{id}"), &json!({"id": "7"}))
+        );
+        assert_eq!(
+            (&context["http"]["sourceIp"], &context["http"]["protocol"]),
+            (&json!("10.0.0.9"), &json!("HTTP/1.1"))
+        );
         assert_eq!(context["time"], "04/Mar/2020:19:03:58 +0000");
         assert_eq!(context["timeEpoch"], 1_583_348_638_390_i64);
         assert_eq!(context["authorizer"]["jwt"], json!({"claims": {"sub": "ada"}, "scopes": ["things:write"]}));
-        assert_eq!(event["pathParameters"], json!({"id": "7"}));
-        assert_eq!((event.get("body"), event.get("cookies"), event.get("queryStringParameters")), (None, None, None));
-    }
-
-    #[test]
-    fn the_path_is_decoded_and_the_query_string_is_kept_beside_its_decoded_parameters() {
-        let event = event(post("/things/a%20b?x=1&y=a%26b+c&x=2&flag"), b"", None);
+        assert_eq!((event.get("body"), event.get("cookies")), (None, None));
         assert_eq!(event["rawPath"], "/things/a b");
         assert_eq!(event["rawQueryString"], "x=1&y=a%26b+c&x=2&flag");
         assert_eq!(event["queryStringParameters"], json!({"x": "1,2", "y": "a&b c", "flag": ""}));
     }
 
     #[test]
-    fn headers_are_lower_cased_and_joined_and_cookies_are_apart() {
+    fn headers_are_in_lower_case_and_joined_and_a_forged_source_is_ignored() {
         let request = post("/").header("X-Tag", "a").header("x-tag", "b").header("Cookie", "a=1; b=2");
-        let event = event(request, b"", None);
+        let event = event(request.header("X-Forwarded-For", "1.2.3.4"), b"");
         assert_eq!(event["headers"]["x-tag"], "a,b");
-        assert_eq!(event["cookies"], json!(["a=1", "b=2"]));
-        assert!(event["headers"].get("cookie").is_none());
-    }
-
-    #[test]
-    fn a_forged_forwarding_header_does_not_change_the_source() {
-        let event = event(post("/").header("X-Forwarded-For", "1.2.3.4"), b"", None);
+        assert_eq!((&event["cookies"], event["headers"].get("cookie")), (&json!(["a=1", "b=2"]), None));
         assert_eq!(event["headers"]["x-forwarded-for"], "1.2.3.4, 10.0.0.9");
         assert_eq!(event["requestContext"]["http"]["sourceIp"], "10.0.0.9");
     }
@@ -211,21 +194,14 @@ mod tests {
     #[test]
     fn a_body_is_text_for_text_types_and_base64_for_others() {
         for (content_type, body, expected) in [
-            (Some("application/json; charset=utf-8"), &b"{}"[..], ("{}", false)),
-            (Some("application/merge-patch+json"), b"{}", ("{}", false)),
-            (None, b"{}", ("{}", false)),
-            (Some("application/octet-stream"), b"{}", ("e30=", true)),
-            (Some("application/json"), b"\xff", ("/w==", true)),
+            ("application/json; charset=utf-8", &b"{}"[..], ("{}", false)),
+            ("application/merge-patch+json", b"{}", ("{}", false)),
+            ("application/octet-stream", b"{}", ("e30=", true)),
+            ("application/json", b"\xff", ("/w==", true)),
         ] {
-            let mut request = post("/");
-            if let Some(content_type) = content_type {
-                request = request.header("content-type", content_type);
-            }
-            let event = event(request, body, None);
-            assert_eq!(
-                (event["body"].as_str(), event["isBase64Encoded"].as_bool()),
-                (Some(expected.0), Some(expected.1))
-            );
+            let event = event(post("/").header("content-type", content_type), body);
+            assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!(expected.0), &json!(expected.1)));
         }
+        assert_eq!(event(post("/"), b"{}")["body"], "{}");
     }
 }

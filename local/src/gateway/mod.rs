@@ -1,10 +1,11 @@
-//! The HTTP API of the template: routes, authorizer, limits; and `/dev`, which is the local stack's own.
+//! The HTTP API of the template: routes, authorizer, limits; and `/dev`, the local stack's own routes.
 
-mod answer;
 mod authorizer;
 mod cors;
 mod event;
+mod response;
 mod routes;
+pub mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,29 +25,29 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::containers::InvokeError;
+use crate::lambda::InvokeError;
 use crate::template::HttpApi;
-use crate::tokens::Issuer;
-use answer::{internal_error, message, to_response};
 use authorizer::{Denied, authorize};
+use response::{internal_error, message, to_response};
+use tokens::Issuer;
 
 pub use routes::Target;
 
-/// The largest body that API Gateway takes: 10 MB.
+/// The largest body that API Gateway accepts: 10 MB.
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
-/// The longest that API Gateway waits for a function.
+/// API Gateway's timeout of an invocation.
 const INTEGRATION_LIMIT: Duration = Duration::from_secs(30);
-/// How long requests that are under way may still take when the gateway stops.
+/// How long requests in progress may still take when the gateway stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The routes and what guards them.
+/// The routes and their rules.
 #[derive(Debug)]
 pub struct Api {
     /// Routes of all functions.
     pub targets: Vec<Target>,
-    /// Authorizers and rules for other origins.
+    /// The authorizer and the CORS rules.
     pub settings: HttpApi,
-    /// Who signed the tokens.
+    /// The issuer of the tokens.
     pub issuer: Issuer,
 }
 
@@ -58,7 +59,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Serves the API, and `dev` for every path below `/dev`.
+    /// Serves the API, and `dev` below `/dev`.
     pub fn start(listener: TcpListener, api: Api, dev: Router) -> Self {
         let app = Router::new().fallback(serve).with_state(Arc::new(api)).nest("/dev", dev);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -72,7 +73,7 @@ impl Gateway {
         Self { stop, server }
     }
 
-    /// Takes no more requests, and waits a moment for those that are under way.
+    /// Accepts no more requests, and waits briefly for those in progress.
     pub async fn stop(self) {
         drop(self.stop);
         let mut server = self.server;
@@ -107,16 +108,10 @@ async fn respond(api: &Api, head: &Parts, body: Body, source: SocketAddr, reques
     let Some((target, path_parameters)) = routes::find(&api.targets, head.method.as_str(), head.uri.path()) else {
         return message(StatusCode::NOT_FOUND, "Not Found");
     };
-    let identity = match &target.route.authorizer {
-        None => None,
-        Some(name) => {
-            let Some(authorizer) = api.settings.authorizers.get(name) else { return internal_error() };
-            let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-            match authorize(&api.issuer, authorizer, &target.route, header) {
-                Ok(identity) => Some(identity),
-                Err(denied) => return denial(&denied),
-            }
-        }
+    let header = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let identity = match authorize(&api.issuer, &api.settings.jwt, &target.route, header) {
+        Ok(identity) => identity,
+        Err(denied) => return denial(&denied),
     };
     let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
         return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
@@ -127,7 +122,7 @@ async fn respond(api: &Api, head: &Parts, body: Body, source: SocketAddr, reques
         source: source.ip(),
         route_key: &target.key(),
         path_parameters: &path_parameters,
-        identity: identity.as_ref(),
+        identity: &identity,
         request_id,
         now: Utc::now(),
     };

@@ -1,4 +1,4 @@
-//! What a stream function could not process: kept whole, as the S3 on-failure destination keeps it, in files.
+//! Records whose retries are exhausted, in files, as the S3 on-failure destination stores them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::reader::Record;
 
-/// Directory of the files of all destinations; one that was made for this run only is removed with the last copy.
+/// Directory with the files of all destinations; a temporary one is removed with the last clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Failures(Arc<Directory>);
 
@@ -27,8 +27,8 @@ impl Drop for Directory {
     }
 }
 
-/// What was given up.
-pub(super) struct GivenUp<'a> {
+/// Discarded records.
+pub(super) struct Discarded<'a> {
     pub function_arn: &'a str,
     pub mapping: &'a str,
     pub stream: &'a str,
@@ -40,15 +40,11 @@ pub(super) struct GivenUp<'a> {
 }
 
 impl Failures {
-    /// In that directory, or in one that is gone with the process. Nothing is written until something fails.
-    pub(crate) fn new(directory: Option<&Path>) -> Self {
-        Self(Arc::new(match directory {
-            Some(path) => Directory { path: path.join("failures"), temporary: false },
-            None => {
-                let path = std::env::temp_dir().join(format!("orders-local-failures-{}", Uuid::new_v4()));
-                Directory { path, temporary: true }
-            }
-        }))
+    /// In the directory of the stack's data, or in a temporary one. Nothing is written until something fails.
+    pub(crate) fn new(data: Option<&Path>) -> Self {
+        let temporary = || std::env::temp_dir().join(format!("orders-local-failures-{}", Uuid::new_v4()));
+        let path = data.map_or_else(temporary, |data| data.join("failures"));
+        Self(Arc::new(Directory { path, temporary: data.is_none() }))
     }
 
     /// Where the files are: `<bucket>/aws/lambda/<mapping>/<shard>/<day>/…`.
@@ -56,21 +52,21 @@ impl Failures {
         &self.0.path
     }
 
-    /// Keeps the records in the bucket of that ARN.
-    pub(super) fn keep(&self, bucket_arn: &str, given_up: &GivenUp<'_>) -> std::io::Result<PathBuf> {
+    /// Writes the records to the bucket of that ARN.
+    pub(super) fn write(&self, bucket_arn: &str, discarded: &Discarded<'_>) -> std::io::Result<PathBuf> {
         let now = Utc::now();
-        let bucket = bucket_arn.rsplit(':').next().unwrap_or_default();
-        let directory = self.path().join(bucket).join("aws/lambda").join(given_up.mapping).join(given_up.shard);
+        let bucket = crate::template::arn_name(bucket_arn);
+        let directory = self.path().join(bucket).join("aws/lambda").join(discarded.mapping).join(discarded.shard);
         let directory = directory.join(now.format("%Y/%m/%d").to_string());
         std::fs::create_dir_all(&directory)?;
         let file = directory.join(format!("{}-{}.json", now.format("%Y-%m-%dT%H.%M.%S"), Uuid::new_v4()));
-        std::fs::write(&file, serde_json::to_vec_pretty(&given_up.to_json(&now))?)?;
+        std::fs::write(&file, serde_json::to_vec_pretty(&discarded.to_json(now))?)?;
         Ok(file)
     }
 }
 
-impl GivenUp<'_> {
-    fn to_json(&self, now: &chrono::DateTime<Utc>) -> Value {
+impl Discarded<'_> {
+    fn to_json(&self, now: chrono::DateTime<Utc>) -> Value {
         let records: Vec<&Value> = self.records.iter().map(|record| &record.json).collect();
         let (first, last) = (self.records.first(), self.records.last());
         let sequence = |record: Option<&Record>| record.map(|record| record.sequence.clone());

@@ -11,16 +11,14 @@ use serde_json::{Value, json};
 
 use crate::template::{REGION, StartingPosition};
 
-/// A record as a function gets it.
+/// A record of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     /// Its sequence number.
     pub sequence: String,
-    /// The item's partition key as text.
-    pub partition: String,
     /// When the item was written, to the second.
     pub created: Option<DateTime<Utc>>,
-    /// The JSON of it.
+    /// The JSON that a function gets.
     pub json: Value,
 }
 
@@ -44,14 +42,14 @@ impl From<StartingPosition> for Position {
     }
 }
 
-/// A shard and the one that it goes on from.
+/// A shard and its parent.
 #[derive(Clone, Debug)]
 pub(super) struct Shard {
     pub id: String,
     pub parent: Option<String>,
 }
 
-/// The stream could not be read; the same call may be made again.
+/// The stream could not be read; the call may be retried.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct ReadError(String);
@@ -67,8 +65,6 @@ impl ReadError {
 pub(super) struct Stream {
     pub client: Client,
     pub arn: String,
-    /// Name of the table's partition key.
-    pub key: String,
 }
 
 /// Reads one shard.
@@ -83,7 +79,7 @@ pub(super) struct ShardReader {
 /// The next records of a shard.
 pub(super) struct Page {
     pub records: Vec<Record>,
-    /// Whether the shard has no more, and never will.
+    /// Whether the shard has ended.
     pub ended: bool,
 }
 
@@ -93,13 +89,12 @@ pub(super) fn client(endpoint: &str) -> Client {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(REGION))
         .credentials_provider(Credentials::new("local", "local", None, None, "local"))
-        .endpoint_url(endpoint)
-        .build();
-    Client::from_conf(config)
+        .endpoint_url(endpoint);
+    Client::from_conf(config.build())
 }
 
 impl Stream {
-    /// All shards that the stream has now.
+    /// All shards of the stream.
     pub(super) async fn shards(&self) -> Result<Vec<Shard>, ReadError> {
         let mut shards = Vec::new();
         let mut after = None;
@@ -123,7 +118,7 @@ impl Stream {
 }
 
 impl ShardReader {
-    /// Fixes the place to begin at. Without it a reader of the newest records begins at its first [`Self::next`].
+    /// Fixes the position. Without it a reader of the newest records starts at its first [`Self::next`].
     pub(super) async fn open(&mut self) -> Result<(), ReadError> {
         let (kind, sequence) = match &self.position {
             Position::Oldest => (ShardIteratorType::TrimHorizon, None),
@@ -141,7 +136,7 @@ impl ShardReader {
         Ok(())
     }
 
-    /// The next records, at most `limit`; none when nothing was written since.
+    /// The next records, at most `limit`.
     pub(super) async fn next(&mut self, limit: usize) -> Result<Page, ReadError> {
         if self.iterator.is_none() {
             self.open().await?;
@@ -168,10 +163,10 @@ impl ShardReader {
         Ok(Page { records, ended: self.iterator.is_none() })
     }
 
-    /// Records are kept for a day; a reader that is further behind goes on at the oldest that is left.
+    /// Records are retained for a day; a reader that is further behind continues at the oldest one.
     fn skip_trimmed(&mut self, trimmed: bool) {
         if trimmed {
-            tracing::warn!(shard = self.shard, "records have expired unread");
+            tracing::warn!(shard = self.shard, "records have expired before they were read");
             self.position = Position::Oldest;
             self.iterator = None;
         }
@@ -179,13 +174,12 @@ impl ShardReader {
 }
 
 impl Stream {
-    /// The record as Lambda shows it; `None` for one without a sequence number, which is none.
+    /// The record as Lambda shows it; `None` without a sequence number.
     fn record(&self, raw: Raw) -> Option<Record> {
         let change = raw.dynamodb?;
         let sequence = change.sequence_number?;
         let created = change.approximate_creation_date_time;
         let keys = change.keys.unwrap_or_default();
-        let partition = keys.get(&self.key).map(|value| format!("{value:?}")).unwrap_or_default();
         let mut json = json!({
             "eventID": raw.event_id,
             "eventName": raw.event_name.map(|name| name.as_str().to_owned()),
@@ -210,7 +204,7 @@ impl Stream {
             json["userIdentity"] = json!({"type": identity.r#type, "principalId": identity.principal_id});
         }
         let created = created.and_then(|time| DateTime::from_timestamp(time.secs(), 0));
-        Some(Record { sequence, partition, created, json })
+        Some(Record { sequence, created, json })
     }
 }
 
@@ -228,14 +222,13 @@ mod tests {
     use aws_sdk_dynamodb::types::AttributeValue as Attribute;
 
     use super::*;
-    use crate::database::{Database, Storage};
-    use crate::tables;
-    use crate::template::fixture;
+    use crate::dynamodb::{Database, Storage, tables};
+    use crate::template::tests::template;
 
     async fn stream(database: &Database) -> Stream {
-        let template = fixture::template();
+        let template = template();
         let arn = tables::create(&database.client(), template.table("Events").unwrap()).await.unwrap().unwrap();
-        Stream { client: client(database.endpoint()), arn, key: "stream_id".into() }
+        Stream { client: client(database.endpoint()), arn }
     }
 
     async fn put(database: &Database, version: u32) {
@@ -269,26 +262,5 @@ mod tests {
         assert_eq!(record["dynamodb"]["StreamViewType"], "NEW_AND_OLD_IMAGES");
         assert!(record["dynamodb"]["ApproximateCreationDateTime"].as_i64().unwrap() > 1_600_000_000);
         assert_eq!(record["dynamodb"]["SequenceNumber"], page.records[0].sequence);
-    }
-
-    #[tokio::test]
-    async fn a_reader_goes_on_where_it_was_also_after_a_restart() {
-        let database = Database::start(&Storage::Memory).unwrap();
-        let stream = stream(&database).await;
-        let shard = stream.shards().await.unwrap().remove(0).id;
-        put(&database, 1).await;
-        let mut newest = stream.reader(&shard, Position::Newest);
-        newest.open().await.unwrap();
-        put(&database, 2).await;
-        put(&database, 3).await;
-        let first = newest.next(1).await.unwrap().records;
-        let second = newest.next(10).await.unwrap().records;
-        let versions = |records: &[Record]| -> Vec<Value> {
-            records.iter().map(|record| record.json["dynamodb"]["Keys"]["version"]["N"].clone()).collect()
-        };
-        assert_eq!((versions(&first), versions(&second)), (vec![json!("2")], vec![json!("3")]));
-        assert!(newest.next(10).await.unwrap().records.is_empty());
-        let mut restarted = stream.reader(&shard, Position::After(first[0].sequence.clone()));
-        assert_eq!(restarted.next(10).await.unwrap().records, second);
     }
 }

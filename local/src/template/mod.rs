@@ -1,109 +1,68 @@
-//! Reads `template.yaml`, the one place that says which functions, routes, tables, streams and rules there are.
+//! Reads `template.yaml`, which defines the functions, routes, tables, streams, rules and schedules.
 //!
-//! Only the parts that the local stack runs are worked out; whatever would run code or route requests and is not
-//! understood is an error that names it, so that nothing of the template is left out in silence.
+//! Only what the local stack runs is read, and of that only the properties that the project's template uses. Anything else
+//! that runs code, routes a request or delivers an event is an error that names it: nothing of that is ignored silently.
 
-mod asynchronous;
-mod functions;
+mod error;
+mod function;
 mod http_api;
 mod intrinsics;
-mod loose;
+mod pattern;
 mod policies;
-mod rules;
 mod sources;
-mod tables;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-pub use asynchronous::AsyncPolicy;
-pub use functions::{Function, Route};
-pub use http_api::{Cors, HttpApi, JwtAuthorizer, JwtConfiguration};
+pub use error::TemplateError;
+pub use function::{AsyncPolicy, Function, Route};
+pub use http_api::{Cors, HttpApi, JwtConfiguration};
 pub use intrinsics::{ACCOUNT, REGION};
+pub use pattern::Pattern;
 pub use policies::Statement;
-pub use sources::{FailurePolicy, QueueRule, Rule, Schedule, StartingPosition, StreamMapping};
-pub use tables::{GlobalIndex, KeyType, Projection, Table};
+pub use sources::{RetryPolicy, Rule, Schedule, StartingPosition, StreamMapping};
+pub use table::Table;
 
-use intrinsics::{Named, Scope, to_json};
+use intrinsics::Scope;
 
-/// Why a template cannot be run. Each says which part is meant; mend that part of the file.
-#[derive(Debug, thiserror::Error)]
-pub enum TemplateError {
-    /// The file is not there or cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Not YAML.
-    #[error("not YAML: {0}")]
-    Yaml(#[from] yaml_serde::Error),
-    /// A value that does not fit where it stands.
-    #[error("{0}")]
-    Invalid(String),
-    /// A CloudFormation function or attribute that the local stack cannot work out.
-    #[error("the local stack does not know {0}")]
-    UnknownIntrinsic(String),
-    /// A parameter without a default for which no value was given.
-    #[error("the parameter {0} has no default and was given no value")]
-    NoParameter(String),
-    /// The problem, with the part of the template that has it.
-    #[error("{part}: {source}")]
-    In {
-        /// Logical id or section.
-        part: String,
-        /// The problem.
-        source: Box<TemplateError>,
-    },
-}
-
-impl TemplateError {
-    fn invalid(error: impl std::fmt::Display) -> Self {
-        Self::Invalid(error.to_string())
-    }
-
-    fn within(self, part: impl Into<String>) -> Self {
-        Self::In { part: part.into(), source: Box::new(self) }
-    }
-}
-
-/// How to read a template; by default as the stack on this machine does.
+/// How to read a template.
 #[derive(Clone, Debug)]
 pub struct TemplateOptions {
-    /// Values of parameters, over their defaults. Names that the template does not have are passed over.
+    /// Values of parameters that replace their defaults. Names that the template does not have are ignored.
     pub parameters: BTreeMap<String, String>,
-    /// Put before every physical name, so that several stacks can share one DynamoDB.
+    /// Prefix of every physical name, so that several stacks can share one DynamoDB.
     pub prefix: String,
 }
 
 impl Default for TemplateOptions {
-    /// No prefix, and an issuer of tokens that exists on this machine only.
+    /// No prefix, and a token issuer that exists on this machine only.
     fn default() -> Self {
         let parameters = [("JwtIssuer", "https://issuer.orders.local"), ("JwtAudience", "orders")];
         Self {
-            parameters: parameters.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             prefix: String::new(),
         }
     }
 }
 
-/// The project's own template.
+/// The path of the project's template.
 pub fn project_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("template.yaml")
 }
 
-/// What a template says, with all its references worked out.
+/// A template with all references resolved.
 #[derive(Clone, Debug)]
 pub struct Template {
     /// Parameters with the values that were used.
     pub parameters: BTreeMap<String, String>,
-    /// Functions, in the order of the file.
+    /// Functions, sorted by logical id.
     pub functions: Vec<Function>,
-    /// Tables, in the order of the file.
+    /// Tables, sorted by logical id.
     pub tables: Vec<Table>,
     /// The HTTP API that the functions' routes belong to.
     pub api: HttpApi,
@@ -111,15 +70,55 @@ pub struct Template {
     pub buses: Vec<String>,
     /// Names of the queues.
     pub queues: Vec<String>,
-    /// Rules that send events to queues; those that call functions are the functions'.
-    pub queue_rules: Vec<QueueRule>,
+    /// Rules of the event buses, whose targets are functions and queues.
+    pub rules: Vec<Rule>,
+}
+
+/// The sections of the file that are read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document {
+    #[serde(default)]
+    parameters: BTreeMap<String, Parameter>,
+    #[serde(default)]
+    conditions: BTreeMap<String, Value>,
+    #[serde(default)]
+    globals: Globals,
+    #[serde(default)]
+    resources: BTreeMap<String, Resource>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Parameter {
+    #[serde(rename = "Type")]
+    kind: String,
+    default: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+struct Globals {
+    function: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Resource {
+    #[serde(rename = "Type")]
+    kind: String,
+    condition: Option<String>,
+    #[serde(default)]
+    metadata: Value,
+    #[serde(default)]
+    properties: Map<String, Value>,
 }
 
 impl Template {
     /// Reads the file.
     ///
     /// # Errors
-    /// When it cannot be read or holds something that the local stack does not understand.
+    /// When it cannot be read or has something that the local stack does not support.
     pub fn load(path: &Path, options: &TemplateOptions) -> Result<Self, TemplateError> {
         let text = std::fs::read_to_string(path).map_err(|source| TemplateError::Read { path: path.into(), source })?;
         Self::parse(&text, options)
@@ -128,33 +127,24 @@ impl Template {
     /// Reads the text of a template.
     ///
     /// # Errors
-    /// When it holds something that the local stack does not understand.
+    /// When it has something that the local stack does not support.
     pub fn parse(text: &str, options: &TemplateOptions) -> Result<Self, TemplateError> {
         let mut document: yaml_serde::Value = yaml_serde::from_str(text)?;
         document.apply_merge()?;
-        let order = logical_ids(&document);
-        let document = to_json(&document)?;
-        let section = |name: &str| document.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
-
-        let mut scope = Scope {
-            parameters: parameters(&section("Parameters"), &options.parameters)?,
-            conditions: section("Conditions").into_iter().collect(),
-            resources: BTreeMap::new(),
-            prefix: options.prefix.clone(),
-        };
-        let mut resources = Vec::new();
-        for (id, resource) in order.iter().filter_map(|id| Some((id, document.get("Resources")?.get(id)?))) {
-            let condition = resource.get("Condition").and_then(Value::as_str);
-            if condition.map_or(Ok(true), |name| scope.holds(name)).map_err(|error| error.within(id))? {
-                resources.push((id.as_str(), resource));
-            }
-        }
+        let document = serde_json::to_value(document).map_err(TemplateError::invalid)?;
+        let document: Document = serde_json::from_value(document).map_err(TemplateError::invalid)?;
+        let parameters = parameters(&document.parameters, &options.parameters)?;
+        let mut scope = Scope::new(parameters, document.conditions, &options.prefix);
+        let mut resources = document.resources;
         for (id, resource) in &resources {
-            let named = name(&scope, id, resource).map_err(|error| error.within(*id))?;
-            scope.resources.insert((*id).to_owned(), named);
+            let conditions = resource.condition.iter();
+            if conditions.map(|name| scope.holds(name)).collect::<Result<Vec<_>, _>>()?.contains(&false) {
+                continue;
+            }
+            scope.name(id, resource).map_err(|error| error.within(id))?;
         }
+        resources.retain(|id, _| scope.has(id));
 
-        let globals = section("Globals");
         let mut template = Self {
             parameters: scope.parameters.iter().map(|(name, value)| (name.clone(), plain_text(value))).collect(),
             functions: Vec::new(),
@@ -162,62 +152,43 @@ impl Template {
             api: HttpApi::default(),
             buses: Vec::new(),
             queues: Vec::new(),
-            queue_rules: Vec::new(),
+            rules: Vec::new(),
         };
-        let mut apis = 0;
-        let mut found = Vec::new();
-        let (mut rules, mut schedules, mut roles) = (Vec::new(), Vec::new(), BTreeMap::new());
-        for (id, resource) in resources {
-            let kind = resource.get("Type").and_then(Value::as_str).unwrap_or_default();
-            let read = |global: &str, names: &[&str]| {
-                properties(&scope, globals.get(global), resource, names).map_err(|error| error.within(id))
-            };
-            match kind {
+        let (mut functions, mut roles) = (Vec::new(), BTreeMap::new());
+        for (id, resource) in &resources {
+            let result = match resource.kind.as_str() {
                 "AWS::Serverless::Function" => {
-                    found.push((id, resource, read("Function", functions::PROPERTIES)?));
+                    functions.push((id, resource));
+                    Ok(())
                 }
                 "AWS::DynamoDB::Table" => {
-                    let name = &scope.resources[id].name;
-                    let table = Table::read(id, name, read("", tables::PROPERTIES)?);
-                    template.tables.push(table.map_err(|error| error.within(id))?);
+                    Table::read(id, &resource.properties, &scope).map(|t| template.tables.push(t))
                 }
-                "AWS::Serverless::HttpApi" => {
-                    apis += 1;
-                    let api = HttpApi::read(read("HttpApi", http_api::PROPERTIES)?);
-                    template.api = api.map_err(|error| error.within(id))?;
+                "AWS::Serverless::HttpApi" => template.api.read(&resource.properties, &scope),
+                "AWS::Events::EventBus" => scope.name_of(id).map(|name| template.buses.push(name)),
+                "AWS::SQS::Queue" => scope.name_of(id).map(|name| template.queues.push(name)),
+                "AWS::Events::Rule" => {
+                    Rule::of_resource(id, &resource.properties, &scope).map(|rules| template.rules.extend(rules))
                 }
-                "AWS::Events::EventBus" => template.buses.push(scope.resources[id].name.clone()),
-                "AWS::SQS::Queue" => template.queues.push(scope.resources[id].name.clone()),
-                "AWS::Events::Rule" => rules.push((id, read("", rules::RULE)?)),
-                "AWS::Scheduler::Schedule" => schedules.push((id, read("", rules::SCHEDULE)?)),
-                "AWS::IAM::Role" => {
-                    let statements = policies::of_role(read("", policies::ROLE)?).map_err(|error| error.within(id))?;
+                "AWS::IAM::Role" => policies::of_role(&resource.properties, &scope).and_then(|statements| {
                     roles.insert(scope.attribute(id, "Arn")?, statements);
-                }
-                "AWS::Serverless::StateMachine" | "AWS::Serverless::LayerVersion" => {}
-                other if would_run(other) => {
-                    return Err(TemplateError::UnknownIntrinsic(format!("resources of type {other}")).within(id));
-                }
-                _ => {}
-            }
+                    Ok(())
+                }),
+                // The command `rebuild` does its work.
+                "AWS::Serverless::StateMachine" => Ok(()),
+                other if runs_code(other) => Err(TemplateError::Unsupported(format!("resources of type {other}"))),
+                _ => Ok(()),
+            };
+            result.map_err(|error| error.within(id))?;
         }
-        if apis == 0 {
-            let implicit = properties(&scope, globals.get("HttpApi"), &Value::Null, http_api::PROPERTIES)?;
-            template.api = HttpApi::read(implicit).map_err(|error| error.within("Globals.HttpApi"))?;
-        } else if apis > 1 {
-            return Err(TemplateError::Invalid("the local stack serves one AWS::Serverless::HttpApi, not more".into()));
+        for (id, resource) in functions {
+            let properties = merged(&document.globals.function, &resource.properties);
+            let function = Function::read(id, &resource.metadata, &properties, &scope, &roles);
+            let (function, rules) = function.map_err(|error| error.within(id))?;
+            template.functions.push(function);
+            template.rules.extend(rules);
         }
-        for (id, resource, properties) in found {
-            let function = Function::read(id, resource, properties, &template.api, &template.tables, &roles);
-            template.functions.push(function.map_err(|error| error.within(id))?);
-        }
-        for (id, properties) in rules {
-            rules::add_rule(id, properties, &mut template).map_err(|error| error.within(id))?;
-        }
-        for (id, properties) in schedules {
-            rules::add_schedule(id, properties, &mut template.functions).map_err(|error| error.within(id))?;
-        }
-        rules::check(&template)?;
+        template.check()?;
         Ok(template)
     }
 
@@ -230,41 +201,64 @@ impl Template {
     pub fn function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.logical_id == name || function.binary == name)
     }
+
+    /// Whether the buses, queues, targets and tables that are referred to by name exist.
+    fn check(&self) -> Result<(), TemplateError> {
+        let missing = |what: &str, name: &str, user: &str| {
+            Err(TemplateError::Invalid(format!("{what} {name} is not in this template")).within(user))
+        };
+        let is_queue =
+            |arn: &str| arn.starts_with("arn:aws:sqs:") && self.queues.iter().any(|name| arn_name(arn) == name);
+        for rule in &self.rules {
+            if !self.buses.contains(&rule.bus) {
+                return missing("the event bus", &rule.bus, &rule.name);
+            }
+            if !is_queue(&rule.dead_letter) {
+                return missing("the queue", &rule.dead_letter, &rule.name);
+            }
+            if !is_queue(&rule.target) && !self.functions.iter().any(|function| function.arn() == rule.target) {
+                return missing("the target", &rule.target, &rule.name);
+            }
+        }
+        for function in &self.functions {
+            if let Some(queue) = function.asynchronous.on_failure.iter().find(|queue| !is_queue(queue)) {
+                return missing("the queue", queue, &function.logical_id);
+            }
+            for mapping in &function.streams {
+                if !self.tables.iter().any(|table| table.name == mapping.table && table.stream.is_some()) {
+                    return missing("the stream of the table", &mapping.table, &function.logical_id);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Types that run code or route to it, so that passing over one would be a silent hole in the local stack.
-fn would_run(kind: &str) -> bool {
-    ["AWS::Serverless::", "AWS::ApiGateway", "AWS::Pipes::"].iter().any(|start| kind.starts_with(start))
+/// The name at the end of an ARN.
+pub(crate) fn arn_name(arn: &str) -> &str {
+    arn.rsplit(':').next().unwrap_or(arn)
+}
+
+/// Types that run code or route to it: ignoring one would leave a part of the service out.
+fn runs_code(kind: &str) -> bool {
+    ["AWS::Serverless::", "AWS::ApiGateway", "AWS::Pipes::", "AWS::Scheduler::"]
+        .iter()
+        .any(|start| kind.starts_with(start))
         || ["AWS::Lambda::Function", "AWS::Lambda::EventSourceMapping", "AWS::DynamoDB::GlobalTable"].contains(&kind)
 }
 
-fn logical_ids(document: &yaml_serde::Value) -> Vec<String> {
-    let resources = document.get("Resources").and_then(yaml_serde::Value::as_mapping);
-    resources.into_iter().flatten().filter_map(|(id, _)| id.as_str().map(str::to_owned)).collect()
-}
-
 fn parameters(
-    declared: &Map<String, Value>,
+    declared: &BTreeMap<String, Parameter>,
     given: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, Value>, TemplateError> {
-    declared
-        .iter()
-        .map(|(name, declaration)| {
-            let value = match given.get(name) {
-                Some(text) => text.clone(),
-                None => declaration
-                    .get("Default")
-                    .map(plain_text)
-                    .ok_or_else(|| TemplateError::NoParameter(name.clone()))?,
-            };
-            let kind = declaration.get("Type").and_then(Value::as_str).unwrap_or("String");
-            let is_list = kind == "CommaDelimitedList" || kind.starts_with("List<");
-            Ok((
-                name.clone(),
-                if is_list { value.split(',').map(|part| Value::from(part.trim())).collect() } else { value.into() },
-            ))
-        })
-        .collect()
+    let value = |(name, parameter): (&String, &Parameter)| {
+        let text = given.get(name).cloned().or_else(|| parameter.default.as_ref().map(plain_text));
+        let text = text.ok_or_else(|| TemplateError::NoParameter(name.clone()))?;
+        let is_list = parameter.kind == "CommaDelimitedList";
+        let value = if is_list { text.split(',').map(str::trim).collect() } else { Value::from(text) };
+        Ok((name.clone(), value))
+    };
+    declared.iter().map(value).collect()
 }
 
 fn plain_text(value: &Value) -> String {
@@ -275,120 +269,107 @@ fn plain_text(value: &Value) -> String {
     }
 }
 
-/// The physical name: the one that the template gives, else the logical id.
-fn name(scope: &Scope, id: &str, resource: &Value) -> Result<Named, TemplateError> {
-    let kind = resource.get("Type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let property = match kind.as_str() {
-        "AWS::DynamoDB::Table" => "TableName",
-        "AWS::Serverless::Function" => "FunctionName",
-        "AWS::SQS::Queue" => "QueueName",
-        "AWS::SNS::Topic" => "TopicName",
-        "AWS::S3::Bucket" => "BucketName",
-        _ => "Name",
-    };
-    let given = match resource.pointer(&format!("/Properties/{property}")) {
-        Some(value) => scope.resolve(value)?,
-        None => None,
-    };
-    let name = given.as_ref().and_then(Value::as_str).unwrap_or(id);
-    Ok(Named { kind, name: format!("{}{name}", scope.prefix) })
-}
-
-/// Those of a resource's properties that are named, over the template's globals, worked out.
-fn properties(
-    scope: &Scope,
-    globals: Option<&Value>,
-    resource: &Value,
+/// The properties of these names, resolved and deserialized.
+fn properties<T: DeserializeOwned>(
+    all: &Map<String, Value>,
     names: &[&str],
-) -> Result<Value, TemplateError> {
-    let mut merged = globals.cloned().unwrap_or_else(|| Value::Object(Map::new()));
-    if let Some(own) = resource.get("Properties") {
-        merge(&mut merged, own);
-    }
-    if let Value::Object(properties) = &mut merged {
-        properties.retain(|name, _| names.contains(&name.as_str()));
-    }
-    Ok(scope.resolve(&merged)?.unwrap_or_default())
+    scope: &Scope,
+) -> Result<T, TemplateError> {
+    let read = all.iter().filter(|(name, _)| names.contains(&name.as_str()));
+    let read = read.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let resolved = scope.resolve(&Value::Object(read))?.unwrap_or_default();
+    serde_json::from_value(resolved).map_err(TemplateError::invalid)
 }
 
-/// As SAM merges globals: maps key by key, lists one after the other, anything else is replaced.
-fn merge(base: &mut Value, over: &Value) {
-    match (base, over) {
-        (Value::Object(base), Value::Object(over)) if !is_call(base) && !is_call(over) => {
-            for (key, value) in over {
-                match base.get_mut(key) {
-                    Some(existing) => merge(existing, value),
-                    None => {
-                        base.insert(key.clone(), value.clone());
-                    }
-                }
+/// Properties over the globals, merged as SAM does: environment variables one by one, anything else is replaced.
+fn merged(globals: &Map<String, Value>, own: &Map<String, Value>) -> Map<String, Value> {
+    let mut merged = globals.clone();
+    for (name, value) in own {
+        match (merged.get_mut(name), value) {
+            (Some(Value::Object(base)), Value::Object(over)) if name == "Environment" || name == "Variables" => {
+                *base = self::merged(base, over);
             }
+            _ => drop(merged.insert(name.clone(), value.clone())),
         }
-        (Value::Array(base), Value::Array(over)) => base.extend(over.iter().cloned()),
-        (base, over) => *base = over.clone(),
     }
-}
-
-fn is_call(map: &Map<String, Value>) -> bool {
-    map.len() == 1 && map.keys().all(|key| key == "Ref" || key.starts_with("Fn::"))
+    merged
 }
 
 #[cfg(test)]
-pub(crate) mod fixture;
-
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
+    /// The template of the tests.
+    pub(crate) const TEXT: &str = include_str!("../../tests/stack/template.yaml");
+
+    pub(crate) fn template() -> Template {
+        Template::parse(TEXT, &TemplateOptions::default()).unwrap()
+    }
+
+    /// The error of the test template with this resource added.
+    pub(crate) fn error_with(resource: &str) -> String {
+        let text = TEXT.replace("Resources:\n", &format!("Resources:\n  Odd: {resource}\n"));
+        Template::parse(&text, &TemplateOptions::default()).unwrap_err().to_string()
+    }
+
     #[test]
-    fn resources_whose_condition_fails_are_left_out() {
+    fn a_resource_whose_condition_is_false_does_not_exist_and_names_have_the_prefix() {
         let text = "
 Parameters: {Archive: {Type: String, Default: 'no'}}
 Conditions: {Keep: !Equals [!Ref Archive, 'yes']}
 Resources:
   Old: {Type: AWS::DynamoDB::Table, Condition: Keep, Properties: {KeySchema: [{AttributeName: a, KeyType: HASH}], AttributeDefinitions: [{AttributeName: a, AttributeType: S}]}}";
         assert_eq!(Template::parse(text, &TemplateOptions::default()).unwrap().tables.len(), 0);
-        let parameters =
-            BTreeMap::from([("Archive".to_owned(), "yes".to_owned()), ("Other".to_owned(), "x".to_owned())]);
-        let options = TemplateOptions { parameters, prefix: "p-".into() };
+        let parameters = [("Archive", "yes"), ("Other", "x")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let options = TemplateOptions { parameters: parameters.into(), prefix: "p-".into() };
         assert_eq!(Template::parse(text, &options).unwrap().table("Old").unwrap().name, "p-Old");
     }
 
     #[test]
-    fn a_resource_that_would_run_code_but_is_not_understood_is_an_error_that_names_it() {
-        let text = "Resources: {Poller: {Type: AWS::Lambda::EventSourceMapping, Properties: {}}}";
-        let error = Template::parse(text, &TemplateOptions::default()).unwrap_err().to_string();
-        assert!(error.contains("Poller") && error.contains("AWS::Lambda::EventSourceMapping"), "{error}");
-    }
-
-    #[test]
-    fn merge_keys_are_resolved() {
+    fn anchors_and_merge_keys_are_resolved() {
         let text = "
+Parameters: {Level: {Type: String, Default: INFO}}
 Resources:
-  First: {Type: AWS::SQS::Queue, Properties: &queue {QueueName: first, DelaySeconds: 1}}
-  Second: {Type: AWS::SQS::Queue, Properties: {<<: *queue, QueueName: second}}
-  Third: {Type: AWS::SQS::Queue, Properties: {<<: *queue}}";
-        assert_eq!(Template::parse(text, &TemplateOptions::default()).unwrap().queues, ["first", "second", "first"]);
+  First: &first
+    Type: AWS::Serverless::Function
+    Metadata: &build {BuildMethod: rust-cargolambda, BuildProperties: {Binary: first}}
+    Properties: &properties
+      Timeout: 5
+      MemorySize: 128
+      Environment: {Variables: &variables {LEVEL: !Ref Level, SIDE: left}}
+  Second:
+    <<: *first
+    Metadata: {<<: *build, BuildProperties: {Binary: second}}
+    Properties: {<<: *properties, Timeout: 9, Environment: {Variables: {<<: *variables, SIDE: right}}}
+  Third: *first";
+        let template = Template::parse(text, &TemplateOptions::default()).unwrap();
+        let of = |id: &str| {
+            let function = template.function(id).unwrap();
+            let variable = |name: &str| function.environment[name].clone();
+            (function.binary.clone(), function.timeout.as_secs(), variable("LEVEL"), variable("SIDE"))
+        };
+        assert_eq!(of("Second"), ("second".into(), 9, "INFO".into(), "right".into()));
+        assert_eq!(of("Third"), ("first".into(), 5, "INFO".into(), "left".into()));
     }
 
     #[test]
-    fn a_parameter_without_default_must_be_given() {
+    fn what_runs_code_and_is_not_supported_is_an_error_that_names_it() {
+        for (resource, named) in [
+            ("{Type: AWS::Lambda::EventSourceMapping}", "AWS::Lambda::EventSourceMapping"),
+            ("{Type: AWS::Scheduler::Schedule}", "AWS::Scheduler::Schedule"),
+            ("{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 hour)}}", "ScheduleExpression"),
+        ] {
+            let error = error_with(resource);
+            assert!(error.contains("Odd") && error.contains(named), "{error}");
+        }
+        let globals = Template::parse("Globals: {HttpApi: {}}", &TemplateOptions::default()).unwrap_err();
+        assert!(globals.to_string().contains("HttpApi"), "{globals}");
+    }
+
+    #[test]
+    fn a_parameter_without_a_default_needs_a_value() {
         let text = "{Parameters: {Region: {Type: String}}, Resources: {}}";
         let error = Template::parse(text, &TemplateOptions::default()).unwrap_err().to_string();
         assert!(error.contains("Region"), "{error}");
-    }
-
-    #[test]
-    fn globals_are_merged_as_sam_does() {
-        let mut base =
-            serde_json::json!({"Environment": {"Variables": {"A": 1, "B": 2}}, "Layers": ["x"], "Timeout": 3});
-        merge(
-            &mut base,
-            &serde_json::json!({"Environment": {"Variables": {"B": 3}}, "Layers": ["y"], "Timeout": {"Ref": "T"}}),
-        );
-        assert_eq!(
-            base,
-            serde_json::json!({"Environment": {"Variables": {"A": 1, "B": 3}}, "Layers": ["x", "y"], "Timeout": {"Ref": "T"}})
-        );
     }
 }

@@ -1,18 +1,18 @@
 //! What a function may do: the statements of its own policies, or of its role's.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
-use super::TemplateError;
+use super::intrinsics::Scope;
+use super::{TemplateError, properties};
 
-/// Actions that are allowed on resources. There are neither conditions nor denials.
+/// Actions that are allowed on resources. Conditions and denials are not supported.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Statement {
     #[serde(rename = "Effect")]
     _effect: Effect,
-    #[serde(rename = "Sid")]
-    _id: Option<String>,
     action: OneOrMore,
     resource: OneOrMore,
 }
@@ -50,27 +50,20 @@ impl Statement {
     }
 }
 
-/// `*` stands for any text, `?` for any one character.
+/// `*` stands for any text.
 fn matches(pattern: &str, text: &str) -> bool {
-    let mut rest = text.chars();
-    match pattern.chars().next() {
-        None => text.is_empty(),
-        Some('*') => (0..=text.len()).filter_map(|at| text.get(at..)).any(|tail| matches(&pattern[1..], tail)),
-        Some(next) => rest
-            .next()
-            .is_some_and(|first| (next == '?' || next == first) && matches(&pattern[next.len_utf8()..], rest.as_str())),
-    }
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(start) else { return false };
+    (0..=text.len()).filter_map(|at| text.get(at..)).any(|tail| matches(rest, tail))
 }
 
-/// The properties of `AWS::IAM::Role` that are read.
-pub(super) const ROLE: &[&str] = &["Policies"];
-
+/// A policy document.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Document {
-    statement: Vec<Statement>,
+pub(super) struct Document {
+    pub statement: Vec<Statement>,
     #[serde(rename = "Version")]
-    _version: Option<String>,
+    _version: IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -78,26 +71,19 @@ struct Document {
 struct Inline {
     policy_document: Document,
     #[serde(rename = "PolicyName")]
-    _name: String,
+    _name: IgnoredAny,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct Role {
     policies: Vec<Inline>,
 }
 
-/// The statements of a role. The managed policies beside them allow nothing but logs and traces.
-pub(super) fn of_role(properties: Value) -> Result<Vec<Statement>, TemplateError> {
-    let role: Role = serde_json::from_value(properties).map_err(TemplateError::invalid)?;
+/// The statements of a role. The managed policies beside them allow only logs and traces.
+pub(super) fn of_role(role: &Map<String, Value>, scope: &Scope) -> Result<Vec<Statement>, TemplateError> {
+    let role: Role = properties(role, &["Policies"], scope)?;
     Ok(role.policies.into_iter().flat_map(|policy| policy.policy_document.statement).collect())
-}
-
-/// The statements of a function's `Policies`.
-pub(super) fn of_function(policies: Value) -> Result<Vec<Statement>, TemplateError> {
-    let policies: Vec<Document> = serde_json::from_value(policies)
-        .map_err(|error| TemplateError::Invalid(format!("Policies must be a list of policy documents: {error}")))?;
-    Ok(policies.into_iter().flat_map(|document| document.statement).collect())
 }
 
 #[cfg(test)]
@@ -105,14 +91,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::template::tests::error_with;
 
     #[test]
     fn an_action_is_allowed_on_the_resources_of_its_own_statement() {
-        let policies = json!([{"Version": "2012-10-17", "Statement": [
+        let statements: Vec<Statement> = serde_json::from_value(json!([
             {"Effect": "Allow", "Action": ["dynamodb:Query", "dynamodb:Put*"], "Resource": "arn:a:table/Events"},
-            {"Sid": "Other", "Effect": "Allow", "Action": "dynamodb:GetItem", "Resource": ["arn:a:table/rows-?", "arn:b/*/x"]},
-        ]}]);
-        let statements = of_function(policies).unwrap();
+            {"Effect": "Allow", "Action": "dynamodb:GetItem", "Resource": ["arn:a:table/rows-*", "arn:b/*/x"]},
+        ]))
+        .unwrap();
         let may = |action: &str, resource: &str| statements.iter().any(|one| one.allows(action, resource));
         assert!(may("dynamodb:Query", "arn:a:table/Events"));
         assert!(may("dynamodb:PutItem", "arn:a:table/Events"));
@@ -120,7 +107,6 @@ mod tests {
         for (action, resource) in [
             ("dynamodb:GetItem", "arn:a:table/Events"),
             ("dynamodb:Query", "arn:a:table/Events/index/by-user"),
-            ("dynamodb:GetItem", "arn:a:table/rows-"),
             ("dynamodb:GetItem", "arn:b/1/2/y"),
         ] {
             assert!(!may(action, resource), "{action} {resource}");
@@ -128,14 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_policy_says_beside_that_is_an_error_that_names_it() {
-        let statement = json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": {}});
-        let error = of_function(json!([{ "Statement": [statement] }])).unwrap_err().to_string();
-        assert!(error.contains("Condition"), "{error}");
-        let error = of_function(json!([{"DynamoDBReadPolicy": {"TableName": "t"}}])).unwrap_err().to_string();
-        assert!(error.contains("DynamoDBReadPolicy"), "{error}");
-        let denial = json!({"Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]});
-        let error = of_role(json!({"Policies": [{"PolicyName": "p", "PolicyDocument": denial}]})).unwrap_err();
-        assert!(error.to_string().contains("Deny"), "{error}");
+    fn a_condition_a_denial_or_a_policy_template_is_an_error_that_names_it() {
+        let role = |statement: &str| {
+            let document = format!("{{Version: v, Statement: [{{{statement}, Action: '*', Resource: '*'}}]}}");
+            let policy = format!("{{PolicyName: p, PolicyDocument: {document}}}");
+            error_with(&format!("{{Type: AWS::IAM::Role, Properties: {{Policies: [{policy}]}}}}"))
+        };
+        assert!(role("Effect: Allow, Condition: {}").contains("Condition"));
+        assert!(role("Effect: Deny").contains("Deny"));
     }
 }

@@ -1,47 +1,83 @@
-//! What calls a function without a client that waits: streams, rules on a bus, the clock.
+//! What calls a function: routes, streams, rules of an event bus, schedules.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
-use super::asynchronous::require_queue;
-use super::{Table, TemplateError, loose};
-use crate::patterns::Pattern;
-use crate::schedule_expression::ScheduleExpression;
+use super::intrinsics::Scope;
+use super::pattern::Pattern;
+use super::{TemplateError, properties};
 
-/// A function's reading of a table's stream.
-#[derive(Clone, Debug)]
+/// What `Events` of a function may have.
+#[derive(Deserialize)]
+#[serde(tag = "Type", content = "Properties", deny_unknown_fields)]
+pub(super) enum Source {
+    HttpApi(HttpRoute),
+    DynamoDB(StreamMapping),
+    EventBridgeRule(RuleEvent),
+    Schedule(ScheduleEvent),
+}
+
+/// A route of the HTTP API.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct HttpRoute {
+    #[serde(rename = "ApiId")]
+    _api: IgnoredAny,
+    pub method: String,
+    pub path: String,
+    #[serde(default)]
+    pub auth: RouteAuth,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct RouteAuth {
+    pub authorization_scopes: Vec<String>,
+}
+
+/// A function's mapping of a table's stream. A batching window only delays records: the local stack has none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct StreamMapping {
     /// Name of the event in the template.
+    #[serde(skip)]
     pub name: String,
-    /// Logical id of the table.
+    /// Name of the table.
+    #[serde(rename = "Stream")]
     pub table: String,
-    /// Where a reader that has no progress yet begins.
+    /// Where a reader without a checkpoint starts.
     pub starting_position: StartingPosition,
     /// Most records in a batch.
     pub batch_size: usize,
-    /// How long records are gathered before a batch that is not full is sent.
-    pub window: Duration,
-    /// Whether a batch that failed is cut in two.
+    /// Whether a failed batch is split in two.
+    #[serde(rename = "BisectBatchOnFunctionError", default)]
     pub bisect: bool,
-    /// How often a batch is tried again; `None` until it is too old.
+    /// How often a batch is retried; `None` until it is too old.
+    #[serde(rename = "MaximumRetryAttempts", default, deserialize_with = "bound")]
     pub max_retries: Option<u32>,
-    /// Older records are given up; `None` never.
-    pub max_age: Option<Duration>,
-    /// Batches of different keys that run at once.
-    pub parallelization: usize,
-    /// Whether the function answers with the records that failed.
-    pub reports_failures: bool,
-    /// ARN of what keeps the records of a batch that was given up.
-    pub on_failure: Option<String>,
-    /// Only records that match one of these are sent; all when empty.
+    /// Seconds after which a record is discarded; `None` never.
+    #[serde(rename = "MaximumRecordAgeInSeconds", default, deserialize_with = "bound")]
+    pub max_age: Option<u32>,
+    /// Only records that match one of these are delivered; all when empty.
+    #[serde(rename = "FilterCriteria", default, deserialize_with = "patterns")]
     pub filters: Vec<Pattern>,
+    #[serde(rename = "DestinationConfig")]
+    destination: Destination,
+    /// ARN of the bucket for records whose retries are exhausted.
+    #[serde(skip)]
+    pub on_failure: String,
+    #[serde(rename = "FunctionResponseTypes")]
+    _response_types: [ResponseType; 1],
+    #[serde(rename = "MaximumBatchingWindowInSeconds")]
+    _window: Option<u32>,
+    #[serde(rename = "MetricsConfig")]
+    _metrics: Option<Value>,
 }
 
-/// Where to begin in a stream.
+/// Where to start in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum StartingPosition {
@@ -51,311 +87,280 @@ pub enum StartingPosition {
     Latest,
 }
 
-/// A rule on an event bus.
+/// A rule of an event bus, with one target.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Name of the event in the template.
+    /// Its name in the template.
     pub name: String,
-    /// The event pattern.
+    /// Name of the bus.
+    pub bus: String,
+    /// The events that it matches.
     pub pattern: Pattern,
-    /// The bus; `None` is the default bus.
-    pub bus: Option<String>,
-    /// What is sent in place of the event.
-    pub input: Option<Arc<RawValue>>,
+    /// ARN of the function or queue that gets them.
+    pub target: String,
     /// What happens when the target cannot be reached.
-    pub failure: FailurePolicy,
+    pub retry: RetryPolicy,
+    /// ARN of the queue for events that could not be delivered.
+    pub dead_letter: String,
 }
 
-/// A rule whose target is a queue.
-#[derive(Clone, Debug)]
-pub struct QueueRule {
-    /// The rule.
-    pub rule: Rule,
-    /// ARN of the queue.
-    pub queue: String,
+/// How often and how long a delivery is retried.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// How often.
+    #[serde(rename = "MaximumRetryAttempts")]
+    pub max_retries: u32,
+    /// How long, in seconds.
+    #[serde(rename = "MaximumEventAgeInSeconds")]
+    pub max_age: u32,
 }
 
-/// A function's call by the clock.
+/// A function's invocations by time.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// Name of the event in the template.
+    /// The name that SAM gives its rule: the function's logical id and the event's name.
     pub name: String,
-    /// When.
-    pub expression: ScheduleExpression,
-    /// What is sent in place of the event of the clock.
-    pub input: Option<Arc<RawValue>>,
-    /// What happens when the function cannot be called.
-    pub failure: FailurePolicy,
+    /// The time between two invocations.
+    pub interval: Duration,
 }
 
-/// What happens when a target cannot be called.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FailurePolicy {
-    /// How often it is tried again.
-    pub max_retries: Option<u32>,
-    /// For how long.
-    pub max_age: Option<Duration>,
-    /// ARN of the queue for what failed.
-    pub dead_letter: Option<String>,
-}
-
-#[derive(Deserialize)]
+/// An on-failure destination.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct StreamProperties {
-    stream: String,
-    starting_position: StartingPosition,
-    #[serde(default, deserialize_with = "loose::option")]
-    batch_size: Option<usize>,
-    #[serde(default, deserialize_with = "loose::option")]
-    maximum_batching_window_in_seconds: Option<u64>,
-    #[serde(default, deserialize_with = "loose::value")]
-    bisect_batch_on_function_error: bool,
-    #[serde(default, deserialize_with = "loose::option")]
-    maximum_retry_attempts: Option<i64>,
-    #[serde(default, deserialize_with = "loose::option")]
-    maximum_record_age_in_seconds: Option<i64>,
-    #[serde(default, deserialize_with = "loose::option")]
-    parallelization_factor: Option<usize>,
-    #[serde(default)]
-    function_response_types: Vec<String>,
-    #[serde(default)]
-    destination_config: DestinationConfig,
-    #[serde(default)]
-    filter_criteria: FilterCriteria,
-    #[serde(default, deserialize_with = "loose::option")]
-    enabled: Option<bool>,
-    #[serde(rename = "MetricsConfig")]
-    _metrics: Option<Value>,
+pub(super) struct Destination {
+    on_failure: OnFailure,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
-struct DestinationConfig {
-    on_failure: Option<Destination>,
-}
-
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Destination {
-    destination: String,
+struct OnFailure {
     #[serde(rename = "Type")]
-    _kind: Option<String>,
+    kind: Kind,
+    destination: String,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
-struct FilterCriteria {
-    filters: Vec<Filter>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum Kind {
+    S3,
+    Sqs,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum ResponseType {
+    ReportBatchItemFailures,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Filter {
-    pattern: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct RuleProperties {
-    pattern: Value,
-    event_bus_name: Option<String>,
-    input: Option<String>,
-    state: Option<State>,
-    #[serde(default)]
+pub(super) struct RuleEvent {
+    event_bus_name: String,
+    pattern: Pattern,
     retry_policy: RetryPolicy,
-    dead_letter_config: Option<DeadLetter>,
+    dead_letter_config: DeadLetter,
     #[serde(rename = "RuleName")]
-    _name: Option<Value>,
-    #[serde(rename = "Target")]
-    _target: Option<Value>,
+    _name: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct ScheduleProperties {
-    #[serde(alias = "ScheduleExpression")]
-    schedule: String,
-    input: Option<String>,
-    #[serde(default, deserialize_with = "loose::option")]
-    enabled: Option<bool>,
-    state: Option<State>,
-    #[serde(default)]
+struct DeadLetter {
+    arn: String,
+}
+
+/// `AWS::Events::Rule`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct RuleResource {
+    event_bus_name: String,
+    event_pattern: Pattern,
+    targets: Vec<RuleTarget>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct RuleTarget {
+    #[serde(rename = "Id")]
+    _id: IgnoredAny,
+    arn: String,
     retry_policy: RetryPolicy,
-    dead_letter_config: Option<DeadLetter>,
-    #[serde(rename = "Name")]
-    _name: Option<Value>,
-    #[serde(rename = "Description")]
-    _description: Option<Value>,
+    dead_letter_config: DeadLetter,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct ScheduleEvent {
+    schedule: String,
+    state: Option<State>,
 }
 
 #[derive(PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub(super) enum State {
+enum State {
     Enabled,
     Disabled,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
-pub(super) struct RetryPolicy {
-    #[serde(deserialize_with = "loose::option")]
-    maximum_retry_attempts: Option<u32>,
-    #[serde(deserialize_with = "loose::option")]
-    maximum_event_age_in_seconds: Option<u64>,
+/// A count, of which −1 means that there is no bound.
+fn bound<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u32>, D::Error> {
+    Ok(u32::try_from(i64::deserialize(input)?).ok())
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub(super) struct DeadLetter {
-    arn: Option<String>,
-    #[serde(rename = "Type")]
-    _kind: Option<String>,
+fn patterns<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Pattern>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase", deny_unknown_fields)]
+    struct Criteria {
+        filters: Vec<Filter>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase", deny_unknown_fields)]
+    struct Filter {
+        pattern: String,
+    }
+    let pattern = |filter: &Filter| serde_json::from_str(&filter.pattern).map_err(serde::de::Error::custom);
+    Criteria::deserialize(input)?.filters.iter().map(pattern).collect()
+}
+
+impl Destination {
+    pub(super) fn of(self, kind: Kind) -> Result<String, TemplateError> {
+        let OnFailure { kind: found, destination } = self.on_failure;
+        let unsupported = || TemplateError::Unsupported(format!("the on-failure destination {destination} here"));
+        if found == kind { Ok(destination) } else { Err(unsupported()) }
+    }
 }
 
 impl StreamMapping {
-    /// `None` when it is switched off.
-    pub(super) fn read(name: &str, properties: Value, tables: &[Table]) -> Result<Option<Self>, TemplateError> {
-        let properties: StreamProperties = serde_json::from_value(properties).map_err(TemplateError::invalid)?;
-        if properties.enabled == Some(false) {
-            return Ok(None);
-        }
-        let table = properties.stream.split('/').nth(1).unwrap_or_default();
-        let table = tables
-            .iter()
-            .find(|candidate| candidate.name == table && candidate.stream.is_some())
-            .ok_or_else(|| TemplateError::Invalid(format!("{} is no stream of this template", properties.stream)))?;
-        if let Some(other) = properties.function_response_types.iter().find(|kind| *kind != "ReportBatchItemFailures") {
-            return Err(TemplateError::UnknownIntrinsic(format!("the response type {other}")));
-        }
-        let filters = properties.filter_criteria.filters.iter().map(|filter| {
-            let pattern = serde_json::from_str(&filter.pattern).map_err(|error| {
-                TemplateError::Invalid(format!("the filter {} is not JSON: {error}", filter.pattern))
-            })?;
-            Pattern::parse(&pattern).map_err(TemplateError::invalid)
-        });
-        let on_failure = properties.destination_config.on_failure.map(|destination| destination.destination);
-        if let Some(other) = on_failure.as_ref().filter(|arn| !arn.starts_with("arn:aws:s3:::")) {
-            return Err(TemplateError::UnknownIntrinsic(format!(
-                "the on-failure destination {other}: it is no S3 bucket"
-            )));
-        }
-        Ok(Some(Self {
+    pub(super) fn named(self, name: &str) -> Result<Self, TemplateError> {
+        let table = self.table.split('/').nth(1).unwrap_or_default().to_owned();
+        let on_failure = self.destination.clone().of(Kind::S3)?;
+        Ok(Self { name: name.to_owned(), table, on_failure, ..self })
+    }
+}
+
+impl RuleEvent {
+    pub(super) fn into_rule(self, name: &str, function_arn: &str) -> Rule {
+        Rule {
             name: name.to_owned(),
-            table: table.logical_id.clone(),
-            starting_position: properties.starting_position,
-            batch_size: properties.batch_size.unwrap_or(100).max(1),
-            window: Duration::from_secs(properties.maximum_batching_window_in_seconds.unwrap_or(0)),
-            bisect: properties.bisect_batch_on_function_error,
-            // −1 is Lambda's way to say that there is no bound.
-            max_retries: properties.maximum_retry_attempts.and_then(|count| u32::try_from(count).ok()),
-            max_age: properties
-                .maximum_record_age_in_seconds
-                .and_then(|age| u64::try_from(age).ok())
-                .map(Duration::from_secs),
-            parallelization: properties.parallelization_factor.unwrap_or(1).max(1),
-            reports_failures: !properties.function_response_types.is_empty(),
-            on_failure,
-            filters: filters.collect::<Result<_, _>>()?,
-        }))
+            bus: self.event_bus_name,
+            pattern: self.pattern,
+            target: function_arn.to_owned(),
+            retry: self.retry_policy,
+            dead_letter: self.dead_letter_config.arn,
+        }
     }
 }
 
 impl Rule {
-    /// `None` when it is switched off.
-    pub(super) fn read(name: &str, properties: Value) -> Result<Option<Self>, TemplateError> {
-        let properties: RuleProperties = serde_json::from_value(properties).map_err(TemplateError::invalid)?;
-        let pattern = Pattern::parse(&properties.pattern).map_err(TemplateError::invalid)?;
-        let failure = FailurePolicy::read(properties.retry_policy, properties.dead_letter_config)?;
-        let input = read_input(properties.input)?;
-        Ok((properties.state != Some(State::Disabled)).then(|| Self {
-            name: name.to_owned(),
-            pattern,
-            bus: properties.event_bus_name,
-            input,
-            failure,
+    /// The rules that a resource of its own stands for, one per target.
+    pub(super) fn of_resource(
+        id: &str,
+        rule: &Map<String, Value>,
+        scope: &Scope,
+    ) -> Result<impl Iterator<Item = Self>, TemplateError> {
+        let names = ["EventBusName", "EventPattern", "Targets", "ScheduleExpression", "State", "RoleArn"];
+        let RuleResource { event_bus_name: bus, event_pattern: pattern, targets } = properties(rule, &names, scope)?;
+        let name = id.to_owned();
+        Ok(targets.into_iter().map(move |target| Self {
+            name: name.clone(),
+            bus: bus.clone(),
+            pattern: pattern.clone(),
+            target: target.arn,
+            retry: target.retry_policy,
+            dead_letter: target.dead_letter_config.arn,
         }))
     }
 }
 
-impl Schedule {
-    /// `None` when it is switched off.
-    pub(super) fn read(name: &str, properties: Value) -> Result<Option<Self>, TemplateError> {
-        let properties: ScheduleProperties = serde_json::from_value(properties).map_err(TemplateError::invalid)?;
-        let off = properties.enabled == Some(false) || properties.state == Some(State::Disabled);
-        let expression = properties.schedule.parse().map_err(TemplateError::invalid)?;
-        let failure = FailurePolicy::read(properties.retry_policy, properties.dead_letter_config)?;
-        let input = read_input(properties.input)?;
-        Ok((!off).then(|| Self { name: name.to_owned(), expression, input, failure }))
+impl ScheduleEvent {
+    /// `None` when it is disabled.
+    pub(super) fn read(self, name: &str) -> Result<Option<Schedule>, TemplateError> {
+        let interval = interval(&self.schedule).ok_or_else(|| {
+            TemplateError::Unsupported(format!("the schedule {:?}, only rate(5 minutes)", self.schedule))
+        })?;
+        let enabled = self.state != Some(State::Disabled);
+        Ok(enabled.then(|| Schedule { name: name.to_owned(), interval }))
     }
 }
 
-pub(super) fn read_input(text: Option<String>) -> Result<Option<Arc<RawValue>>, TemplateError> {
-    let json = |text: String| {
-        let error = |error| TemplateError::Invalid(format!("the input {text} is not JSON: {error}"));
-        RawValue::from_string(text.clone()).map(Into::into).map_err(error)
+/// Reads `rate(5 minutes)`.
+fn interval(text: &str) -> Option<Duration> {
+    let (count, unit) = text.strip_prefix("rate(")?.strip_suffix(')')?.split_once(' ')?;
+    let seconds = match unit.trim_end_matches('s') {
+        "minute" => 60,
+        "hour" => 3600,
+        "day" => 24 * 3600,
+        _ => return None,
     };
-    text.map(json).transpose()
-}
-
-impl FailurePolicy {
-    pub(super) fn read(retries: RetryPolicy, dead_letter: Option<DeadLetter>) -> Result<Self, TemplateError> {
-        let dead_letter = dead_letter.and_then(|queue| queue.arn);
-        dead_letter.as_deref().map_or(Ok(()), require_queue)?;
-        Ok(Self {
-            max_retries: retries.maximum_retry_attempts,
-            max_age: retries.maximum_event_age_in_seconds.map(Duration::from_secs),
-            dead_letter,
-        })
-    }
+    let count: u32 = count.parse().ok().filter(|count| *count > 0)?;
+    Some(Duration::from_secs(seconds) * count)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::fixture;
     use super::*;
+    use crate::template::tests::{error_with, template};
 
     #[test]
     fn a_stream_mapping_has_its_limits_and_its_destination() {
-        let template = fixture::template();
+        let template = template();
         let mapping = &template.function("ProjectThings").unwrap().streams[0];
-        assert_eq!(mapping.table, "Events");
-        assert_eq!((mapping.batch_size, mapping.parallelization), (10, 2));
-        assert_eq!((mapping.max_retries, mapping.max_age), (Some(3), None));
-        assert!(mapping.bisect && mapping.reports_failures);
-        assert_eq!(mapping.on_failure.as_deref(), Some("arn:aws:s3:::Failed"));
+        assert_eq!((mapping.table.as_str(), mapping.name.as_str(), mapping.batch_size), ("Events", "Stream", 10));
+        assert_eq!((mapping.max_retries, mapping.max_age, mapping.bisect), (Some(3), None, true));
+        assert_eq!(mapping.on_failure, "arn:aws:s3:::Failed");
         assert!(mapping.filters[0].matches(&json!({"eventName": "INSERT"})));
         assert!(!mapping.filters[0].matches(&json!({"eventName": "REMOVE"})));
     }
 
-    #[test]
-    fn a_mapping_of_an_unknown_stream_or_with_an_unknown_setting_is_an_error() {
-        let stream = "arn:aws:dynamodb:r:0:table/None/stream/local";
-        let properties = json!({"Stream": stream, "StartingPosition": "LATEST"});
-        assert!(StreamMapping::read("S", properties, &[]).unwrap_err().to_string().contains("table/None"));
-        let properties = json!({"Stream": stream, "StartingPosition": "LATEST", "TumblingWindowInSeconds": 5});
-        assert!(StreamMapping::read("S", properties, &[]).unwrap_err().to_string().contains("TumblingWindow"));
-        let tables = fixture::template().tables;
-        let properties = json!({"Stream": "arn:aws:dynamodb:r:0:table/Events/stream/local", "StartingPosition": "LATEST",
-            "DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:r:0:q"}}});
-        assert!(StreamMapping::read("S", properties, &tables).unwrap_err().to_string().contains("arn:aws:sqs:r:0:q"));
+    fn error_of(event: &str) -> String {
+        let metadata = "{BuildMethod: rust-cargolambda, BuildProperties: {Binary: odd}}";
+        let properties = format!("{{Events: {{E: {event}}}}}");
+        error_with(&format!("{{Type: AWS::Serverless::Function, Metadata: {metadata}, Properties: {properties}}}"))
     }
 
     #[test]
-    fn rules_and_schedules_say_what_happens_on_failure_and_may_be_off() {
-        let rule = json!({"Pattern": {"source": ["payments"]}, "EventBusName": "bus",
-            "RetryPolicy": {"MaximumRetryAttempts": "5"}, "DeadLetterConfig": {"Arn": "arn:aws:sqs:r:0:q"}});
-        let rule = Rule::read("R", rule).unwrap().unwrap();
-        assert_eq!(rule.bus.as_deref(), Some("bus"));
-        assert_eq!(
-            (rule.failure.max_retries, rule.failure.dead_letter.as_deref()),
-            (Some(5), Some("arn:aws:sqs:r:0:q"))
-        );
-        let schedule = json!({"ScheduleExpression": "rate(1 minute)", "State": "ENABLED"});
-        assert_eq!(Schedule::read("S", schedule).unwrap().unwrap().expression, "rate(1 minute)".parse().unwrap());
-        assert!(Schedule::read("S", json!({"Schedule": "rate(1 minute)", "Enabled": "false"})).unwrap().is_none());
-        let error = Schedule::read("S", json!({"Schedule": "rate(1 minute)", "Input": "{"})).unwrap_err().to_string();
-        assert!(error.contains("input"), "{error}");
+    fn a_mapping_with_an_unknown_stream_or_setting_is_an_error_that_names_it() {
+        let mapping = |more: &str| {
+            let mapping = "StartingPosition: LATEST, BatchSize: 1, FunctionResponseTypes: [ReportBatchItemFailures]";
+            error_of(&format!("{{Type: DynamoDB, Properties: {{{mapping}, {more}}}}}"))
+        };
+        let bucket = "DestinationConfig: {OnFailure: {Type: S3, Destination: !GetAtt Failed.Arn}}";
+        let queue = "DestinationConfig: {OnFailure: {Type: SQS, Destination: a-queue}}";
+        let events = "Stream: !GetAtt Events.StreamArn";
+        assert!(mapping(&format!("{bucket}, Stream: !GetAtt Rows.StreamArn")).contains("the stream of the table Rows"));
+        assert!(mapping(&format!("{queue}, {events}")).contains("a-queue"));
+        assert!(mapping(&format!("{bucket}, {events}, TumblingWindowInSeconds: 5")).contains("TumblingWindow"));
+        assert!(mapping(&format!("{bucket}, {events}, ParallelizationFactor: 2")).contains("ParallelizationFactor"));
+        assert!(mapping(events).contains("DestinationConfig"));
+    }
+
+    #[test]
+    fn a_rule_with_an_unknown_bus_queue_target_or_setting_is_an_error_that_names_it() {
+        let retry = "RetryPolicy: {MaximumRetryAttempts: 1, MaximumEventAgeInSeconds: 60}";
+        let rule = |bus: &str, target: &str, queue: &str| {
+            let target = format!("{{Id: t, Arn: {target}, {retry}, DeadLetterConfig: {{Arn: {queue}}}}}");
+            let properties = format!("{{EventBusName: {bus}, EventPattern: {{source: [x]}}, Targets: [{target}]}}");
+            error_with(&format!("{{Type: AWS::Events::Rule, Properties: {properties}}}"))
+        };
+        let known = "!GetAtt FailedThings.Arn";
+        assert!(rule("other", known, known).contains("the event bus other"));
+        assert!(rule("!Ref Bus", "arn:aws:sns:r:0:topic", known).contains("the target arn:aws:sns:r:0:topic"));
+        assert!(rule("!Ref Bus", known, "arn:aws:sqs:r:0:None").contains("the queue arn:aws:sqs:r:0:None"));
+        assert!(rule("!Ref Bus", &format!("{known}, InputPath: $.detail"), known).contains("InputPath"));
+    }
+
+    #[test]
+    fn a_schedule_is_a_rate_and_may_be_disabled() {
+        let read = |schedule: &str, state| ScheduleEvent { schedule: schedule.into(), state }.read("S");
+        assert_eq!(read("rate(1 minute)", None).unwrap().unwrap().interval, Duration::from_secs(60));
+        assert_eq!(read("rate(2 days)", Some(State::Enabled)).unwrap().unwrap().interval.as_secs(), 2 * 24 * 3600);
+        assert!(read("rate(5 hours)", Some(State::Disabled)).unwrap().is_none());
+        for text in ["", "5 minutes", "rate(0 minutes)", "rate(5 weeks)", "rate(-1 hours)", "cron(0 3 * * ? *)"] {
+            assert!(read(text, None).unwrap_err().to_string().contains("rate(5 minutes)"), "{text}");
+        }
+        assert!(error_of("{Type: ScheduleV2, Properties: {}}").contains("ScheduleV2"));
+        assert!(error_of("{Type: Schedule, Properties: {Schedule: rate(1 day), Input: x}}").contains("Input"));
     }
 }

@@ -5,29 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::obedient;
-use crate::support::{Log, alive, exists};
+use crate::support::{Log, alive, exists, template};
 use axum::body::Bytes;
 use dynamodb_testkit::wait::until;
-use orders_local::containers::{Containers, InvokeError};
-use orders_local::logs::Logs;
-use orders_local::template::{AsyncPolicy, Function};
+use orders_local::lambda::{Containers, InvokeError};
+use orders_local::template::{Function, Template, TemplateOptions};
 use serde_json::{Value, json};
 
 fn function(timeout: Duration) -> Function {
-    Function {
-        logical_id: "Obedient".into(),
-        binary: "obedient".into(),
-        description: None,
-        environment: BTreeMap::from([("TABLE".into(), "Orders".into())]),
-        timeout,
-        memory_mb: 256,
-        routes: Vec::new(),
-        streams: Vec::new(),
-        rules: Vec::new(),
-        schedules: Vec::new(),
-        asynchronous: AsyncPolicy::default(),
-        policies: Vec::new(),
-    }
+    let template = Template::load(&template(), &TemplateOptions::default()).unwrap();
+    let environment = BTreeMap::from([("TABLE".into(), "Orders".into())]);
+    Function { timeout, environment, ..template.function("CreateThing").unwrap().clone() }
 }
 
 struct Running {
@@ -57,16 +45,7 @@ impl Running {
 }
 
 #[tokio::test]
-async fn a_process_is_reused_while_calls_come_one_after_the_other() {
-    let running = start(5000, 4, &[]);
-    let first = running.call(json!({})).await.unwrap();
-    let second = running.call(json!({})).await.unwrap();
-    assert_eq!(first["instance"], second["instance"]);
-    running.containers.stop().await;
-}
-
-#[tokio::test]
-async fn calls_at_once_get_a_process_each_up_to_the_bound() {
+async fn concurrent_invocations_have_a_process_each_up_to_the_limit() {
     let running = Arc::new(start(5000, 3, &[]));
     let calls: Vec<_> = (0..8)
         .map(|_| {
@@ -83,24 +62,24 @@ async fn calls_at_once_get_a_process_each_up_to_the_bound() {
 }
 
 #[tokio::test]
-async fn a_process_sees_the_functions_environment_and_little_else() {
+async fn a_process_has_the_functions_environment_and_little_else() {
     let running = start(5000, 1, &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")]);
-    let told = running.call(json!({"a": 1})).await.unwrap();
-    let environment = &told["environment"];
+    let seen = running.call(json!({"a": 1})).await.unwrap();
+    let environment = &seen["environment"];
     assert_eq!(environment["TABLE"], "Orders");
     assert_eq!(environment["AWS_ENDPOINT_URL_DYNAMODB"], "http://127.0.0.1:1");
-    assert_eq!(environment["AWS_LAMBDA_FUNCTION_NAME"], "Obedient");
+    assert_eq!(environment["AWS_LAMBDA_FUNCTION_NAME"], "CreateThing");
     assert_eq!(environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"], "256");
     assert!(environment.get("CARGO_MANIFEST_DIR").is_none() && environment.get("HOME").is_none());
-    assert_eq!(told["event"], json!({"a": 1}));
-    assert!(told["arn"].as_str().unwrap().ends_with(":function:Obedient"));
+    assert_eq!(seen["event"], json!({"a": 1}));
+    assert!(seen["arn"].as_str().unwrap().ends_with(":function:CreateThing"));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    assert!(told["deadline"].as_u64().unwrap().abs_diff(now) <= 5000);
+    assert!(seen["deadline"].as_u64().unwrap().abs_diff(now) <= 5000);
     running.containers.stop().await;
 }
 
 #[tokio::test]
-async fn an_error_of_the_function_is_answered_and_its_process_goes_on() {
+async fn an_error_of_the_function_is_returned_and_its_process_continues() {
     let running = start(5000, 1, &[]);
     let instance = running.call(json!({})).await.unwrap()["instance"].clone();
     let error = running.call(json!({"fail": "no such table"})).await.unwrap_err();
@@ -110,18 +89,18 @@ async fn an_error_of_the_function_is_answered_and_its_process_goes_on() {
 }
 
 #[tokio::test]
-async fn a_process_that_takes_too_long_is_ended_and_replaced() {
+async fn a_process_that_times_out_is_ended_and_replaced() {
     let running = start(300, 1, &[]);
-    let told = running.call(json!({})).await.unwrap();
+    let seen = running.call(json!({})).await.unwrap();
     let error = running.call(json!({"sleep": 60_000})).await.unwrap_err();
     assert!(error.contains("Task timed out after 0.30 seconds"), "{error}");
-    assert!(!alive(&told["pid"]));
-    assert_ne!(running.call(json!({})).await.unwrap()["instance"], told["instance"]);
+    assert!(!alive(&seen["pid"]));
+    assert_ne!(running.call(json!({})).await.unwrap()["instance"], seen["instance"]);
     running.containers.stop().await;
 }
 
 #[tokio::test]
-async fn a_process_that_ends_fails_its_invocation_and_is_replaced() {
+async fn a_process_that_exits_fails_its_invocation_and_is_replaced() {
     let running = start(5000, 1, &[]);
     let error = running.call(json!({"exit": 7})).await.unwrap_err();
     assert!(error.contains("Runtime.ExitError") && error.contains("exit status: 7"), "{error}");
@@ -130,7 +109,7 @@ async fn a_process_that_ends_fails_its_invocation_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_process_that_refuses_to_start_shows_its_reason() {
+async fn the_reason_of_a_process_that_does_not_start_is_logged() {
     let running = start(5000, 1, &[("REFUSE_TO_START", "1")]);
     let error = running.call(json!({})).await.unwrap_err();
     assert!(error.contains("exit status: 3"), "{error}");
@@ -138,24 +117,7 @@ async fn a_process_that_refuses_to_start_shows_its_reason() {
 }
 
 #[tokio::test]
-async fn what_a_process_prints_is_logged_under_its_name() {
-    let running = start(5000, 1, &[]);
-    running.call(json!({"print": "order o-1 is paid"})).await.unwrap();
-    running.containers.stop().await;
-    assert!(running.log().contains("obedient: order o-1 is paid"), "{}", running.log());
-}
-
-#[tokio::test]
-async fn a_binary_that_is_not_there_is_named() {
-    let mut missing = function(Duration::from_secs(1));
-    missing.binary = "no-such-function".into();
-    let containers = Containers::new(&missing, &obedient::directory(), &BTreeMap::new(), 1, Logs::to(|_, _| {}));
-    let error = containers.invoke(Bytes::new()).await.unwrap_err().to_string();
-    assert!(error.contains("no-such-function"), "{error}");
-}
-
-#[tokio::test]
-async fn an_invocation_goes_on_when_its_caller_goes_away() {
+async fn an_invocation_continues_when_its_caller_is_gone() {
     let running = start(5000, 1, &[]);
     let call = running.containers.invoke(Bytes::from(json!({"sleep": 200, "then": "late"}).to_string()));
     assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
@@ -164,7 +126,7 @@ async fn an_invocation_goes_on_when_its_caller_goes_away() {
 }
 
 #[tokio::test]
-async fn stopping_ends_idle_and_working_processes() {
+async fn a_stop_ends_idle_and_busy_processes() {
     let running = Arc::new(start(60_000, 2, &[]));
     let working = {
         let running = running.clone();
@@ -180,7 +142,7 @@ async fn stopping_ends_idle_and_working_processes() {
 }
 
 #[tokio::test]
-async fn a_killed_process_leaves_no_zombie_whether_it_worked_or_was_idle_and_whoever_killed_it() {
+async fn no_killed_process_remains_as_a_zombie() {
     let running = Arc::new(start(60_000, 3, &[]));
     let calls = (0..3).map(|_| {
         let running = running.clone();

@@ -1,12 +1,11 @@
 //! The local stack with real processes.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "the helpers of tests are tests too")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "test helpers are tests too")]
 
 mod bus;
 mod containers;
 mod gateway;
-mod idle;
 mod obedient;
 mod program;
 mod streams;

@@ -1,5 +1,5 @@
-//! A function that does what its event says. It is this test program, called by another name: so it needs no build of
-//! its own, and yet is a process with the real Rust runtime.
+//! A function that obeys its event. It is this test program under another name, so it needs no build of its own and is a
+//! process with the real Rust runtime.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -28,7 +28,7 @@ pub fn directory() -> PathBuf {
 }
 
 #[tokio::test]
-#[ignore = "is the function, started by the stack"]
+#[ignore = "it is the function, which the stack starts"]
 async fn function() {
     if std::env::var_os("REFUSE_TO_START").is_some() {
         eprintln!("the policy is empty");
@@ -41,7 +41,7 @@ async fn function() {
 
 async fn obey(instance: &str, event: LambdaEvent<Value>) -> Result<Value, Error> {
     let (event, context) = event.into_parts();
-    // An HTTP request says it in its body, an event of a bus in its detail.
+    // The order is in the body of an HTTP request, and in the detail of an event of a bus.
     let order = match (event.get("body").and_then(Value::as_str), event.get("detail")) {
         (Some(body), _) => serde_json::from_str(body).unwrap_or_default(),
         (None, Some(detail)) => detail.clone(),
@@ -60,11 +60,11 @@ async fn obey(instance: &str, event: LambdaEvent<Value>) -> Result<Value, Error>
         std::process::exit(i32::try_from(code)?);
     }
     if let Some(reason) = order.get("fail").and_then(Value::as_str) {
-        // As every function does.
+        // Every function logs its errors.
         eprintln!("{reason}");
         return Err(Error::from(reason.to_owned()));
     }
-    // A record of a stream says it in its new image.
+    // A record of a stream has it in its new image.
     for record in event.get("Records").and_then(Value::as_array).into_iter().flatten() {
         println!("record {}", record["dynamodb"]["Keys"]);
         if record["dynamodb"]["NewImage"].get("poison").is_some() {
@@ -72,7 +72,7 @@ async fn obey(instance: &str, event: LambdaEvent<Value>) -> Result<Value, Error>
         }
     }
     let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let told = json!({"instance": instance, "pid": std::process::id(), "environment": environment,
+    let seen = json!({"instance": instance, "pid": std::process::id(), "environment": environment,
         "deadline": context.deadline, "arn": context.invoked_function_arn, "event": event});
-    Ok(order.get("answer").cloned().unwrap_or(told))
+    Ok(order.get("answer").cloned().unwrap_or(seen))
 }

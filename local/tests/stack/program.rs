@@ -7,12 +7,12 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_testkit::wait::until;
-use orders_local::database;
+use orders_local::dynamodb;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::obedient;
 use crate::support::{Scratch, alive, files, template};
@@ -27,14 +27,14 @@ fn program(arguments: &[&str]) -> Command {
     command
 }
 
-/// A program that serves, and where.
-pub struct Serving {
+/// A program that serves, and its address.
+struct Serving {
     child: Child,
     url: String,
 }
 
 impl Serving {
-    pub async fn start(arguments: &[&str], temporary: &Path) -> Self {
+    async fn start(arguments: &[&str], temporary: &Path) -> Self {
         let mut child = program(arguments).env("TMPDIR", temporary).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = loop {
@@ -43,24 +43,31 @@ impl Serving {
                 break url.trim().to_owned();
             }
         };
-        // What else it prints must not fill the pipe.
+        // The rest of its output must not fill the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child, url }
     }
 
-    pub fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.child.id().unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> Value {
+    async fn get(&self, path: &str) -> Value {
         reqwest::get(format!("{}{path}", self.url)).await.unwrap().json().await.unwrap()
     }
 
-    async fn client(&self) -> Client {
-        database::client(self.get("/dev/stack").await["dynamodb"].as_str().unwrap())
+    /// Invokes a function; returns its pid.
+    async fn invoke(&self) -> Value {
+        let token = self.get("/dev/stack").await["tokens"]["customer"].as_str().unwrap().to_owned();
+        let request = reqwest::Client::new().get(format!("{}/health", self.url)).bearer_auth(token);
+        request.send().await.unwrap().json::<Value>().await.unwrap()["pid"].clone()
     }
 
-    pub async fn signal(&mut self, name: &str) -> std::process::ExitStatus {
+    async fn client(&self) -> Client {
+        dynamodb::client(self.get("/dev/stack").await["dynamodb"].as_str().unwrap())
+    }
+
+    async fn signal(&mut self, name: &str) -> std::process::ExitStatus {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
         timeout(Duration::from_secs(10), self.child.wait()).await.expect("it ends").unwrap()
@@ -87,7 +94,7 @@ async fn a_signal_to_stop_leaves_no_process_and_no_file_behind() {
     for signal in ["INT", "TERM"] {
         let temporary = Scratch::new();
         let mut serving = Serving::start(&["--port", "0"], &temporary.0).await;
-        let function = serving.get("/health").await["pid"].clone();
+        let function = serving.invoke().await;
         put(&serving.client().await, true).await;
         until("the file of the failed record", async || !files(&temporary.0).is_empty()).await;
         assert!(alive(&function));
@@ -98,8 +105,8 @@ async fn a_signal_to_stop_leaves_no_process_and_no_file_behind() {
 }
 
 #[tokio::test]
-async fn a_signal_to_stop_is_heard_while_the_stack_still_starts() {
-    // A database that never answers, so that it never gets further.
+async fn a_signal_to_stop_is_obeyed_during_the_start() {
+    // A database that never responds, so that the start does not complete.
     let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", database.local_addr().unwrap());
     for (arguments, signal) in [(&["--port", "0"][..], "INT"), (&["--port", "0"], "TERM"), (&["demo"], "INT")] {
@@ -113,12 +120,12 @@ async fn a_signal_to_stop_is_heard_while_the_stack_still_starts() {
 }
 
 #[tokio::test]
-async fn the_demo_goes_to_its_end_with_the_real_functions() {
+async fn the_demo_succeeds_with_the_real_functions() {
     let temporary = Scratch::new();
-    let binaries = orders_local::binaries::build().await.unwrap();
+    let binaries = orders_local::lambda::binaries::build().await.unwrap();
     let mut demo = Command::new(env!("CARGO_BIN_EXE_orders-local"));
     demo.arg("--binaries").arg(binaries).arg("demo").env("TMPDIR", &temporary.0).kill_on_drop(true);
-    // It breaks off at the first answer, event or row that is not as it should be.
+    // It fails at the first unexpected status, event or row.
     let output = demo.output().await.unwrap();
     let (shown, errors) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{shown}\n{errors}");
@@ -131,17 +138,17 @@ async fn the_demo_goes_to_its_end_with_the_real_functions() {
 }
 
 #[tokio::test]
-async fn functions_end_also_when_the_stack_is_killed() {
+async fn functions_exit_also_when_the_stack_is_killed() {
     let temporary = Scratch::new();
     let mut serving = Serving::start(&["--port", "0"], &temporary.0).await;
-    let function = serving.get("/health").await["pid"].clone();
+    let function = serving.invoke().await;
     assert!(alive(&function));
     serving.signal("KILL").await;
     until("the end of the function", async || !alive(&function)).await;
 }
 
 #[tokio::test]
-async fn a_data_directory_keeps_the_items() {
+async fn items_in_a_data_directory_survive_a_restart() {
     let data = Scratch::new();
     let arguments = ["--port", "0", "--data", data.0.to_str().unwrap()];
     let mut first = Serving::start(&arguments, &data.0).await;
@@ -154,7 +161,7 @@ async fn a_data_directory_keeps_the_items() {
 }
 
 #[tokio::test]
-async fn invoke_prints_the_answer_alone_on_the_standard_output() {
+async fn invoke_prints_only_the_response_on_the_standard_output() {
     let scratch = Scratch::new();
     let event = scratch.0.join("event.json");
     std::fs::write(&event, r#"{"print": "a log line", "answer": {"total": 7}}"#).unwrap();
@@ -165,7 +172,7 @@ async fn invoke_prints_the_answer_alone_on_the_standard_output() {
 }
 
 #[tokio::test]
-async fn invoke_fails_with_the_functions_error_and_names_the_functions_there_are() {
+async fn invoke_fails_with_the_functions_error_and_names_the_functions() {
     let scratch = Scratch::new();
     let event = scratch.0.join("event.json");
     std::fs::write(&event, r#"{"fail": "no such table"}"#).unwrap();
@@ -180,30 +187,30 @@ async fn invoke_fails_with_the_functions_error_and_names_the_functions_there_are
 }
 
 #[tokio::test]
-async fn invoke_uses_the_tables_and_the_bus_of_the_stack_that_runs() {
+async fn invoke_uses_the_tables_and_the_bus_of_the_running_stack() {
     let scratch = Scratch::new();
     let mut serving = Serving::start(&["--port", "0"], &scratch.0).await;
     let event = scratch.0.join("event.json");
     std::fs::write(&event, "{}").unwrap();
     let port = serving.url.rsplit(':').next().unwrap().to_owned();
     let output = output(&["--port", &port, "invoke", "GetThing", "-e", event.to_str().unwrap()]).await;
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
     let about = serving.get("/dev/stack").await;
-    assert_eq!(told["environment"]["AWS_ENDPOINT_URL_DYNAMODB"], about["dynamodb"]);
-    assert_eq!(told["environment"]["AWS_ENDPOINT_URL_EVENTBRIDGE"], about["eventbridge"]);
+    assert_eq!(seen["environment"]["AWS_ENDPOINT_URL_DYNAMODB"], about["dynamodb"]);
+    assert_eq!(seen["environment"]["AWS_ENDPOINT_URL_EVENTBRIDGE"], about["eventbridge"]);
     serving.signal("TERM").await;
 }
 
 #[tokio::test]
-async fn a_rebuild_of_nothing_says_what_to_start() {
+async fn a_rebuild_without_a_stack_says_what_to_start() {
     let output = output(&["--port", "1", "rebuild"]).await;
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
     let error = text(&output.stderr);
-    assert!(error.contains("no local stack runs on port 1: start one with `cargo run`, or say --data DIR"), "{error}");
+    assert!(error.contains("no local stack runs on port 1: start one with `cargo run`, or use --data DIR"), "{error}");
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named() {
+async fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let output = output(&["--port", &port]).await;
@@ -212,7 +219,7 @@ async fn a_port_that_is_taken_is_named() {
 }
 
 #[tokio::test]
-async fn a_function_without_a_binary_is_named_before_anything_runs() {
+async fn a_function_without_a_binary_is_named_at_the_start() {
     let scratch = Scratch::new();
     let output = output(&["--port", "0", "--binaries", scratch.0.to_str().unwrap()]).await;
     assert_eq!(output.status.code(), Some(1));
@@ -240,4 +247,28 @@ async fn it_prints_a_token_for_each_caller_and_a_line_for_each_route() {
         assert!(printed.iter().any(|printed| printed.contains(&line)), "{line} is not in {printed:#?}");
     }
     child.kill().await.unwrap();
+}
+
+/// Hundredths of a second of processor time of a process.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    [fields[11], fields[12]].map(|ticks| ticks.parse::<u64>().unwrap()).iter().sum()
+}
+
+#[tokio::test]
+async fn an_idle_stack_uses_hardly_any_processor_time() {
+    let scratch = Scratch::new();
+    let mut serving = Serving::start(&["--port", "0"], &scratch.0).await;
+    serving.invoke().await;
+    let (pid, span) = (serving.pid(), Duration::from_secs(3));
+    // The start may extend into the first span.
+    let mut least = u64::MAX;
+    for _ in 0..3 {
+        let before = ticks(pid);
+        sleep(span).await;
+        least = least.min(ticks(pid) - before);
+    }
+    assert!(least <= 6, "{least} hundredths of a second in {span:?}");
+    serving.signal("TERM").await;
 }

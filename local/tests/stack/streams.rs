@@ -21,7 +21,7 @@ async fn put(stack: &Running, version: u32, poison: bool) {
 
 #[tokio::test]
 async fn a_poison_record_ends_in_a_file_and_the_records_around_it_in_the_function() {
-    let stack = start(&[]).await;
+    let stack = start(None).await;
     for version in 1..=6 {
         put(&stack, version, version == 3).await;
     }

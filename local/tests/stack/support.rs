@@ -1,13 +1,11 @@
-//! A stack of a small template whose functions do what their events say.
+//! A stack of a small template whose functions obey their events.
 
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use orders_local::logs::Logs;
-use orders_local::options::StackOptions;
-use orders_local::stack::Stack;
+use orders_local::lambda::Logs;
+use orders_local::stack::{Stack, StackOptions};
 
 use crate::obedient;
 
@@ -16,7 +14,7 @@ pub fn template() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/stack/template.yaml")
 }
 
-/// A directory of a test's own, gone with it.
+/// A temporary directory of a test.
 pub struct Scratch(pub PathBuf);
 
 impl Scratch {
@@ -41,21 +39,21 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// Whether a process still runs.
 pub fn alive(pid: &serde_json::Value) -> bool {
-    // One that was killed and not yet waited for is a zombie: gone for all but its parent.
+    // A zombie has exited.
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// Whether there is such a process, be it a zombie.
+/// Whether such a process exists, even as a zombie.
 pub fn exists(pid: &serde_json::Value) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// Lines that functions wrote.
+/// The log lines of functions.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    /// Gathers into this.
+    /// Collects into this.
     pub fn logs(&self) -> Logs {
         let lines = self.0.clone();
         Logs::to(move |name, line| lines.lock().unwrap().push(format!("{name}: {line}")))
@@ -67,17 +65,13 @@ impl Log {
     }
 }
 
-/// A stack and what its functions wrote.
+/// A stack and the log of its functions.
 pub struct Running {
     stack: Stack,
     log: Log,
 }
 
 impl Running {
-    pub fn new(stack: Stack, log: Log) -> Self {
-        Self { stack, log }
-    }
-
     pub fn log(&self) -> String {
         self.log.text()
     }
@@ -94,15 +88,13 @@ impl Deref for Running {
     }
 }
 
-/// Starts one; each extra is a function and a variable of its environment.
-pub async fn start(extra: &[(&str, &str, &str)]) -> Running {
+/// Starts one that retries without delay.
+pub async fn start(data: Option<&Path>) -> Running {
     let log = Log::default();
     let mut options = StackOptions::new(obedient::directory());
     options.template = template();
+    options.retry_wait = Duration::from_millis(1);
+    options.data = data.map(Into::into);
     options.logs = log.logs();
-    for (function, name, value) in extra {
-        let environment: &mut BTreeMap<_, _> = options.function_environment.entry((*function).to_owned()).or_default();
-        environment.insert((*name).to_owned(), (*value).to_owned());
-    }
-    Running::new(Stack::start(options).await.unwrap(), log)
+    Running { stack: Stack::start(options).await.unwrap(), log }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::wait::until;
 use orders_local::bus::Mode;
-use orders_local::options::StackOptions;
+use orders_local::stack::StackOptions;
 use orders_tests::shop::Shop;
 use serde_json::json;
 

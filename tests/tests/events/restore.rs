@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
-use orders_local::tables;
+use orders_local::dynamodb::tables;
 use orders_local::template::Table;
 use orders_tests::commits;
 use orders_tests::database::endpoint;

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use dynamodb_testkit::wait::until;
 use futures::future::join_all;
 use orders_local::bus::{Fault, Mode};
-use orders_local::containers::Containers;
+use orders_local::lambda::Containers;
 use orders_tests::database::external;
 use orders_tests::logs::LogLines;
 use orders_tests::shop::Shop;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use orders_local::binaries;
+use orders_local::lambda::binaries;
 
 const RATE_LIMIT: &str = "RATE_LIMIT";
 const PAYMENT_BREAKER: &str = "PAYMENT_BREAKER";

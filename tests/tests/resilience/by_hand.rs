@@ -37,12 +37,12 @@ async fn payments_follow_an_administrators_override_of_the_breaker_and_the_statu
     assert!(breaker_status(&shop).await["override"].is_null());
 
     // Forced open: payments are deferred, and the provider, which is up, is not called.
-    let asked = provider.asked();
+    let asked = provider.requests();
     let forced = set_override(&shop, json!({"state": "open", "reason": "It confirms what it does not have"})).await;
     for _ in 0..4 {
         assert_deferred(&pay_new(&shop).await);
     }
-    assert_eq!(provider.asked(), asked);
+    assert_eq!(provider.requests(), asked);
     let status = breaker_status(&shop).await;
     assert_eq!((&status["state"], &status["override"]), (&json!("open"), &forced["override"]));
     let held = &status["override"];
@@ -62,15 +62,15 @@ async fn payments_follow_an_administrators_override_of_the_breaker_and_the_statu
     for _ in 0..4 {
         pay_new(&shop).await.expect(200);
     }
-    assert_eq!(provider.asked(), asked + 4);
+    assert_eq!(provider.requests(), asked + 4);
 
     // Forced closed: the provider is called for every payment, even when it fails.
     set_override(&shop, json!({"state": "closed", "reason": "A drill", "until": "2999-01-01T00:00:00Z"})).await;
-    provider.behave(Mode::Down);
+    provider.set_mode(Mode::Down);
     for _ in 0..6 {
         assert_deferred(&pay_new(&shop).await);
     }
-    assert_eq!(provider.asked(), asked + 10);
+    assert_eq!(provider.requests(), asked + 10);
     let status = breaker_status(&shop).await;
     assert_eq!((&status["state"], &status["window"]["failures"]), (&json!("closed"), &json!(6)));
 
@@ -79,7 +79,7 @@ async fn payments_follow_an_administrators_override_of_the_breaker_and_the_statu
     for _ in 0..6 {
         assert_deferred(&pay_new(&shop).await);
     }
-    assert_eq!(provider.asked(), asked + 13);
+    assert_eq!(provider.requests(), asked + 13);
     shop.close().await;
 }
 

@@ -52,30 +52,30 @@ async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_
     for (_, answer, _) in pay_new(&shop, 2 * CONTAINERS as usize).await {
         answer.expect(200);
     }
-    let asked = provider.asked();
+    let asked = provider.requests();
     assert_eq!((breaker(&shop).await, deferred_payments(&shop).await), (("closed".into(), 0), 0));
     assert!(
         breaker_status(&shop).await["since"].is_null() && status(&shop).await["deferred_payments"]["oldest"].is_null()
     );
 
     // The provider is down: payments are deferred, and after three failures it is not called.
-    provider.behave(Mode::Down);
+    provider.set_mode(Mode::Down);
     while breaker(&shop).await.0 == "closed" {
         let [(order_id, answer, took)] = pay_new(&shop, 1).await.try_into().unwrap();
         assert_deferred(&answer);
         assert!(took < TIME_OUT && deferred.len() < 10, "{took:?}, {} failures", deferred.len());
         deferred.push(order_id);
     }
-    let failures = provider.asked() - asked;
+    let failures = provider.requests() - asked;
     assert_eq!((breaker(&shop).await, failures), (("open".into(), 1), 3));
-    let asked = provider.asked();
+    let asked = provider.requests();
     for (order_id, answer, took) in pay_new(&shop, 6).await {
         assert_deferred(&answer);
         assert!(took < TIME_OUT, "{took:?}");
         deferred.push(order_id);
     }
     assert_eq!(
-        (provider.asked(), breaker(&shop).await),
+        (provider.requests(), breaker(&shop).await),
         (asked, ("open".into(), 1)),
         "an open breaker calls no provider"
     );
@@ -85,13 +85,13 @@ async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_
     assert!(time(&oldest["oldest"]) <= Timestamp::now());
     settle(&shop).await;
     assert_eq!(
-        (provider.asked(), deferred_payments(&shop).await),
+        (provider.requests(), deferred_payments(&shop).await),
         (asked, deferred.len() as u64),
         "nor does the schedule"
     );
 
     // The provider hangs: one payment is the probe, and the others do not wait for it.
-    provider.behave(Mode::Slow);
+    provider.set_mode(Mode::Slow);
     probes_are_due(&shop).await;
     let probe = async {
         let [(order_id, answer, took)] = pay_new(&shop, 1).await.try_into().unwrap();
@@ -100,7 +100,7 @@ async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_
         (order_id, Instant::now())
     };
     let others = async {
-        until("the probe", async || provider.asked() == asked + 1).await;
+        until("the probe", async || provider.requests() == asked + 1).await;
         assert_eq!(breaker(&shop).await, ("half-open".into(), 1));
         (pay_new(&shop, 6).await, Instant::now())
     };
@@ -111,16 +111,16 @@ async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_
         assert_deferred(&answer);
         deferred.push(order_id);
     }
-    assert_eq!((provider.asked(), breaker(&shop).await), (asked + 1, ("open".into(), 2)), "one probe, which failed");
+    assert_eq!((provider.requests(), breaker(&shop).await), (asked + 1, ("open".into(), 2)), "one probe, which failed");
 
     // The provider is up again: two probes in sequence close the breaker.
-    provider.behave(Mode::Ok);
+    provider.set_mode(Mode::Ok);
     probes_are_due(&shop).await;
-    let asked = provider.asked();
+    let asked = provider.requests();
     for succeeded in 1..=2 {
         let [(_, answer, _)] = pay_new(&shop, 1).await.try_into().unwrap();
         answer.expect(200);
-        assert_eq!(provider.asked(), asked + succeeded);
+        assert_eq!(provider.requests(), asked + succeeded);
         if succeeded == 1 {
             let breaker = breaker_status(&shop).await;
             assert_eq!((&breaker["state"], &breaker["probes"]["succeeded"]), (&"half-open".into(), &1.into()));
@@ -130,13 +130,13 @@ async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_
     assert_eq!(deferred_payments(&shop).await, deferred.len() as u64);
 
     // The schedule settles the deferred payments.
-    let asked = provider.asked();
+    let asked = provider.requests();
     until("the settlement", async || {
         settle(&shop).await;
         deferred_payments(&shop).await == 0
     })
     .await;
-    assert_eq!(provider.asked() - asked, deferred.len() as u32, "one call per payment");
+    assert_eq!(provider.requests() - asked, deferred.len() as u32, "one call per payment");
     for order_id in &deferred {
         let order = shop.get("customer", &format!("/orders/{order_id}?min_version=3")).await.expect(200);
         assert_eq!(

@@ -14,7 +14,7 @@ const NEVER_OPENS: (&str, &str) = ("PaymentBreaker", "failures=10000");
 
 /// Creates orders with a deferred payment, and waits for their rows.
 async fn deferred_orders(shop: &Shop, orders: usize) -> Vec<String> {
-    shop.stack.payments().behave(Mode::Down);
+    shop.stack.payments().set_mode(Mode::Down);
     let mut ids = Vec::new();
     for _ in 0..orders {
         let order_id = shop.create().await;
@@ -22,7 +22,7 @@ async fn deferred_orders(shop: &Shop, orders: usize) -> Vec<String> {
         shop.projected(&order_id, 2).await;
         ids.push(order_id);
     }
-    shop.stack.payments().behave(Mode::Ok);
+    shop.stack.payments().set_mode(Mode::Ok);
     ids
 }
 
@@ -95,7 +95,7 @@ async fn a_declined_payment_is_rejected_and_the_order_can_be_paid_with_another()
     let shop = Shop::open_with(&[NEVER_OPENS]).await;
     let [by_run, by_event] = deferred_orders(&shop, 2).await.try_into().unwrap();
     let provider = shop.stack.payments();
-    provider.behave(Mode::Declines);
+    provider.set_mode(Mode::Declines);
     let at_once = shop.create().await;
     let declined = shop.pay(&at_once).await.expect(422);
     assert_eq!(declined.problem(), "payment-declined");
@@ -103,12 +103,12 @@ async fn a_declined_payment_is_rejected_and_the_order_can_be_paid_with_another()
 
     publish(&shop, "PaymentFailed", &by_event).await;
     shop.projected(&by_event, 3).await;
-    let asked = provider.asked_about(&format!("pay-{by_event}"));
+    let asked = provider.requests_about(&format!("pay-{by_event}"));
     settle(&shop).await;
-    assert_eq!(provider.asked_about(&format!("pay-{by_event}")), asked, "the payment is settled");
+    assert_eq!(provider.requests_about(&format!("pay-{by_event}")), asked, "the payment is settled");
     for order_id in [by_run, by_event] {
         assert_eq!(history(&shop, &order_id).await, ["OrderCreated", "OrderPaymentDeferred", "OrderPaymentRejected"]);
-        provider.behave(Mode::Ok);
+        provider.set_mode(Mode::Ok);
         let paid = shop.pay_with(&order_id, "another").await.expect(200);
         assert_eq!(paid.body["status"], "paid");
     }
@@ -121,17 +121,17 @@ async fn a_rejected_payment_that_the_order_no_longer_remembers_can_be_deferred_a
     let shop = Shop::open_with(&[NEVER_OPENS]).await;
     let [order_id] = deferred_orders(&shop, 1).await.try_into().unwrap();
     let provider = shop.stack.payments();
-    provider.behave(Mode::Declines);
+    provider.set_mode(Mode::Declines);
     settle(&shop).await;
     assert_eq!(history(&shop, &order_id).await.last().unwrap(), "OrderPaymentRejected");
     for n in 0..16 {
         let declined = shop.pay_with(&order_id, &format!("other-{n}")).await.expect(422);
         assert_eq!(declined.problem(), "payment-declined");
     }
-    provider.behave(Mode::Down);
+    provider.set_mode(Mode::Down);
     assert_deferred(&shop.pay(&order_id).await);
     shop.projected(&order_id, 20).await;
-    provider.behave(Mode::Ok);
+    provider.set_mode(Mode::Ok);
     settle(&shop).await;
     let order = shop.get("customer", &format!("/orders/{order_id}?min_version=21")).await.expect(200);
     assert_eq!(order.body["payment"]["payment_id"], format!("pay-{order_id}"));

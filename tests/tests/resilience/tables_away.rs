@@ -79,7 +79,7 @@ async fn without_its_table_a_limit_follows_its_policy_and_a_rejection_stores_not
         } else {
             assert_eq!(read.expect(429).problem(), "rate-limited");
         }
-        assert_eq!(shop.stack.payments().asked(), 0);
+        assert_eq!(shop.stack.payments().requests(), 0);
     }
     shop.close().await;
 }
@@ -95,7 +95,7 @@ async fn without_its_table_a_breaker_works_per_container_and_payments_do_not_fai
     };
     for fault in FAULTS {
         fail(&proxy, "CircuitBreakers", fault);
-        provider.behave(Mode::Ok);
+        provider.set_mode(Mode::Ok);
         let begun = Instant::now();
         for _ in 0..3 {
             pay().await.expect(200);
@@ -103,18 +103,18 @@ async fn without_its_table_a_breaker_works_per_container_and_payments_do_not_fai
         assert!(begun.elapsed() < Duration::from_secs(5), "{fault:?}: {:?}", begun.elapsed());
         assert_eq!(status(&shop).await["breakers"], json!([{"name": "payments", "state": "unknown"}]));
 
-        provider.behave(Mode::Down);
-        let asked = provider.asked();
+        provider.set_mode(Mode::Down);
+        let asked = provider.requests();
         for _ in 0..8 {
             assert_deferred(&pay().await);
         }
         // The table may have stored a failure whose response was lost, and returned it later.
-        let asked = provider.asked() - asked;
+        let asked = provider.requests() - asked;
         assert!((2..=3).contains(&asked), "{fault:?}: {asked} calls");
 
         // The table is back, and its breaker is closed.
         proxy.faults.none();
-        provider.behave(Mode::Ok);
+        provider.set_mode(Mode::Ok);
         until("a payment", async || pay().await.status == 200).await;
         assert_eq!(breaker(&shop).await, ("closed".into(), 0));
     }

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
 use dynamodb_testkit::wait::until;
-use orders_local::tables;
+use orders_local::dynamodb::tables;
 use orders_local::template::Table;
 use orders_tests::database::TestTables;
 use orders_tests::shop::Shop;

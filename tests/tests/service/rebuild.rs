@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_testkit::call_log::Calls;
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::wait::until;
-use orders_local::database;
-use orders_local::tables;
+use orders_local::dynamodb;
+use orders_local::dynamodb::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 use orders_tests::commits;
 use orders_tests::database::endpoint;
@@ -27,7 +27,7 @@ async fn a_rebuild_whose_process_is_killed_continues_after_its_last_response() {
     let template = Template::load(&project_path(), &reading).unwrap();
     let (lives, events) = (Lives::live().await, template.table("OrderEvents").unwrap());
     // Three pages of commits.
-    fill(&database::client(&endpoint()), events, &lives, (700, 0)).await;
+    fill(&dynamodb::client(&endpoint()), events, &lives, (700, 0)).await;
     let (shop, proxy) = Shop::open_behind_proxy(&["rebuild-orders"], |options| options.reading = reading).await;
     let written = |calls: Calls| -> Vec<String> {
         let puts = calls.of("PutItem").on(shop.table("Orders"));
