@@ -6,7 +6,7 @@ mod lifecycle;
 mod limits;
 mod poison;
 mod rebuild;
-mod refusals;
+mod rejections;
 mod repeats;
 mod sales;
 mod side_by_side;
