@@ -22,18 +22,18 @@ const IN_FLIGHT: usize = 4;
 const BATCH: usize = 25;
 
 /// The stored commits of the few orders that the others are copies of.
-pub struct Lives {
+pub struct SampleOrders {
     /// Four events each: a delivered order, and one that was cancelled after it was paid.
-    pub whole: [Vec<Item>; 2],
+    pub complete: [Vec<Item>; 2],
     /// One event: an order that was created.
-    pub begun: Vec<Item>,
+    pub created: Vec<Item>,
 }
 
-impl Lives {
+impl SampleOrders {
     /// Stores them through the API.
-    pub async fn live() -> Self {
+    pub async fn store() -> Self {
         let shop = Shop::open().await;
-        let (delivered, cancelled, begun) = (shop.create().await, shop.create().await, shop.create().await);
+        let (delivered, cancelled, created) = (shop.create().await, shop.create().await, shop.create().await);
         for order_id in [&delivered, &cancelled] {
             shop.pay(order_id).await.expect(200);
         }
@@ -42,21 +42,27 @@ impl Lives {
         shop.cancel("customer", &cancelled).await.expect(200);
         let (client, table) = (shop.stack.client(), shop.table("OrderEvents"));
         let commits = async |order_id: String| stream_items(&client, table, &StreamId::new(order_id)).await;
-        let lives = Self { whole: [commits(delivered).await, commits(cancelled).await], begun: commits(begun).await };
+        let samples =
+            Self { complete: [commits(delivered).await, commits(cancelled).await], created: commits(created).await };
         shop.close().await;
-        lives
+        samples
     }
 }
 
-/// Creates the event table with `whole` orders of four events and `begun` orders of one event; returns the ids of the
+/// Creates the event table with `complete` orders of four events and `created` orders of one event; returns the ids of the
 /// latter. The stream is enabled afterwards, so none of these events has been projected or published.
-pub async fn fill(client: &Client, events: &Table, lives: &Lives, (whole, begun): (usize, usize)) -> Vec<String> {
+pub async fn fill(
+    client: &Client,
+    events: &Table,
+    samples: &SampleOrders,
+    (complete, created): (usize, usize),
+) -> Vec<String> {
     let streamless = Table { stream: None, ..events.clone() };
     tables::create(client, &streamless).await.unwrap();
-    let begun: Vec<String> = (0..begun).map(|_| Uuid::new_v4().to_string()).collect();
-    let of_begun = begun.iter().flat_map(|order_id| copy(&lives.begun, order_id));
-    let of_whole = (0..whole).flat_map(|n| copy(&lives.whole[n % 2], &Uuid::new_v4().to_string()));
-    let mut items = of_begun.chain(of_whole).peekable();
+    let created: Vec<String> = (0..created).map(|_| Uuid::new_v4().to_string()).collect();
+    let of_created = created.iter().flat_map(|order_id| copy(&samples.created, order_id));
+    let of_complete = (0..complete).flat_map(|n| copy(&samples.complete[n % 2], &Uuid::new_v4().to_string()));
+    let mut items = of_created.chain(of_complete).peekable();
     let batches = std::iter::from_fn(|| {
         items.peek()?;
         Some(items.by_ref().take(BATCH).map(put).collect::<Vec<_>>())
@@ -75,7 +81,7 @@ pub async fn fill(client: &Client, events: &Table, lives: &Lives, (whole, begun)
         let update = client.update_table().table_name(&events.name);
         update.stream_specification(stream.build().unwrap()).send().await.unwrap();
     }
-    begun
+    created
 }
 
 fn put(item: Item) -> WriteRequest {

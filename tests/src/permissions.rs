@@ -10,7 +10,7 @@ use orders_local::template::{ACCOUNT, Function, REGION, Template, project_path};
 use serde_json::Value;
 
 use dynamodb_testkit::exchange::{Answer, Request};
-use dynamodb_testkit::faults::denied;
+use dynamodb_testkit::faults;
 use dynamodb_testkit::proxy::Guard;
 
 /// The policies of the template's functions. A function signs with its logical id as the access key.
@@ -27,11 +27,11 @@ impl Permissions {
     pub fn guard(self) -> Guard {
         let used = Mutex::new(BTreeSet::new());
         Arc::new(move |authorization, request| {
-            let refusal = self.refusal(authorization, request);
-            if let (None, Some(caller)) = (&refusal, self.caller(authorization)) {
+            let rejection = self.rejection(authorization, request);
+            if let (None, Some(caller)) = (&rejection, self.caller(authorization)) {
                 record(caller, request, &mut used.lock().unwrap());
             }
-            refusal
+            rejection
         })
     }
 
@@ -41,19 +41,19 @@ impl Permissions {
     }
 
     /// The response of AWS to a call that is not allowed; none if it is allowed.
-    fn refusal(&self, authorization: &str, request: &Request) -> Option<Answer> {
+    fn rejection(&self, authorization: &str, request: &Request) -> Option<Answer> {
         let caller = self.caller(authorization);
         let operation = request.target.rsplit('.').next().unwrap_or_default();
         let needed = needed(operation, &request.body);
         let may =
             |(action, resource): &&(String, String)| caller.is_some_and(|function| function.may(action, resource));
-        let refused = needed.iter().find(|action| !may(action));
-        if refused.is_none() && !needed.is_empty() {
+        let denied = needed.iter().find(|action| !may(action));
+        if denied.is_none() && !needed.is_empty() {
             return None;
         }
-        let who = caller.map_or("nobody", |function| &function.logical_id);
-        let (action, resource) = refused.map_or((operation, "nothing"), |(action, resource)| (action, resource));
-        Some(denied(&format!("{who} is not authorized to perform: {action} on resource: {resource}")))
+        let caller = caller.map_or("nobody", |function| &function.logical_id);
+        let (action, resource) = denied.map_or((operation, "nothing"), |(action, resource)| (action, resource));
+        Some(faults::denied(&format!("{caller} is not authorized to perform: {action} on resource: {resource}")))
     }
 }
 
@@ -109,11 +109,11 @@ mod tests {
 
     use super::*;
 
-    fn refusal(function: &str, operation: &str, body: Value) -> Option<String> {
+    fn rejection(function: &str, operation: &str, body: Value) -> Option<String> {
         let template = Template::load(&project_path(), &TemplateOptions::default()).unwrap();
         let authorization = format!("AWS4-HMAC-SHA256 Credential={function}/20260101/us-east-1/dynamodb/aws4_request");
         let request = Request { target: format!("DynamoDB_20120810.{operation}"), attempt: 1, body };
-        let answer = Permissions::of(&template).refusal(&authorization, &request)?;
+        let answer = Permissions::of(&template).rejection(&authorization, &request)?;
         Some(String::from_utf8(answer.body).unwrap())
     }
 
@@ -121,10 +121,10 @@ mod tests {
     fn a_function_may_do_what_its_policies_allow_on_tables_and_indexes() {
         let (orders, by_user) =
             (json!({"TableName": "Orders"}), json!({"TableName": "Orders", "IndexName": "by-user"}));
-        assert_eq!(refusal("GetOrder", "GetItem", orders.clone()), None);
-        assert_eq!(refusal("ListUserOrders", "Query", by_user.clone()), None);
-        assert_eq!(refusal("SalesReport", "Query", json!({"TableName": "SalesTotals"})), None);
-        assert_eq!(refusal("VerifyOrders", "BatchGetItem", json!({"RequestItems": {"Orders": {}}})), None);
+        assert_eq!(rejection("GetOrder", "GetItem", orders.clone()), None);
+        assert_eq!(rejection("ListUserOrders", "Query", by_user.clone()), None);
+        assert_eq!(rejection("SalesReport", "Query", json!({"TableName": "SalesTotals"})), None);
+        assert_eq!(rejection("VerifyOrders", "BatchGetItem", json!({"RequestItems": {"Orders": {}}})), None);
         for (function, operation, body) in [
             ("GetOrder", "PutItem", orders.clone()),
             ("GetOrder", "Query", by_user),
@@ -134,9 +134,9 @@ mod tests {
             ("GetOrder", "ListTables", json!({})),
             ("Nobody", "GetItem", orders),
         ] {
-            let refusal =
-                refusal(function, operation, body.clone()).unwrap_or_else(|| panic!("{function} {operation}"));
-            assert!(refusal.contains("AccessDeniedException") && refusal.contains(operation), "{refusal}");
+            let rejection =
+                rejection(function, operation, body.clone()).unwrap_or_else(|| panic!("{function} {operation}"));
+            assert!(rejection.contains("AccessDeniedException") && rejection.contains(operation), "{rejection}");
         }
     }
 
@@ -147,9 +147,9 @@ mod tests {
         let (row, total) = (part("Put", "SalesOrders"), part("Update", "SalesTotals"));
         let good = transaction(&[row.clone(), total.clone(), total.clone()]);
         for function in ["ProjectOrders", "RebuildOrders"] {
-            assert_eq!(refusal(function, "TransactWriteItems", good.clone()), None);
+            assert_eq!(rejection(function, "TransactWriteItems", good.clone()), None);
         }
-        for (function, parts, refused) in [
+        for (function, parts, denied) in [
             ("ProjectOrders", vec![row.clone(), part("Put", "SalesTotals")], "dynamodb:PutItem"),
             ("ProjectOrders", vec![row.clone(), part("Update", "OrderEvents")], "dynamodb:UpdateItem"),
             ("ProjectOrders", vec![row.clone(), part("Delete", "SalesOrders")], "dynamodb:DeleteItem"),
@@ -158,16 +158,16 @@ mod tests {
             ("ProjectOrders", vec![row, json!({"Put": {}})], "dynamodb:PutItem"),
             ("ProjectOrders", vec![], "TransactWriteItems"),
         ] {
-            let refusal =
-                refusal(function, "TransactWriteItems", transaction(&parts)).unwrap_or_else(|| panic!("{parts:?}"));
-            assert!(refusal.contains("AccessDeniedException") && refusal.contains(refused), "{refusal}");
+            let rejection =
+                rejection(function, "TransactWriteItems", transaction(&parts)).unwrap_or_else(|| panic!("{parts:?}"));
+            assert!(rejection.contains("AccessDeniedException") && rejection.contains(denied), "{rejection}");
         }
     }
 
     /// The role of a function on a stream is a resource of its own in the template.
     #[test]
     fn a_function_with_a_role_of_its_own_may_do_what_the_role_allows() {
-        assert_eq!(refusal("ProjectOrders", "UpdateItem", json!({"TableName": "Orders"})), None);
-        assert!(refusal("ProjectOrders", "UpdateItem", json!({"TableName": "OrderEvents"})).is_some());
+        assert_eq!(rejection("ProjectOrders", "UpdateItem", json!({"TableName": "Orders"})), None);
+        assert!(rejection("ProjectOrders", "UpdateItem", json!({"TableName": "OrderEvents"})).is_some());
     }
 }

@@ -201,7 +201,7 @@ fn a_restore_stops_every_function_that_appends_to_the_event_table() {
     let events = format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/OrderEvents");
     let appends =
         |function: &Function| function.logical_id != "RestoreEvents" && function.may("dynamodb:PutItem", &events);
-    let writers: Vec<String> =
+    let writers: Vec<&str> =
         TEMPLATE.functions.iter().filter(appends).map(|function| function.logical_id.as_str()).collect();
     check("docs/restore.md", &between(&read("docs/restore.md"), "writers() { echo ", "; }", &writers.join(" ")));
 }

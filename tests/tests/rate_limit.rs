@@ -68,7 +68,7 @@ async fn the_table_applies_updates_as_the_rule_does() {
     let rules: [&dyn Algorithm; 2] = [&TokenBucket::new(200_000, 5), &SlidingWindow::new(5, 1_000_000, 10)];
     for (place, rule) in rules.into_iter().enumerate() {
         let (mut item, mut seen): (Option<Item>, Option<Item>) = (None, None);
-        let (mut now, mut stored, mut failed, mut refused) = (now(), 0, 0, 0);
+        let (mut now, mut stored, mut failed, mut rejected) = (now(), 0, 0, 0);
         for _ in 0..400 {
             now += [0, 1, 30_000, 200_000, 1_100_000, -50_000, 4_000_000_000, -4_000_000_000][rng.usize(..8)];
             let cost = rng.u32(1..=5);
@@ -79,10 +79,10 @@ async fn the_table_applies_updates_as_the_rule_does() {
                 _ => seen = item.clone(),
             }
             let Step::Try(update) = rule.step(seen.as_ref(), now, cost) else {
-                refused += 1;
+                rejected += 1;
                 continue;
             };
-            match table.update(&format!("key-{place}"), &update).await.expect("an answer") {
+            match table.update(&format!("key-{place}"), &update).await.expect("a response") {
                 Updated::Stored(new) => {
                     if seen == item {
                         assert_eq!(new, rule.charge(item.as_ref(), now, cost), "seed {seed}, {rule:?}: {update:?}");
@@ -97,7 +97,7 @@ async fn the_table_applies_updates_as_the_rule_does() {
                 }
             }
         }
-        assert!(stored > 50 && failed > 10 && refused > 10, "seed {seed}: {stored} {failed} {refused}");
+        assert!(stored > 50 && failed > 10 && rejected > 10, "seed {seed}: {stored} {failed} {rejected}");
     }
 }
 

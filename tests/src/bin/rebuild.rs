@@ -15,7 +15,7 @@ use orders_core::read_model::OrderView;
 use orders_local::dynamodb::{Database, Storage};
 use orders_local::dynamodb::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
-use orders_tests::mass::{Item, Lives, fill};
+use orders_tests::mass::{Item, SampleOrders, fill};
 use orders_tests::shop::Shop;
 use serde_json::json;
 
@@ -36,10 +36,10 @@ const MEMORY_MB: f64 = 64.0;
 async fn main() {
     let named: Vec<usize> = std::env::args().skip(1).map(|size| size.parse().unwrap()).collect();
     let sizes = if named.is_empty() { SIZES.to_vec() } else { named };
-    let lives = Lives::live().await;
+    let samples = SampleOrders::store().await;
     let mut peaks = Vec::new();
     for size in sizes {
-        peaks.push(measure(size, &lives).await);
+        peaks.push(measure(size, &samples).await);
     }
     let (least, most) = (peaks.iter().copied().fold(f64::MAX, f64::min), peaks.iter().copied().fold(0.0, f64::max));
     assert!(most <= MEMORY_MB, "the function used {most:.0} MB");
@@ -47,12 +47,12 @@ async fn main() {
 }
 
 /// Returns the function's peak memory in MB.
-async fn measure(orders: usize, lives: &Lives) -> f64 {
+async fn measure(orders: usize, samples: &SampleOrders) -> f64 {
     let database = Database::start(&Storage::Memory).unwrap();
     let client = database.client();
     let clock = Instant::now();
     let template = Template::load(&project_path(), &TemplateOptions::default()).unwrap();
-    let begun = fill(&client, template.table("OrderEvents").unwrap(), lives, (orders, orders / BEGUN)).await;
+    let begun = fill(&client, template.table("OrderEvents").unwrap(), samples, (orders, orders / BEGUN)).await;
     println!("{orders} orders of four events, {} of one event; stored in {:.1?}.", begun.len(), clock.elapsed());
     let shop = Shop::open_as(|options| {
         options.dynamodb = Some(database.endpoint().to_owned());

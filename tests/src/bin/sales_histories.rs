@@ -15,8 +15,8 @@ fn main() {
     let mut tally = Tally::default();
     for seed in first..first + histories {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(live_through(seed))));
-        match lived {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(live_through(seed))));
+        match result {
             Ok(more) => tally += more,
             Err(_) => {
                 println!("FAILED with seed {seed}: run it again with the arguments `1 {seed}`");

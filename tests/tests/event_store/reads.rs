@@ -206,25 +206,6 @@ async fn an_event_of_an_old_schema_is_upcast() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_of_a_history_have_no_gap_and_no_overlap() {
-    let fixture = Fixture::with_commits(7).await;
-    let store = fixture.store(1);
-    for limit in 1..=9 {
-        let (mut seen, mut after) = (Vec::new(), Some(0));
-        while let Some(version) = after {
-            let page = store.page_after(&fixture.stream, version, limit).await.unwrap();
-            assert!(page.commits.len() <= limit);
-            seen.extend(page.commits.iter().map(|commit| commit.first));
-            after = page.next;
-        }
-        assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7], "{limit} per page");
-    }
-    assert_eq!(store.commits_after(&fixture.stream, 7).await.unwrap(), []);
-    assert_eq!(store.commits_after(&fixture.stream, Version::MAX).await.unwrap(), []);
-    assert_eq!(store.commits_after(&StreamId::new("none"), 0).await.unwrap(), []);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_stream_of_many_megabytes_is_read_to_its_end() {
     let fixture = Fixture::with_commits(0).await;
     let store = fixture.store(NEVER);

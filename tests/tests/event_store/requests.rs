@@ -1,9 +1,10 @@
-//! A request's key, precondition and deadline; and its outcome when the database fails.
+//! A request's key, precondition and deadline under stale reads and faults. `tests/contract` of the event store has the
+//! rest.
 
 use std::time::Duration;
 
 use dynamodb_event_store::{Consistency, EventStore, ExecuteError, Request, Settled, StoreError, StreamId, Versions};
-use dynamodb_testkit::counter_aggregate::{Command, Counter, TooLittle};
+use dynamodb_testkit::counter_aggregate::{Command, Counter};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::simulation::Simulation;
 use service_clock::Clock;
@@ -34,39 +35,10 @@ impl Fixture {
         this
     }
 
+    /// The number of stored commits.
     async fn stored(&self) -> usize {
         commits(&self.simulation.plain_client(), Simulation::TABLE, &self.stream).await.len()
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_repeat_with_the_same_key_has_the_same_outcome_after_later_commits() {
-    let fixture = Fixture::at(2).await;
-    let (store, stream) = (&fixture.store, &fixture.stream);
-    let command = Command::AddEach(vec![10, 20]);
-    let first = run(store, stream, &command, &keyed(stream, "once", &command)).await.unwrap();
-    assert_eq!((first.settled, first.version, first.outcome), (Settled::Stored, 4, (32, 2)));
-    for n in 0..40 {
-        let repeat = run(store, stream, &command, &keyed(stream, "once", &command)).await.unwrap();
-        assert_eq!((repeat.settled, repeat.version, repeat.outcome), (Settled::Replayed, 4, (32, 2)), "after {n}");
-        run(store, stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
-    }
-    assert_eq!(fixture.stored().await, 43);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_is_remembered_through_31_later_keys_and_is_a_new_request_after_that() {
-    let fixture = Fixture::start();
-    let (store, stream, command) = (&fixture.store, &fixture.stream, Command::Add(1));
-    run(store, stream, &command, &keyed(stream, "once", &command)).await.unwrap();
-    for n in 0..31 {
-        run(store, stream, &command, &keyed(stream, &format!("key-{n}"), &command)).await.unwrap();
-    }
-    let repeat = run(store, stream, &command, &keyed(stream, "once", &command)).await.unwrap();
-    assert_eq!((repeat.settled, repeat.version), (Settled::Replayed, 1));
-    run(store, stream, &command, &keyed(stream, "one-more", &command)).await.unwrap();
-    let late = run(store, stream, &command, &keyed(stream, "once", &command)).await.unwrap();
-    assert_eq!((late.settled, late.version), (Settled::Stored, 34));
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,28 +81,6 @@ async fn concurrent_repeats_are_stored_once_and_have_the_same_outcome() {
     assert_eq!(answers.iter().filter(|answer| answer.settled == Settled::Stored).count(), 1);
     assert!(answers.iter().all(|answer| (answer.version, answer.outcome) == (2, (8, 1))));
     assert_eq!(fixture.stored().await, 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_precondition_is_checked_after_the_key_and_before_the_rules() {
-    let fixture = Fixture::at(3).await;
-    let (store, stream) = (&fixture.store, &fixture.stream);
-    let on = |versions: &[u64], command: &Command, key: Option<&str>| {
-        let request = key.map_or_else(Request::unkeyed, |key| keyed(stream, key, command));
-        request.if_match(Versions::OneOf(versions.to_vec()))
-    };
-    let (add, take) = (Command::Add(1), Command::Take(99));
-
-    for versions in [&[][..], &[2], &[4], &[2, 4]] {
-        let error = run(store, stream, &take, &on(versions, &take, None)).await.unwrap_err();
-        assert!(matches!(error, ExecuteError::PreconditionFailed { current: 3 }), "before the rules: {error:?}");
-    }
-    let error = run(store, stream, &take, &on(&[3], &take, None)).await.unwrap_err();
-    assert!(matches!(error, ExecuteError::Refused(TooLittle { total: 3 })), "{error:?}");
-    let done = run(store, stream, &add, &on(&[2, 3], &add, Some("key"))).await.unwrap();
-    assert_eq!((done.settled, done.version), (Settled::Stored, 4));
-    let repeat = run(store, stream, &add, &on(&[3], &add, Some("key"))).await.unwrap();
-    assert_eq!((repeat.settled, repeat.version), (Settled::Replayed, 4), "after the key");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
-use crate::consumer::{put, put_and_handle, rejections, stored, taken};
+use crate::consumer::{published, put, put_and_handle, rejections, stored};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_event_is_rejected_once_with_the_reason_and_changes_nothing() {
@@ -97,7 +97,7 @@ async fn an_event_of_another_type_reaches_no_function_and_a_function_invoked_wit
     let shop = Shop::open().await;
     let order_id = shop.create().await;
     let id = put(&shop, "PaymentPondered", "evt-1", json!({ "order_id": order_id })).await;
-    let event = taken(&shop).into_iter().find(|event| event["id"] == id.as_str()).unwrap();
+    let event = published(&shop).into_iter().find(|event| event["id"] == id.as_str()).unwrap();
     let reached = shop.stack.bus().journal().since(0).into_iter().any(|entry| {
         matches!(entry.what, orders_local::journal::What::Event { event, targets, .. }
             if event.get().contains("PaymentPondered") && !targets.is_empty())

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub type Fact = (String, u64, String);
 
 /// The events that the bus has accepted so far, of any source, as a rule's target receives them.
-pub fn taken(shop: &Shop) -> Vec<Value> {
+pub fn published(shop: &Shop) -> Vec<Value> {
     let entries = shop.stack.bus().journal().since(0);
     let event = |what| match what {
         What::Event { event, .. } => Some(serde_json::from_str(event.get()).unwrap()),
@@ -25,7 +25,7 @@ pub fn taken(shop: &Shop) -> Vec<Value> {
 
 /// The facts of a consumer that drops repeated events, by the event's id.
 pub fn consumed(shop: &Shop) -> BTreeMap<String, Fact> {
-    let own = taken(shop)
+    let own = published(shop)
         .into_iter()
         .filter(|event| event["source"] == "orders" && event["detail-type"] != "OrderCommandRejected");
     let mut consumed = BTreeMap::new();
@@ -74,7 +74,7 @@ pub async fn everything_arrives(shop: &Shop) {
 
 /// The rejections on the bus so far: the rejected event's id, the code and the reason.
 pub fn rejections(shop: &Shop) -> Vec<(String, String, String)> {
-    let rejected = taken(shop).into_iter().filter(|event| event["detail-type"] == "OrderCommandRejected");
+    let rejected = published(shop).into_iter().filter(|event| event["detail-type"] == "OrderCommandRejected");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let rejection = |data: &Value| (text(&data["event_id"]), text(&data["code"]), text(&data["reason"]));
     rejected.map(|event| rejection(&event["detail"]["data"])).collect()

@@ -129,7 +129,7 @@ async fn an_event_whose_write_responses_are_lost_is_applied_once() {
     let id = put(&shop, "ShipmentDelivered", "shp-1", json!({ "order_id": order_id })).await;
     assert_eq!(ended(&shop, &id).await.1, json!("done"));
     assert_eq!(status(&shop, &order_id).await, ("delivered".into(), 4));
-    assert_eq!(rejections(&shop), [], "its own write is not taken for a conflict");
+    assert_eq!(rejections(&shop), [], "the lost write is not rejected as a conflict");
     shop.close().await;
 }
 

@@ -8,7 +8,7 @@ use orders_local::bus::Mode;
 use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
-use crate::consumer::{assert_handled, ended, put, put_and_handle, put_event, queue, rejections, stored, taken};
+use crate::consumer::{assert_handled, ended, published, put, put_and_handle, put_event, queue, rejections, stored};
 
 /// The messages of a queue, oldest first.
 async fn messages(shop: &Shop, logical_id: &str) -> Vec<Value> {
@@ -81,7 +81,7 @@ async fn an_unrecorded_capture_is_not_lost_while_its_queue_is_unreachable_or_the
     until("the first message", async || unrecorded(&shop).await.len() == 1).await;
 
     // The function can publish, and the bus reaches no target: the bus retries until it does.
-    let mut event = taken(&shop).into_iter().find(|event| event["id"] == id.as_str()).unwrap();
+    let mut event = published(&shop).into_iter().find(|event| event["id"] == id.as_str()).unwrap();
     event["detail"]["metadata"]["event_id"] = "evt-2".into();
     shop.stack.bus().faults().mode(Mode::Deaf);
     shop.invoke("on-payment-event", &event).await;

@@ -7,7 +7,7 @@ use orders_tests::logs::LogLines;
 use orders_tests::shop::{PRODUCT, Shop};
 use serde_json::{Value, json};
 
-use crate::consumer::{consumed, everything_arrives, records, taken};
+use crate::consumer::{consumed, everything_arrives, published, records};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_of_an_order_reaches_the_bus_with_its_version_cause_and_data() {
@@ -20,7 +20,7 @@ async fn every_event_of_an_order_reaches_the_bus_with_its_version_cause_and_data
     shop.cancel("fulfilment", &order_id).await.expect(200);
     everything_arrives(&shop).await;
 
-    let mut events = taken(&shop);
+    let mut events = published(&shop);
     events.sort_by_key(|event| event["detail"]["metadata"]["version"].as_u64());
     let names: Vec<&str> = events.iter().map(|event| event["detail-type"].as_str().unwrap()).collect();
     assert_eq!(names, ["OrderCreated", "OrderPaid", "OrderShipped", "OrderCancelled", "OrderRefundDue"]);
@@ -84,7 +84,7 @@ async fn an_event_too_large_for_the_bus_is_published_with_the_address_of_its_dat
     *items = vec![item; 4_000].into();
     let batch = json!({ "Records": records });
     assert_eq!(shop.invoke("publish-events", &batch).await, json!({ "batchItemFailures": [] }));
-    let [small, large] = taken(&shop).try_into().unwrap();
+    let [small, large] = published(&shop).try_into().unwrap();
     assert_eq!(small["detail"]["metadata"]["event_id"], large["detail"]["metadata"]["event_id"]);
     assert_eq!(large["detail"]["data"], Value::Null);
     let address = large["detail"]["metadata"]["data_url"].as_str().unwrap();

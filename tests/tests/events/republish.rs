@@ -4,7 +4,7 @@ use orders_tests::shop::Shop;
 use serde_json::json;
 use service_clock::Timestamp;
 
-use crate::consumer::{consumed, everything_arrives, taken};
+use crate::consumer::{consumed, everything_arrives, published};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_republished_under_their_ids_by_order_and_by_time() {
@@ -12,17 +12,17 @@ async fn events_are_republished_under_their_ids_by_order_and_by_time() {
     let (first, second) = (shop.create().await, shop.create().await);
     shop.pay(&first).await.expect(200);
     everything_arrives(&shop).await;
-    let (once, count) = (consumed(&shop), taken(&shop).len());
+    let (once, count) = (consumed(&shop), published(&shop).len());
 
     let republish = async |request| shop.invoke("republish", &request).await;
-    let published = |count: u32| json!({ "published": count, "unpublished": 0, "done": true });
-    assert_eq!(republish(json!({ "order_id": first })).await, published(2));
-    assert_eq!(taken(&shop).len(), count + 2);
+    let done = |count: u32| json!({ "published": count, "unpublished": 0, "done": true });
+    assert_eq!(republish(json!({ "order_id": first })).await, done(2));
+    assert_eq!(published(&shop).len(), count + 2);
     let now = Timestamp::now();
     let span = json!({ "from": now - chrono::TimeDelta::hours(1), "until": now + chrono::TimeDelta::hours(1) });
-    assert_eq!(republish(span).await, published(3));
+    assert_eq!(republish(span).await, done(3));
     let past = json!({ "from": now - chrono::TimeDelta::hours(2), "until": now - chrono::TimeDelta::hours(1) });
-    assert_eq!(republish(past).await, published(0));
+    assert_eq!(republish(past).await, done(0));
     assert_eq!(consumed(&shop), once, "a consumer that drops repeats has the same events");
     assert!(once.into_values().any(|(order, ..)| order == second));
     shop.close().await;

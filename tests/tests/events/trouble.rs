@@ -13,7 +13,7 @@ use orders_tests::logs::LogLines;
 use orders_tests::shop::Shop;
 use serde_json::json;
 
-use crate::consumer::{consumed, everything_arrives, records, stored, taken};
+use crate::consumer::{consumed, everything_arrives, published, records, stored};
 
 /// Creates and pays orders concurrently.
 async fn sell(shop: &Shop, orders: usize) {
@@ -42,7 +42,7 @@ async fn a_publisher_that_is_killed_between_any_two_calls_loses_nothing() {
     sell(&shop, 15).await;
     everything_arrives(&shop).await;
     assert!(kills.load(Ordering::Relaxed) >= 12, "killed {kills:?} times");
-    assert!(taken(&shop).len() > consumed(&shop).len(), "some events were published twice, with the same id");
+    assert!(published(&shop).len() > consumed(&shop).len(), "some events were published twice, with the same id");
     shop.close().await;
 }
 
@@ -70,11 +70,11 @@ async fn a_bus_that_is_down_delays_events_and_loses_none() {
     let shop = Shop::open().await;
     shop.create().await;
     everything_arrives(&shop).await;
-    let before = taken(&shop).len();
+    let before = published(&shop).len();
     shop.stack.bus().faults().mode(Mode::Down);
     sell(&shop, 5).await;
     shop.projected(&stored(&shop).await[0].0, 1).await;
-    assert_eq!(taken(&shop).len(), before);
+    assert_eq!(published(&shop).len(), before);
     shop.stack.bus().faults().mode(Mode::Partial);
     everything_arrives(&shop).await;
     shop.close().await;
@@ -90,14 +90,14 @@ async fn events_of_repeated_and_reordered_batches_have_the_same_ids() {
     println!("seed {seed}");
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut records = records(&shop).await;
-    let before = taken(&shop).len();
+    let before = published(&shop).len();
     for _ in 0..3 {
         chance.shuffle(&mut records);
         let from = chance.usize(..records.len() / 2);
         let batch = json!({ "Records": records[from..] });
         assert_eq!(shop.invoke("publish-events", &batch).await, json!({ "batchItemFailures": [] }));
     }
-    assert!(taken(&shop).len() > before);
+    assert!(published(&shop).len() > before);
     assert_eq!(consumed(&shop), once, "the repeats add no event");
     shop.close().await;
 }
@@ -114,7 +114,7 @@ async fn a_publisher_whose_bus_does_not_exist_does_not_start_and_logs_why() {
     shop.create().await;
     let message = "the event bus nothing cannot be used";
     until(message, async || log.of("publish-events").iter().any(|line| line.contains(message))).await;
-    assert!(taken(&shop).is_empty());
+    assert!(published(&shop).is_empty());
     shop.close().await;
 }
 

@@ -32,8 +32,8 @@ async fn deferred(world: &World, limit: i32) -> BTreeMap<OrderId, Timestamp> {
 async fn the_list_has_the_orders_with_a_deferred_payment_in_any_order_of_delivery() {
     let (world, mut rng) = (World::start().await, seeded());
     let ids: Vec<OrderId> = (0..150).map(|_| new_id(&mut rng)).collect();
-    let lives: Vec<_> = ids.iter().map(|id| (*id, life(&mut rng, *id, "alice", 6))).collect();
-    world.store_lives(lives).await;
+    let histories: Vec<_> = ids.iter().map(|id| (*id, life(&mut rng, *id, "alice", 6))).collect();
+    world.store_histories(histories).await;
     // Batches of any size in any order; together they have every record.
     let mut records = world.records().await;
     rng.shuffle(&mut records);

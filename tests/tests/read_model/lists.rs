@@ -16,7 +16,7 @@ fn alice() -> UserId {
 /// Stores orders of a user: three are created at each instant, and each has reached a random status.
 async fn orders_of(world: &World, rng: &mut fastrand::Rng, user: &str, count: i32) -> Vec<OrderId> {
     let ids: Vec<OrderId> = (0..count).map(|_| new_id(rng)).collect();
-    let lives: Vec<_> = (0..)
+    let histories: Vec<_> = (0..)
         .zip(&ids)
         .map(|(n, id)| {
             let course = usual_course(*id).into_iter().take(rng.usize(..4)).map(|event| vec![event]);
@@ -24,7 +24,7 @@ async fn orders_of(world: &World, rng: &mut fastrand::Rng, user: &str, count: i3
             (*id, creation.into_iter().chain(course).collect())
         })
         .collect();
-    world.store_lives(lives).await;
+    world.store_histories(histories).await;
     ids
 }
 
@@ -144,7 +144,7 @@ async fn the_work_queue_lists_the_orders_of_all_shards_oldest_first_once_each() 
 async fn a_cursor_continues_the_list_when_the_listed_orders_are_deleted() {
     let (world, mut rng) = (World::start().await, seeded());
     let ids: Vec<OrderId> = (0..12).map(|_| new_id(&mut rng)).collect();
-    world.store_lives(ids.iter().map(|id| (*id, vec![created(*id, "alice", start())]))).await;
+    world.store_histories(ids.iter().map(|id| (*id, vec![created(*id, "alice", start())]))).await;
     world.project_all().await;
     let mine = world.orders.by_user(&alice(), None, 5, None).await.unwrap();
     let work = world.orders.by_status(OpenStatus::PENDING, 5, None).await.unwrap();

@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic")]
 
 mod deferred;
+mod denied;
 mod lists;
 mod parking;
 mod projector;
 mod reader;
 mod rebuild;
-mod refused;
 mod restored;
 mod sales;
 mod sales_histories;

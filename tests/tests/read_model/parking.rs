@@ -36,36 +36,36 @@ const CONTRADICTION: &str = "the events contradict each other";
 #[tokio::test]
 async fn an_unreadable_event_parks_its_row_and_no_other() {
     let world = World::start().await;
-    let (ill, well) = world.two_orders(4).await;
-    let mut records = world.records_of(ill).await;
+    let (unreadable, readable) = world.two_orders(4).await;
+    let mut records = world.records_of(unreadable).await;
     let good = image(&records[2]);
     poison(&world, &mut records, 2).await;
     let mut batch = records.clone();
-    batch.extend(world.records_of(well).await);
+    batch.extend(world.records_of(readable).await);
     assert_eq!(world.projector.project(batch).await, PARKED);
     // One write for each order, and one to park the row.
     assert_eq!(world.proxy.faults.take_calls().operations(), ["UpdateItem"; 3]);
-    world.assert_up_to_date(well).await;
-    assert_eq!(mark(&world, ill).await, Some((3, UNREADABLE.into())));
-    let row = world.orders.get(ill).await.unwrap().unwrap();
+    world.assert_up_to_date(readable).await;
+    assert_eq!(mark(&world, unreadable).await, Some((3, UNREADABLE.into())));
+    let row = world.orders.get(unreadable).await.unwrap().unwrap();
     assert_eq!((row.version, row.parked), (2, true));
     let listed = world.orders.by_status(Status::Paid.try_into().unwrap(), 10, None).await.unwrap().orders;
-    assert_eq!(listed.iter().map(|order| (order.order_id, order.parked)).collect::<Vec<_>>(), [(ill, true)]);
+    assert_eq!(listed.iter().map(|order| (order.order_id, order.parked)).collect::<Vec<_>>(), [(unreadable, true)]);
     let listed = world.orders.by_user(&"alice".parse().unwrap(), None, 10, None).await.unwrap().orders;
     assert_eq!(listed.iter().filter(|order| order.parked).count(), 1);
 
     // Later events are acknowledged and change nothing.
-    let before = world.row(ill).await;
+    let before = world.row(unreadable).await;
     assert_eq!(world.projector.project(records[3..].to_vec()).await, Projected::default());
-    assert_eq!(world.row(ill).await, before);
+    assert_eq!(world.row(unreadable).await, before);
     // A repair fails while the event is unreadable, and changes nothing.
-    let error = world.projector.repair(&ill.into()).await.unwrap_err();
+    let error = world.projector.repair(&unreadable.into()).await.unwrap_err();
     assert!(matches!(error, ProjectionError::Unprojectable { version: 3, .. }), "{error:?}");
-    assert_eq!(world.row(ill).await, before);
+    assert_eq!(world.row(unreadable).await, before);
     // The event is readable again.
     world.put_event(good).await;
-    assert_eq!(world.projector.repair(&ill.into()).await.unwrap(), Some(4));
-    world.assert_up_to_date(ill).await;
+    assert_eq!(world.projector.repair(&unreadable.into()).await.unwrap(), Some(4));
+    world.assert_up_to_date(unreadable).await;
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn a_row_that_can_neither_catch_up_nor_be_rebuilt_is_parked() {
     let world = World::start().await;
     let id = new_id(&mut seeded());
     let [paid, shipped, delivered] = usual_course(id);
-    world.store_lives([(id, vec![created(id, "alice", start()), vec![paid, shipped], vec![delivered]])]).await;
+    world.store_histories([(id, vec![created(id, "alice", start()), vec![paid, shipped], vec![delivered]])]).await;
     let records = world.records_of(id).await;
     // The row's version is in the middle of a commit, and that commit or the one before it is unreadable.
     for (place, version) in [(1, 3), (0, 1)] {

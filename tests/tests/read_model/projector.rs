@@ -25,8 +25,8 @@ async fn rows_are_the_fold_of_the_stream_with_repeated_reordered_and_missing_bat
     let mut rng = seeded();
     for _ in 0..4 {
         let ids: Vec<OrderId> = (0..20).map(|_| new_id(&mut rng)).collect();
-        let lives: Vec<_> = ids.iter().map(|id| (*id, life(&mut rng, *id, "alice", 14))).collect();
-        world.store_lives(lives).await;
+        let histories: Vec<_> = ids.iter().map(|id| (*id, life(&mut rng, *id, "alice", 14))).collect();
+        world.store_histories(histories).await;
         let mut records = world.records().await;
         records.retain(|record| ids.iter().any(|id| id.to_string() == key(&record.keys).0));
         rng.shuffle(&mut records);
@@ -60,8 +60,8 @@ async fn concurrent_projectors_and_repairs_result_in_the_same_rows() {
     let world = World::start().await;
     let mut rng = seeded();
     let ids: Vec<OrderId> = (0..6).map(|_| new_id(&mut rng)).collect();
-    let lives: Vec<_> = ids.iter().map(|id| (*id, life(&mut rng, *id, "alice", 20))).collect();
-    world.store_lives(lives).await;
+    let histories: Vec<_> = ids.iter().map(|id| (*id, life(&mut rng, *id, "alice", 20))).collect();
+    world.store_histories(histories).await;
     let mut deliveries = Vec::new();
     for _ in 0..4 {
         let mut records = world.records().await;
@@ -171,8 +171,8 @@ async fn a_row_with_an_impossible_version_is_recreated_by_the_next_event() {
     let world = World::start().await;
     let id = new_id(&mut seeded());
     let [paid, shipped, delivered] = usual_course(id);
-    let life = vec![created(id, "alice", start()), vec![paid, shipped], vec![delivered]];
-    world.store_lives([(id, life)]).await;
+    let history = vec![created(id, "alice", start()), vec![paid, shipped], vec![delivered]];
+    world.store_histories([(id, history)]).await;
     let records = world.records_of(id).await;
     let number = |version: &str| AttributeValue::N(version.into());
     // Version 2 is in the middle of a commit.

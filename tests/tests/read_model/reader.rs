@@ -51,7 +51,7 @@ async fn a_minimum_version_beyond_the_row_is_read_from_the_events_and_one_beyond
 async fn an_order_can_be_read_at_each_version_with_stale_reads() {
     let (world, mut rng) = (World::start().await, seeded());
     let id = new_id(&mut rng);
-    world.store_lives([(id, life(&mut rng, id, "alice", 20))]).await;
+    world.store_histories([(id, life(&mut rng, id, "alice", 20))]).await;
     let head = world.fold(id, Until::Head).await.unwrap().version;
     for behind in [0, 1, 4, 40] {
         world.proxy.faults.plan(move |_| Some(Fault::Stale(behind)));

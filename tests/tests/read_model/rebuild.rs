@@ -22,8 +22,8 @@ fn later() -> Instant {
 async fn store_orders(world: &World, count: usize) -> Vec<OrderId> {
     let mut rng = seeded();
     let ids: Vec<OrderId> = (0..count).map(|_| new_id(&mut rng)).collect();
-    let lives: Vec<_> = ids.iter().map(|id| (*id, life(&mut rng, *id, "alice", 6))).collect();
-    world.store_lives(lives).await;
+    let histories: Vec<_> = ids.iter().map(|id| (*id, life(&mut rng, *id, "alice", 6))).collect();
+    world.store_histories(histories).await;
     ids
 }
 

@@ -165,16 +165,16 @@ async fn an_order_created_again_before_its_orphaned_row_is_read_has_the_row_of_i
     for (lost_after, commits) in [(4, 1), (4, 4), (2, 4)] {
         let world = World::start().await;
         let id = new_id(&mut seeded());
-        let life = |user: &str| -> Vec<Vec<OrderEvent>> {
+        let history = |user: &str| -> Vec<Vec<OrderEvent>> {
             let course = usual_course(id).map(|event| vec![event]);
             [created(id, user, start())].into_iter().chain(course).collect()
         };
-        world.store_lives([(id, life("alice")[..lost_after].to_vec())]).await;
+        world.store_histories([(id, history("alice")[..lost_after].to_vec())]).await;
         world.project_all().await;
         lose(&world, id, 1..=4).await;
 
         // The rows are scanned after the rows of all orders have been written.
-        let progress = rebuild_beside(&world, ("Scan", 1), id, life("bob")[..commits].to_vec()).await;
+        let progress = rebuild_beside(&world, ("Scan", 1), id, history("bob")[..commits].to_vec()).await;
         assert_eq!((progress.lowered, progress.removed), (1, 0), "{lost_after} {commits}: {progress:?}");
         assert_eq!(world.orders.get(id).await.unwrap().unwrap().user_id.as_str(), "bob", "{lost_after} {commits}");
         world.assert_up_to_date(id).await;

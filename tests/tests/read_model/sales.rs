@@ -49,8 +49,8 @@ impl Fixture {
         }
     }
 
-    async fn store(&self, order_id: OrderId, life: Vec<Vec<OrderEvent>>) {
-        for events in life {
+    async fn store(&self, order_id: OrderId, history: Vec<Vec<OrderEvent>>) {
+        for events in history {
             append(&self.events, order_id, events).await;
         }
     }
@@ -90,15 +90,15 @@ impl Fixture {
 }
 
 /// Stores orders with random histories over some days; returns the recount of their events.
-async fn store_lives(fixture: &Fixture, rng: &mut Rng, count: usize) -> Counts {
-    let (mut expected, mut lives) = (Counts::default(), Vec::new());
+async fn store_histories(fixture: &Fixture, rng: &mut Rng, count: usize) -> Counts {
+    let (mut expected, mut histories) = (Counts::default(), Vec::new());
     for _ in 0..count {
         let order_id = new_id(rng);
-        let life = life_within(rng, order_id, "alice", 8, chrono::Duration::days(3));
-        recount(&life.iter().flatten().collect::<Vec<_>>(), &mut expected);
-        lives.push((order_id, life));
+        let history = life_within(rng, order_id, "alice", 8, chrono::Duration::days(3));
+        recount(&history.iter().flatten().collect::<Vec<_>>(), &mut expected);
+        histories.push((order_id, history));
     }
-    let store = futures::stream::iter(lives).map(|(order_id, life)| fixture.store(order_id, life));
+    let store = futures::stream::iter(histories).map(|(order_id, history)| fixture.store(order_id, history));
     store.buffer_unordered(16).collect::<()>().await;
     expected
 }
@@ -121,7 +121,7 @@ fn assert_is(report: &SalesReport, expected: &Counts) {
 #[tokio::test]
 async fn sales_are_the_recount_of_the_events_with_lost_repeated_and_reordered_records_and_faults() {
     let (fixture, mut rng) = (Fixture::start().await, seeded());
-    let expected = store_lives(&fixture, &mut rng, ORDERS).await;
+    let expected = store_histories(&fixture, &mut rng, ORDERS).await;
     let records = fixture.records().await;
 
     // Each record is delivered twice, less a fifth of all deliveries, in any order and batch size, to two projectors.
@@ -163,13 +163,13 @@ async fn sales_are_the_recount_of_the_events_with_lost_repeated_and_reordered_re
 #[tokio::test]
 async fn orders_without_events_after_a_restore_are_removed_from_the_sales() {
     let (fixture, mut rng) = (Fixture::start().await, seeded());
-    let expected = store_lives(&fixture, &mut rng, 20).await;
+    let expected = store_histories(&fixture, &mut rng, 20).await;
     let gone = new_id(&mut rng);
-    let life = life(&mut rng, gone, "alice", 0);
-    fixture.store(gone, life.clone()).await;
+    let history = life(&mut rng, gone, "alice", 0);
+    fixture.store(gone, history.clone()).await;
     fixture.project(fixture.records().await).await;
     let mut with_it = expected.clone();
-    recount(&life.iter().flatten().collect::<Vec<_>>(), &mut with_it);
+    recount(&history.iter().flatten().collect::<Vec<_>>(), &mut with_it);
     assert_is(&fixture.report().await, &with_it);
 
     commits::delete(&fixture.tables.client(), fixture.tables.name("OrderEvents"), gone, 1).await;
@@ -182,7 +182,7 @@ async fn sales_cost_at_most_six_write_units_per_event_and_two_in_large_batches()
     // An event in its own batch writes a row and one total, or two for an order of another day: two units each.
     for (size, most) in [(1, 6.0), (10, 4.0), (100, 2.0)] {
         let (fixture, mut rng) = (Fixture::start().await, seeded());
-        store_lives(&fixture, &mut rng, 60).await;
+        store_histories(&fixture, &mut rng, 60).await;
         let mut records = fixture.records().await;
         // As commands arrive: a batch has many orders.
         records.sort_by_cached_key(|record| key(&record.keys).1);

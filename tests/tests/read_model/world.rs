@@ -68,7 +68,7 @@ impl World {
             let course = usual_course(id).into_iter().take(version - 1).map(|event| vec![event]);
             [created(id, "alice", start())].into_iter().chain(course).collect()
         };
-        self.store_lives(ids.iter().map(|id| (*id, history(*id)))).await;
+        self.store_histories(ids.iter().map(|id| (*id, history(*id)))).await;
         ids
     }
 
@@ -79,13 +79,13 @@ impl World {
     }
 
     /// Stores the histories of orders, whose commits are a second apart.
-    pub async fn store_lives(&self, lives: impl IntoIterator<Item = (OrderId, Vec<Vec<OrderEvent>>)>) {
-        let store = |(order_id, life): (OrderId, Vec<Vec<OrderEvent>>)| async move {
-            for (n, events) in (0..).zip(life) {
+    pub async fn store_histories(&self, histories: impl IntoIterator<Item = (OrderId, Vec<Vec<OrderEvent>>)>) {
+        let store = |(order_id, history): (OrderId, Vec<Vec<OrderEvent>>)| async move {
+            for (n, events) in (0..).zip(history) {
                 self.store(order_id, events, start() + chrono::Duration::seconds(n)).await;
             }
         };
-        join_all(lives.into_iter().map(store)).await;
+        join_all(histories.into_iter().map(store)).await;
     }
 
     /// The records of all commits, in the order of their keys.

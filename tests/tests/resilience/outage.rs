@@ -21,8 +21,8 @@ async fn pay_new(shop: &Shop, orders: usize) -> Vec<(String, Response, Duration)
     let ids = join_all((0..orders).map(|_| shop.create())).await;
     join_all(ids.into_iter().map(|order_id| async {
         let begun = Instant::now();
-        let answer = shop.pay(&order_id).await;
-        (order_id, answer, begun.elapsed())
+        let response = shop.pay(&order_id).await;
+        (order_id, response, begun.elapsed())
     }))
     .await
 }
@@ -49,8 +49,8 @@ async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_
     let mut deferred = Vec::new();
 
     // The provider is up. Enough payments that every container has loaded the breaker.
-    for (_, answer, _) in pay_new(&shop, 2 * CONTAINERS as usize).await {
-        answer.expect(200);
+    for (_, response, _) in pay_new(&shop, 2 * CONTAINERS as usize).await {
+        response.expect(200);
     }
     let asked = provider.requests();
     assert_eq!((breaker(&shop).await, deferred_payments(&shop).await), (("closed".into(), 0), 0));
@@ -61,16 +61,16 @@ async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_
     // The provider is down: payments are deferred, and after three failures it is not called.
     provider.set_mode(Mode::Down);
     while breaker(&shop).await.0 == "closed" {
-        let [(order_id, answer, took)] = pay_new(&shop, 1).await.try_into().unwrap();
-        assert_deferred(&answer);
+        let [(order_id, response, took)] = pay_new(&shop, 1).await.try_into().unwrap();
+        assert_deferred(&response);
         assert!(took < TIME_OUT && deferred.len() < 10, "{took:?}, {} failures", deferred.len());
         deferred.push(order_id);
     }
     let failures = provider.requests() - asked;
     assert_eq!((breaker(&shop).await, failures), (("open".into(), 1), 3));
     let asked = provider.requests();
-    for (order_id, answer, took) in pay_new(&shop, 6).await {
-        assert_deferred(&answer);
+    for (order_id, response, took) in pay_new(&shop, 6).await {
+        assert_deferred(&response);
         assert!(took < TIME_OUT, "{took:?}");
         deferred.push(order_id);
     }
@@ -94,8 +94,8 @@ async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_
     provider.set_mode(Mode::Slow);
     probes_are_due(&shop).await;
     let probe = async {
-        let [(order_id, answer, took)] = pay_new(&shop, 1).await.try_into().unwrap();
-        assert_deferred(&answer);
+        let [(order_id, response, took)] = pay_new(&shop, 1).await.try_into().unwrap();
+        assert_deferred(&response);
         assert!(took < TIME_OUT, "{took:?}");
         (order_id, Instant::now())
     };
@@ -107,8 +107,8 @@ async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_
     let ((order_id, probed), (paid, answered)) = tokio::join!(probe, others);
     assert!(answered < probed, "the other payments waited for the probe");
     deferred.push(order_id);
-    for (order_id, answer, _) in paid {
-        assert_deferred(&answer);
+    for (order_id, response, _) in paid {
+        assert_deferred(&response);
         deferred.push(order_id);
     }
     assert_eq!((provider.requests(), breaker(&shop).await), (asked + 1, ("open".into(), 2)), "one probe, which failed");
@@ -118,8 +118,8 @@ async fn no_payment_is_lost_or_charged_twice_in_an_outage_and_deferred_payments_
     probes_are_due(&shop).await;
     let asked = provider.requests();
     for succeeded in 1..=2 {
-        let [(_, answer, _)] = pay_new(&shop, 1).await.try_into().unwrap();
-        answer.expect(200);
+        let [(_, response, _)] = pay_new(&shop, 1).await.try_into().unwrap();
+        response.expect(200);
         assert_eq!(provider.requests(), asked + succeeded);
         if succeeded == 1 {
             let breaker = breaker_status(&shop).await;

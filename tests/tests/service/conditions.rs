@@ -11,14 +11,14 @@ async fn a_matching_etag_is_304_with_the_headers_of_the_full_response() {
     let origin = ("origin", "https://shop.example.com");
     for path in [format!("/orders/{order_id}"), format!("/orders/{order_id}/events")] {
         for method in ["GET", "HEAD"] {
-            let answer =
+            let response =
                 shop.request(method, "customer", &path, &[("if-none-match", "W/\"1\""), origin]).await.expect(304);
-            assert_eq!((answer.header("etag"), &answer.body), (Some("\"1\""), &Value::Null), "{method} {path}");
-            assert_eq!((answer.header("cache-control"), answer.header("content-type")), (Some("no-store"), None));
+            assert_eq!((response.header("etag"), &response.body), (Some("\"1\""), &Value::Null), "{method} {path}");
+            assert_eq!((response.header("cache-control"), response.header("content-type")), (Some("no-store"), None));
             for name in ["ratelimit", "ratelimit-policy", "x-correlation-id", "access-control-allow-origin"] {
-                assert!(answer.header(name).is_some(), "{name}: {answer:?}");
+                assert!(response.header(name).is_some(), "{name}: {response:?}");
             }
-            assert!(answer.header("access-control-expose-headers").unwrap().contains("etag"));
+            assert!(response.header("access-control-expose-headers").unwrap().contains("etag"));
         }
     }
     shop.pay(&order_id).await.expect(200);
@@ -46,9 +46,9 @@ async fn every_get_route_accepts_head() {
             _ => path,
         };
         for method in ["GET", "HEAD"] {
-            let answer = shop.request(method, "admin", &path, &[]).await.expect(200);
-            assert_eq!(answer.body.is_null(), method == "HEAD", "{path}");
-            assert_eq!(answer.header("content-type"), Some("application/json"));
+            let response = shop.request(method, "admin", &path, &[]).await.expect(200);
+            assert_eq!(response.body.is_null(), method == "HEAD", "{path}");
+            assert_eq!(response.header("content-type"), Some("application/json"));
         }
         let anonymous = reqwest::Client::new().head(format!("{}{path}", shop.stack.url())).send().await.unwrap();
         assert_eq!(anonymous.status().as_u16(), 401, "{path}");
@@ -69,11 +69,11 @@ async fn repeated_headers_are_rejected() {
         [json, ("idempotency-key", "\"a\""), ("idempotency-key", "\"b\"")],
         [json, ("idempotency-key", "a"), ("idempotency-key", "\"b\"")],
     ] {
-        let answer = shop.post_raw("storefront", "/orders", shop.basket().to_string(), &headers).await.expect(400);
-        assert_eq!(answer.body["errors"][0]["path"], "Idempotency-Key", "{answer:?}");
+        let response = shop.post_raw("storefront", "/orders", shop.basket().to_string(), &headers).await.expect(400);
+        assert_eq!(response.body["errors"][0]["path"], "Idempotency-Key", "{response:?}");
     }
-    let answer = shop.post_raw("storefront", "/orders", shop.basket().to_string(), &[json, json]).await;
-    assert_eq!((answer.status, answer.problem()), (415, "unsupported-media-type"));
+    let response = shop.post_raw("storefront", "/orders", shop.basket().to_string(), &[json, json]).await;
+    assert_eq!((response.status, response.problem()), (415, "unsupported-media-type"));
     let comma = [json, ("idempotency-key", "\"a,b\"")];
     shop.post_raw("storefront", "/orders", shop.basket().to_string(), &comma).await.expect(201);
     shop.close().await;

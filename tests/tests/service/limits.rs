@@ -11,11 +11,14 @@ const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 /// third and fourth request may pass as well.
 async fn first_rejection(mut send: impl AsyncFnMut(usize) -> Response) -> Response {
     for sent in 0..5 {
-        let answer = send(sent).await;
-        assert!(answer.header("ratelimit-policy").is_some() && answer.header("ratelimit").is_some(), "{answer:?}");
-        if answer.status == 429 {
-            assert!(sent >= 2, "rejected too early: {answer:?}");
-            return answer;
+        let response = send(sent).await;
+        assert!(
+            response.header("ratelimit-policy").is_some() && response.header("ratelimit").is_some(),
+            "{response:?}"
+        );
+        if response.status == 429 {
+            assert!(sent >= 2, "rejected too early: {response:?}");
+            return response;
         }
     }
     panic!("five requests passed where two may");

@@ -8,7 +8,7 @@ mod limits;
 mod poison;
 mod rare_calls;
 mod rebuild;
-mod refusals;
+mod rejections;
 mod repeats;
 mod sales;
 mod side_by_side;

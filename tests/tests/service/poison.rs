@@ -65,9 +65,13 @@ async fn an_unreadable_event_parks_its_order_and_no_other() {
     let metric = &line(&counted).unwrap()["_aws"]["CloudWatchMetrics"][0];
     assert_eq!((&metric["Namespace"], &metric["Dimensions"][0][0]), (&"Orders".into(), &"FunctionName".into()));
 
-    let answer = shop.pay(&poisoned).await;
-    assert_eq!((answer.status, answer.problem()), (500, "internal"), "no command is decided on a part of the stream");
-    assert!(!answer.body.to_string().contains("Teleported"), "{answer:?}");
+    let response = shop.pay(&poisoned).await;
+    assert_eq!(
+        (response.status, response.problem()),
+        (500, "internal"),
+        "no command is decided on a part of the stream"
+    );
+    assert!(!response.body.to_string().contains("Teleported"), "{response:?}");
     shop.pay(&beside).await.expect(200);
     shop.close().await;
 }

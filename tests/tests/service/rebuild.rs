@@ -11,7 +11,7 @@ use orders_local::dynamodb::tables;
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 use orders_tests::commits;
 use orders_tests::database::endpoint;
-use orders_tests::mass::{Lives, fill};
+use orders_tests::mass::{SampleOrders, fill};
 use orders_tests::shop::Shop;
 use serde_json::{Value, json};
 
@@ -25,9 +25,9 @@ fn whole() -> Value {
 async fn a_rebuild_whose_process_is_killed_continues_after_its_last_response() {
     let reading = TemplateOptions { prefix: format!("test-{}-", uuid::Uuid::new_v4()), ..TemplateOptions::default() };
     let template = Template::load(&project_path(), &reading).unwrap();
-    let (lives, events) = (Lives::live().await, template.table("OrderEvents").unwrap());
+    let (samples, events) = (SampleOrders::store().await, template.table("OrderEvents").unwrap());
     // Three pages of commits.
-    fill(&dynamodb::client(&endpoint()), events, &lives, (700, 0)).await;
+    fill(&dynamodb::client(&endpoint()), events, &samples, (700, 0)).await;
     let (shop, proxy) = Shop::open_behind_proxy(&["rebuild-orders"], |options| options.reading = reading).await;
     let written = |calls: Calls| -> Vec<String> {
         let puts = calls.of("PutItem").on(shop.table("Orders"));

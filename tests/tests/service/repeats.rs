@@ -31,9 +31,9 @@ async fn concurrent_repeats_create_one_order() {
     let shop = Shop::open().await;
     let create = || shop.post_with("storefront", "/orders", shop.basket(), &[("idempotency-key", "k")]);
     let answers = join_all((0..8).map(|_| create())).await;
-    let ids: BTreeSet<_> = answers.iter().map(|answer| answer.body["order_id"].to_string()).collect();
-    assert!(answers.iter().all(|answer| answer.status == 201) && ids.len() == 1, "{answers:?}");
-    assert_eq!(answers.iter().filter(|answer| answer.header("idempotency-replayed").is_none()).count(), 1);
+    let ids: BTreeSet<_> = answers.iter().map(|response| response.body["order_id"].to_string()).collect();
+    assert!(answers.iter().all(|response| response.status == 201) && ids.len() == 1, "{answers:?}");
+    assert_eq!(answers.iter().filter(|response| response.header("idempotency-replayed").is_none()).count(), 1);
     shop.close().await;
 }
 

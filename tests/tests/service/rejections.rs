@@ -39,9 +39,9 @@ async fn an_invalid_order_is_rejected_with_the_path_of_the_invalid_field() {
     ];
     for (body, path) in cases {
         let headers = [("content-type", "application/json")];
-        let answer = shop.post_raw("storefront", "/orders", body.to_owned(), &headers).await;
-        assert_eq!((answer.status, answer.problem()), (400, "invalid-request"), "{body}: {answer:?}");
-        let named = answer.body["errors"][0]["path"].as_str().unwrap();
+        let response = shop.post_raw("storefront", "/orders", body.to_owned(), &headers).await;
+        assert_eq!((response.status, response.problem()), (400, "invalid-request"), "{body}: {response:?}");
+        let named = response.body["errors"][0]["path"].as_str().unwrap();
         assert!(named.starts_with(path), "{body}: {named} is not {path}");
     }
     assert_eq!(commits(&shop).await, 0);
@@ -79,8 +79,8 @@ async fn callers_need_a_token_and_a_scope_and_reach_only_their_own_orders() {
         shop.cancel("other_customer", &order_id).await,
         shop.get("customer", "/orders/00000000-0000-4000-8000-000000000000").await,
     ];
-    for answer in foreign {
-        assert_eq!((answer.status, answer.problem()), (404, "not-found"), "{answer:?}");
+    for response in foreign {
+        assert_eq!((response.status, response.problem()), (404, "not-found"), "{response:?}");
     }
     let list = shop.get("other_customer", &format!("/users/{}/orders", shop.sub("customer"))).await;
     assert!(list.status == 404 || list.status == 403, "{list:?}");
@@ -111,8 +111,8 @@ async fn a_cursor_is_valid_only_for_the_list_that_returned_it() {
         ("customer", format!("{own}?limit=1000000000")),
         ("customer", format!("{own}?status=lost")),
     ] {
-        let answer = shop.get(caller, &list).await;
-        assert_eq!((answer.status, answer.problem()), (400, "invalid-request"), "{list}: {answer:?}");
+        let response = shop.get(caller, &list).await;
+        assert_eq!((response.status, response.problem()), (400, "invalid-request"), "{list}: {response:?}");
     }
     shop.close().await;
 }
@@ -121,11 +121,11 @@ async fn a_cursor_is_valid_only_for_the_list_that_returned_it() {
 async fn a_command_that_the_orders_state_does_not_allow_is_rejected() {
     let shop = Shop::open().await;
     let order_id = shop.create().await;
-    for (answer, problem) in
+    for (response, problem) in
         [(shop.ship(&order_id).await, "order-not-paid"), (shop.deliver(&order_id).await, "order-not-shipped")]
     {
-        assert_eq!((answer.status, answer.problem()), (409, problem));
-        assert_eq!(answer.body["order_status"], "pending");
+        assert_eq!((response.status, response.problem()), (409, problem));
+        assert_eq!(response.body["order_status"], "pending");
     }
     let amount = json!({ "payment_id": "p1", "amount": 44.97 });
     let amount = shop.post("customer", &format!("/orders/{order_id}/pay"), amount).await;

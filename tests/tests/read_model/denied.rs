@@ -18,28 +18,28 @@ async fn a_row_that_may_not_be_caught_up_is_parked_and_the_batch_continues() {
     // Reads of the row are denied, or of its missing events.
     for (operation, table) in [("GetItem", "Orders"), ("Query", "OrderEvents")] {
         let world = World::start().await;
-        let (ill, well) = world.two_orders(2).await;
-        let mut records = world.records_of(ill).await;
+        let (unreadable, readable) = world.two_orders(2).await;
+        let mut records = world.records_of(unreadable).await;
         let good = image(&records[1]);
         records[1] = poisoned(&records[1]);
         world.put_event(image(&records[1])).await;
         deny(&world, operation, world.tables.name(table));
         let mut batch = vec![records[1].clone()];
-        batch.extend(world.records_of(well).await);
+        batch.extend(world.records_of(readable).await);
         let projected = world.projector.project(batch).await;
         assert_eq!(
             projected,
             Projected { retry_from: None, parked: 1, refused: 1, violations: 0, ..Projected::default() },
             "{operation}"
         );
-        assert!(world.row(ill).await.unwrap().contains_key("parked"));
+        assert!(world.row(unreadable).await.unwrap().contains_key("parked"));
         world.proxy.faults.none();
-        world.assert_up_to_date(well).await;
+        world.assert_up_to_date(readable).await;
 
         // With the permission and a readable event, a repair succeeds.
         world.put_event(good).await;
-        assert_eq!(world.projector.repair(&ill.into()).await.unwrap(), Some(2));
-        world.assert_up_to_date(ill).await;
+        assert_eq!(world.projector.repair(&unreadable.into()).await.unwrap(), Some(2));
+        world.assert_up_to_date(unreadable).await;
     }
 }
 
