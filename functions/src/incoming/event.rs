@@ -331,7 +331,7 @@ mod tests {
         for odd in no_ids().into_iter().chain([String::new()]) {
             for field in ["id", "source"] {
                 let error = with(field, &odd).unwrap_err();
-                assert!(error.contains("must have") || error.contains("must not be"), "{field} {odd:?}: {error}");
+                assert!(error.contains("must "), "{field} {odd:?}: {error}");
             }
         }
         for odd in ["a\u{202e}b", "a\nb", "\u{200b}", "", &"x".repeat(MAX_ID_BYTES + 1)] {
