@@ -200,7 +200,7 @@ fn every_function_and_every_parameter_is_in_the_reference() {
 fn a_restore_stops_every_function_that_appends_to_the_event_table() {
     let events = format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/OrderEvents");
     let appends =
-        |function: &Function| function.logical_id != "RestoreEvents" && function.may("dynamodb:PutItem", &events);
+        |function: &&Function| function.logical_id != "RestoreEvents" && function.may("dynamodb:PutItem", &events);
     let writers: Vec<&str> =
         TEMPLATE.functions.iter().filter(appends).map(|function| function.logical_id.as_str()).collect();
     check("docs/restore.md", &between(&read("docs/restore.md"), "writers() { echo ", "; }", &writers.join(" ")));
