@@ -1,4 +1,4 @@
-//! Whether a request may have effects: what its limits tell its handler.
+//! Whether a request may have effects, which its limits decide while it is processed.
 
 use tokio::sync::SetOnce;
 
@@ -7,23 +7,23 @@ use tokio::sync::SetOnce;
 pub(crate) struct Admission(Option<SetOnce<()>>);
 
 impl Admission {
-    /// Not before the limits have let it pass.
+    /// Not before its limits have admitted it.
     pub(crate) fn pending() -> Self {
         Self(Some(SetOnce::new()))
     }
 
-    /// Waits until it may. The handler of a request that never may is dropped at this place, or before it.
-    pub(crate) async fn granted(&self) {
-        if let Some(granted) = &self.0 {
-            granted.wait().await;
+    /// Waits for the limits. The handler of a request that they reject is dropped here, or earlier.
+    pub(crate) async fn admitted(&self) {
+        if let Some(admitted) = &self.0 {
+            admitted.wait().await;
         }
     }
 
     /// It may, from now on.
-    pub(crate) fn grant(&self) {
-        if let Some(granted) = &self.0 {
-            // Granting twice is granting.
-            drop(granted.set(()));
+    pub(crate) fn admit(&self) {
+        if let Some(admitted) = &self.0 {
+            // It may have been admitted before.
+            drop(admitted.set(()));
         }
     }
 }

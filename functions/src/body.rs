@@ -1,4 +1,4 @@
-//! Reading request bodies: JSON objects with known fields, each at most once, and every complaint with its path.
+//! Reading request bodies: JSON objects with known fields, each at most once; every error has its path.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,13 +16,13 @@ use crate::content;
 use crate::problem::Problem;
 use crate::request::Request;
 
-/// The most bytes that a body may have once it is decoded.
+/// The most bytes that a decoded body may have.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// The most characters of a complaint, or of the path in it.
+/// The most characters of an error, or of the path in it.
 const MAX_ECHO: usize = 200;
 
-/// What a complaint about the whole body has as its path.
+/// The path of an error about the whole body.
 const WHOLE: &str = "body";
 
 /// Reads the body.
@@ -37,7 +37,7 @@ pub fn parse<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
     parse_json(bytes)
 }
 
-/// Reads the body, where none at all means the same as `{}`.
+/// Reads the body; an empty one means `{}`.
 ///
 /// # Errors
 /// As [`parse`].
@@ -68,27 +68,27 @@ fn decode(request: &Request) -> Result<&[u8], Problem> {
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let Strict(Object(parsed)) = serde_path_to_error::deserialize(&mut json).map_err(|error| complaint(&error))?;
+    let Strict(Object(parsed)) = serde_path_to_error::deserialize(&mut json).map_err(|error| invalid(&error))?;
     json.end().map_err(|error| Problem::invalid_field(WHOLE, format!("must be one JSON object: {error}")))?;
     Ok(parsed)
 }
 
-fn complaint(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
-    let told = error.inner().to_string();
-    // Where a value is wrong the path says; a place in the text helps only where it is no JSON.
-    let detail = match told.rsplit_once(" at line ") {
-        _ if !error.inner().is_data() => format!("must be JSON: {told}"),
+fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let text = error.inner().to_string();
+    // The path locates a wrong value; a position in the text helps only where it is not JSON.
+    let detail = match text.rsplit_once(" at line ") {
+        _ if !error.inner().is_data() => format!("must be JSON: {text}"),
         Some((why, _)) => why.to_owned(),
-        None => told,
+        None => text,
     };
     let mut path = String::new();
     for segment in error.path().iter().take_while(|segment| !matches!(segment, Segment::Unknown)) {
         let separator = if path.is_empty() || matches!(segment, Segment::Seq { .. }) { "" } else { "." };
         path = format!("{path}{separator}{segment}");
     }
-    // These are found at the object, and told with the field's name in backticks.
+    // These errors are raised at the object, with the field's name in backticks.
     let named = ["missing field `", "unknown field `", "duplicate field `"];
-    let field = named.iter().find_map(|told| detail.strip_prefix(told)?.split('`').next());
+    let field = named.iter().find_map(|error| detail.strip_prefix(error)?.split('`').next());
     if let Some(field) = field.filter(|field| path != **field && !path.ends_with(&format!(".{field}"))) {
         let dot = if path.is_empty() { "" } else { "." };
         path = format!("{path}{dot}{field}");
@@ -97,14 +97,14 @@ fn complaint(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     Problem::invalid_field(shortened(path), shortened(&detail))
 }
 
-/// What was sent comes back in complaints, but not at any length.
+/// Errors echo what was sent, but not at any length.
 fn shortened(text: &str) -> String {
     let mut chars = text.chars();
     let beginning: String = chars.by_ref().take(MAX_ECHO).collect();
     if chars.next().is_some() { beginning + "…" } else { beginning }
 }
 
-/// A `T` that was written as a JSON object. By itself serde takes a list of a struct's fields for the struct.
+/// A `T` that was written as a JSON object. On its own serde also reads a struct from a list of its fields.
 #[derive(Clone, Debug)]
 pub struct Object<T>(pub T);
 
@@ -128,7 +128,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// A text that a client has sent, by the rule of its type. By itself such a type takes whatever was stored.
+/// A text from a caller, validated by its type. On its own such a type accepts whatever was stored.
 #[derive(Clone, Debug)]
 pub struct Given<T>(pub T);
 
@@ -138,7 +138,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Given<T> {
     }
 }
 
-/// Reads a field that may be left out, and must have a value where it is there: by itself serde takes `null` for nothing.
+/// Reads a field that may be omitted but not `null`, which serde would read as omitted.
 ///
 /// # Errors
 /// Those of the value.
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn every_complaint_has_the_path_of_its_field() {
+    fn every_error_has_the_path_of_its_field() {
         for (body, path) in [
             ("", "body"),
             ("{", "body"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_told_by_its_path_and_broken_json_by_its_place() {
+    fn a_wrong_value_is_reported_with_its_path_and_broken_json_with_its_position() {
         let detail = |body: &str| {
             let problem = parse::<Parcel>(&sent(body, Some("application/json"), false)).unwrap_err();
             let answer: Value = serde_json::from_str(problem.into_answer("x").body()).unwrap();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_stays_short_whatever_was_sent() {
+    fn an_error_stays_short_whatever_was_sent() {
         let long = "ä".repeat(30_000);
         for body in [format!(r#"{{"{long}": 1}}"#), format!(r#"{{"name": "n", "parts": "{long}"}}"#)] {
             let answer = parse::<Parcel>(&sent(&body, Some("application/json"), false)).unwrap_err().into_answer("x");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_without_end_is_refused_and_does_no_harm() {
+    fn endless_nesting_is_rejected() {
         let deep = "[".repeat(60_000);
         assert_eq!(json_refusal(&deep), (400, json!("body")));
         assert_eq!(json_refusal(&format!(r#"{{"name": {deep}"#)), (400, json!("name")));
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_over_64_kib_is_refused_by_its_decoded_size() {
+    fn a_body_over_64_kib_is_rejected_by_its_decoded_size() {
         let body_of = |bytes: usize| format!(r#"{{"name": "{}", "parts": []}}"#, "n".repeat(bytes - 25));
         assert_eq!(body_of(100).len(), 100);
         for (bytes, fits) in [(MAX_BYTES - 1, true), (MAX_BYTES, true), (MAX_BYTES + 1, false), (65 * 1024, false)] {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_with_a_content_coding_is_refused_with_the_one_that_is_taken() {
+    fn a_body_with_a_content_coding_is_rejected_with_the_one_that_is_accepted() {
         let coded = |coding: &str, body: &str| {
             let headers = json!({"content-type": "application/json", "content-encoding": coding});
             parse_or_empty::<Nothing>(&testing::request(json!({"headers": headers, "body": body})))
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_base64_or_not_utf8_is_refused() {
+    fn a_body_that_is_not_base64_or_not_utf8_is_rejected() {
         for body in ["{}", "e30", "e3 0=", "not base64!"] {
             let outcome = parse::<Parcel>(&sent(body, Some("application/json"), true));
             assert_eq!(refusal(outcome), (400, json!("body")), "{body}");
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn no_body_can_mean_an_empty_object() {
+    fn a_missing_body_can_mean_an_empty_object() {
         assert!(parse_or_empty::<Nothing>(&sent("", None, false)).is_ok());
         assert!(parse_or_empty::<Nothing>(&sent("", Some("text/plain"), true)).is_ok());
         assert!(parse_or_empty::<Nothing>(&sent("{}", Some("application/json"), false)).is_ok());

@@ -1,7 +1,7 @@
-//! Who asks, and what they may do.
+//! The caller, and what they may do.
 //!
-//! The gateway's authorizer has checked the token; its claims are in the event and nowhere else. Without claims
-//! nobody is let in: an event that came past the authorizer (`sam local` has none) is refused.
+//! The gateway's authorizer has verified the token; its claims are in the event and nowhere else. A request without claims
+//! is rejected, also when it bypassed the authorizer (`sam local` has none).
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ use orders_core::domain::UserId;
 use crate::problem::Problem;
 use crate::request::Request;
 
-/// What a token may allow. Own orders are those whose owner is the token's subject.
+/// What a token may allow. A caller's own orders are those whose owner is the token's subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Read own orders.
     Read,
     /// Pay and cancel own orders.
     Write,
-    /// Create orders for anybody, naming prices, and pay them: the shop's backend.
+    /// Create orders for any user, with prices, and pay them: the shop's backend.
     Checkout,
     /// Read, ship, deliver and cancel any order.
     Fulfil,
@@ -26,7 +26,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Its name, after the deployment's prefix.
+    /// Its name, without the deployment's prefix.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -38,7 +38,7 @@ impl Scope {
     }
 }
 
-/// The scopes of an action, any one of which suffices. The template names the same at the action's route.
+/// The scopes of an action, any one of which is sufficient. The template lists the same ones at the action's route.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
     /// The scope for own orders, if owners may do it.
@@ -47,7 +47,7 @@ pub struct Needs {
     pub any: &'static [Scope],
 }
 
-/// Somebody who may do what they ask for, to some orders at least.
+/// A caller who may perform the action, at least on some orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     user: UserId,
@@ -55,7 +55,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whose request this is, if their token allows the action.
+    /// The caller, if their token allows the action.
     ///
     /// # Errors
     /// 401 without usable claims, 403 without one of the scopes.
@@ -81,12 +81,12 @@ impl Caller {
         &self.user
     }
 
-    /// Whether the caller may do it to the orders of this owner. If not, these orders do not exist for them.
+    /// Whether the caller may perform the action on this owner's orders. If not, these orders do not exist for them.
     pub fn may_touch(&self, owner: &UserId) -> bool {
         self.any_order || self.user == *owner
     }
 
-    /// Whether the caller may do it to everybody's orders.
+    /// Whether the caller may perform the action on every order.
     pub fn may_touch_all(&self) -> bool {
         self.any_order
     }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_touches_own_orders_and_staff_all() {
+    fn an_owner_may_touch_own_orders_and_staff_all() {
         let other: UserId = "somebody-else".parse().unwrap();
         let owner = authorise(json!({"sub": "u1", "scope": "openid orders:read"}), "orders:").unwrap();
         assert!(owner.may_touch(owner.user()) && !owner.may_touch(&other));
@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_route_that_names_scopes_gives_none_of_them_to_the_caller() {
+    fn the_scopes_of_the_route_are_not_the_callers() {
         let jwt = json!({"claims": {"sub": "u1", "scope": "openid"}, "scopes": ["orders:admin"]});
         let request = testing::request(json!({"requestContext": {"authorizer": {"jwt": jwt}}}));
         assert_eq!(Caller::authorise(&request, "orders:", OWNERS_AND_STAFF).unwrap_err().status(), 403);
     }
 
     #[test]
-    fn without_claims_or_with_broken_ones_nobody_is_let_in() {
+    fn a_request_without_valid_claims_is_rejected() {
         for authorizer in [json!(null), json!({}), json!("x"), json!({"lambda": {"sub": "u1"}}), json!({"jwt": null})] {
             let request = testing::request(json!({"requestContext": {"authorizer": authorizer}}));
             let problem = Caller::authorise(&request, "orders:", OWNERS_AND_STAFF).unwrap_err();

@@ -1,4 +1,4 @@
-//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a command that is repeated runs once.
+//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a retried command runs once.
 
 use dynamodb_event_store::{CommitKey, IdempotencyKey, RequestHash, StreamId};
 use orders_core::domain::{Decide, UserId};
@@ -20,7 +20,7 @@ pub fn key(request: &Request) -> Result<Option<IdempotencyKey>, Problem> {
         .map_err(|error| Problem::invalid_field("Idempotency-Key", error.to_string()))
 }
 
-/// The identity of the commit that a command asks for. Keys of different callers have nothing to do with each other.
+/// The identity of a command's commit. Keys of different callers are independent.
 ///
 /// # Errors
 /// 500 if the command cannot be serialised.
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_key_is_refused() {
+    fn a_malformed_key_is_rejected() {
         for header in ["", " ", "\"", "\"\"", "a b", "ä", &"x".repeat(256)] {
             assert_eq!(parsed(header), Err(400), "{header:?}");
         }

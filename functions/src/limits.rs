@@ -1,4 +1,4 @@
-//! Rate limits: each request is counted while it is being worked on, and has no effect before it is known to pass.
+//! Rate limits: each request is counted while it is processed, and has no effect before it is admitted.
 
 use std::pin::pin;
 
@@ -12,17 +12,17 @@ use crate::config::{self, ConfigError};
 use crate::problem::Problem;
 use crate::request::Request;
 
-/// What a function lets pass.
+/// What a function admits.
 #[derive(Debug)]
 pub struct Limits {
     limiter: Limiter<DynamoTable>,
 }
 
-/// Fields of an answer, by their names.
+/// Headers of a response.
 type Fields = Vec<(&'static str, String)>;
 
 impl Limits {
-    /// As the environment says. Connects to the table, while nobody waits for an answer yet.
+    /// As the environment says. Connects to the table, while no caller is waiting yet.
     ///
     /// # Errors
     /// The policy or the table's name is missing or wrong.
@@ -38,10 +38,10 @@ impl Limits {
         Self { limiter }
     }
 
-    /// Counts a request while it is `handled`; answers what the handler does, or that it does not pass.
+    /// Counts a request while it is `handled`; returns the handler's response, or that the request is not admitted.
     ///
     /// # Errors
-    /// The handler's; 429, or 503 where the policy lets nothing pass that cannot be counted.
+    /// The handler's; 429, or 503 where the policy admits nothing that cannot be counted.
     pub(crate) async fn admit(
         &self,
         request: &Request,
@@ -50,7 +50,7 @@ impl Limits {
         let checked = async {
             let fields = Box::pin(self.check(request)).await;
             if fields.is_ok() {
-                request.admission.grant();
+                request.admission.admit();
             }
             fields
         };
@@ -69,7 +69,7 @@ impl Limits {
     }
 
     async fn check(&self, request: &Request) -> Result<Fields, Problem> {
-        // Whoever does not say who they are gets no further than that.
+        // Without a subject the handler rejects the request.
         let Some(subject) = self.subject(request) else { return Ok(Fields::new()) };
         let policy = self.limiter.policy();
         let checked = self.limiter.check(&subject).await;
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_answer_says_what_may_still_be_asked() {
+    async fn every_response_has_the_remaining_quota() {
         let bench = Bench::new().await;
         let limits = bench.patient("token-bucket; rate=1/m; burst=3; by=user; name=change");
         let order_id = bench.shop.create_order(10.0).await;
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_command_stores_nothing_however_late_the_refusal_comes() {
+    async fn a_rate_limited_command_stores_nothing_however_late_the_refusal_comes() {
         let bench = Bench::new().await;
         let orders = [bench.shop.create_order(10.0).await, bench.shop.create_order(10.0).await];
         assert_eq!(bench.cancel(&bench.patient(ONCE), cancel(&orders[0])).await.status(), 200);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_provider_is_asked_about_no_payment_that_the_limit_refuses() {
+    async fn no_rate_limited_payment_is_verified_with_the_provider() {
         let bench = Bench::new().await;
         let provider = PaymentProvider::default();
         let served = provider.serve().await.unwrap();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn users_have_a_quota_each_and_who_is_nobody_has_none() {
+    async fn users_have_a_quota_each_and_unauthenticated_callers_none() {
         let bench = Bench::new().await;
         let limits = bench.patient(ONCE);
         let by = |sub: &str| call(sub, "orders:write", UNKNOWN, &json!({"reason": "changed my mind"}));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_is_the_gateways_word_and_no_headers() {
+    async fn an_address_comes_from_the_gateway_and_not_from_headers() {
         let bench = Bench::new().await;
         let limits = bench.patient("token-bucket; rate=1/h; burst=1; by=ip");
         let from = |address: &str, forged: &str| {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_table_that_does_not_help_never_makes_a_good_command_fail_unless_the_policy_says_so() {
+    async fn an_unavailable_table_fails_no_good_command_unless_the_policy_says_so() {
         let bench = Bench::new().await;
         let order_id = bench.shop.create_order(10.0).await;
         bench.cancel(&bench.patient(ONCE), cancel(&order_id)).await;

@@ -85,7 +85,7 @@ pub async fn handle(breakers: &Breakers, request: &Request) -> Result<Answer, Pr
     }
     let order =
         Order { action: action(&body, request.now)?, by: caller.to_string(), why: body.reason.0.as_str().to_owned() };
-    request.admission.granted().await;
+    request.admission.admitted().await;
     // The item keeps the last order only, and an answer may be lost.
     let (action, by) = (order.action.to_string(), order.by.as_str());
     tracing::warn!(breaker = name, action, by, until = body.until, "override ordered");
@@ -93,8 +93,8 @@ pub async fn handle(breakers: &Breakers, request: &Request) -> Result<Answer, Pr
         if error.0.is::<Malformed>() {
             return Problem::internal(error);
         }
-        let detail = "Whether it was stored is not known. Send the request again.";
-        Problem::try_again("outcome-unknown", "The outcome is not known", detail).caused_by(error)
+        let detail = "It is unknown whether this was stored. Retry the request.";
+        Problem::try_again("outcome-unknown", "The outcome is unknown", detail).caused_by(error)
     })?;
     Ok(Answer::json(200, &breakers::show(breaker, &circuit, request.now)))
 }

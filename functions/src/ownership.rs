@@ -1,4 +1,4 @@
-//! Whose order it is, where the order as a whole cannot be read.
+//! Who owns an order that cannot be read as a whole.
 
 use dynamodb_event_store::{Consistency, EventStore, StoreError, StreamId, Until};
 use orders_core::domain::Order;
@@ -8,9 +8,9 @@ use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::request::Request;
 
-/// What a caller may know of a failure that a stream has brought about: all of it if the order is known to be theirs to
-/// touch, and otherwise what they would be told if there was no such order. Costs another read in that case only.
-pub async fn disclose(
+/// A failure to read a stream as the caller may see it: the failure itself if they may access the order, otherwise the
+/// same 404 as for an order that does not exist. Costs another read in that case only.
+pub async fn visible_failure(
     events: &EventStore<Order>,
     stream: &StreamId,
     request: &Request,
@@ -20,7 +20,7 @@ pub async fn disclose(
     if failure.status() != 500 || caller.may_touch_all() {
         return failure;
     }
-    // Only the first event names the owner, and it is rarely the one in the way.
+    // Only the first event names the owner, and it is rarely the unreadable one.
     let first = events.load_until(stream, Until::Version(1), Consistency::Strong);
     match timeout_at(request.deadline, first).await {
         Ok(Ok(order)) if order.state().placed().is_some_and(|order| caller.may_touch(&order.user_id)) => failure,

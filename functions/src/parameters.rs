@@ -13,20 +13,20 @@ use crate::problem::Problem;
 use crate::request::Request;
 use crate::telemetry;
 
-/// The order that the path names. From here on the request's log lines name it too.
+/// The order that the path names. From here on the request's log lines have its id.
 ///
 /// # Errors
 /// 400 when it is not a UUID.
 pub fn order_id(request: &Request) -> Result<OrderId, Problem> {
     let order_id: OrderId = parse("order_id", request.path_parameter("id").unwrap_or_default())?;
-    telemetry::concerns(order_id);
+    telemetry::record_order_id(order_id);
     Ok(order_id)
 }
 
 /// The user that the path names.
 ///
 /// # Errors
-/// 400 when it cannot be a user's name.
+/// 400 when it is not a valid user id.
 pub fn user_id(request: &Request) -> Result<UserId, Problem> {
     parse("user_id", request.path_parameter("user_id").unwrap_or_default())
 }
@@ -35,12 +35,12 @@ fn parse<T: FromStr<Err: Display>>(path: &str, text: &str) -> Result<T, Problem>
     text.parse().map_err(|error: T::Err| Problem::invalid_field(path, error.to_string()))
 }
 
-/// The parameters of a query string, each at most once, and none that the action does not know.
+/// The parameters of a query string: each known to the action, and none repeated.
 #[derive(Debug)]
 pub struct Query(BTreeMap<String, String>);
 
 impl Query {
-    /// Reads the query string of an action that knows these parameters.
+    /// Reads the query string of an action that takes these parameters.
     ///
     /// # Errors
     /// 400 for a parameter that is unknown or repeated, and for a query string that is too long.
@@ -50,27 +50,27 @@ impl Query {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if !known.contains(&name.as_ref()) {
                 let detail = match known {
-                    [] => "is unknown here: this takes no parameters".to_owned(),
-                    _ => format!("is unknown here: this takes {}", known.join(", ")),
+                    [] => "is unknown: this request takes no parameters".to_owned(),
+                    _ => format!("is unknown: this request takes {}", known.join(", ")),
                 };
                 return Err(Problem::invalid_field(shown(&name), detail));
             }
             if parameters.insert(name.to_string(), value.into_owned()).is_some() {
-                return Err(Problem::invalid_field(name, "must be there once"));
+                return Err(Problem::invalid_field(name, "must not be repeated"));
             }
         }
         Ok(Self(parameters))
     }
 
-    /// A parameter's text, if it is there.
+    /// A parameter's text, if it is present.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// A parameter, if it is there.
+    /// A parameter, if it is present.
     ///
     /// # Errors
-    /// 400 when it cannot be read; `expected` says what it must be.
+    /// 400 if it is invalid; `expected` says what it must be.
     pub fn get<T>(
         &self,
         name: &'static str,
@@ -91,18 +91,18 @@ impl Query {
         Ok(self.get("limit", "a whole number of 1-100", read)?.unwrap_or(20))
     }
 
-    /// A version, if the parameter is there.
+    /// A version, if the parameter is present.
     ///
     /// # Errors
-    /// 400 for what is none.
+    /// 400 if it is not one.
     pub fn version(&self, name: &'static str) -> Result<Option<Version>, Problem> {
         self.get(name, "a version: a whole number from 1", |text| text.parse().ok().filter(|version| *version > 0))
     }
 
-    /// A status, if the parameter is there.
+    /// A status, if the parameter is present.
     ///
     /// # Errors
-    /// 400 for what is none.
+    /// 400 if it is not one.
     pub fn status(&self) -> Result<Option<Status>, Problem> {
         self.get("status", "pending, paid, shipped, delivered or cancelled", |text| {
             Status::deserialize(StrDeserializer::<value::Error>::new(text)).ok()
@@ -110,7 +110,7 @@ impl Query {
     }
 }
 
-/// The beginning of a name that a caller made up.
+/// The beginning of an unknown name.
 fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }

@@ -1,5 +1,5 @@
-//! `If-Match` and `If-None-Match` (RFC 9110, section 13): the caller acts only on the order that it has seen, and reads
-//! only what it has not.
+//! `If-Match` and `If-None-Match` (RFC 9110, section 13): the caller changes only the version that it has seen, and reads
+//! only one that it has not.
 
 use dynamodb_event_store::{Version, Versions};
 
@@ -7,10 +7,9 @@ use crate::answer::Answer;
 use crate::problem::Problem;
 use crate::request::Request;
 
-/// What a request's headers say of the entity tag that must be there, or must not.
+/// The entity tags that a request's headers require or exclude.
 ///
-/// No answer has a date of its last change, so the conditions on dates mean nothing here and are passed over, as the RFC
-/// has it.
+/// No response has a Last-Modified date, so conditions on dates are ignored, as the RFC says.
 #[derive(Debug)]
 pub struct Preconditions {
     if_match: Option<EntityTags>,
@@ -44,18 +43,18 @@ impl Preconditions {
         Ok(Self { if_match: read("if-match", "If-Match")?, if_none_match: read("if-none-match", "If-None-Match")? })
     }
 
-    /// Whether they fail where nothing is there yet. That nothing is there is just what `If-None-Match` asks for.
+    /// Whether they fail on a resource that does not exist yet, which `If-None-Match` requires.
     pub fn need_something(&self) -> bool {
         self.if_match.is_some()
     }
 
-    /// Whether they let something be changed that is there and has no entity tag.
+    /// Whether they allow a change of an existing resource without an entity tag.
     pub fn hold_without_tag(&self) -> bool {
         matches!(self.if_match, None | Some(EntityTags::Any))
             && matches!(self.if_none_match, None | Some(EntityTags::Listed(_)))
     }
 
-    /// The versions that the caller accepts as an order's newest, if it cares.
+    /// The versions that the caller accepts as an order's newest; `None` without a condition.
     ///
     /// An order's entity tags are its versions, so any other tag names no version. A weak tag never matches in
     /// `If-Match`.
@@ -74,8 +73,8 @@ impl Preconditions {
         }
     }
 
-    /// What a caller who asked for something gets of the answer: nothing if it is not what `If-Match` names, and no body
-    /// if it is what `If-None-Match` names. An answer without an entity tag has none of the listed ones.
+    /// Applies them to the response to a read: it fails if `If-Match` does not name its tag, and has no body if
+    /// `If-None-Match` does. A response without an entity tag matches no listed one.
     ///
     /// # Errors
     /// 412.
@@ -106,7 +105,7 @@ impl EntityTag {
     }
 }
 
-/// `*`, or one tag or more, separated by commas; `None` if that is not what it is.
+/// `*`, or one or more tags separated by commas; `None` if it is neither.
 fn entity_tags(header: &str) -> Option<EntityTags> {
     if header.trim_matches([' ', '\t']) == "*" {
         return Some(EntityTags::Any);
@@ -162,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn any_version_will_do_without_the_header_and_for_a_star() {
+    fn any_version_matches_without_the_header_and_with_a_star() {
         assert_eq!(accepted_by(json!({})), Ok(None));
         assert_eq!(accepted(" * "), Ok(None));
     }
 
     #[test]
-    fn weak_tags_and_tags_that_are_no_versions_never_match() {
+    fn weak_tags_and_tags_that_are_not_versions_never_match() {
         for header in [r#"W/"3""#, r#""03""#, r#""+3""#, r#""3+""#, r#""abc""#, r#""""#, r#""99999999999999999999""#] {
             assert_eq!(accepted(header), one_of(&[]), "{header}");
         }
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_must_not_be_there_are_named_by_weak_tags_too() {
+    fn weak_tags_exclude_versions_too() {
         assert_eq!(accepted_by(json!({"if-none-match": "*"})), one_of(&[]));
         assert_eq!(accepted_by(json!({"if-none-match": r#""3", W/"4", "x""#})), none_of(&[3, 4]));
         assert_eq!(accepted_by(json!({"if-match": "*", "if-none-match": r#""3""#})), none_of(&[3]));
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_header_is_refused() {
+    fn a_malformed_header_is_rejected() {
         for header in
             ["", " ", ",", "3", r#""3"#, r#"3""#, r#"w/"3""#, r#""3" "4""#, r#""3";"#, r#"*, "3""#, "*,*", r#""a b""#]
         {

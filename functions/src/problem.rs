@@ -1,7 +1,6 @@
-//! Refusals and failures as the caller sees them: problem details (RFC 9457).
+//! Rejections and failures as the caller sees them: problem details (RFC 9457).
 //!
-//! A problem says what is wrong and what to do. What went wrong inside is its source: for the log, never for the
-//! answer.
+//! A problem says what is wrong and what to do. Its internal cause is its source, which is logged and never sent.
 
 use std::error::Error;
 
@@ -11,14 +10,14 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
 
-/// What stands before a problem's name in its `type`.
+/// The prefix of a problem's name in its `type`.
 const TYPE: &str = "urn:orders:problem:";
-/// What stands before the correlation id in a problem's `instance`.
+/// The prefix of the correlation id in a problem's `instance`.
 const INSTANCE: &str = "urn:orders:request:";
-/// When to try again, in seconds. Contention and throttling last about that long.
+/// When to retry, in seconds. Contention and throttling last about that long.
 const RETRY_AFTER: &str = "1";
 
-/// A request that was not granted.
+/// Why a request was rejected or failed.
 #[derive(Debug)]
 pub struct Problem(Box<Details>);
 
@@ -40,32 +39,32 @@ impl Problem {
         Self(Box::new(Details { name, status, title, detail: detail.into(), members, headers, source: None }))
     }
 
-    /// With a member of its own.
+    /// With another member.
     #[must_use]
     pub fn with_member(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.0.members.insert(name.to_owned(), value.into());
         self
     }
 
-    /// With a header of its own.
+    /// With another header.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.0.headers.push((name, value.into()));
         self
     }
 
-    /// With what went wrong inside.
+    /// With its internal cause.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// 400: fields of the body, parameters or headers that the caller has to mend.
+    /// 400: fields of the body, parameters or headers that the caller has to correct.
     pub fn invalid(fields: &[InvalidField]) -> Self {
         let detail = match fields {
             [field] => format!("{}: {}", field.path, field.detail),
-            _ => format!("{} fields are wrong: see errors.", fields.len()),
+            _ => format!("{} fields are invalid: see errors.", fields.len()),
         };
         let errors = fields.iter().map(|field| json!({"path": field.path, "detail": field.detail}));
         Self::new(400, "invalid-request", "The request is malformed", detail)
@@ -77,56 +76,56 @@ impl Problem {
         Self::invalid(&[InvalidField { path: path.into(), detail: detail.into() }])
     }
 
-    /// 401: nobody vouches for the caller.
+    /// 401: the request has no usable token.
     pub fn unauthenticated() -> Self {
-        let detail = "Send an access token of this API's issuer, with a subject, as Authorization: Bearer <token>.";
-        Self::new(401, "unauthenticated", "Who asks is not known", detail).with_header("www-authenticate", "Bearer")
+        let detail = "Send an access token from this API's issuer, with a subject, as Authorization: Bearer <token>.";
+        Self::new(401, "unauthenticated", "Authentication required", detail).with_header("www-authenticate", "Bearer")
     }
 
-    /// 403: any one of these scopes would suffice.
+    /// 403: any one of these scopes is sufficient.
     pub fn forbidden(sufficient: &[String]) -> Self {
         let detail = format!("The token needs one of these scopes: {}.", sufficient.join(", "));
         let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", sufficient.join(" "));
-        Self::new(403, "forbidden", "The token does not allow this", detail).with_header("www-authenticate", challenge)
+        Self::new(403, "forbidden", "Insufficient scope", detail).with_header("www-authenticate", challenge)
     }
 
-    /// 404: there is no such thing, or not for this caller.
+    /// 404: it does not exist, or not for this caller.
     pub fn not_found(what: &str) -> Self {
-        let detail = format!("There is no such {what}, or it is not yours. Check the id.");
+        let detail = format!("This {what} does not exist, or it is not yours. Check the id.");
         Self::new(404, "not-found", "Not found", detail)
     }
 
-    /// 406: it is there in none of the forms that the caller accepts.
+    /// 406: it is available in none of the media types that the caller accepts.
     pub fn not_acceptable(offered: &[&str]) -> Self {
         let detail = format!("Accept one of these: {}.", offered.join(", "));
         Self::new(406, "not-acceptable", "None of the accepted media types is available", detail)
     }
 
-    /// 409: the order has not got that far.
+    /// 409: the order has not reached the version.
     pub fn version_not_reached(current: Version) -> Self {
-        let detail = format!("The order is at version {current}. Ask for that one or an older one.");
-        Self::new(409, "version-not-reached", "The order has no such version yet", detail)
+        let detail = format!("The order is at version {current}. Request that version or an older one.");
+        Self::new(409, "version-not-reached", "The order has not reached this version", detail)
             .with_member("version", current)
     }
 
     /// 412: the order is not at a version that `If-Match` names.
     pub fn precondition_failed(current: Version) -> Self {
-        let detail = format!("The order is at version {current}. Read it and decide anew.");
+        let detail = format!("The order is at version {current}. Read it again before you decide.");
         Self::new(412, "precondition-failed", "The order has changed", detail)
             .with_member("version", current)
             .with_header("etag", format!("\"{current}\""))
     }
 
-    /// 412: what is there has not the entity tag that `If-Match` names.
+    /// 412: the resource does not have an entity tag that `If-Match` names.
     pub fn not_selected(current: Option<&str>) -> Self {
-        let detail = "It has another ETag than those that If-Match names. Read it without If-Match.";
-        let problem = Self::new(412, "precondition-failed", "It has changed", detail);
+        let detail = "Its ETag is not among those in If-Match. Read it without If-Match.";
+        let problem = Self::new(412, "precondition-failed", "The resource has changed", detail);
         current.into_iter().fold(problem, |problem, tag| problem.with_header("etag", tag))
     }
 
     /// 413.
     pub fn body_too_large(limit: usize) -> Self {
-        let detail = format!("The body may have {limit} bytes at most.");
+        let detail = format!("The body may have at most {limit} bytes.");
         Self::new(413, "body-too-large", "The body is too large", detail)
     }
 
@@ -136,25 +135,25 @@ impl Problem {
         Self::new(415, "unsupported-media-type", "The body is not JSON", detail)
     }
 
-    /// 415: the body is compressed, or coded in another way.
+    /// 415: the body has a content coding.
     pub fn unsupported_coding() -> Self {
-        let detail = "Send the body as it is, without Content-Encoding.";
-        Self::new(415, "unsupported-content-coding", "The body is coded", detail)
+        let detail = "Send the body uncompressed, without Content-Encoding.";
+        Self::new(415, "unsupported-content-coding", "Unsupported content coding", detail)
             .with_header("accept-encoding", "identity")
     }
 
-    /// 500: trying again does not help, somebody has to look.
+    /// 500: a retry does not help; an operator has to act.
     pub fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let detail = "This cannot be processed before the service is mended. Report it with the instance.";
-        Self::new(500, "internal", "The service is at fault", detail).caused_by(source)
+        let detail = "This cannot be processed until the service is fixed. Report it with the instance.";
+        Self::new(500, "internal", "Internal error", detail).caused_by(source)
     }
 
-    /// 503: trying again helps.
+    /// 503: a retry helps.
     pub fn try_again(name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self::new(503, name, title, detail).with_header("retry-after", RETRY_AFTER)
     }
 
-    /// 503: something that is needed does not answer. Nothing was stored.
+    /// 503: a dependency does not respond. Nothing was stored.
     pub fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::try_again("unavailable", "The service is not available", "Nothing was stored. Try again.")
             .caused_by(source)
@@ -165,12 +164,12 @@ impl Problem {
         self.0.status
     }
 
-    /// The name, without what stands before it in the `type`.
+    /// The name, without the prefix of the `type`.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// What went wrong inside, outermost first; empty if nothing did.
+    /// The internal causes, outermost first; empty if there are none.
     pub fn cause(&self) -> String {
         let mut chain = Vec::new();
         let mut next = self.0.source.as_deref().map(|source| source as &dyn Error);
@@ -181,7 +180,7 @@ impl Problem {
         chain.join(": ")
     }
 
-    /// The answer that tells the caller.
+    /// The response to the caller.
     pub fn into_answer(self, correlation_id: &str) -> Answer {
         let Details { name, status, title, detail, members: mut body, headers, .. } = *self.0;
         body.insert("type".into(), format!("{TYPE}{name}").into());
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_answered_as_problem_details() {
+    fn a_problem_is_sent_as_problem_details() {
         let answer = Problem::precondition_failed(4).into_answer("D4yL5b5IZDTl900=");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         assert_eq!(answer.header("etag"), Some("\"4\""));
@@ -222,7 +221,7 @@ mod tests {
                 "type": "urn:orders:problem:precondition-failed",
                 "title": "The order has changed",
                 "status": 412,
-                "detail": "The order is at version 4. Read it and decide anew.",
+                "detail": "The order is at version 4. Read it again before you decide.",
                 "instance": "urn:orders:request:D4yL5b5IZDTl900=",
                 "version": 4,
             })
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_named() {
+    fn every_invalid_field_is_named() {
         let field = |path: &str| InvalidField { path: path.into(), detail: "must be 1-10000".into() };
         let answer = Problem::invalid(&[field("items[0].quantity"), field("items[2].quantity")]).into_answer("x");
         assert_eq!(body(&answer)["errors"][1], json!({"path": "items[2].quantity", "detail": "must be 1-10000"}));
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_wrong_inside_is_for_the_log_only() {
+    fn an_internal_cause_is_logged_and_not_sent() {
         let inside = StoreError::Unavailable("connection refused by 10.0.0.7".into());
         let problem = Problem::from(inside);
         assert_eq!(problem.cause(), "the event table does not answer: connection refused by 10.0.0.7");

@@ -106,4 +106,20 @@ mod tests {
         let said = failure.error_message;
         assert!(said.contains("order_id: invalid type: integer `5`") && !said.contains('{'), "{said}");
     }
+
+    /// What is counted before there is a [`Runtime`] is lost, and nothing says so.
+    #[test]
+    fn every_binary_collects_metrics_before_it_does_anything_else() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
+        let mut binaries = 0;
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let source = std::fs::read_to_string(&path).unwrap();
+            let (_, main) = source.split_once("async fn main() -> Result<(), ").unwrap();
+            let first = main.lines().nth(1).unwrap().trim();
+            assert!(first == "let runtime = Runtime::start()?;" || first.starts_with("http::"), "{}", path.display());
+            binaries += 1;
+        }
+        assert!(binaries > 20, "{binaries}");
+    }
 }

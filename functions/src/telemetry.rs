@@ -12,13 +12,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
-/// Writes log lines from here on: as JSON when `AWS_LAMBDA_LOG_FORMAT` asks for it, from the level `LOG_LEVEL` up.
+/// Writes log lines from here on: as JSON if `AWS_LAMBDA_LOG_FORMAT` says so, from the level `LOG_LEVEL` up.
 ///
-/// Lambda's own level, `AWS_LAMBDA_LOG_LEVEL`, is not looked at: Lambda drops metrics with the lines below it, so the
+/// Lambda's own level, `AWS_LAMBDA_LOG_LEVEL`, is ignored: Lambda drops metrics along with the lines below it, so the
 /// template keeps it low.
 ///
 /// # Errors
-/// Somebody has done so before.
+/// There is a subscriber already.
 pub(crate) fn init() -> Result<(), lambda_runtime::Error> {
     let json = env::var("AWS_LAMBDA_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
     let level = env::var("LOG_LEVEL").unwrap_or_default();
@@ -28,13 +28,13 @@ pub(crate) fn init() -> Result<(), lambda_runtime::Error> {
 
 /// What the log lines of one request have in common.
 ///
-/// It has the level of errors, so that no level of the log takes the ids from a line.
+/// Its level is that of errors, so that the ids are logged at every level.
 pub fn request(correlation_id: &str, cold_start: bool) -> Span {
     tracing::error_span!("request", correlation_id, cold_start, order_id = Empty)
 }
 
-/// Says which order the request at hand is about.
-pub fn concerns(order_id: OrderId) {
+/// Adds the order's id to the log lines of the current request.
+pub fn record_order_id(order_id: OrderId) {
     Span::current().record("order_id", display(order_id));
 }
 
@@ -47,13 +47,13 @@ where
     lines.with_filter(targets(level).and(filter_fn(|about| !is_repetition(about))))
 }
 
-/// Whether the Lambda runtime says once more, as a Rust value, that the function failed: it has told that itself. That
-/// it panicked, which has an error beside the message, it cannot have told.
+/// Whether the Lambda runtime repeats, as a Rust value, that the function failed, which the function has logged. A panic,
+/// which has an error beside the message, the function cannot have logged.
 fn is_repetition(about: &Metadata<'_>) -> bool {
     about.target() == "lambda_runtime::layers::panic" && about.fields().field("error").is_none()
 }
 
-/// Libraries are heard from warnings up, whatever the level: below that the SDK prints requests and responses.
+/// Libraries log warnings and errors only, whatever the level: below that the SDK prints requests and responses.
 fn targets(level: &str) -> Targets {
     let level = match level.to_ascii_uppercase().as_str() {
         // An empty text would parse, as the level of errors.
@@ -88,14 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_json_has_what_lambda_filters_by_and_the_ids_at_every_level() {
+    fn a_json_line_has_the_fields_that_lambda_filters_by_and_the_ids_at_every_level() {
         for level in ["INFO", "ERROR"] {
             let written = Written::default();
             let writer = written.clone();
             let subscriber = tracing_subscriber::registry().with(lines(true, level, move || writer.clone()));
             tracing::subscriber::with_default(subscriber, || {
                 let _request = request("c1", true).entered();
-                concerns("c0000000-0000-5000-8000-000000000000".parse().unwrap());
+                record_order_id("c0000000-0000-5000-8000-000000000000".parse().unwrap());
                 tracing::error!(status = 503, "failed");
             });
             let line: Value = serde_json::from_slice(&written.0.lock().unwrap()).unwrap();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_is_told_is_not_repeated_by_the_runtime_and_a_panic_is_told() {
+    fn a_logged_failure_is_not_repeated_by_the_runtime_and_a_panic_is_logged() {
         let written = Written::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::registry().with(lines(true, "", move || writer.clone()));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_heard_from_warnings_up_only() {
+    fn libraries_log_warnings_and_errors_only() {
         for (level, ours, theirs) in [
             ("TRACE", Level::TRACE, Level::WARN),
             ("INFO", Level::INFO, Level::WARN),

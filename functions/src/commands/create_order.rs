@@ -51,7 +51,7 @@ pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Pr
         Some(key) => key.derive(&["order", caller.user().as_str()]),
         None => Uuid::new_v4(),
     });
-    telemetry::concerns(order_id);
+    telemetry::record_order_id(order_id);
     let total = commands.currency.to_json(items.total());
     let command = CreateOrder { order_id, user_id, items };
     let new = Loaded::new_stream(StreamId::from(order_id));

@@ -1,4 +1,4 @@
-//! The functions that change orders, and the one way in which they all run a command.
+//! The functions that change orders, and how all of them run a command.
 
 pub mod cancel_order;
 pub mod create_order;
@@ -32,7 +32,7 @@ pub struct Commands {
     scope_prefix: String,
 }
 
-/// What a request's headers say about the running of its command.
+/// The conditions in a request's headers under which its command runs.
 #[derive(Clone)]
 struct Conditions {
     key: Option<IdempotencyKey>,
@@ -40,7 +40,7 @@ struct Conditions {
 }
 
 impl Conditions {
-    /// Those on an order that is there.
+    /// Those on an existing order.
     ///
     /// # Errors
     /// 400 when a header is malformed.
@@ -48,15 +48,15 @@ impl Conditions {
         Ok(Self { key: idempotency::key(request)?, if_match: Preconditions::of(request)?.versions() })
     }
 
-    /// Those on an order that is yet to be created. It has no version, so none that `If-None-Match` could name.
+    /// Those on a new order. It has no version that `If-None-Match` could name.
     ///
     /// # Errors
     /// 400 when a header is malformed, 412 for an `If-Match`, `*` included.
     fn of_new(request: &Request) -> Result<Self, Problem> {
         let conditions = Self { key: idempotency::key(request)?, if_match: None };
         if Preconditions::of(request)?.need_something() {
-            let detail = "An order that is yet to be created has no version. Leave If-Match out.";
-            return Err(Problem::new(412, "precondition-failed", "There is no order yet", detail));
+            let detail = "A new order has no version. Omit If-Match.";
+            return Err(Problem::new(412, "precondition-failed", "The order does not exist yet", detail));
         }
         Ok(conditions)
     }
@@ -69,7 +69,7 @@ impl Commands {
         Self { store, currency: config.currency, scope_prefix: config.scope_prefix.clone() }
     }
 
-    /// Whose request this is.
+    /// The caller.
     ///
     /// # Errors
     /// 401 and 403.
@@ -92,20 +92,22 @@ impl Commands {
         self.execute(request, caller, &conditions, loaded, command).await
     }
 
-    /// The order that the path names, if the caller may touch it.
+    /// The order that the path names, if the caller may access it.
     ///
-    /// This comes before everything that could tell of the order's version or of commands that were run on it.
+    /// This comes before everything that could reveal the order's version or its commands.
     ///
     /// # Errors
-    /// 400 for what is no id, 404 for an order that is not there or somebody else's, 500 and 503.
+    /// 400 for an invalid id, 404 for an order that does not exist or is someone else's, 500 and 503.
     async fn find(&self, request: &Request, caller: &Caller) -> Result<Loaded<Order>, Problem> {
         let stream = StreamId::from(parameters::order_id(request)?);
         let found = timeout_at(request.deadline, self.store.find(&stream)).await.map_err(Problem::unavailable)?;
         let found = match found {
             Ok(found) => found,
-            Err(error) => return Err(ownership::disclose(&self.store, &stream, request, caller, error.into()).await),
+            Err(error) => {
+                return Err(ownership::visible_failure(&self.store, &stream, request, caller, error.into()).await);
+            }
         };
-        request.admission.granted().await;
+        request.admission.admitted().await;
         let is_theirs = |loaded: &Loaded<Order>| {
             let order = loaded.stream().state().placed();
             order.is_some_and(|order| caller.may_touch(&order.user_id))
@@ -113,11 +115,11 @@ impl Commands {
         found.filter(is_theirs).ok_or_else(|| Problem::not_found("order"))
     }
 
-    /// Runs a command on a loaded order: repeats are answered first, then the preconditions are checked, then the
+    /// Runs a command on a loaded order: a repeat replays its response, then the preconditions are checked, then the
     /// state.
     ///
     /// # Errors
-    /// 409, 412 and 422 when it was not run, 503 when it was not or nobody knows.
+    /// 409, 412 and 422 when it was rejected, 503 when it was not run or the outcome is unknown.
     async fn execute<C: Decide + Serialize>(
         &self,
         request: &Request,
@@ -128,12 +130,12 @@ impl Commands {
     ) -> Result<Executed<Order>, Problem> {
         let order_id = loaded.stream().id().to_string();
         let work = work(request, caller, conditions, loaded.stream().id(), command)?;
-        request.admission.granted().await;
+        request.admission.admitted().await;
         let executed = self.store.execute(loaded, &work, |order, now| command.decide(order, now)).await;
         executed.map_err(|error| self.problem(error, &order_id, conditions.key.is_some()))
     }
 
-    /// The same checks, and with them `check` instead of the command's decision; nothing is stored.
+    /// The same checks, with `check` in place of the command's decision; nothing is stored.
     ///
     /// # Errors
     /// Those with which [`Commands::execute`] would not run the command.
@@ -159,21 +161,21 @@ impl Commands {
             ExecuteError::KeyReused => Problem::new(
                 422,
                 "idempotency-key-reused",
-                "The key belongs to another request",
-                "This Idempotency-Key came with another request before. Use a new key for a new request.",
+                "The idempotency key was used before",
+                "This Idempotency-Key was used with another request. Use a new key for a new request.",
             ),
             ExecuteError::Contended => Problem::try_again(
                 "contended",
-                "Too many changes at once",
-                "Others keep changing this order. Nothing was stored. Try again.",
+                "Too many concurrent changes",
+                "This order is being changed by other requests. Nothing was stored. Try again.",
             ),
             ExecuteError::OutcomeUnknown(source) => {
                 let detail = if keyed {
-                    "It is not known whether this was stored. Repeat it with the same Idempotency-Key to find out."
+                    "It is unknown whether this was stored. Retry with the same Idempotency-Key to find out."
                 } else {
-                    "It is not known whether this was stored. Read the order at order_id before you repeat it."
+                    "It is unknown whether this was stored. Read the order at order_id before you retry."
                 };
-                let problem = Problem::try_again("outcome-unknown", "The outcome is not known", detail);
+                let problem = Problem::try_again("outcome-unknown", "The outcome is unknown", detail);
                 problem.with_member("order_id", order_id).caused_by(source)
             }
             ExecuteError::TooLarge { bytes } => {
@@ -212,16 +214,16 @@ impl Commands {
     }
 }
 
-/// 503: the order cannot take the payment as it is, but the provider may have captured it.
+/// 503: the order cannot take the payment in its state, but the provider may have captured it.
 fn unverified(payment_id: &PaymentId) -> Problem {
     let detail = format!(
-        "The order cannot take payment {payment_id}, but the provider may have captured it, and does not say. Nothing was \
-         stored. Try again with the same Idempotency-Key."
+        "The order cannot take payment {payment_id}, but the provider may have captured it, and gives no answer. Nothing \
+         was stored. Retry with the same Idempotency-Key."
     );
-    Problem::try_again("payment-unverified", "It is not known whether the payment was captured", detail)
+    Problem::try_again("payment-unverified", "It is unknown whether the payment was captured", detail)
 }
 
-/// What the event store has to know of a request and its command.
+/// The request to the event store.
 fn work<C: Decide + Serialize>(
     request: &Request,
     caller: &Caller,
@@ -241,8 +243,8 @@ fn work<C: Decide + Serialize>(
     })
 }
 
-/// The answer that every command gives: order, version and status, and what a command adds to it. A repeat gives the
-/// first answer again and says so.
+/// The response that all commands have: order, version and status, and what a command adds. A repeat replays the first
+/// response and says so.
 fn answer<const N: usize>(
     http_status: u16,
     executed: &Executed<Order>,
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_database_that_does_not_answer_is_told_without_a_word_about_it() {
+    async fn an_unreachable_database_is_reported_without_internals() {
         let commands = testing::unreachable();
         let paying = pay_order::VerifiedCommands { commands: commands.clone(), payments: Payments::Trusted };
         let create = async |request: &Request| create_order::handle(&commands, request).await;
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stale_read_refuses_no_command_and_no_version() {
+    async fn a_stale_read_rejects_no_command_and_no_version() {
         let shop = Shop::open_with_faults().await;
         let order_id = shop.create_order(44.98).await;
         pay(&shop, &order_id, "k1").await;
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_payment_that_was_stored_is_told_so_though_the_answer_was_lost() {
+    async fn a_payment_that_was_stored_succeeds_though_the_databases_response_was_lost() {
         let shop = Shop::open_with_faults().await;
         let order_id = shop.create_order(44.98).await;
         shop.faults().plan(|call| (call.operation == "PutItem" && call.attempt == 1).then_some(Fault::LoseAnswer));

@@ -140,7 +140,7 @@ impl<B: EventBus> Runner<B> {
             Ok(order_id) => order_id,
             Err(error) => return self.reject(received, error.code(), &error.to_string()).await,
         };
-        telemetry::concerns(order_id);
+        telemetry::record_order_id(order_id);
         let request = received.request(order_id, C::NAME, command)?;
         let loaded = self.store.load(&StreamId::from(order_id), Consistency::Eventual).await?;
         let executed = self.store.execute(loaded, &request, |order, now| command.decide(order, now)).await;

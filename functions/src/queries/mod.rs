@@ -60,7 +60,7 @@ impl Queries {
     ) -> Result<T, Problem> {
         match in_time(request, read).await {
             Ok(read) => Ok(read),
-            Err(failure) => Err(ownership::disclose(&self.events, stream, request, caller, failure).await),
+            Err(failure) => Err(ownership::visible_failure(&self.events, stream, request, caller, failure).await),
         }
     }
 
