@@ -241,7 +241,7 @@ mod tests {
     fn an_internal_cause_is_logged_and_not_sent() {
         let inside = StoreError::Unavailable("connection refused by 10.0.0.7".into());
         let problem = Problem::from(inside);
-        assert_eq!(problem.cause(), "the event table does not answer: connection refused by 10.0.0.7");
+        assert_eq!(problem.cause(), "the event table is unavailable: connection refused by 10.0.0.7");
         let answer = problem.into_answer("x");
         assert_eq!(answer.status(), 503);
         assert_eq!(answer.header("retry-after"), Some("1"));

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use orders_local::template::{ACCOUNT, Function, REGION, Template, project_path};
 use serde_json::Value;
 
-use dynamodb_testkit::exchange::{Answer, Request};
+use dynamodb_testkit::exchange::{Response, Request};
 use dynamodb_testkit::faults;
-use dynamodb_testkit::proxy::Guard;
+use dynamodb_testkit::proxy::Interceptor;
 
 /// The policies of the template's functions. A function signs with its logical id as the access key.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ impl Permissions {
     }
 
     /// A guard for a proxy, which rejects calls as AWS does, and records which permissions are used.
-    pub fn guard(self) -> Guard {
+    pub fn guard(self) -> Interceptor {
         let used = Mutex::new(BTreeSet::new());
         Arc::new(move |authorization, request| {
             let rejection = self.rejection(authorization, request);
@@ -41,7 +41,7 @@ impl Permissions {
     }
 
     /// The response of AWS to a call that is not allowed; none if it is allowed.
-    fn rejection(&self, authorization: &str, request: &Request) -> Option<Answer> {
+    fn rejection(&self, authorization: &str, request: &Request) -> Option<Response> {
         let caller = self.caller(authorization);
         let operation = request.target.rsplit('.').next().unwrap_or_default();
         let needed = needed(operation, &request.body);

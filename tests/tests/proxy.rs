@@ -81,7 +81,7 @@ async fn calls_are_recorded_with_their_capacity() {
 async fn a_write_is_done_when_its_response_is_lost_and_not_done_when_its_request_is_lost() {
     let fixture = Fixture::start(SHORT).await;
     for (version, fault, stored) in [
-        (1, Fault::LoseAnswer, true),
+        (1, Fault::LoseResponse, true),
         (2, Fault::HangAfter, true),
         (3, Fault::FailAfter, true),
         (4, Fault::LoseRequest, false),

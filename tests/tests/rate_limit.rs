@@ -44,7 +44,7 @@ impl Bench {
     /// A limiter of another container.
     fn limiter(&self, text: &str) -> Limiter<DynamoTable> {
         let client = self.proxy.client(PATIENCE);
-        Limiter::new(DynamoTable::with_patience(&client, self.tables.name("RateLimits"), PATIENCE), policy(text))
+        Limiter::new(DynamoTable::with_timeout(&client, self.tables.name("RateLimits"), PATIENCE), policy(text))
     }
 
     /// The same with the call timeout of the functions.
@@ -61,7 +61,7 @@ impl Bench {
 #[tokio::test]
 async fn the_table_applies_updates_as_the_rule_does() {
     let tables = TestTables::create(&["RateLimits"]).await;
-    let table = DynamoTable::with_patience(&tables.client(), tables.name("RateLimits"), PATIENCE);
+    let table = DynamoTable::with_timeout(&tables.client(), tables.name("RateLimits"), PATIENCE);
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
@@ -128,13 +128,13 @@ async fn a_call_whose_response_is_lost_charges_once_and_is_not_retried() {
     for text in [BUCKET, WINDOW] {
         let clock = Clock::stopped_at(Timestamp::now());
         let limiter = bench.limiter(text).with_clock(clock.clone());
-        for fault in [Fault::LoseAnswer, Fault::FailAfter, Fault::LoseAnswer] {
+        for fault in [Fault::LoseResponse, Fault::FailAfter, Fault::LoseResponse] {
             bench.proxy.faults.plan(move |_| Some(fault));
             let checked = limiter.check(&subject).await;
             assert!(matches!(checked, Checked::Uncounted(decision, _) if !decision.allowed), "{fault:?}: {checked:?}");
             assert_eq!(bench.calls().count(), 1, "{fault:?}");
         }
-        bench.proxy.faults.none();
+        bench.proxy.faults.clear();
         // Without a response the container assumes a full bucket, and the table rejects the update. An update of a window
         // needs no view until the table has counted a full window.
         let limiter = bench.limiter(text).with_clock(clock);
@@ -188,7 +188,7 @@ async fn load(text: &str, per_second: u32, seconds: u32) -> Load {
     let tables = TestTables::create(&["RateLimits"]).await;
     let mut limiters = Vec::new();
     for _ in 0..16 {
-        let table = DynamoTable::with_patience(&tables.client(), tables.name("RateLimits"), PATIENCE);
+        let table = DynamoTable::with_timeout(&tables.client(), tables.name("RateLimits"), PATIENCE);
         let limiter = Limiter::new(table, policy(text));
         // Connects before the measurement.
         limiter.check(&Subject::user("another")).await;

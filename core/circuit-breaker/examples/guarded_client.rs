@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dynamodb_circuit_breaker::{
-    Action, Answer, Blame, Cause, CircuitBreaker, Fallible, Order, Origin, Table, Transition, create_table,
+    Action, Answer, ErrorClass, Cause, CircuitBreaker, ClassifyError, Order, Origin, Table, Transition, create_table,
 };
 use dynamodb_testkit::simulation::Simulation;
 use service_clock::{Clock, Timestamp};
@@ -25,9 +25,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 #[error("the price is not known")]
 struct Down;
 
-impl Fallible for Down {
-    fn blame(&self) -> Blame {
-        Blame::Callee
+impl ClassifyError for Down {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Callee
     }
 }
 
@@ -63,7 +63,7 @@ pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
         let (log, tells) = (log.clone(), clock.clone());
         let tell = move |transition: &Transition| {
             // Each container sees all of them; the one that made it tells.
-            if transition.origin == Origin::Here {
+            if transition.origin == Origin::ThisProcess {
                 let Transition { from, to, why, .. } = transition;
                 let line = format!("  {} {from} -> {to}: {why}", tells.now().format("%T"));
                 log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
@@ -92,8 +92,8 @@ pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     phase("the service fails", false).await?;
     phase("it is well again", true).await?;
     let order = |action, why: &str| Order { action, by: "ada".into(), why: why.into() };
-    containers[0].order(&order(Action::ForceOpen { until: None }, "it tells wrong prices")).await?;
+    containers[0].set_override(&order(Action::ForceOpen { until: None }, "it tells wrong prices")).await?;
     phase("held open by hand", true).await?;
-    containers[0].order(&order(Action::Reset, "they are right again")).await?;
+    containers[0].set_override(&order(Action::Reset, "they are right again")).await?;
     phase("let go", true).await
 }

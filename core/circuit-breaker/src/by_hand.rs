@@ -6,19 +6,19 @@
 use super::change::{Change, Guard};
 use super::circuit::{Circuit, State};
 use super::counters::Place;
-use super::intervention::{ACTION, AT, Action, BY, GENERATION, Intervention, Order, UNTIL, WHY};
+use super::intervention::{ACTION, AT, Action, BY, GENERATION, AppliedOverride, Order, UNTIL, WHY};
 use super::transition::probing;
 
 impl Circuit {
     /// The order that holds the breaker now, if one does.
-    pub fn held(&self, now: u64) -> Option<&Intervention> {
+    pub fn held(&self, now: u64) -> Option<&AppliedOverride> {
         let holds = |action: Action| action != Action::Reset && action.until().is_none_or(|until| now < until);
-        self.began_by_hand().filter(|last| holds(last.order.action))
+        self.began_by_hand().filter(|last| holds(last.requested.action))
     }
 
     /// The order that this generation began with.
-    pub(super) fn began_by_hand(&self) -> Option<&Intervention> {
-        self.intervention.as_ref().filter(|last| last.generation == self.generation)
+    pub(super) fn began_by_hand(&self) -> Option<&AppliedOverride> {
+        self.last_override.as_ref().filter(|last| last.generation == self.generation)
     }
 
     /// Carries an order out, if the breaker is still as it is here.
@@ -53,7 +53,7 @@ impl Circuit {
     /// Whether it is already as this order would have it, by the same order.
     pub(super) fn obeys(&self, order: &Order, now: u64) -> bool {
         let last = match order.action {
-            Action::ForceOpen { .. } | Action::ForceClosed { .. } => self.held(now),
+            Action::ForceOpen { .. } | Action::ForceClosed { .. } => self.active_override(now),
             Action::Reset => self.began_by_hand().filter(|_| self.has_counted_nothing()),
         };
         last.is_some_and(|last| last.order == *order)
@@ -96,8 +96,8 @@ mod tests {
 
     fn made(change: &Change, item: &Item) -> Item {
         match change.apply(item.clone()) {
-            Changed::Made(item) => item,
-            Changed::Refused(item) => panic!("{change:?} was refused by {item:?}"),
+            Changed::Applied(item) => item,
+            Changed::ConditionFailed(item) => panic!("{change:?} was refused by {item:?}"),
         }
     }
 
@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn ordered(item: &Item, action: Action, now: u64) -> Item {
-        made(&read(item).order(&order(action), now), item)
+        made(&read(item).set_override(&order(action), now), item)
     }
 
     /// An item that has opened by itself.
@@ -125,7 +125,7 @@ mod tests {
         for (until, retry_after) in [(None, None), (Some(NOW + DAY), Some(std::time::Duration::from_secs(86_399)))] {
             let item = ordered(&opened(), Action::ForceOpen { until }, NOW);
             let later = NOW + SECOND;
-            let rejected = Step::Reject(Rejected::Forced { retry_after });
+            let rejected = Step::Reject(Rejected::ForcedOpen { retry_after });
             assert_eq!(read(&item).admit(&settings(), later, 7), rejected);
         }
         let endless = ordered(&Item::new(), Action::ForceOpen { until: None }, NOW);
@@ -136,27 +136,27 @@ mod tests {
     fn after_the_end_of_what_is_forced_open_probes_decide() {
         let until = NOW + DAY;
         let item = ordered(&Item::new(), Action::ForceOpen { until: Some(until) }, NOW);
-        let Step::Probe(ticket, change) = read(&item).admit(&settings(), until, 7) else { panic!("no probe") };
-        assert_eq!(change.apply(item.clone()), Changed::Made(made(&change, &item)));
+        let Step::Probe(permit, change) = read(&item).admit(&settings(), until, 7) else { panic!("no probe") };
+        assert_eq!(change.apply(item.clone()), Changed::Applied(made(&change, &item)));
         let half = made(&change, &item);
-        let won = read(&half).probed(&settings(), ticket.probe.unwrap(), Outcome::Success, until + 1);
+        let won = read(&half).probed(&settings(), permit.probe.unwrap(), Outcome::Success, until + 1);
         let won = made(&won, &half);
         let closed = read(&made(&read(&won).close(&settings(), until + 2).unwrap(), &won));
-        assert_eq!((closed.state, closed.generation, closed.held(until + 2)), (State::Closed, 2, None));
-        let lost = read(&half).probed(&settings(), ticket.probe.unwrap(), Outcome::Failure, until + 1);
+        assert_eq!((closed.state, closed.generation, closed.active_override(until + 2)), (State::Closed, 2, None));
+        let lost = read(&half).probed(&settings(), permit.probe.unwrap(), Outcome::Failure, until + 1);
         let reopened = read(&made(&lost, &half));
         assert_eq!((reopened.trips, reopened.open_until), (1, until + 1 + 5 * SECOND));
-        assert_eq!(reopened.held(NOW), None, "not even by a clock that is behind");
+        assert_eq!(reopened.active_override(NOW), None, "not even by a clock that is behind");
     }
 
     #[test]
     fn a_probe_that_a_fast_clock_sends_early_is_refused_by_the_table_of_a_slow_one_only_by_time() {
         let item = ordered(&Item::new(), Action::ForceOpen { until: Some(NOW + DAY) }, NOW);
         let mut unheld = read(&item);
-        unheld.intervention = None;
+        unheld.last_override = None;
         // An older program does not know of orders: to it the breaker is open, and its time is over.
         let Step::Probe(_, change) = unheld.admit(&settings(), NOW + SECOND, 7) else { panic!("no probe") };
-        assert_eq!(change.apply(item.clone()), Changed::Refused(item));
+        assert_eq!(change.apply(item.clone()), Changed::ConditionFailed(item));
     }
 
     #[test]
@@ -183,8 +183,8 @@ mod tests {
         for item in [Item::new(), counted, opened(), half, forced] {
             let circuit = read(&ordered(&item, Action::Reset, NOW + 6 * SECOND));
             assert_eq!((circuit.state, circuit.generation), (State::Closed, read(&item).generation + 1));
-            assert!(circuit.parts.is_empty() && circuit.slots.is_empty() && circuit.trips == 0 && circuit.wins == 0);
-            assert_eq!(circuit.held(NOW + 6 * SECOND), None);
+            assert!(circuit.parts.is_empty() && circuit.slots.is_empty() && circuit.trips == 0 && circuit.probe_successes == 0);
+            assert_eq!(circuit.active_override(NOW + 6 * SECOND), None);
             assert!(matches!(circuit.admit(&settings(), NOW + 6 * SECOND, u64::MAX), Step::Admit(_)));
         }
     }
@@ -194,7 +194,7 @@ mod tests {
         for action in [Action::Reset, Action::ForceClosed { until: Some(NOW + SECOND) }] {
             for late in [0, SECOND, 11 * SECOND, 60 * SECOND, DAY] {
                 let before = ordered(&Item::new(), Action::Reset, NOW);
-                let change = read(&before).order(&order(action), NOW);
+                let change = read(&before).set_override(&order(action), NOW);
                 // Meanwhile others count, in parts of the window that are not seen here.
                 let item = made(&change, &failed(&before, 5, NOW + late));
                 let counted = |item| read(item).window(&settings(), NOW + late).failures;
@@ -211,11 +211,11 @@ mod tests {
     fn what_was_counted_before_it_was_forced_open_is_not_seen_while_it_is_open_and_goes_when_it_closes() {
         let late = NOW + 60 * SECOND;
         let seen = |item: &Item| read(item).window(&settings(), late);
-        let change = read(&Item::new()).order(&order(Action::ForceOpen { until: Some(late) }), NOW);
+        let change = read(&Item::new()).set_override(&order(Action::ForceOpen { until: Some(late) }), NOW);
         let forced = made(&change, &failed(&Item::new(), 5, late));
-        let Step::Probe(ticket, slot) = read(&forced).admit(&settings(), late, 7) else { panic!("no probe") };
+        let Step::Probe(permit, slot) = read(&forced).admit(&settings(), late, 7) else { panic!("no probe") };
         let half = made(&slot, &forced);
-        let probed = |outcome| made(&read(&half).probed(&settings(), ticket.probe.unwrap(), outcome, late), &half);
+        let probed = |outcome| made(&read(&half).probed(&settings(), permit.probe.unwrap(), outcome, late), &half);
         let (reopened, won) = (probed(Outcome::Failure), probed(Outcome::Success));
         let closed = made(&read(&won).close(&settings(), late).unwrap(), &won);
         for item in [&forced, &half, &reopened, &closed] {
@@ -229,20 +229,20 @@ mod tests {
         let counted = failed(&Item::new(), 3, NOW);
         let trip = read(&counted).trip(&settings(), NOW).unwrap();
         let open = opened();
-        let Step::Probe(ticket, slot) = read(&open).admit(&settings(), NOW + 5 * SECOND, 7) else { panic!() };
+        let Step::Probe(permit, slot) = read(&open).admit(&settings(), NOW + 5 * SECOND, 7) else { panic!() };
         let half = made(&slot, &open);
-        let late = read(&half).probed(&settings(), ticket.probe.unwrap(), Outcome::Success, NOW);
+        let late = read(&half).probed(&settings(), permit.probe.unwrap(), Outcome::Success, NOW);
         let actions = [Action::Reset, Action::ForceOpen { until: None }, Action::ForceClosed { until: None }];
         for (before, change) in [(&counted, trip), (&open, slot), (&half, late)] {
             for action in actions {
                 let item = ordered(before, action, NOW + 6 * SECOND);
-                assert_eq!(change.apply(item.clone()), Changed::Refused(item));
+                assert_eq!(change.apply(item.clone()), Changed::ConditionFailed(item));
             }
         }
         // And of two orders that were given at once, one is given again.
-        let order = read(&open).order(&order(Action::Reset), NOW);
+        let order = read(&open).set_override(&order(Action::Reset), NOW);
         let after = made(&order, &open);
-        assert_eq!(order.apply(after.clone()), Changed::Refused(after));
+        assert_eq!(order.apply(after.clone()), Changed::ConditionFailed(after));
     }
 
     #[test]
@@ -250,15 +250,15 @@ mod tests {
         let until = Some(NOW + DAY);
         let item = ordered(&opened(), Action::ForceOpen { until }, NOW);
         let circuit = read(&item);
-        let kept = Intervention { order: order(Action::ForceOpen { until }), at: NOW, generation: 2 };
-        assert_eq!(circuit.intervention, Some(kept.clone()));
-        assert_eq!(circuit.held(NOW), Some(&kept));
+        let kept = AppliedOverride { order: order(Action::ForceOpen { until }), at: NOW, generation: 2 };
+        assert_eq!(circuit.last_override, Some(kept.clone()));
+        assert_eq!(circuit.active_override(NOW), Some(&kept));
         assert!(circuit.obeys(&kept.order, NOW) && !circuit.obeys(&kept.order, NOW + DAY));
         assert!(!circuit.obeys(&order(Action::ForceOpen { until: None }), NOW));
         assert!(!circuit.obeys(&Order { by: "another".into(), ..kept.order.clone() }, NOW));
         let reset = read(&ordered(&item, Action::Reset, NOW + SECOND));
         assert_eq!(
-            reset.intervention.clone().unwrap().order.action,
+            reset.last_override.clone().unwrap().requested.action,
             Action::Reset,
             "the record outlives what it orders"
         );

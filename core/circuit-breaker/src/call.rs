@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use service_clock::Clock;
 
 use super::change::{Change, Changed, Item};
-use super::circuit::{Circuit, MAKER, Rejected, Step, Ticket};
+use super::circuit::{Circuit, MAKER, Rejected, Step, Permit};
 use super::intervention::Order;
 use super::memory::Memory;
 use super::notice::{Origin, Transition};
@@ -71,12 +71,12 @@ impl<S: Store> CircuitBreaker<S> {
         Self { hook: Some(Arc::new(hook)), ..self }
     }
 
-    /// Asks whether a call may be made now. Whoever gets a ticket makes the call and [records](Self::record) what came
+    /// Asks whether a call may be made now. Whoever gets a permit makes the call and [records](Self::record) what came
     /// of it; [`CircuitBreaker::call`] does both.
     ///
     /// # Errors
     /// [`Rejected`]: the call must not be made.
-    pub async fn admit(&self) -> Result<Ticket, Rejected> {
+    pub async fn admit(&self) -> Result<Permit, Rejected> {
         let now = self.now();
         self.refresh(now).await;
         // Another may be the first probe or take the slot first, and then the next is tried, as often as there are slots.
@@ -86,36 +86,36 @@ impl<S: Store> CircuitBreaker<S> {
                 (memory.circuit.clone(), memory.alone)
             };
             let step = circuit.admit(&self.settings, now, fastrand::u64(..));
-            let (ticket, change) = match step {
-                Step::Admit(ticket) => return Ok(Ticket { alone, ..ticket }),
+            let (permit, change) = match step {
+                Step::Admit(permit) => return Ok(Permit { alone, ..permit }),
                 Step::Reject(rejected) => return Err(rejected),
-                Step::Probe(ticket, change) => (ticket, change),
+                Step::Probe(permit, change) => (permit, change),
             };
             if self.memory().is_away(now) {
                 self.make_alone(&change);
-                return Ok(Ticket { alone: true, ..ticket });
+                return Ok(Permit { alone: true, ..permit });
             }
             match self.at_table(&change, &circuit, now).await {
-                Ok((true, _)) => return Ok(ticket),
+                Ok((true, _)) => return Ok(permit),
                 Ok((false, _)) => {}
-                Err(_) => return Err(Rejected::Unanswered),
+                Err(_) => return Err(Rejected::TableUnavailable),
             }
         }
         Err(Rejected::Probing)
     }
 
-    /// Says how the call that `ticket` allowed went. What comes too late, because the circuit has opened or closed or
+    /// Says how the call that `permit` allowed went. What comes too late, because the circuit has opened or closed or
     /// the probe's lease has gone to another, changes nothing.
-    pub async fn record(&self, ticket: Ticket, outcome: Outcome) {
+    pub async fn record(&self, permit: Permit, outcome: Outcome) {
         let now = self.now();
         let (change, before) = {
             let mut memory = self.memory();
-            let Some(change) = memory.report(&self.settings, ticket, outcome, now) else { return };
+            let Some(change) = memory.report(&self.settings, permit, outcome, now) else { return };
             (change, memory.circuit.clone())
         };
-        let Some(circuit) = self.settle(&change, &before, ticket.alone, now).await else { return };
+        let Some(circuit) = self.settle(&change, &before, permit.alone, now).await else { return };
         if let Some(next) = circuit.trip(&self.settings, now).or_else(|| circuit.close(&self.settings, now)) {
-            self.settle(&next, &circuit, ticket.alone, now).await;
+            self.settle(&next, &circuit, permit.alone, now).await;
         }
     }
 
@@ -217,7 +217,7 @@ impl<S: Store> CircuitBreaker<S> {
             let mut memory = self.memory();
             (memory.circuit.clone(), memory.make(change)?)
         };
-        let news = News { from: before, to: after.clone(), origin: Origin::Alone };
+        let news = News { from: before, to: after.clone(), origin: Origin::LocalOnly };
         self.tell(Some(news).filter(|news| !news.from.is_like(&news.to)));
         Some(after)
     }
@@ -226,16 +226,16 @@ impl<S: Store> CircuitBreaker<S> {
     async fn at_table(&self, change: &Change, before: &Circuit, now: u64) -> Result<(bool, Circuit), Unavailable> {
         let changed = self.store.change(&self.name, &self.marked(change)).await;
         let understood = changed.and_then(|changed| {
-            let (Changed::Made(item) | Changed::Refused(item)) = &changed;
+            let (Changed::Applied(item) | Changed::ConditionFailed(item)) = &changed;
             Ok((understand(item)?, changed))
         });
         let (circuit, changed) = understood.inspect_err(|unavailable| self.table_is_away(unavailable, now))?;
-        let made = matches!(changed, Changed::Made(_));
-        let (Changed::Made(item) | Changed::Refused(item)) = changed;
+        let made = matches!(changed, Changed::Applied(_));
+        let (Changed::Applied(item) | Changed::ConditionFailed(item)) = changed;
         // One that only counts shows transitions of others too.
         let ours = made && circuit.maker == self.id && !before.is_like(&circuit);
         let ours = ours && self.memory().is_news(&circuit);
-        let ours = ours.then(|| News { from: before.clone(), to: circuit.clone(), origin: Origin::Here });
+        let ours = ours.then(|| News { from: before.clone(), to: circuit.clone(), origin: Origin::ThisProcess });
         let seen = self.saw(item, &circuit, circuit.generation, now);
         self.tell(ours.or(seen));
         Ok((made, circuit))
@@ -262,8 +262,8 @@ impl<S: Store> CircuitBreaker<S> {
         let ours = circuit.maker == self.id && memory.is_news(circuit);
         let (from, origin) = match before? {
             // Its answer was lost: this process went on alone, from what it then was.
-            _ if ours => (shown, Origin::Here),
-            before if circuit.maker != self.id || was_alone => (before, Origin::Elsewhere),
+            _ if ours => (shown, Origin::ThisProcess),
+            before if circuit.maker != self.id || was_alone => (before, Origin::OtherProcess),
             _ => return None,
         };
         Some(News { from, to: circuit.clone(), origin })

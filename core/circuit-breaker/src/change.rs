@@ -90,7 +90,7 @@ impl Change {
     /// Makes the change to `item`, if its guard holds.
     pub fn apply(&self, mut item: Item) -> Changed {
         if !self.guard.holds(&item) {
-            return Changed::Refused(item);
+            return Changed::ConditionFailed(item);
         }
         for (name, value) in &self.set {
             item.insert(name.clone(), value.clone());
@@ -105,7 +105,7 @@ impl Change {
         for name in &self.remove {
             item.remove(name);
         }
-        Changed::Made(item)
+        Changed::Applied(item)
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
         let before = item(&[("gen", 1), ("f1", 3), ("p0", 9)]);
         let mut after = item(&[("gen", 1), ("f1", 5), ("f2", 1)]);
         after.insert("st".into(), "open".into());
-        assert_eq!(change.apply(before), Changed::Made(after));
-        assert_eq!(change.apply(item(&[("gen", 2)])), Changed::Refused(item(&[("gen", 2)])));
+        assert_eq!(change.apply(before), Changed::Applied(after));
+        assert_eq!(change.apply(item(&[("gen", 2)])), Changed::ConditionFailed(item(&[("gen", 2)])));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use super::change::{Change, Item, Malformed, Value};
 use super::counters::{Counts, Place, whole};
-use super::intervention::{Action, Intervention};
+use super::intervention::{Action, AppliedOverride};
 use super::settings::Settings;
 
 /// How far two clocks may differ. What is further ahead than the settings and this allow was written by a clock that
@@ -30,7 +30,7 @@ pub struct Circuit {
     /// How many probes have succeeded, while it is half-open.
     pub wins: u64,
     /// What somebody last ordered by hand; [`Circuit::held`] says whether it is in force.
-    pub intervention: Option<Intervention>,
+    pub intervention: Option<AppliedOverride>,
     /// The mark of the process that made the newest transition; 0 if none did.
     pub(super) maker: u64,
     pub(super) slots: BTreeMap<u64, u64>,
@@ -68,14 +68,14 @@ impl fmt::Display for State {
 
 /// The permission to make one call, and what its result will be held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub struct Permit {
     pub(super) generation: u64,
     pub(super) probe: Option<Lease>,
     /// Whether a container allowed it that went on without its table: its result is nobody else's business.
     pub(super) alone: bool,
 }
 
-impl Ticket {
+impl Permit {
     /// The generation that allowed the call.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -98,9 +98,9 @@ pub(super) struct Lease {
 /// What to do with a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    Admit(Ticket),
+    Admit(Permit),
     /// It may go as a probe, if this change is made.
-    Probe(Ticket, Change),
+    Probe(Permit, Change),
     Reject(Rejected),
 }
 
@@ -136,7 +136,7 @@ impl Circuit {
     /// # Errors
     /// [`Malformed`]: somebody wrote to the table by hand; they put the item right, or delete it.
     pub fn read(item: &Item) -> Result<Self, Malformed> {
-        let mut circuit = Self { intervention: Intervention::read(item)?, ..Self::default() };
+        let mut circuit = Self { intervention: AppliedOverride::read(item)?, ..Self::default() };
         for (name, value) in item {
             let number = || match value {
                 Value::Number(number) => Ok(*number),
@@ -153,7 +153,7 @@ impl Circuit {
                 ("since", _) => circuit.since = number()?,
                 ("open_until", _) => circuit.open_until = number()?,
                 ("trips", _) => circuit.trips = number()?,
-                ("wins", _) => circuit.wins = number()?,
+                ("wins", _) => circuit.probe_successes = number()?,
                 (MAKER, _) => circuit.maker = number()?,
                 (name, _) => {
                     let (letter, rest) = name.split_at_checked(1).unwrap_or_default();
@@ -176,14 +176,14 @@ impl Circuit {
 
     /// Whether the next call may pass. `draw` is a random number.
     pub(super) fn admit(&self, settings: &Settings, now: u64, draw: u64) -> Step {
-        let held = self.held(now).map(|held| held.order.action);
+        let held = self.active_override(now).map(|held| held.requested.action);
         if let Some(Action::ForceOpen { until }) = held {
             let retry_after = until.map(|until| Duration::from_micros(until - now));
-            return Step::Reject(Rejected::Forced { retry_after });
+            return Step::Reject(Rejected::ForcedOpen { retry_after });
         }
         match self.state {
             State::Closed if self.ramps(settings, now, draw) => Step::Reject(Rejected::Ramping),
-            State::Closed => Step::Admit(Ticket { generation: self.generation, probe: None, alone: false }),
+            State::Closed => Step::Admit(Permit { generation: self.generation, probe: None, alone: false }),
             State::Open if !self.is_due(settings, now) => {
                 let retry_after = Duration::from_micros(self.open_until - now);
                 Step::Reject(Rejected::Open { retry_after })
@@ -193,8 +193,8 @@ impl Circuit {
                 match { slots }.find(|slot| self.is_free(settings, *slot, now)) {
                     Some(slot) => {
                         let lease = Lease { slot, token: token(settings, now, draw) };
-                        let ticket = Ticket { generation: self.generation, probe: Some(lease), alone: false };
-                        Step::Probe(ticket, self.take_slot(settings, lease, now))
+                        let permit = Permit { generation: self.generation, probe: Some(lease), alone: false };
+                        Step::Probe(permit, self.take_slot(settings, lease, now))
                     }
                     None => Step::Reject(Rejected::Probing),
                 }
@@ -262,8 +262,8 @@ mod tests {
     #[test]
     fn without_an_item_it_is_closed() {
         let circuit = Circuit::read(&Item::new()).unwrap();
-        let ticket = Ticket { generation: 0, probe: None, alone: false };
-        assert_eq!(circuit.admit(&Settings::default(), NOW, 0), Step::Admit(ticket));
+        let permit = Permit { generation: 0, probe: None, alone: false };
+        assert_eq!(circuit.admit(&Settings::default(), NOW, 0), Step::Admit(permit));
     }
 
     #[test]
@@ -315,8 +315,8 @@ mod tests {
         half.slots = BTreeMap::from([(0, NOW + 5), (1, NOW + SECOND)]);
         assert_eq!(half.admit(&settings, NOW, 7), Step::Reject(Rejected::Probing));
         for draw in 0..4 {
-            let Step::Probe(ticket, _) = half.admit(&settings, NOW + 6, draw) else { panic!("slot 0 is free") };
-            assert_eq!(ticket.probe.map(|lease| lease.slot), Some(0));
+            let Step::Probe(permit, _) = half.admit(&settings, NOW + 6, draw) else { panic!("slot 0 is free") };
+            assert_eq!(permit.probe.map(|lease| lease.slot), Some(0));
         }
     }
 

@@ -8,14 +8,14 @@ use super::table::Store;
 use super::transition::Outcome;
 
 /// An error that knows whose fault it is.
-pub trait Fallible {
+pub trait ClassifyError {
     /// Whose fault it is.
-    fn blame(&self) -> Blame;
+    fn class(&self) -> ErrorClass;
 }
 
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
+pub enum ErrorClass {
     /// The callee's: it is down, overloaded or talks nonsense. Counts, and the fallback answers.
     Callee,
     /// The caller's: any callee would have said this. Does not count, and is the caller's to deal with.
@@ -43,8 +43,8 @@ pub struct Answer<T> {
 }
 
 /// Whose fault a result is that has an error which knows, if it is a failure.
-pub fn blame<T, E: Fallible>(result: &Result<T, E>) -> Option<Blame> {
-    result.as_ref().err().map(Fallible::blame)
+pub fn blame<T, E: ClassifyError>(result: &Result<T, E>) -> Option<ErrorClass> {
+    result.as_ref().err().map(ClassifyError::class)
 }
 
 impl<S: Store> CircuitBreaker<S> {
@@ -53,8 +53,8 @@ impl<S: Store> CircuitBreaker<S> {
     /// Dropped half-way, a call counts for nothing; a probe's slot is free again when its lease ends.
     ///
     /// # Errors
-    /// Those of `call` that are the caller's own fault ([`Blame::Caller`]).
-    pub async fn call<T, E: Fallible>(
+    /// Those of `call` that are the caller's own fault ([`ErrorClass::Caller`]).
+    pub async fn call<T, E: ClassifyError>(
         &self,
         call: impl Future<Output = Result<T, E>>,
         fallback: impl FnOnce(Cause<E>) -> T,
@@ -79,9 +79,9 @@ impl<S: Store> CircuitBreaker<S> {
     pub async fn guard<R>(
         &self,
         call: impl Future<Output = R>,
-        judge: impl FnOnce(&R) -> Option<Blame>,
+        judge: impl FnOnce(&R) -> Option<ErrorClass>,
     ) -> Result<R, Cause<R>> {
-        let ticket = self.admit().await?;
+        let permit = self.admit().await?;
         let started = self.now();
         let result = call.await;
         let elapsed = Duration::from_micros(self.now().saturating_sub(started));
@@ -89,10 +89,10 @@ impl<S: Store> CircuitBreaker<S> {
         let outcome = match blame {
             _ if self.settings().slow.is_some_and(|slow| elapsed > slow) => Outcome::Failure,
             None => Outcome::Success,
-            Some(Blame::Callee) => Outcome::Failure,
-            Some(Blame::Caller) => Outcome::Ignored,
+            Some(ErrorClass::Callee) => Outcome::Failure,
+            Some(ErrorClass::Caller) => Outcome::Ignored,
         };
-        self.record(ticket, outcome).await;
-        if blame == Some(Blame::Callee) { Err(Cause::Failed(result)) } else { Ok(result) }
+        self.record(permit, outcome).await;
+        if blame == Some(ErrorClass::Callee) { Err(Cause::Failed(result)) } else { Ok(result) }
     }
 }

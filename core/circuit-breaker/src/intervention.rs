@@ -62,7 +62,7 @@ pub struct Order {
 
 /// An order that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intervention {
+pub struct AppliedOverride {
     /// The order.
     pub order: Order,
     /// When, in microseconds since 1970.
@@ -79,7 +79,7 @@ pub(super) const WHY: &str = "manual_why";
 pub(super) const AT: &str = "manual_at";
 pub(super) const UNTIL: &str = "manual_until";
 
-impl Intervention {
+impl AppliedOverride {
     /// The last one that the item tells of.
     pub(super) fn read(item: &Item) -> Result<Option<Self>, Malformed> {
         let malformed = |name: &str| Malformed(name.to_owned());

@@ -9,13 +9,13 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::call::CircuitBreaker;
-use super::fallback::{Blame, Cause};
+use super::fallback::{ErrorClass, Cause};
 use super::table::Store;
 
 /// Lets requests through to a service as its [`CircuitBreaker`] allows, and has a fallback answer the others.
 ///
 /// `judge` says of each result whose fault it is, if it is a failure; [`blame`](super::blame) does for errors that know
-/// ([`Fallible`](super::Fallible)). `fallback` takes from a request what it needs before the service has it, and makes an
+/// ([`ClassifyError`](super::ClassifyError)). `fallback` takes from a request what it needs before the service has it, and makes an
 /// answer, or an error, of the cause. It gets the callee's own failure, and may pass it on.
 ///
 /// The layer is ready when the service behind it is. A service that never gets ready has to be limited in time by itself,
@@ -24,7 +24,7 @@ use super::table::Store;
 /// ```
 /// use std::convert::Infallible;
 ///
-/// use dynamodb_circuit_breaker::{Blame, Cause, CircuitBreaker, CircuitBreakerLayer, Table, create_table};
+/// use dynamodb_circuit_breaker::{ErrorClass, Cause, CircuitBreaker, CircuitBreakerLayer, Table, create_table};
 /// use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 ///
@@ -37,7 +37,7 @@ use super::table::Store;
 ///
 /// // A service that answers 500 has failed, though that is no error to HTTP.
 /// let judge = |result: &Result<Response<String>, Infallible>| match result {
-///     Ok(response) if response.status().is_server_error() => Some(Blame::Callee),
+///     Ok(response) if response.status().is_server_error() => Some(ErrorClass::Callee),
 ///     Ok(_) => None,
 ///     Err(never) => match *never {},
 /// };
@@ -135,7 +135,7 @@ where
     Q: Send + 'static,
     S: Service<Q, Response: Send, Error: Send, Future: Send> + Clone + Send + 'static,
     T: Store + 'static,
-    J: Fn(&Result<S::Response, S::Error>) -> Option<Blame> + Clone + Send + 'static,
+    J: Fn(&Result<S::Response, S::Error>) -> Option<ErrorClass> + Clone + Send + 'static,
     F: Fn(&Q) -> G,
     G: FnOnce(Cause<Result<S::Response, S::Error>>) -> Result<S::Response, S::Error> + Send + 'static,
     M: Mark<S::Response> + Clone + Send + 'static,

@@ -4,14 +4,14 @@
 //! item means and how it may change is pure ([`Circuit`], [`Change`]); [`Store`] is where it is kept.
 //!
 //! ```
-//! use dynamodb_circuit_breaker::{Blame, CircuitBreaker, Fallible, Table, create_table};
+//! use dynamodb_circuit_breaker::{ErrorClass, CircuitBreaker, ClassifyError, Table, create_table};
 //!
 //! #[derive(Debug)]
 //! struct Down;
 //!
-//! impl Fallible for Down {
-//!     fn blame(&self) -> Blame {
-//!         Blame::Callee
+//! impl ClassifyError for Down {
+//!     fn class(&self) -> ErrorClass {
+//!         ErrorClass::Callee
 //!     }
 //! }
 //!
@@ -63,14 +63,14 @@ mod window;
 
 pub use call::CircuitBreaker;
 pub use change::{Change, Changed, Guard, Item, Malformed, Value};
-pub use circuit::{Circuit, Rejected, State, Ticket};
+pub use circuit::{Circuit, Rejected, State, Permit};
 pub use counters::Counts;
 pub use definition::create_table;
-pub use fallback::{Answer, Blame, Cause, Fallible, blame};
-pub use intervention::{Action, Intervention, Order};
+pub use fallback::{Answer, ErrorClass, Cause, ClassifyError, blame};
+pub use intervention::{Action, AppliedOverride, Order};
 #[cfg(feature = "tower")]
 pub use layer::{CircuitBreakerLayer, Guarded, Mark};
-pub use notice::{Origin, Transition, Why};
+pub use notice::{Origin, Transition, Reason};
 pub use settings::Settings;
 pub use table::{Store, TIMEOUT, Table, Unavailable};
 pub use transition::Outcome;

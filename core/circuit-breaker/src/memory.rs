@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::change::{Change, Changed, Item};
-use super::circuit::{Circuit, State, Ticket, micros};
+use super::circuit::{Circuit, State, Permit, micros};
 use super::settings::Settings;
 use super::transition::Outcome;
 use super::window::{PARTS, part};
@@ -94,7 +94,7 @@ impl Memory {
 
     /// Makes a change here. The circuit after it, if its guard held.
     pub fn make(&mut self, change: &Change) -> Option<Circuit> {
-        let Changed::Made(item) = change.apply(self.item.clone()) else { return None };
+        let Changed::Applied(item) = change.apply(self.item.clone()) else { return None };
         let circuit = Circuit::read(&item).ok()?;
         self.replace(item, circuit.clone(), true);
         Some(circuit)
@@ -109,11 +109,11 @@ impl Memory {
     }
 
     /// The change that a result asks for, if any.
-    pub fn report(&mut self, settings: &Settings, ticket: Ticket, outcome: Outcome, now: u64) -> Option<Change> {
-        if ticket.generation != self.circuit.generation || (ticket.alone && !self.alone) {
+    pub fn report(&mut self, settings: &Settings, permit: Permit, outcome: Outcome, now: u64) -> Option<Change> {
+        if permit.generation != self.circuit.generation || (permit.alone && !self.alone) {
             return None;
         }
-        let failures = match (ticket.probe, outcome) {
+        let failures = match (permit.probe, outcome) {
             (Some(lease), _) => return Some(self.circuit.probed(settings, lease, outcome, now)),
             (None, Outcome::Ignored) => return None,
             (None, Outcome::Failure) => 1,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::circuit::{Circuit, State};
-use super::intervention::Intervention;
+use super::intervention::AppliedOverride;
 
 /// A circuit has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Why {
     /// Enough probes succeeded.
     Recovered,
     /// Somebody ordered it.
-    Ordered(Intervention),
+    Ordered(AppliedOverride),
     /// This process missed what came before.
     Missed,
 }
@@ -46,7 +46,7 @@ impl fmt::Display for Why {
             Self::ProbeFailed => f.write_str("a probe failed"),
             Self::TimeOver => f.write_str("its time open is over"),
             Self::Recovered => f.write_str("enough probes succeeded"),
-            Self::Ordered(intervention) => write!(f, "{} by hand", intervention.order.action),
+            Self::Ordered(intervention) => write!(f, "{} by hand", intervention.requested.action),
             Self::Missed => f.write_str("others have changed it meanwhile"),
         }
     }
@@ -67,12 +67,12 @@ impl Transition {
     pub(super) fn new(breaker: &str, from: &Circuit, to: &Circuit, origin: Origin) -> Self {
         let next = to.generation == from.generation.saturating_add(1);
         let why = match (to.state, to.began_by_hand()) {
-            (State::HalfOpen, _) => Why::TimeOver,
-            (_, Some(intervention)) => Why::Ordered(intervention.clone()),
-            (State::Open, None) if next && from.state == State::Closed => Why::Failures,
-            (State::Open, None) if next => Why::ProbeFailed,
-            (State::Closed, None) if to.generation > from.generation => Why::Recovered,
-            _ => Why::Missed,
+            (State::HalfOpen, _) => Reason::OpenTimeElapsed,
+            (_, Some(intervention)) => Reason::Override(intervention.clone()),
+            (State::Open, None) if next && from.state == State::Closed => Reason::Failures,
+            (State::Open, None) if next => Reason::ProbeFailed,
+            (State::Closed, None) if to.generation > from.generation => Reason::Recovered,
+            _ => Reason::Missed,
         };
         Self { breaker: breaker.to_owned(), generation: to.generation, from: from.state, to: to.state, why, origin }
     }
@@ -85,24 +85,24 @@ mod tests {
 
     fn why(from: (u64, State), to: (u64, State), by_hand: Option<u64>) -> Why {
         let order = || Order { action: Action::Reset, by: String::new(), why: String::new() };
-        let intervention = by_hand.map(|generation| Intervention { order: order(), at: 0, generation });
+        let intervention = by_hand.map(|generation| AppliedOverride { order: order(), at: 0, generation });
         let circuit = |(generation, state)| Circuit { generation, state, ..Circuit::default() };
         let to = Circuit { intervention, ..circuit(to) };
-        Transition::new("callee", &circuit(from), &to, Origin::Here).why
+        Transition::new("callee", &circuit(from), &to, Origin::ThisProcess).why
     }
 
     #[test]
     fn the_reason_follows_from_what_was_before_and_what_is_now() {
         use State::{Closed, HalfOpen, Open};
-        assert_eq!(why((0, Closed), (1, Open), None), Why::Failures);
-        assert_eq!(why((1, Open), (1, HalfOpen), None), Why::TimeOver);
-        assert_eq!(why((1, HalfOpen), (2, Open), None), Why::ProbeFailed);
-        assert_eq!(why((1, HalfOpen), (2, Closed), None), Why::Recovered);
-        assert!(matches!(why((1, HalfOpen), (2, Closed), Some(2)), Why::Ordered(_)));
-        assert_eq!(why((2, Open), (2, HalfOpen), Some(2)), Why::TimeOver, "after the end of what was forced open");
-        assert_eq!(why((2, Closed), (3, Open), Some(2)), Why::Failures, "the order was an earlier one");
-        assert_eq!(why((1, Closed), (5, Open), None), Why::Missed);
-        assert_eq!(why((4, Open), (0, Closed), None), Why::Missed, "somebody deleted the item");
-        assert_eq!(why((1, Open), (6, Closed), None), Why::Recovered, "nothing else closes it");
+        assert_eq!(why((0, Closed), (1, Open), None), Reason::Failures);
+        assert_eq!(why((1, Open), (1, HalfOpen), None), Reason::OpenTimeElapsed);
+        assert_eq!(why((1, HalfOpen), (2, Open), None), Reason::ProbeFailed);
+        assert_eq!(why((1, HalfOpen), (2, Closed), None), Reason::Recovered);
+        assert!(matches!(why((1, HalfOpen), (2, Closed), Some(2)), Reason::Override(_)));
+        assert_eq!(why((2, Open), (2, HalfOpen), Some(2)), Reason::OpenTimeElapsed, "after the end of what was forced open");
+        assert_eq!(why((2, Closed), (3, Open), Some(2)), Reason::Failures, "the order was an earlier one");
+        assert_eq!(why((1, Closed), (5, Open), None), Reason::Missed);
+        assert_eq!(why((4, Open), (0, Closed), None), Reason::Missed, "somebody deleted the item");
+        assert_eq!(why((1, Open), (6, Closed), None), Reason::Recovered, "nothing else closes it");
     }
 }

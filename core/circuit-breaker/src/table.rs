@@ -93,10 +93,10 @@ impl Store for Table {
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match update.customize().config_override(self.once()).send().await {
-            Ok(made) => Ok(Changed::Made(from_attributes(made.attributes.unwrap_or_default())?)),
+            Ok(made) => Ok(Changed::Applied(from_attributes(made.attributes.unwrap_or_default())?)),
             Err(error) => match error.into_service_error() {
                 UpdateItemError::ConditionalCheckFailedException(refused) => {
-                    Ok(Changed::Refused(from_attributes(refused.item.unwrap_or_default())?))
+                    Ok(Changed::ConditionFailed(from_attributes(refused.item.unwrap_or_default())?))
                 }
                 error => Err(Unavailable::new(error)),
             },

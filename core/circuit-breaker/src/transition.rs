@@ -43,7 +43,7 @@ impl Circuit {
     pub(super) fn trip(&self, settings: &Settings, now: u64) -> Option<Change> {
         let window = self.window(settings, now);
         let calls = window.failures.saturating_add(window.successes);
-        let held = self.held(now).is_some_and(|held| matches!(held.order.action, Action::ForceClosed { .. }));
+        let held = self.active_override(now).is_some_and(|held| matches!(held.requested.action, Action::ForceClosed { .. }));
         let tripped = self.state == State::Closed
             && !held
             && window.failures >= settings.failures
@@ -103,7 +103,7 @@ impl Circuit {
     /// The counters of the generations before go. Nothing is counted while a breaker is not closed, so those that are seen
     /// here are all there are.
     pub(super) fn close(&self, settings: &Settings, now: u64) -> Option<Change> {
-        let closes = self.state == State::HalfOpen && self.wins >= settings.successes;
+        let closes = self.state == State::HalfOpen && self.probe_successes >= settings.successes;
         let enough = Guard::Above("wins".into(), settings.successes - 1);
         closes.then(|| Change {
             guard: Guard::All(vec![self.same_generation(), is(State::HalfOpen), enough]),
@@ -176,13 +176,13 @@ mod tests {
 
     fn made(change: &Change, item: &Item) -> Item {
         match change.apply(item.clone()) {
-            Changed::Made(item) => item,
-            Changed::Refused(item) => panic!("{change:?} was refused by {item:?}"),
+            Changed::Applied(item) => item,
+            Changed::ConditionFailed(item) => panic!("{change:?} was refused by {item:?}"),
         }
     }
 
     fn refused(change: &Change, item: &Item) -> bool {
-        change.apply(item.clone()) == Changed::Refused(item.clone())
+        change.apply(item.clone()) == Changed::ConditionFailed(item.clone())
     }
 
     fn place(generation: u64, part: u64) -> Place {
@@ -201,8 +201,8 @@ mod tests {
 
     /// The item after one more probe has taken its slot.
     fn probe(settings: &Settings, item: &Item, now: u64) -> (Item, Lease) {
-        let Step::Probe(ticket, change) = read(item).admit(settings, now, now) else { panic!("no slot is free") };
-        (made(&change, item), ticket.probe.unwrap())
+        let Step::Probe(permit, change) = read(item).admit(settings, now, now) else { panic!("no slot is free") };
+        (made(&change, item), permit.probe.unwrap())
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
             assert_eq!(read(&item).close(&settings, NOW), None);
             let (probing, lease) = probe(&settings, &item, NOW + 5 * SECOND);
             item = made(&read(&probing).probed(&settings, lease, Outcome::Success, NOW + 6 * SECOND), &probing);
-            assert_eq!(read(&item).wins, wins);
+            assert_eq!(read(&item).probe_successes, wins);
         }
         let item = made(&read(&item).close(&settings, NOW + 6 * SECOND).unwrap(), &item);
         let (generation, since, open_until) = (2, NOW + 6 * SECOND, NOW + 5 * SECOND);
@@ -326,7 +326,7 @@ mod tests {
         let settings = Settings::default();
         let (half, lease) = probe(&settings, &opened(&settings), NOW + 5 * SECOND);
         let after = read(&made(&read(&half).probed(&settings, lease, Outcome::Ignored, NOW), &half));
-        assert_eq!((after.state, after.wins, after.slots.len()), (State::HalfOpen, 0, 0));
+        assert_eq!((after.state, after.probe_successes, after.slots.len()), (State::HalfOpen, 0, 0));
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Circuit {
             // Nothing is counted then: the newest is what was counted last, unless an order has come since.
             State::Open | State::HalfOpen => {
                 let newest = self.parts.keys().next_back().map(|place| place.generation);
-                newest.max(self.intervention.as_ref().map(|last| last.generation)).unwrap_or_default()
+                newest.max(self.last_override.as_ref().map(|last| last.generation)).unwrap_or_default()
             }
         };
         let (current, at) = (part(settings, now), |part| Place { generation, part });

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use dynamodb_circuit_breaker::{
-    Blame, Cause, Change, Changed, CircuitBreaker, CircuitBreakerLayer, Fallible, Item, Rejected, Settings, Store,
+    ErrorClass, Cause, Change, Changed, CircuitBreaker, CircuitBreakerLayer, ClassifyError, Item, Rejected, Settings, Store,
     Unavailable, blame,
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -29,7 +29,7 @@ impl Store for Memory {
     async fn change(&self, _: &str, change: &Change) -> Result<Changed, Unavailable> {
         Ok(self.with(|item| {
             let changed = change.apply(item.clone());
-            if let Changed::Made(after) = &changed {
+            if let Changed::Applied(after) = &changed {
                 *item = after.clone();
             }
             changed
@@ -43,10 +43,10 @@ fn breaker() -> CircuitBreaker<Memory> {
 }
 
 #[derive(Debug, PartialEq)]
-struct Fault(Blame);
+struct Fault(ErrorClass);
 
-impl Fallible for Fault {
-    fn blame(&self) -> Blame {
+impl ClassifyError for Fault {
+    fn class(&self) -> ErrorClass {
         self.0
     }
 }
@@ -57,7 +57,7 @@ async fn a_service_that_fails_is_not_asked_any_more_and_the_fallback_knows_reque
     let counts = asked.clone();
     let service = service_fn(move |_: &'static str| {
         counts.fetch_add(1, SeqCst);
-        std::future::ready(Err::<String, _>(Fault(Blame::Callee)))
+        std::future::ready(Err::<String, _>(Fault(ErrorClass::Callee)))
     });
     let fallback = |request: &&'static str| {
         let request = *request;
@@ -81,18 +81,18 @@ async fn a_service_that_fails_is_not_asked_any_more_and_the_fallback_knows_reque
 
 #[tokio::test]
 async fn the_callers_own_mistakes_are_passed_on_and_do_not_count() {
-    let service = service_fn(async |()| Err::<(), _>(Fault(Blame::Caller)));
+    let service = service_fn(async |()| Err::<(), _>(Fault(ErrorClass::Caller)));
     let fallback = |(): &()| |_: Cause<Result<(), Fault>>| Ok(());
     let service = CircuitBreakerLayer::new(breaker(), blame, fallback).layer(service);
     for _ in 0..10 {
-        assert_eq!(service.clone().oneshot(()).await, Err(Fault(Blame::Caller)));
+        assert_eq!(service.clone().oneshot(()).await, Err(Fault(ErrorClass::Caller)));
     }
 }
 
 type Http = Result<Response<&'static str>, Infallible>;
 
-fn failed(result: &Http) -> Option<Blame> {
-    result.as_ref().is_ok_and(|response| response.status().is_server_error()).then_some(Blame::Callee)
+fn failed(result: &Http) -> Option<ErrorClass> {
+    result.as_ref().is_ok_and(|response| response.status().is_server_error()).then_some(ErrorClass::Callee)
 }
 
 fn status(status: StatusCode) -> Http {
@@ -153,7 +153,7 @@ async fn the_service_that_said_it_is_ready_gets_the_request() {
         }
     }
 
-    let fallback = |(): &()| |_: Cause<Result<(), Fault>>| Err(Fault(Blame::Callee));
+    let fallback = |(): &()| |_: Cause<Result<(), Fault>>| Err(Fault(ErrorClass::Callee));
     let mut service = CircuitBreakerLayer::new(breaker(), blame, fallback).layer(Strict::default());
     for _ in 0..3 {
         assert_eq!(service.ready().await.unwrap().call(()).await, Ok(()));

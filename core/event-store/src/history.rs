@@ -26,7 +26,7 @@ impl<E> Page<E> {
     /// # Errors
     /// [`StoreError::Unreadable`].
     pub fn readable(self) -> Result<Self, StoreError> {
-        match self.obstacle {
+        match self.unreadable {
             Some(obstacle) => Err(obstacle.into()),
             None => Ok(self),
         }

@@ -37,7 +37,7 @@ use super::subject::Subject;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let client = dynamodb_testkit::simulation::Simulation::start().client();
 /// create_table(&client, "limits")?.send().await?;
-/// let table = DynamoTable::with_patience(&client, "limits", std::time::Duration::from_secs(5));
+/// let table = DynamoTable::with_timeout(&client, "limits", std::time::Duration::from_secs(5));
 /// let limiter = Limiter::new(table, "token-bucket; rate=1/m; burst=1; by=user; name=search".parse()?);
 /// let subject = |request: &Request<Body>| request.extensions().get::<User>().map(|user| Subject::user(user.0));
 /// let app = Router::new()

@@ -10,7 +10,7 @@
 //! # let client = dynamodb_testkit::simulation::Simulation::start().client();
 //! create_table(&client, "limits")?.send().await?;
 //! let policy = "token-bucket; name=search; rate=1/m; burst=2; by=user".parse()?;
-//! let limiter = Limiter::new(DynamoTable::with_patience(&client, "limits", std::time::Duration::from_secs(5)), policy);
+//! let limiter = Limiter::new(DynamoTable::with_timeout(&client, "limits", std::time::Duration::from_secs(5)), policy);
 //!
 //! for allowed in [true, true, false] {
 //!     let checked = limiter.check(&Subject::user("ada")).await;

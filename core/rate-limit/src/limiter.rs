@@ -94,7 +94,7 @@ impl<T: Table> Limiter<T> {
         let algorithm = &self.policy.algorithm;
         for call in 0.. {
             let update = match algorithm.step(self.seen.get(key).as_ref(), now, cost) {
-                Step::Refuse(decision) => return Ok(decision),
+                Step::Reject(decision) => return Ok(decision),
                 Step::Try(_) if call == CALLS => break,
                 Step::Try(update) => update,
             };
@@ -113,7 +113,7 @@ impl<T: Table> Limiter<T> {
     fn without_table(&self, key: &str, now: Micros, cost: u32, error: TableError) -> Checked {
         let algorithm = &self.policy.algorithm;
         let in_memory = |item: Option<Item>| match algorithm.step(item.as_ref(), now, cost) {
-            Step::Refuse(decision) => (decision, item),
+            Step::Reject(decision) => (decision, item),
             Step::Try(_) => {
                 let item = algorithm.charge(item.as_ref(), now, cost);
                 (algorithm.accepted(&item, now), Some(item))

@@ -137,7 +137,7 @@ impl Algorithm for SlidingWindow {
         let base = view.as_ref().map_or(0, |view| view.base(oldest));
         if let Some(view) = view.as_ref().filter(|view| entry != Entry::Anew && view.count.saturating_sub(base) > room)
         {
-            return Step::Refuse(self.decision(false, view, oldest, now, cost));
+            return Step::Reject(self.decision(false, view, oldest, now, cost));
         }
         // What an item that was never seen has ever admitted is no less than what is in the window.
         let cap = (":cap", if view.is_some() { base.saturating_add(room) } else { room.min(UNSEEN) });
@@ -215,7 +215,7 @@ mod tests {
         let mut seen = item.clone();
         for _ in 0..2 {
             match window.step(seen.as_ref(), now, cost) {
-                Step::Refuse(decision) => return decision,
+                Step::Reject(decision) => return decision,
                 Step::Try(update) => match expression::apply(&update, item.as_ref()) {
                     Some(stored) => return window.accepted(item.insert(stored), now),
                     None => seen = item.clone(),
@@ -298,7 +298,7 @@ mod tests {
             item in any_item(), now: i64, limit: u32, length: i64, parts: u32, cost: u32,
         ) {
             let window = SlidingWindow::new(limit, length, parts);
-            if let Step::Refuse(decision) = window.step(item.as_ref(), now, cost) {
+            if let Step::Reject(decision) = window.step(item.as_ref(), now, cost) {
                 prop_assert!(!decision.allowed);
             }
             window.accepted(&window.charge(item.as_ref(), now, cost), now);
@@ -319,11 +319,11 @@ mod tests {
                         prop_assert_eq!(&stored, &Some(window.charge(item.as_ref(), now, cost)));
                         item = stored;
                     }
-                    Step::Refuse(decision) => {
+                    Step::Reject(decision) => {
                         let wait = i64::try_from(decision.retry_after.as_micros()).unwrap();
                         prop_assert!(wait > 0);
                         prop_assert!(matches!(window.step(item.as_ref(), now + wait, cost), Step::Try(_)));
-                        prop_assert!(matches!(window.step(item.as_ref(), now + wait - 1, cost), Step::Refuse(_)));
+                        prop_assert!(matches!(window.step(item.as_ref(), now + wait - 1, cost), Step::Reject(_)));
                     }
                 }
             }

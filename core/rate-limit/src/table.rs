@@ -27,11 +27,11 @@ pub struct DynamoTable {
 impl DynamoTable {
     /// The table of this name, with `client`'s credentials, region and endpoint.
     pub fn new(client: &Client, name: impl Into<String>) -> Self {
-        Self::with_patience(client, name, PATIENCE)
+        Self::with_timeout(client, name, PATIENCE)
     }
 
     /// The same, for callers that may wait longer or not as long for a call.
-    pub fn with_patience(client: &Client, name: impl Into<String>, patience: Duration) -> Self {
+    pub fn with_timeout(client: &Client, name: impl Into<String>, patience: Duration) -> Self {
         let timeouts = TimeoutConfig::builder().connect_timeout(patience).operation_timeout(patience).build();
         let config = client.config().to_builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
         Self { client: Client::from_conf(config.build()), name: name.into() }

@@ -66,7 +66,7 @@ impl Algorithm for TokenBucket {
         let expires = (":expires", expiry(now.saturating_add(self.worth(self.burst))));
         let (update, condition, values) = match seen.and_then(|item| item.get(TAT)) {
             // It only grows, so what refuses now refuses for good.
-            Some(&tat) if hi < tat && tat <= far => return Step::Refuse(self.decision(false, tat, now, cost)),
+            Some(&tat) if hi < tat && tat <= far => return Step::Reject(self.decision(false, tat, now, cost)),
             Some(&tat) if now < tat && tat <= hi => (
                 "SET tat = tat + :inc, expires_at = :expires",
                 "tat BETWEEN :now AND :hi",
@@ -111,7 +111,7 @@ mod tests {
         let mut seen = item.clone();
         for _ in 0..2 {
             match bucket.step(seen.as_ref(), now, cost) {
-                Step::Refuse(decision) => return decision,
+                Step::Reject(decision) => return decision,
                 Step::Try(update) => match expression::apply(&update, item.as_ref()) {
                     Some(stored) => return bucket.accepted(item.insert(stored), now),
                     None => seen = item.clone(),
@@ -159,7 +159,7 @@ mod tests {
             tat: Option<i64>, now: i64, interval: i64, burst: u32, cost: u32,
         ) {
             let (bucket, item) = (TokenBucket::new(interval, burst), tat.map(item));
-            if let Step::Refuse(decision) = bucket.step(item.as_ref(), now, cost) {
+            if let Step::Reject(decision) = bucket.step(item.as_ref(), now, cost) {
                 prop_assert!(!decision.allowed);
             }
             bucket.accepted(&bucket.charge(item.as_ref(), now, cost), now);
@@ -171,11 +171,11 @@ mod tests {
             ahead in -50_000i64..3_000_000, interval in 1i64..100_000, burst in 1u32..20, cost in 1u32..20,
         ) {
             let (bucket, cost) = (TokenBucket::new(interval, burst), cost.min(burst));
-            if let Step::Refuse(decision) = bucket.step(Some(&item(NOW + ahead)), NOW, cost) {
+            if let Step::Reject(decision) = bucket.step(Some(&item(NOW + ahead)), NOW, cost) {
                 let wait = i64::try_from(decision.retry_after.as_micros()).unwrap();
                 prop_assert!(wait > 0);
                 prop_assert!(matches!(bucket.step(Some(&item(NOW + ahead)), NOW + wait, cost), Step::Try(_)));
-                prop_assert!(matches!(bucket.step(Some(&item(NOW + ahead)), NOW + wait - 1, cost), Step::Refuse(_)));
+                prop_assert!(matches!(bucket.step(Some(&item(NOW + ahead)), NOW + wait - 1, cost), Step::Reject(_)));
             }
         }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dynamodb_circuit_breaker::{
-    Action, Blame, Change, Changed, Circuit, CircuitBreaker, Fallible, Item, Order, Outcome, State, Store, Table,
+    Action, ErrorClass, Change, Changed, Circuit, CircuitBreaker, ClassifyError, Item, Override, Outcome, State, Store, Table,
     Unavailable,
 };
 use dynamodb_testkit::faults::Fault;
@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 struct Failure;
 
-impl Fallible for Failure {
-    fn blame(&self) -> Blame {
-        Blame::Callee
+impl ClassifyError for Failure {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Callee
     }
 }
 
@@ -56,11 +56,11 @@ impl Store for Both {
         let in_memory = change.apply(item.clone());
         assert_eq!(at_table, in_memory, "{change:?}");
         match &in_memory {
-            Changed::Made(after) => {
+            Changed::Applied(after) => {
                 self.made.fetch_add(1, SeqCst);
                 *item = after.clone();
             }
-            Changed::Refused(_) => _ = self.refused.fetch_add(1, SeqCst),
+            Changed::ConditionFailed(_) => _ = self.refused.fetch_add(1, SeqCst),
         }
         Ok(at_table)
     }
@@ -83,30 +83,30 @@ async fn the_table_and_the_evaluator_in_memory_agree() {
             CircuitBreaker::new("callee", settings.parse().unwrap(), store.clone()).with_clock(clock)
         })
         .collect();
-    let (mut tickets, mut states, mut orders) = (Vec::new(), [0_u32; 3], 0);
-    // Tickets are recorded later, so that results come late and from containers with an old view.
+    let (mut permits, mut states, mut orders) = (Vec::new(), [0_u32; 3], 0);
+    // Permits are recorded later, so that results come late and from containers with an old view.
     for step in 0..1_500 {
         clock.fetch_add(fastrand::u64(0..300_000), SeqCst);
         let breaker = fastrand::usize(0..breakers.len());
         if fastrand::u8(0..50) == 0 {
             let until = fastrand::bool().then(|| clock.load(SeqCst) + fastrand::u64(0..3_000_000));
             let actions = [Action::ForceOpen { until }, Action::ForceClosed { until }, Action::Reset];
-            let order = Order { action: fastrand::choice(actions).unwrap(), by: "somebody".into(), why: "dice".into() };
-            breakers[breaker].order(&order).await.unwrap();
+            let order = Override { action: fastrand::choice(actions).unwrap(), by: "somebody".into(), why: "dice".into() };
+            breakers[breaker].set_override(&order).await.unwrap();
             orders += 1;
         }
-        if let Ok(ticket) = breakers[breaker].admit().await {
-            tickets.push((breaker, ticket));
+        if let Ok(permit) = breakers[breaker].admit().await {
+            permits.push((breaker, permit));
         }
-        while tickets.len() > 6 {
-            let (breaker, ticket) = tickets.swap_remove(fastrand::usize(0..tickets.len()));
+        while permits.len() > 6 {
+            let (breaker, permit) = permits.swap_remove(fastrand::usize(0..permits.len()));
             let down = step % 300 < 150;
             let outcome = match fastrand::u8(0..10) {
                 0 => Outcome::Ignored,
                 1..8 if down => Outcome::Failure,
                 _ => Outcome::Success,
             };
-            breakers[breaker].record(ticket, outcome).await;
+            breakers[breaker].record(permit, outcome).await;
         }
         let state = Circuit::read(&store.item()).unwrap().state;
         states[state as usize] += 1;
@@ -128,9 +128,9 @@ async fn one_of_32_concurrent_failures_opens_the_breaker() {
         for breaker in &breakers[..31] {
             breaker.call(async { Err::<(), _>(Failure) }, |_| ()).await.unwrap();
         }
-        let tickets = join_all(breakers.iter().map(CircuitBreaker::admit)).await;
+        let permits = join_all(breakers.iter().map(CircuitBreaker::admit)).await;
         let records =
-            breakers.iter().zip(tickets).map(|(breaker, ticket)| breaker.record(ticket.unwrap(), Outcome::Failure));
+            breakers.iter().zip(permits).map(|(breaker, permit)| breaker.record(permit.unwrap(), Outcome::Failure));
         join_all(records).await;
         let circuit = breakers[0].inspect().await.unwrap();
         assert_eq!((circuit.generation, circuit.state, circuit.trips), (1, State::Open, 1));
@@ -168,7 +168,7 @@ async fn a_healthy_callee_costs_one_read_per_cache_time_and_an_open_breaker_no_c
 #[tokio::test]
 async fn a_table_that_hangs_or_fails_delays_a_call_only_briefly() {
     let tables = TestTables::create(&[TABLE]).await;
-    for fault in [Fault::Hang, Fault::HangAfter, Fault::LoseRequest, Fault::LoseAnswer, Fault::Throttle, Fault::Fail] {
+    for fault in [Fault::Hang, Fault::HangAfter, Fault::LoseRequest, Fault::LoseResponse, Fault::Throttle, Fault::Fail] {
         let proxy = Proxy::start(tables.endpoint());
         let table = Table::new(proxy.client(PATIENCE), tables.name(TABLE));
         let settings = "failures=3; calls=3; cache=10s; open=10s".parse().unwrap();

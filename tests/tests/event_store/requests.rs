@@ -37,7 +37,7 @@ impl Fixture {
 
     /// The number of stored commits.
     async fn stored(&self) -> usize {
-        commits(&self.simulation.plain_client(), Simulation::TABLE, &self.stream).await.len()
+        commits(&self.simulation.client_without_faults(), Simulation::TABLE, &self.stream).await.len()
     }
 }
 
@@ -165,7 +165,7 @@ async fn a_throttled_read_is_unavailable() {
 async fn a_write_whose_response_was_lost_before_a_throttled_retry_is_found() {
     let fixture = Fixture::at(1).await;
     fixture.simulation.faults.plan(|call| match (call.operation.as_str(), call.attempt) {
-        ("PutItem", 1) => Some(Fault::LoseAnswer),
+        ("PutItem", 1) => Some(Fault::LoseResponse),
         ("PutItem", _) => Some(Fault::Throttle),
         _ => None,
     });
@@ -187,7 +187,7 @@ async fn a_write_that_may_still_arrive_has_an_unknown_outcome() {
     let error = run(&fixture.store, &fixture.stream, &command, &keyed(&fixture.stream, "key", &command)).await;
     assert!(matches!(error, Err(ExecuteError::OutcomeUnknown(_))), "{error:?}");
     tokio::time::sleep(Duration::from_secs(61)).await;
-    fixture.simulation.faults.none();
+    fixture.simulation.faults.clear();
     let settled =
         run(&fixture.store, &fixture.stream, &command, &keyed(&fixture.stream, "key", &command)).await.unwrap();
     assert_eq!((settled.settled, settled.version), (Settled::Replayed, 2));
@@ -231,7 +231,7 @@ async fn a_command_that_loses_every_race_is_contended_at_its_deadline_and_stores
     for milliseconds in 300..310 {
         let fixture = Fixture::at(1).await;
         let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
-        let (plain, stream) = (fixture.simulation.plain_client(), &fixture.stream);
+        let (plain, stream) = (fixture.simulation.client_without_faults(), &fixture.stream);
         let quicker = self::store::<1>(plain.clone(), Simulation::TABLE, 4);
         fixture.simulation.faults.latency(|| Duration::from_millis(5));
         let begun = Instant::now();
@@ -261,12 +261,12 @@ async fn a_command_that_loses_every_race_is_contended_at_its_deadline_and_stores
 async fn a_command_whose_conflict_responses_are_lost_is_retried() {
     let fixture = Fixture::at(1).await;
     let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
-    let quicker = self::store::<1>(fixture.simulation.plain_client(), Simulation::TABLE, 4);
+    let quicker = self::store::<1>(fixture.simulation.client_without_faults(), Simulation::TABLE, 4);
     // The first five writes conflict, and their responses are lost.
     let mut operations = 0;
     fixture.simulation.faults.plan(move |call| {
         operations += u32::from(call.operation == "PutItem" && call.attempt == 1);
-        Some(Fault::LoseAnswer).filter(|_| call.operation == "PutItem" && operations <= 5)
+        Some(Fault::LoseResponse).filter(|_| call.operation == "PutItem" && operations <= 5)
     });
     fixture.simulation.faults.latency(|| Duration::from_millis(30));
     let request = Request::unkeyed().until(Instant::now() + Duration::from_secs(30));
@@ -285,8 +285,8 @@ async fn a_command_whose_conflict_responses_are_lost_is_retried() {
 async fn a_command_whose_conflict_responses_are_all_lost_is_contended_after_40_retries() {
     let fixture = Fixture::at(1).await;
     let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
-    let quicker = self::store::<1>(fixture.simulation.plain_client(), Simulation::TABLE, 4);
-    fixture.simulation.faults.plan(|call| Some(Fault::LoseAnswer).filter(|_| call.operation == "PutItem"));
+    let quicker = self::store::<1>(fixture.simulation.client_without_faults(), Simulation::TABLE, 4);
+    fixture.simulation.faults.plan(|call| Some(Fault::LoseResponse).filter(|_| call.operation == "PutItem"));
     fixture.simulation.faults.latency(|| Duration::from_millis(30));
     fixture.simulation.faults.take_calls();
     let request = Request::unkeyed().until(Instant::now() + Duration::from_secs(30));

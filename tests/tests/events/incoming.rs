@@ -113,7 +113,7 @@ async fn an_event_that_exhausts_its_retries_waits_in_the_dead_letter_queue_and_a
     assert_eq!(record["requestPayload"]["detail"]["metadata"]["event_id"], "shp-1");
     assert_eq!(record["responsePayload"]["errorType"], "NotDone", "{record}");
 
-    proxy.faults.none();
+    proxy.faults.clear();
     let path = format!("/dev/queues/{}/redrive", queue(&shop, "FailedEvents"));
     assert_eq!(shop.post("admin", &path, json!({})).await.expect(200).body, json!({ "redriven": 1 }));
     until("the delivery", async || status(&shop, &order_id).await.0 == "delivered").await;
@@ -125,7 +125,7 @@ async fn an_event_whose_write_responses_are_lost_is_applied_once() {
     let retry_soon = |options: &mut StackOptions| options.retry_wait = Duration::from_millis(10);
     let (shop, proxy) = Shop::open_behind_proxy(&["on-shipment-event"], retry_soon).await;
     let order_id = shipped(&shop).await;
-    proxy.faults.plan(|call| Some(Fault::LoseAnswer).filter(|_| call.operation == "PutItem"));
+    proxy.faults.plan(|call| Some(Fault::LoseResponse).filter(|_| call.operation == "PutItem"));
     let id = put(&shop, "ShipmentDelivered", "shp-1", json!({ "order_id": order_id })).await;
     assert_eq!(ended(&shop, &id).await.1, json!("done"));
     assert_eq!(status(&shop, &order_id).await, ("delivered".into(), 4));

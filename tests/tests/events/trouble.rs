@@ -54,7 +54,7 @@ async fn entries_that_fail_within_an_accepted_request_are_published_later() {
     shop.stack.bus().faults().plan(move |call| match call.operation.as_str() {
         "PutEvents" => {
             counted.fetch_add(1, Ordering::Relaxed);
-            Some([Fault::FailEntries(2), Fault::FailEntries(1), Fault::LoseAnswer, Fault::Fail][call.before % 4])
+            Some([Fault::FailEntries(2), Fault::FailEntries(1), Fault::LoseResponse, Fault::Fail][call.before % 4])
                 .filter(|_| call.before < 40)
         }
         _ => None,

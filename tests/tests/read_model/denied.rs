@@ -33,7 +33,7 @@ async fn a_row_that_may_not_be_caught_up_is_parked_and_the_batch_continues() {
             "{operation}"
         );
         assert!(world.row(unreadable).await.unwrap().contains_key("parked"));
-        world.proxy.faults.none();
+        world.proxy.faults.clear();
         world.assert_up_to_date(readable).await;
 
         // With the permission and a readable event, a repair succeeds.
@@ -53,7 +53,7 @@ async fn a_denied_write_is_retried_and_counted() {
     let first = Some(records[0].sequence_number.clone());
     let behind = projected.behind.len();
     assert_eq!((projected.retry_from, behind, projected.parked, projected.refused), (first, 2, 0, 2));
-    world.proxy.faults.none();
+    world.proxy.faults.clear();
     assert_eq!(world.projector.project(records).await, Projected::default());
     world.assert_up_to_date(one).await;
     world.assert_up_to_date(other).await;

@@ -244,7 +244,7 @@ async fn a_row_that_would_be_too_large_is_parked_with_that_reason() {
     }
     assert_eq!(projected.iter().filter(|batch| **batch == PARKED).count(), 1, "{projected:?}");
     let (_, reason) = mark(&world, id).await.unwrap();
-    assert_eq!(reason, "the row would be larger than DynamoDB allows");
+    assert_eq!(reason, "the row exceeds the maximum item size");
     // The same when the row is created from all events.
     world.delete_row(id).await;
     assert_eq!(world.projector.project(records.clone()).await, PARKED);

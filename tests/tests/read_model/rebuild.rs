@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::Segment;
-use dynamodb_event_store::projection::{Ahead, Difference, Progress, Verification};
+use dynamodb_event_store::projection::{RowsAhead, Difference, RebuildProgress, Verification};
 use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
 use orders_core::domain::OrderId;
@@ -28,10 +28,10 @@ async fn store_orders(world: &World, count: usize) -> Vec<OrderId> {
 }
 
 /// Repeats the rebuild of a segment with its own progress until it is done; returns the number of runs too.
-async fn to_the_end(world: &World, segment: Segment, time: impl Fn() -> Instant) -> (Progress, usize) {
-    let (mut progress, mut runs) = (Progress::default(), 0);
+async fn to_the_end(world: &World, segment: Segment, time: impl Fn() -> Instant) -> (RebuildProgress, usize) {
+    let (mut progress, mut runs) = (RebuildProgress::default(), 0);
     while !progress.done {
-        progress = world.projector.rebuild(segment, progress, Ahead::Left, time()).await.unwrap();
+        progress = world.projector.rebuild(segment, progress, RowsAhead::Keep, time()).await.unwrap();
         runs += 1;
         assert!(runs < 1_000, "the rebuild makes no progress: {progress:?}");
     }
@@ -193,9 +193,9 @@ async fn a_rebuild_whose_calls_often_fail_makes_progress() {
         40..60 => Some(Fault::Fail),
         _ => None,
     });
-    let (mut progress, mut runs) = (Progress::default(), 0);
+    let (mut progress, mut runs) = (RebuildProgress::default(), 0);
     while !progress.done {
-        match world.projector.rebuild(Segment::WHOLE, progress.clone(), Ahead::Left, later()).await {
+        match world.projector.rebuild(Segment::WHOLE, progress.clone(), RowsAhead::Keep, later()).await {
             Ok(next) => {
                 let moved = next.token != progress.token && next.streams > progress.streams;
                 assert!(next.done || moved, "no progress: {next:?}");
@@ -207,7 +207,7 @@ async fn a_rebuild_whose_calls_often_fail_makes_progress() {
         assert!(runs < 500, "{progress:?}");
     }
     assert_eq!((progress.streams, progress.written), (40, 40), "each order is counted once: {progress:?}");
-    world.proxy.faults.none();
+    world.proxy.faults.clear();
     for id in ids {
         world.assert_up_to_date(id).await;
     }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use dynamodb_event_store::projection::{Ahead, Counts, Progress, Projection, Verification};
+use dynamodb_event_store::projection::{RowsAhead, Counts, RebuildProgress, Projection, Verification};
 use dynamodb_event_store::{Change, EventStore, Segment, StreamRecord};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
@@ -70,8 +70,8 @@ impl Fixture {
         }
     }
 
-    async fn rebuild(&self, ahead: Ahead) {
-        let mut progress = Progress::default();
+    async fn rebuild(&self, ahead: RowsAhead) {
+        let mut progress = RebuildProgress::default();
         while !progress.done {
             // A run ends where a call fails, and can be repeated.
             let next = self.sales.rebuild(Segment::WHOLE, progress.clone(), ahead, later()).await;
@@ -135,7 +135,7 @@ async fn sales_are_the_recount_of_the_events_with_lost_repeated_and_reordered_re
     }
     let mut chance = Rng::with_seed(rng.u64(..));
     fixture.proxy.faults.plan(move |_| match chance.u8(..60) {
-        0 | 1 => Some(Fault::LoseAnswer),
+        0 | 1 => Some(Fault::LoseResponse),
         2 => Some(Fault::LoseRequest),
         3 => Some(Fault::FailAfter),
         4 => Some(Fault::Fail),
@@ -149,11 +149,11 @@ async fn sales_are_the_recount_of_the_events_with_lost_repeated_and_reordered_re
         }
     };
     // A rebuild runs beside them.
-    tokio::join!(in_order(ones), in_order(others), fixture.rebuild(Ahead::Left));
+    tokio::join!(in_order(ones), in_order(others), fixture.rebuild(RowsAhead::Keep));
     assert_is(&fixture.report().await, &expected);
 
-    fixture.proxy.faults.none();
-    fixture.rebuild(Ahead::Lowered).await;
+    fixture.proxy.faults.clear();
+    fixture.rebuild(RowsAhead::Rebuild).await;
     fixture.project(records).await;
     assert_is(&fixture.report().await, &expected);
     let verified = fixture.verify().await;
@@ -173,7 +173,7 @@ async fn orders_without_events_after_a_restore_are_removed_from_the_sales() {
     assert_is(&fixture.report().await, &with_it);
 
     commits::delete(&fixture.tables.client(), fixture.tables.name("OrderEvents"), gone, 1).await;
-    fixture.rebuild(Ahead::Lowered).await;
+    fixture.rebuild(RowsAhead::Rebuild).await;
     assert_is(&fixture.report().await, &expected);
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::{assert_deferred, breaker, status};
 
-const FAULTS: [Fault; 5] = [Fault::Hang, Fault::Fail, Fault::Throttle, Fault::LoseAnswer, Fault::LoseRequest];
+const FAULTS: [Fault; 5] = [Fault::Hang, Fault::Fail, Fault::Throttle, Fault::LoseResponse, Fault::LoseRequest];
 
 /// A stack with one container per function, and with these parameters.
 async fn open(parameters: &[(&str, &str)]) -> (Shop, Proxy) {
@@ -113,7 +113,7 @@ async fn without_its_table_a_breaker_works_per_container_and_payments_do_not_fai
         assert!((2..=3).contains(&asked), "{fault:?}: {asked} calls");
 
         // The table is back, and its breaker is closed.
-        proxy.faults.none();
+        proxy.faults.clear();
         provider.set_mode(Mode::Ok);
         until("a payment", async || pay().await.status == 200).await;
         assert_eq!(breaker(&shop).await, ("closed".into(), 0));

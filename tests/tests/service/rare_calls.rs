@@ -46,9 +46,9 @@ async fn an_order_whose_write_is_never_answered_is_found_in_the_event_table() {
     let tables = TestTables::create(&[]).await;
     let proxy = Proxy::start(tables.endpoint());
     let shop = Shop::open_as(|options| options.dynamodb = Some(proxy.endpoint().to_owned())).await;
-    proxy.faults.plan(|call| (call.operation == "PutItem").then_some(Fault::LoseAnswer));
+    proxy.faults.plan(|call| (call.operation == "PutItem").then_some(Fault::LoseResponse));
     let created = shop.post("storefront", "/orders", shop.basket()).await.expect(201);
-    proxy.faults.none();
+    proxy.faults.clear();
     assert_eq!(created.version(), 1);
     shop.close().await;
 }

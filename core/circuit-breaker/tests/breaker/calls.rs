@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use dynamodb_circuit_breaker::{Blame, Cause, Circuit, Rejected, State};
+use dynamodb_circuit_breaker::{ErrorClass, Cause, Circuit, Rejected, State};
 
 use crate::case::{Case, Fault};
 use crate::fleet::Fleet;
@@ -21,8 +21,8 @@ async fn a_call_that_succeeds_is_answered_by_the_callee() {
 #[tokio::test]
 async fn a_call_that_fails_is_answered_by_the_fallback_which_learns_why() {
     let case = Case::new("failures=1; calls=1");
-    let call = || case.breaker.call(ready(Err::<Result<(), _>, _>(Fault(Blame::Callee))), Err);
-    assert_eq!(call().await.unwrap().value, Err(Cause::Failed(Fault(Blame::Callee))));
+    let call = || case.breaker.call(ready(Err::<Result<(), _>, _>(Fault(ErrorClass::Callee))), Err);
+    assert_eq!(call().await.unwrap().value, Err(Cause::Failed(Fault(ErrorClass::Callee))));
     let refused = call().await.unwrap();
     assert_eq!(refused.value, Err(Cause::Rejected(Rejected::Open { retry_after: OPEN })));
     assert!(refused.from_fallback);
@@ -41,8 +41,8 @@ async fn an_open_circuit_does_not_make_the_call() {
 async fn the_callers_own_mistakes_are_told_and_do_not_count() {
     let case = Case::new("failures=1; calls=1");
     for _ in 0..10 {
-        let told = case.breaker.call(ready(Err::<(), _>(Fault(Blame::Caller))), |_| ()).await;
-        assert_eq!(told.unwrap_err(), Fault(Blame::Caller));
+        let told = case.breaker.call(ready(Err::<(), _>(Fault(ErrorClass::Caller))), |_| ()).await;
+        assert_eq!(told.unwrap_err(), Fault(ErrorClass::Caller));
     }
     assert_eq!(case.table.circuit(), Circuit::default());
 }
@@ -62,14 +62,14 @@ async fn a_slow_call_is_answered_and_counts_as_a_failure() {
 
 #[tokio::test]
 async fn a_slow_call_counts_as_a_failure_whatever_it_answers() {
-    for blame in [Blame::Caller, Blame::Callee] {
+    for blame in [ErrorClass::Caller, ErrorClass::Callee] {
         let case = Case::new("failures=1; calls=1; slow=1s");
         let slow = async {
             case.pass(Duration::from_millis(1_001));
             Err::<(), _>(Fault(blame))
         };
         let told = case.breaker.call(slow, |_| ()).await;
-        assert_eq!(told.is_err(), blame == Blame::Caller, "the answer is passed on all the same");
+        assert_eq!(told.is_err(), blame == ErrorClass::Caller, "the answer is passed on all the same");
         assert_eq!(case.table.circuit().state, State::Open, "{blame:?}");
     }
 }
@@ -213,7 +213,7 @@ async fn a_table_that_fails_never_fails_a_call() {
     for n in 0..2_000_u64 {
         case.table.away.store(n % 7 < 3, SeqCst);
         case.pass(Duration::from_millis(n % 900));
-        let result = if n % 50 < 25 { Err(Fault(Blame::Callee)) } else { Ok("yes") };
+        let result = if n % 50 < 25 { Err(Fault(ErrorClass::Callee)) } else { Ok("yes") };
         let (answer, from_fallback) = case.call(result).await;
         assert_eq!(answer, if from_fallback { "fallback" } else { "yes" });
     }

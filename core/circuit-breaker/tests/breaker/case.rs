@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dynamodb_circuit_breaker::{
-    Blame, Change, Changed, Circuit, CircuitBreaker, Fallible, Item, Store, Transition, Unavailable,
+    ErrorClass, Change, Changed, Circuit, CircuitBreaker, ClassifyError, Item, Store, Transition, Unavailable,
 };
 use service_clock::Clock;
 
@@ -57,7 +57,7 @@ impl Store for Link {
         let changed = table.answer(|| {
             let mut item = table.item.lock().unwrap();
             let changed = change.apply(item.clone());
-            if let Changed::Made(after) = &changed {
+            if let Changed::Applied(after) = &changed {
                 *item = after.clone();
             }
             changed
@@ -68,10 +68,10 @@ impl Store for Link {
 }
 
 #[derive(Debug, PartialEq)]
-pub struct Fault(pub Blame);
+pub struct Fault(pub ErrorClass);
 
-impl Fallible for Fault {
-    fn blame(&self) -> Blame {
+impl ClassifyError for Fault {
+    fn class(&self) -> ErrorClass {
         self.0
     }
 }
@@ -130,7 +130,7 @@ impl Case {
 
     pub async fn fail(&self, times: u32) {
         for _ in 0..times {
-            assert_eq!(self.call(Err(Fault(Blame::Callee))).await, ("fallback", true));
+            assert_eq!(self.call(Err(Fault(ErrorClass::Callee))).await, ("fallback", true));
         }
     }
 }

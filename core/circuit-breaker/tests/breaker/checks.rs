@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dynamodb_circuit_breaker::{Action, Circuit, Counts, Item, Outcome, Settings, State, Ticket, Transition, Value};
+use dynamodb_circuit_breaker::{Action, Circuit, Counts, Item, Outcome, Settings, State, Permit, Transition, Value};
 
 use crate::world::{LAG, SECOND, SKEW, TIMEOUT, Who};
 
@@ -12,7 +12,7 @@ pub struct Checks {
     pub violation: Option<String>,
     /// When each generation ended.
     ended: BTreeMap<u64, u64>,
-    /// How many calls of each generation failed, and how many succeeded, by their tickets.
+    /// How many calls of each generation failed, and how many succeeded, by their permits.
     failed: BTreeMap<u64, u64>,
     succeeded: BTreeMap<u64, u64>,
     /// The slots that calls have taken at the table.
@@ -76,23 +76,23 @@ impl Checks {
     }
 
     /// A call begins.
-    pub fn admitted(&mut self, now: u64, who: Who, ticket: Ticket, item: &Item) {
+    pub fn admitted(&mut self, now: u64, who: Who, permit: Permit, item: &Item) {
         let late = 3 * SECOND + LAG + 2 * TIMEOUT;
         let connected = !self.away.contains(&who.container);
         if let Some(generation) = held_by_hand(item, now, |action| matches!(action, Action::ForceOpen { .. })) {
             let begun = self.ended.get(&(generation - 1)).copied().unwrap_or(now);
-            let barred = connected && (now > begun + late || ticket.generation() == generation);
-            self.require(!barred, || format!("{who:?} passed while it was held open: {ticket:?}"));
+            let barred = connected && (now > begun + late || permit.generation() == generation);
+            self.require(!barred, || format!("{who:?} passed while it was held open: {permit:?}"));
         }
-        let stale = !ticket.is_probe()
+        let stale = !permit.is_probe()
             && connected
-            && self.ended.get(&ticket.generation()).is_some_and(|ended| now > ended + late);
-        self.require(!stale, || format!("{who:?} passed long after its generation ended: {ticket:?}"));
+            && self.ended.get(&permit.generation()).is_some_and(|ended| now > ended + late);
+        self.require(!stale, || format!("{who:?} passed long after its generation ended: {permit:?}"));
     }
 
     /// A call ends.
-    pub fn finished(&mut self, who: Who, ticket: Ticket, outcome: Outcome) {
-        if ticket.is_probe() {
+    pub fn finished(&mut self, who: Who, permit: Permit, outcome: Outcome) {
+        if permit.is_probe() {
             self.outcomes.insert(who, outcome);
             return;
         }
@@ -101,7 +101,7 @@ impl Checks {
             Outcome::Success => &mut self.succeeded,
             Outcome::Ignored => return,
         };
-        *count.entry(ticket.generation()).or_default() += 1;
+        *count.entry(permit.generation()).or_default() += 1;
     }
 
     /// The table has made a change.
@@ -115,7 +115,7 @@ impl Checks {
             self.makers.insert(rank, who.container);
         }
         match (old.state, new.state, new.generation.wrapping_sub(generation)) {
-            (_, state, steps) if old.intervention != new.intervention => {
+            (_, state, steps) if old.last_override != new.last_override => {
                 self.require(steps == 1, || format!("an order was carried out that had met {old:?}: {new:?}"));
                 self.require(state != State::HalfOpen, || format!("an order left {after:?}"));
                 self.seen[3] += 1;
@@ -135,13 +135,13 @@ impl Checks {
                 self.seen[2] += 1;
             }
             (State::HalfOpen, State::Closed, 1) => {
-                let wins = self.wins.get(&generation).copied().unwrap_or_default();
+                let wins = self.probe_successes.get(&generation).copied().unwrap_or_default();
                 self.require(wins >= self.settings.successes, || format!("closed by {wins} successes"));
                 self.seen[1] += 1;
             }
             illegal => self.require(false, || format!("{illegal:?}: {before:?} became {after:?}")),
         }
-        if new.state == State::Closed || old.intervention != new.intervention {
+        if new.state == State::Closed || old.last_override != new.last_override {
             self.counted(now, &new, before, after);
         }
         if new.generation != generation {
@@ -210,7 +210,7 @@ impl Checks {
                     let won = number(after, "wins") > number(before, "wins");
                     self.require(won == (outcome == Outcome::Success), || format!("{outcome:?} gave {after:?}"));
                     if won {
-                        *self.wins.entry(generation).or_default() += 1;
+                        *self.probe_successes.entry(generation).or_default() += 1;
                     }
                     self.leases.remove(&who);
                 }
@@ -234,7 +234,7 @@ impl Checks {
 /// The generation of the order of this kind that holds the breaker, if it does so by every clock.
 fn held_by_hand(item: &Item, now: u64, kind: fn(Action) -> bool) -> Option<u64> {
     let circuit = Circuit::read(item).ok()?;
-    circuit.held(now + SKEW).filter(|held| kind(held.order.action)).map(|held| held.generation)
+    circuit.active_override(now + SKEW).filter(|held| kind(held.requested.action)).map(|held| held.generation)
 }
 
 fn number(item: &Item, name: &str) -> Option<u64> {

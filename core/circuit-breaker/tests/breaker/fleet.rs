@@ -126,7 +126,7 @@ impl Fleet {
         let breaker = self.containers[container].breaker.clone();
         let order = Order { action, by: "somebody".into(), why: "dice".into() };
         let task = async move {
-            _ = breaker.order(&order).await;
+            _ = breaker.set_override(&order).await;
             true
         };
         self.tasks.push((who, Box::pin(task)));
@@ -139,7 +139,7 @@ impl Fleet {
         self.calm(SECOND / 2);
         let item = lock(&self.world).current();
         let held = Circuit::read(&item).unwrap_or_default();
-        if held.held(u64::MAX).is_some() {
+        if held.active_override(u64::MAX).is_some() {
             self.order_at(0, Action::Reset);
         }
     }
@@ -156,12 +156,12 @@ impl Fleet {
         let who = Who { container, call: lock(&self.world).number() };
         let (world, breaker) = (self.world.clone(), self.containers[container].breaker.clone());
         let task = async move {
-            let Ok(ticket) = breaker.admit().await else { return false };
+            let Ok(permit) = breaker.admit().await else { return false };
             {
                 let mut world = lock(&world);
                 let (now, item) = (world.now, world.current());
-                world.checks.admitted(now, who, ticket, &item);
-                world.calls.push(Call { who, ticket, outcome: None });
+                world.checks.admitted(now, who, permit, &item);
+                world.calls.push(Call { who, permit, outcome: None });
             }
             let outcome = std::future::poll_fn(|_| {
                 let mut world = lock(&world);
@@ -170,7 +170,7 @@ impl Fleet {
                 Poll::Ready(world.calls.swap_remove(index).outcome)
             });
             if let Some(outcome) = outcome.await {
-                breaker.record(ticket, outcome).await;
+                breaker.record(permit, outcome).await;
             }
             true
         };
@@ -244,7 +244,7 @@ impl Container {
         let hears = world.clone();
         let breaker = CircuitBreaker::new("callee", settings, Way(world.clone())).with_clock(clock);
         let breaker = breaker.on_transition(move |transition| {
-            if transition.origin == Origin::Here {
+            if transition.origin == Origin::ThisProcess {
                 lock(&hears).checks.told(index, transition);
             }
         });

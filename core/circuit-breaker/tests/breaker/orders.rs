@@ -19,7 +19,7 @@ fn order(action: Action) -> Order {
 }
 
 async fn give(case: &Case, action: Action) {
-    case.breaker.order(&order(action)).await.unwrap();
+    case.breaker.set_override(&order(action)).await.unwrap();
 }
 
 const REJECTED: (&str, bool) = ("fallback", true);
@@ -120,15 +120,15 @@ async fn a_container_without_its_table_goes_on_under_the_order_that_it_knows() {
         case.pass(Duration::from_secs(1));
         assert_eq!(case.call(Ok("yes")).await, REJECTED);
     }
-    assert!(case.breaker.order(&order(Action::Reset)).await.is_err(), "nobody is told that it was carried out");
+    assert!(case.breaker.set_override(&order(Action::Reset)).await.is_err(), "nobody is told that it was carried out");
 }
 
 #[tokio::test]
 async fn a_call_that_was_let_through_before_an_order_changes_nothing_after_it() {
     let case = Case::new("failures=1; calls=1");
-    let ticket = case.breaker.admit().await.unwrap();
+    let permit = case.breaker.admit().await.unwrap();
     give(&case.another(), Action::Reset).await;
-    case.breaker.record(ticket, dynamodb_circuit_breaker::Outcome::Failure).await;
+    case.breaker.record(permit, dynamodb_circuit_breaker::Outcome::Failure).await;
     let circuit = case.table.circuit();
     assert_eq!((circuit.state, circuit.window(case.breaker.settings(), case.now()).failures), (State::Closed, 0));
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use dynamodb_circuit_breaker::{Action, Blame, CircuitBreaker, Order, Origin, State, Why};
+use dynamodb_circuit_breaker::{Action, ErrorClass, CircuitBreaker, Order, Origin, State, Reason};
 
 use crate::case::{Case, Fault};
 
@@ -13,7 +13,7 @@ const OPEN: Duration = Duration::from_secs(5);
 const CACHE: Duration = Duration::from_secs(1);
 
 /// From, to, generation, why and whose doing.
-fn told(case: &Case) -> Vec<(State, State, u64, Why, Origin)> {
+fn told(case: &Case) -> Vec<(State, State, u64, Reason, Origin)> {
     case.told().into_iter().map(|t| (t.from, t.to, t.generation, t.why, t.origin)).collect()
 }
 
@@ -22,15 +22,15 @@ async fn the_process_that_makes_a_transition_is_told_of_it_once_with_its_reason(
     use State::{Closed, HalfOpen, Open};
     let case = Case::new(SETTINGS);
     case.fail(2).await;
-    assert_eq!(told(&case), [(Closed, Open, 1, Why::Failures, Origin::Here)]);
+    assert_eq!(told(&case), [(Closed, Open, 1, Reason::Failures, Origin::ThisProcess)]);
     case.pass(OPEN);
     case.fail(1).await;
-    let probed = (Open, HalfOpen, 1, Why::TimeOver, Origin::Here);
-    assert_eq!(told(&case), [probed, (HalfOpen, Open, 2, Why::ProbeFailed, Origin::Here)]);
+    let probed = (Open, HalfOpen, 1, Reason::OpenTimeElapsed, Origin::ThisProcess);
+    assert_eq!(told(&case), [probed, (HalfOpen, Open, 2, Reason::ProbeFailed, Origin::ThisProcess)]);
     case.pass(2 * OPEN);
     case.call(Ok("yes")).await;
-    let probed = (Open, HalfOpen, 2, Why::TimeOver, Origin::Here);
-    assert_eq!(told(&case), [probed, (HalfOpen, Closed, 3, Why::Recovered, Origin::Here)]);
+    let probed = (Open, HalfOpen, 2, Reason::OpenTimeElapsed, Origin::ThisProcess);
+    assert_eq!(told(&case), [probed, (HalfOpen, Closed, 3, Reason::Recovered, Origin::ThisProcess)]);
     for _ in 0..10 {
         case.pass(CACHE);
         case.call(Ok("yes")).await;
@@ -50,7 +50,7 @@ async fn others_are_told_when_they_look_and_that_it_was_not_their_doing() {
         other.call(Ok("yes")).await;
         late.call(Ok("yes")).await;
     }
-    let opened = (State::Closed, State::Open, 1, Why::Failures, Origin::Elsewhere);
+    let opened = (State::Closed, State::Open, 1, Reason::Failures, Origin::OtherProcess);
     assert_eq!(told(&other)[0], opened);
     assert!(!told(&late).iter().any(|told| told.1 == State::Open), "what it met when it began is nothing new to it");
 }
@@ -61,13 +61,13 @@ async fn what_an_order_does_is_told_with_who_and_why() {
     let other = case.another();
     other.call(Ok("yes")).await;
     let order = Order { action: Action::ForceOpen { until: None }, by: "admin".into(), why: "wrong answers".into() };
-    case.breaker.order(&order).await.unwrap();
+    case.breaker.set_override(&order).await.unwrap();
     case.pass(2 * CACHE);
     other.call(Ok("yes")).await;
-    for (case, origin) in [(&case, Origin::Here), (&other, Origin::Elsewhere)] {
+    for (case, origin) in [(&case, Origin::ThisProcess), (&other, Origin::OtherProcess)] {
         let [told] = &told(case)[..] else { panic!("once") };
         assert_eq!((told.1, told.4), (State::Open, origin));
-        let Why::Ordered(intervention) = &told.3 else { panic!("{told:?}") };
+        let Reason::Override(intervention) = &told.3 else { panic!("{told:?}") };
         assert_eq!(intervention.order, order);
     }
 }
@@ -77,11 +77,11 @@ async fn what_a_container_does_by_itself_is_told_as_such_and_its_end_as_well() {
     let case = Case::new(SETTINGS);
     case.table.away.store(true, SeqCst);
     case.fail(2).await;
-    assert_eq!(told(&case), [(State::Closed, State::Open, 1, Why::Failures, Origin::Alone)]);
+    assert_eq!(told(&case), [(State::Closed, State::Open, 1, Reason::Failures, Origin::LocalOnly)]);
     case.table.away.store(false, SeqCst);
     case.pass(2 * CACHE);
     case.call(Ok("yes")).await;
-    assert_eq!(told(&case), [(State::Open, State::Closed, 0, Why::Missed, Origin::Elsewhere)]);
+    assert_eq!(told(&case), [(State::Open, State::Closed, 0, Reason::Missed, Origin::OtherProcess)]);
 }
 
 #[tokio::test]
@@ -92,10 +92,10 @@ async fn one_whose_answer_was_lost_is_told_as_its_own_doing_from_what_the_table_
     case.fail(1).await;
     case.table.loses_transitions.store(false, SeqCst);
     assert_eq!(case.table.circuit().state, State::Open, "it was made");
-    assert_eq!(told(&case), [(State::Closed, State::Open, 1, Why::Failures, Origin::Alone)]);
+    assert_eq!(told(&case), [(State::Closed, State::Open, 1, Reason::Failures, Origin::LocalOnly)]);
     case.pass(2 * CACHE);
     case.call(Ok("yes")).await;
-    assert_eq!(told(&case), [(State::Closed, State::Open, 1, Why::Failures, Origin::Here)]);
+    assert_eq!(told(&case), [(State::Closed, State::Open, 1, Reason::Failures, Origin::ThisProcess)]);
 }
 
 #[tokio::test]
@@ -108,11 +108,11 @@ async fn coming_back_to_its_own_older_transition_is_told_too() {
     case.table.away.store(true, SeqCst);
     case.fail(2).await;
     let generation = case.table.circuit().generation;
-    assert_eq!(told(&case), [(State::Closed, State::Open, generation + 1, Why::Failures, Origin::Alone)]);
+    assert_eq!(told(&case), [(State::Closed, State::Open, generation + 1, Reason::Failures, Origin::LocalOnly)]);
     case.table.away.store(false, SeqCst);
     case.pass(2 * CACHE);
     case.call(Ok("yes")).await;
-    assert_eq!(told(&case), [(State::Open, State::Closed, generation, Why::Missed, Origin::Elsewhere)]);
+    assert_eq!(told(&case), [(State::Open, State::Closed, generation, Reason::Missed, Origin::OtherProcess)]);
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_hook_that_panics_is_caught_and_the_call_goes_on() {
     let case = Case::new(SETTINGS);
     let breaker: CircuitBreaker<_> = case.another().breaker.on_transition(|_| panic!("a hook that fails"));
     for _ in 0..3 {
-        let answer = breaker.call(async { Err::<&str, _>(Fault(Blame::Callee)) }, |_| "fallback").await;
+        let answer = breaker.call(async { Err::<&str, _>(Fault(ErrorClass::Callee)) }, |_| "fallback").await;
         assert_eq!(answer.unwrap().value, "fallback");
     }
     assert_eq!(case.table.circuit().state, State::Open);

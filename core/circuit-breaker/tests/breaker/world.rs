@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use dynamodb_circuit_breaker::{Change, Changed, Item, Outcome, Settings, Store, Ticket, Unavailable};
+use dynamodb_circuit_breaker::{Change, Changed, Item, Outcome, Settings, Store, Permit, Unavailable};
 
 use crate::checks::Checks;
 
@@ -79,7 +79,7 @@ enum Kind {
 /// A call that the callee is at.
 pub struct Call {
     pub who: Who,
-    pub ticket: Ticket,
+    pub permit: Permit,
     pub outcome: Option<Outcome>,
 }
 
@@ -126,12 +126,12 @@ impl World {
         }
         let who = self.requests[index].who;
         let answer = match &self.requests[index].kind {
-            Kind::Read { consistent: true } => Changed::Made(self.current()),
+            Kind::Read { consistent: true } => Changed::Applied(self.current()),
             Kind::Read { consistent: false } => {
                 let then = self.now.saturating_sub(LAG);
                 let oldest = self.item.iter().rposition(|(since, _)| *since <= then).unwrap_or(0);
                 let pick = self.rng.usize(oldest..self.item.len());
-                Changed::Made(self.item[pick].1.clone())
+                Changed::Applied(self.item[pick].1.clone())
             }
             Kind::Change(change) => {
                 let change = (self.rules.mutation)(change.clone());
@@ -148,7 +148,7 @@ impl World {
     fn make(&mut self, change: &Change, who: Who) -> Changed {
         let before = self.current();
         let changed = change.apply(before.clone());
-        if let Changed::Made(after) = &changed {
+        if let Changed::Applied(after) = &changed {
             self.checks.changed(self.now, who, &before, after);
             self.item.push((self.now, after.clone()));
         }
@@ -172,8 +172,8 @@ impl World {
             (_, dice) if dice < failing + mistaken => Outcome::Ignored,
             _ => Outcome::Success,
         };
-        let Call { who, ticket, .. } = self.calls[index];
-        self.checks.finished(who, ticket, outcome);
+        let Call { who, permit, .. } = self.calls[index];
+        self.checks.finished(who, permit, outcome);
         self.calls[index].outcome = Some(outcome);
     }
 
@@ -229,7 +229,7 @@ impl Way {
                 return Poll::Ready(Err(Unavailable("no answer".into())));
             };
             let Some(answer) = world.requests[index].answer.take() else { return Poll::Pending };
-            if let (Kind::Change(change), Changed::Made(item)) = (&world.requests[index].kind, &answer)
+            if let (Kind::Change(change), Changed::Applied(item)) = (&world.requests[index].kind, &answer)
                 && change.set.iter().any(|(name, _)| name == "st")
             {
                 let item = item.clone();
@@ -245,7 +245,7 @@ impl Way {
 
 impl Store for Way {
     async fn read(&self, _: &str, consistent: bool) -> Result<Item, Unavailable> {
-        let (Changed::Made(item) | Changed::Refused(item)) = self.ask(Kind::Read { consistent }).await?;
+        let (Changed::Applied(item) | Changed::ConditionFailed(item)) = self.ask(Kind::Read { consistent }).await?;
         Ok(item)
     }
 

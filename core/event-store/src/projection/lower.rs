@@ -115,7 +115,7 @@ impl<M: ReadModel> Projection<M> {
 
     async fn lower(&self, row: RowItem) -> Result<End, ProjectionError> {
         let Some(stream) = Self::stream_of(&row) else { return Ok(End::Left) };
-        if !self.model.is_of(&stream) {
+        if !self.model.includes(&stream) {
             return self.remove_orphan(&stream).await;
         }
         match self.fold(&stream).await {
@@ -151,7 +151,7 @@ impl<M: ReadModel> Projection<M> {
     /// Makes a row of the events that there are by now: the projection took them for what the old row had. False if no
     /// row can be made of them.
     async fn make_again(&self, stream: &StreamId) -> Result<bool, ProjectionError> {
-        if !self.model.is_of(stream) {
+        if !self.model.includes(stream) {
             return Ok(false);
         }
         match self.repair(stream).await {
@@ -166,7 +166,7 @@ impl<M: ReadModel> Projection<M> {
     /// Whether there is anything of a stream, be it broken; read strongly.
     async fn has_events(&self, stream: &StreamId) -> Result<bool, ProjectionError> {
         match self.events.page_after(stream, 0, 1).await {
-            Ok(page) => Ok(!page.commits.is_empty() || page.obstacle.is_some()),
+            Ok(page) => Ok(!page.commits.is_empty() || page.unreadable.is_some()),
             Err(StoreError::Corrupt(_)) => Ok(true),
             Err(error) => Err(error.into()),
         }

@@ -35,7 +35,7 @@ pub trait ReadModel: Clone + Debug + Send + Sync + 'static {
 
     /// Whether the model has a row of this stream. A stream of which it has none is counted as a violation when an event of
     /// it arrives, so that nothing is passed over unseen.
-    fn is_of(&self, stream: &StreamId) -> bool {
+    fn includes(&self, stream: &StreamId) -> bool {
         _ = stream;
         true
     }
@@ -46,18 +46,18 @@ pub trait ReadModel: Clone + Debug + Send + Sync + 'static {
     /// sets none of them but the last.
     ///
     /// # Errors
-    /// See [`NoChange`].
+    /// See [`ChangeError`].
     fn change(
         &self,
         stream: &StreamId,
         commits: &[Commit<EventOf<Self>>],
-        before: Before<'_>,
-    ) -> Result<RowChange, NoChange>;
+        before: CurrentRow<'_>,
+    ) -> Result<RowChange, ChangeError>;
 }
 
 /// The row before a change.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Before<'a> {
+pub enum CurrentRow<'a> {
     /// There is none: the commits begin with the stream's first.
     Nothing,
     /// There is one, but it was not read. A model that can do without saves the read of every row.
@@ -78,7 +78,7 @@ pub struct RowChange {
 
 /// There is no change to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoChange {
+pub enum ChangeError {
     /// It depends on the row. The store reads the row and asks once more.
     #[error("the row before it has to be known")]
     NeedsRow,

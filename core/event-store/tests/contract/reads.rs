@@ -156,7 +156,7 @@ pub async fn an_event_that_is_not_known_is_an_error_that_names_its_place_and_not
     unreadable(store.commits_after(&stream(), 1).await.unwrap_err(), 2);
     let page = store.page_after(&stream(), 0, 9).await.unwrap();
     assert!(page.commits.is_empty() && page.next.is_none());
-    assert_eq!(page.obstacle.map(|obstacle| obstacle.version()), Some(1));
+    assert_eq!(page.unreadable.map(|obstacle| obstacle.version()), Some(1));
     let write = |_: &Text, _| Ok::<_, Infallible>(vec!["a".to_owned()]);
     match store.run(&stream(), &request(), write).await.unwrap_err() {
         ExecuteError::Store(error) => unreadable(error, 1),

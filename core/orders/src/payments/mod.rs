@@ -13,7 +13,7 @@ pub use guarded::GuardedProvider;
 pub use http::{HttpProvider, InvalidProvider, Timeouts};
 
 use crate::domain::{Currency, Money, OrderId, PaymentId, Reason};
-use dynamodb_circuit_breaker::{Blame, Fallible};
+use dynamodb_circuit_breaker::{ErrorClass, ClassifyError};
 
 /// A payment as the caller claims it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +91,12 @@ impl VerifyError {
 
 /// Claims are made by clients: a wrong claim is not a failure of the provider. So a client cannot open the circuit breaker
 /// by claiming payments that do not exist.
-impl Fallible for VerifyError {
-    fn blame(&self) -> Blame {
+impl ClassifyError for VerifyError {
+    fn class(&self) -> ErrorClass {
         match self {
-            Self::Unanswered(_) | Self::Status(_) | Self::UnexpectedResponse(_) => Blame::Callee,
+            Self::Unanswered(_) | Self::Status(_) | Self::UnexpectedResponse(_) => ErrorClass::Callee,
             Self::OutOfTime | Self::Unknown | Self::OtherOrder | Self::OtherAmount { .. } | Self::OtherCurrency => {
-                Blame::Caller
+                ErrorClass::Caller
             }
         }
     }

@@ -109,7 +109,7 @@ impl<A: Algorithm> Algorithm for Broken<A> {
                 (self.how)(&self.sound, &mut update, seen, now);
                 Step::Try(update)
             }
-            refuse @ Step::Refuse(_) => refuse,
+            refuse @ Step::Reject(_) => refuse,
         }
     }
 
