@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the environment variable RATE_LIMIT is wrong: \"token-bucket; rate=0/s; burst=20; by=user\", character 20, \
-             at \"0/s\": expected a whole number from 1 in a time, such as 5/s, 100/m or 1/10s"
+             at \"0/s\": expected a positive whole number per duration, such as 5/s, 100/m or 1/10s"
         );
     }
 }

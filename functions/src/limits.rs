@@ -124,7 +124,7 @@ mod tests {
 
         fn limits(&self, policy: &str, patience: Duration) -> Limits {
             let client = self.proxy.client(patience);
-            let table = DynamoTable::with_patience(&client, self.tables.name("RateLimits"), patience);
+            let table = DynamoTable::with_timeout(&client, self.tables.name("RateLimits"), patience);
             let policy: Policy = policy.parse().unwrap();
             Limits { limiter: Limiter::new(table, policy) }
         }

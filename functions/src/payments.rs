@@ -158,6 +158,6 @@ mod tests {
         }
         assert_eq!(read(&[PROVIDER]), Err("the environment variable CIRCUIT_BREAKERS_TABLE is not set".into()));
         let error = read(&[PROVIDER, BREAKERS, (SETTINGS, "open=0s")]).unwrap_err();
-        assert!(error.contains(r#"character 6, at "0s": expected a time from 100ms"#), "{error}");
+        assert!(error.contains(r#"character 6, at "0s": expected a duration from 100ms"#), "{error}");
     }
 }

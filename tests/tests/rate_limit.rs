@@ -45,7 +45,7 @@ impl Bench {
     /// Another container.
     fn limiter(&self, text: &str) -> Limiter<DynamoTable> {
         let client = self.proxy.client(PATIENCE);
-        Limiter::new(DynamoTable::with_patience(&client, self.tables.name("RateLimits"), PATIENCE), policy(text))
+        Limiter::new(DynamoTable::with_timeout(&client, self.tables.name("RateLimits"), PATIENCE), policy(text))
     }
 
     /// One with the patience that functions have.
@@ -62,7 +62,7 @@ impl Bench {
 #[tokio::test]
 async fn the_table_does_with_the_updates_what_the_rule_says() {
     let tables = TestTables::create(&["RateLimits"]).await;
-    let table = DynamoTable::with_patience(&tables.client(), tables.name("RateLimits"), PATIENCE);
+    let table = DynamoTable::with_timeout(&tables.client(), tables.name("RateLimits"), PATIENCE);
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
@@ -189,7 +189,7 @@ async fn load(text: &str, per_second: u32, seconds: u32) -> Load {
     let tables = TestTables::create(&["RateLimits"]).await;
     let mut limiters = Vec::new();
     for _ in 0..16 {
-        let table = DynamoTable::with_patience(&tables.client(), tables.name("RateLimits"), PATIENCE);
+        let table = DynamoTable::with_timeout(&tables.client(), tables.name("RateLimits"), PATIENCE);
         let limiter = Limiter::new(table, policy(text));
         // Connected before the clock starts.
         limiter.check(&Subject::user("another")).await;

@@ -44,7 +44,7 @@ fn is_write_of(id: OrderId) -> impl Fn(&Call) -> bool {
 #[tokio::test]
 async fn the_first_record_of_what_failed_is_reported_and_the_other_orders_go_on() {
     for fault in [Fault::Throttle, Fault::Fail, Fault::Hang] {
-        let world = World::with_patience(Duration::from_secs(1)).await;
+        let world = World::with_timeout(Duration::from_secs(1)).await;
         let (ids, records) = ten_records(&world).await;
         let (second, fourth) = (is_write_of(ids[1]), is_write_of(ids[3]));
         world.proxy.faults.plan(move |call| Some(fault).filter(|_| second(call) || fourth(call)));

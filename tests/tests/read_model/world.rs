@@ -36,11 +36,11 @@ pub struct World {
 impl World {
     /// Patient enough for a busy machine.
     pub async fn start() -> Self {
-        Self::with_patience(Duration::from_secs(10)).await
+        Self::with_timeout(Duration::from_secs(10)).await
     }
 
     /// One that gives up an attempt of a call after a while.
-    pub async fn with_patience(attempt_timeout: Duration) -> Self {
+    pub async fn with_timeout(attempt_timeout: Duration) -> Self {
         let tables = TestTables::create(&["OrderEvents", "Orders"]).await;
         let proxy = Proxy::start(tables.endpoint());
         let client = proxy.client(attempt_timeout);
