@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dynamodb_circuit_breaker::{Action, Circuit, CircuitBreaker, Intervention, State};
+use dynamodb_circuit_breaker::{Action, AppliedOverride, Circuit, CircuitBreaker, State};
 use serde_json::{Value, json};
 use service_clock::Timestamp;
 
@@ -22,33 +22,35 @@ pub(crate) fn show(breaker: &CircuitBreaker, circuit: &Circuit, now: Timestamp) 
         "window": {
             "seconds": settings.window.as_secs(), "failures": window.failures, "successes": window.successes,
         },
-        "override": circuit.intervention.as_ref().map(|last| show_override(last, circuit.held(micros(now)).is_some())),
+        "override": circuit.last_override.as_ref().map(|last| show_override(last, circuit.active_override(micros(now)).is_some())),
     });
     match circuit.state {
         State::Closed => {}
         State::Open => {
-            let by_hand = circuit.intervention.as_ref().filter(|last| last.generation == circuit.generation);
-            let until = by_hand.map_or(Some(circuit.open_until), |last| last.order.action.until());
+            let by_hand = circuit.last_override.as_ref().filter(|last| last.generation == circuit.generation);
+            let until = by_hand.map_or(Some(circuit.open_until), |last| last.requested.action.until());
             shown["open_until"] = json!(until.and_then(time));
         }
-        State::HalfOpen => shown["probes"] = json!({"succeeded": circuit.wins, "needed": settings.successes}),
+        State::HalfOpen => {
+            shown["probes"] = json!({"succeeded": circuit.probe_successes, "needed": settings.successes})
+        }
     }
     shown
 }
 
 /// The last override is told after its end too, with who is answerable for it.
-fn show_override(last: &Intervention, in_force: bool) -> Value {
+fn show_override(last: &AppliedOverride, in_force: bool) -> Value {
     json!({
-        "state": match last.order.action {
+        "state": match last.requested.action {
             Action::ForceOpen { .. } => "open",
             Action::ForceClosed { .. } => "closed",
             Action::Reset => "none",
         },
         "in_force": in_force,
-        "by": last.order.by,
-        "reason": last.order.why,
+        "by": last.requested.by,
+        "reason": last.requested.why,
         "since": time(last.at),
-        "until": last.order.action.until().and_then(time),
+        "until": last.requested.action.until().and_then(time),
     })
 }
 

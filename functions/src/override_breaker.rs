@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use dynamodb_circuit_breaker::{Action, CircuitBreaker, Malformed, Order};
+use dynamodb_circuit_breaker::{Action, CircuitBreaker, Malformed, Override};
 use orders_core::domain::Reason;
 use serde::Deserialize;
 use service_clock::Timestamp;
@@ -83,13 +83,16 @@ pub async fn handle(breakers: &Breakers, request: &Request) -> Result<Answer, Pr
     if !Preconditions::of(request)?.hold_without_tag() {
         return Err(Problem::not_selected(None));
     }
-    let order =
-        Order { action: action(&body, request.now)?, by: caller.to_string(), why: body.reason.0.as_str().to_owned() };
+    let order = Override {
+        action: action(&body, request.now)?,
+        by: caller.to_string(),
+        why: body.reason.0.as_str().to_owned(),
+    };
     request.admission.granted().await;
     // The item keeps the last order only, and an answer may be lost.
     let (action, by) = (order.action.to_string(), order.by.as_str());
     tracing::warn!(breaker = name, action, by, until = body.until, "override ordered");
-    let circuit = breaker.order(&order).await.map_err(|error| {
+    let circuit = breaker.set_override(&order).await.map_err(|error| {
         if error.0.is::<Malformed>() {
             return Problem::internal(error);
         }

@@ -4,7 +4,7 @@ use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Origin, Settings, Table, Transition, Why};
+use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Origin, Reason, Settings, Table, Transition};
 use orders_core::error::chain;
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, InvalidProvider, Timeouts, VerifyError};
 
@@ -87,15 +87,15 @@ pub(crate) fn breaker(
 fn told(transition: &Transition) {
     let Transition { breaker, generation, from, to, why, origin } = transition;
     let by = match why {
-        Why::Ordered(intervention) => Some(&intervention.order.by),
+        Reason::Override(intervention) => Some(&intervention.requested.by),
         _ => None,
     };
     match origin {
-        Origin::Here | Origin::Alone => {
-            let alone = *origin == Origin::Alone;
+        Origin::ThisProcess | Origin::LocalOnly => {
+            let alone = *origin == Origin::LocalOnly;
             tracing::warn!(breaker, generation, %from, %to, %why, by, alone, "the circuit has changed");
         }
-        Origin::Elsewhere => tracing::debug!(breaker, generation, %from, %to, %why, by, "the circuit was changed"),
+        Origin::OtherProcess => tracing::debug!(breaker, generation, %from, %to, %why, by, "the circuit was changed"),
     }
 }
 

@@ -99,7 +99,7 @@ impl Settlement {
                 Ok(circuit) => {
                     let closed = circuit.state == State::Closed;
                     metrics::histogram!("PaymentCircuitOpen").record(if closed { 0 } else { 1 });
-                    let forced = circuit.held(micros(Timestamp::now())).is_some();
+                    let forced = circuit.active_override(micros(Timestamp::now())).is_some();
                     metrics::histogram!("PaymentCircuitForced").record(if forced { 1 } else { 0 });
                 }
                 Err(error) => tracing::warn!(error = chain(&error), "the state of the circuit is not known"),
@@ -170,7 +170,7 @@ impl Work<'_> {
                 }
                 Ok(Verdict::Declined(reason)) => self.run(loaded, &claim, &RejectPayment { payment_id, reason }).await,
                 Ok(Verdict::Pending) => Fate::Waiting,
-                Err(Cause::Rejected(Rejected::Open { .. } | Rejected::Forced { .. })) => Fate::CircuitOpen,
+                Err(Cause::Rejected(Rejected::Open { .. } | Rejected::ForcedOpen { .. })) => Fate::CircuitOpen,
                 Err(Cause::Rejected(_)) => {
                     sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
                     continue;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dynamodb_circuit_breaker::{
-    Action, Blame, Change, Changed, Circuit, CircuitBreaker, Fallible, Item, Order, Outcome, State, Store, Table,
-    Unavailable,
+    Action, Change, Changed, Circuit, CircuitBreaker, ClassifyError, ErrorClass, Item, Outcome, Override, State, Store,
+    Table, Unavailable,
 };
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 struct Failure;
 
-impl Fallible for Failure {
-    fn blame(&self) -> Blame {
-        Blame::Callee
+impl ClassifyError for Failure {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Callee
     }
 }
 
@@ -56,11 +56,11 @@ impl Store for Both {
         let in_memory = change.apply(item.clone());
         assert_eq!(at_table, in_memory, "{change:?}");
         match &in_memory {
-            Changed::Made(after) => {
+            Changed::Applied(after) => {
                 self.made.fetch_add(1, SeqCst);
                 *item = after.clone();
             }
-            Changed::Refused(_) => _ = self.refused.fetch_add(1, SeqCst),
+            Changed::ConditionFailed(_) => _ = self.refused.fetch_add(1, SeqCst),
         }
         Ok(at_table)
     }
@@ -83,30 +83,31 @@ async fn the_table_and_the_evaluator_in_memory_never_differ() {
             CircuitBreaker::new("callee", settings.parse().unwrap(), store.clone()).with_clock(clock)
         })
         .collect();
-    let (mut tickets, mut states, mut orders) = (Vec::new(), [0_u32; 3], 0);
-    // Tickets are kept for a while, so that results come late, from containers that have not looked since.
+    let (mut permits, mut states, mut orders) = (Vec::new(), [0_u32; 3], 0);
+    // Permits are kept for a while, so that results come late, from containers that have not looked since.
     for step in 0..1_500 {
         clock.fetch_add(fastrand::u64(0..300_000), SeqCst);
         let breaker = fastrand::usize(0..breakers.len());
         if fastrand::u8(0..50) == 0 {
             let until = fastrand::bool().then(|| clock.load(SeqCst) + fastrand::u64(0..3_000_000));
             let actions = [Action::ForceOpen { until }, Action::ForceClosed { until }, Action::Reset];
-            let order = Order { action: fastrand::choice(actions).unwrap(), by: "somebody".into(), why: "dice".into() };
-            breakers[breaker].order(&order).await.unwrap();
+            let order =
+                Override { action: fastrand::choice(actions).unwrap(), by: "somebody".into(), why: "dice".into() };
+            breakers[breaker].set_override(&order).await.unwrap();
             orders += 1;
         }
-        if let Ok(ticket) = breakers[breaker].admit().await {
-            tickets.push((breaker, ticket));
+        if let Ok(permit) = breakers[breaker].admit().await {
+            permits.push((breaker, permit));
         }
-        while tickets.len() > 6 {
-            let (breaker, ticket) = tickets.swap_remove(fastrand::usize(0..tickets.len()));
+        while permits.len() > 6 {
+            let (breaker, permit) = permits.swap_remove(fastrand::usize(0..permits.len()));
             let down = step % 300 < 150;
             let outcome = match fastrand::u8(0..10) {
                 0 => Outcome::Ignored,
                 1..8 if down => Outcome::Failure,
                 _ => Outcome::Success,
             };
-            breakers[breaker].record(ticket, outcome).await;
+            breakers[breaker].record(permit, outcome).await;
         }
         let state = Circuit::read(&store.item()).unwrap().state;
         states[state as usize] += 1;
@@ -129,9 +130,9 @@ async fn one_of_32_that_see_the_same_opens_it() {
         for breaker in &breakers[..31] {
             breaker.call(async { Err::<(), _>(Failure) }, |_| ()).await.unwrap();
         }
-        let tickets = join_all(breakers.iter().map(CircuitBreaker::admit)).await;
+        let permits = join_all(breakers.iter().map(CircuitBreaker::admit)).await;
         let records =
-            breakers.iter().zip(tickets).map(|(breaker, ticket)| breaker.record(ticket.unwrap(), Outcome::Failure));
+            breakers.iter().zip(permits).map(|(breaker, permit)| breaker.record(permit.unwrap(), Outcome::Failure));
         join_all(records).await;
         let circuit = breakers[0].inspect().await.unwrap();
         assert_eq!((circuit.generation, circuit.state, circuit.trips), (1, State::Open, 1));

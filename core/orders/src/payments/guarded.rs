@@ -71,7 +71,7 @@ mod tests {
         async fn change(&self, _: &str, change: &Change) -> Result<Changed, Unavailable> {
             let mut item = self.0.lock().unwrap();
             let changed = change.apply(item.clone());
-            if let Changed::Made(after) = &changed {
+            if let Changed::Applied(after) = &changed {
                 *item = after.clone();
             }
             Ok(changed)

@@ -137,7 +137,7 @@ mod tests {
     use super::super::tests::{ORDER, claim};
     use super::*;
     use crate::domain::harness::properties;
-    use dynamodb_circuit_breaker::{Blame, Fallible};
+    use dynamodb_circuit_breaker::{ClassifyError, ErrorClass};
 
     /// A server that reads one request of each connection, answers it with these bytes, and hangs up; or that keeps the
     /// connection and says no more.
@@ -248,7 +248,7 @@ mod tests {
     async fn what_the_provider_does_not_know_is_no_fault_of_its_own() {
         for status in [400, 404, 410, 422] {
             let error = ask(&serve(http(status, "", "{}"), Then::HangUp).await, "p1").await.unwrap_err();
-            assert!(matches!(error, VerifyError::Unknown) && error.blame() == Blame::Caller, "{status}: {error}");
+            assert!(matches!(error, VerifyError::Unknown) && error.class() == ErrorClass::Caller, "{status}: {error}");
         }
     }
 
@@ -260,7 +260,7 @@ mod tests {
             let server = serve(http(status, "", body), Then::HangUp).await;
             let error = ask(&server, "p1").await.unwrap_err();
             assert!(matches!(error, VerifyError::Status(got) if got == status), "{status}: {error}");
-            assert_eq!((error.blame(), server.count.load(SeqCst)), (Blame::Callee, 1), "{status}");
+            assert_eq!((error.class(), server.count.load(SeqCst)), (ErrorClass::Callee, 1), "{status}");
         }
     }
 
@@ -290,7 +290,7 @@ mod tests {
         ] {
             let server = serve(answer.clone(), then).await;
             let error = ask(&server, "p1").await.unwrap_err();
-            assert_eq!((error.blame(), server.count.load(SeqCst)), (Blame::Callee, 1), "{error}");
+            assert_eq!((error.class(), server.count.load(SeqCst)), (ErrorClass::Callee, 1), "{error}");
             assert!(!format!("{error:?}").contains("p1"), "{error:?}");
         }
     }

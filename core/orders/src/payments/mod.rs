@@ -13,7 +13,7 @@ pub use guarded::GuardedProvider;
 pub use http::{HttpProvider, InvalidProvider, Timeouts};
 
 use crate::domain::{Currency, Money, OrderId, PaymentId, Reason};
-use dynamodb_circuit_breaker::{Blame, Fallible};
+use dynamodb_circuit_breaker::{ClassifyError, ErrorClass};
 
 /// A payment that somebody says pays an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,12 +88,12 @@ impl VerifyError {
 
 /// Claims are made by clients: what is wrong with one says nothing about the provider, and nobody can stop a provider
 /// from being asked by claiming payments that do not exist.
-impl Fallible for VerifyError {
-    fn blame(&self) -> Blame {
+impl ClassifyError for VerifyError {
+    fn class(&self) -> ErrorClass {
         match self {
-            Self::Unanswered(_) | Self::Status(_) | Self::Nonsense(_) => Blame::Callee,
+            Self::Unanswered(_) | Self::Status(_) | Self::Nonsense(_) => ErrorClass::Callee,
             Self::OutOfTime | Self::Unknown | Self::OtherOrder | Self::OtherAmount { .. } | Self::OtherCurrency => {
-                Blame::Caller
+                ErrorClass::Caller
             }
         }
     }
