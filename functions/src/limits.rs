@@ -269,7 +269,7 @@ mod tests {
         let bench = Bench::new().await;
         let order_id = bench.shop.create_order(10.0).await;
         bench.cancel(&bench.patient(ONCE), cancel(&order_id)).await;
-        for fault in [Fault::Hang, Fault::Throttle, Fault::Fail, Fault::LoseAnswer] {
+        for fault in [Fault::Hang, Fault::Throttle, Fault::Fail, Fault::LoseResponse] {
             bench.proxy.faults.plan(move |_| Some(fault));
             for (on_error, expected) in [("allow", [404, 404]), ("local", [404, 429]), ("deny", [503, 503])] {
                 let limits = bench.limits(&format!("{ONCE}; on_error={on_error}"), Duration::from_millis(100));

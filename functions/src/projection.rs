@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lambda_events::dynamodb::Event;
 use aws_lambda_events::streams::DynamoDbEventResponse;
-use dynamodb_event_store::projection::{Backlog, BacklogError, CaughtUp, Projected, Projection, SideBySide, Taken};
+use dynamodb_event_store::projection::{Backlog, BacklogError, CatchUpResult, Projected, Projection, ReadModelGroup, ModelResult};
 use lambda_runtime::Context;
 use orders_core::read_model::{OrderRows, Sales};
 use serde::Serialize;
@@ -23,15 +23,15 @@ pub struct ReadModels {
     pub orders: Projection<OrderRows>,
     /// What each order adds to the sales.
     pub sales: Projection<Sales>,
-    side_by_side: SideBySide,
+    side_by_side: ReadModelGroup,
     backlog: Backlog,
 }
 
 /// What a run through the backlog came to, by read model.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Caught {
-    orders: CaughtUp,
-    sales: CaughtUp,
+    orders: CatchUpResult,
+    sales: CatchUpResult,
 }
 
 impl ReadModels {
@@ -46,7 +46,7 @@ impl ReadModels {
         Self {
             orders: order_rows(config, client.clone(), &config.orders_table),
             sales: sales(config, sales_tables, client),
-            side_by_side: SideBySide::new(backlog.clone()),
+            side_by_side: ReadModelGroup::new(backlog.clone()),
             backlog,
         }
     }
@@ -57,7 +57,7 @@ impl ReadModels {
         let records = stream_batch::records(batch);
         let orders = self.side_by_side.take(&self.orders, records.clone());
         let sales = self.side_by_side.take(&self.sales, records);
-        let taken: [Taken; 2] = futures::join!(orders, sales).into();
+        let taken: [ModelResult; 2] = futures::join!(orders, sales).into();
         // The models see the same events: what stops one usually stops all of them, and is counted once.
         let most = |count: fn(&Projected) -> u64| taken.iter().map(|each| count(&each.projected)).max().unwrap_or(0);
         metrics::counter!("OrdersParked").increment(most(|projected| projected.parked));

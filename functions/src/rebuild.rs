@@ -1,9 +1,9 @@
 //! `rebuild-orders`: makes rows anew, of one order or of a segment of all.
 
 use dynamodb_event_store::projection::{
-    Ahead, Progress, Projection, ProjectionError, ReadModel, RebuildError, Verification, VerifyError,
+    RowsAhead, RebuildProgress, Projection, ProjectionError, ReadModel, RebuildError, Verification, VerifyError,
 };
-use dynamodb_event_store::{NoSuchSegment, Segment, Version};
+use dynamodb_event_store::{InvalidSegment, Segment, Version};
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::domain::OrderId;
 use orders_core::read_model::{OrderRows, Sales};
@@ -32,7 +32,7 @@ pub enum Rebuild {
     /// The rows of one order, in all read models: repair them, and unpark them.
     Order(OrderId),
     /// The rows of a segment.
-    Segment(OneSegment<Progress>),
+    Segment(OneSegment<RebuildProgress>),
 }
 
 /// All that may be asked for, as it is written.
@@ -48,7 +48,7 @@ struct Asked {
     #[serde(default)]
     after_restore: bool,
     seconds: Option<u64>,
-    progress: Option<Progress>,
+    progress: Option<RebuildProgress>,
 }
 
 impl TryFrom<Asked> for Rebuild {
@@ -131,7 +131,7 @@ pub enum Rebuilt {
         version: Option<Version>,
     },
     /// How far the segment is done.
-    Segment(OneSegment<Progress>),
+    Segment(OneSegment<RebuildProgress>),
 }
 
 const SALES_TABLE: &str = "the rows of `sales` stay where they are: leave out `table`";
@@ -141,7 +141,7 @@ const SALES_TABLE: &str = "the rows of `sales` stay where they are: leave out `t
 pub enum RunError {
     /// There is no such segment.
     #[error(transparent)]
-    NoSuchSegment(#[from] NoSuchSegment),
+    InvalidSegment(#[from] InvalidSegment),
     /// Sales have one table.
     #[error("{SALES_TABLE}")]
     SalesTable,
@@ -226,12 +226,12 @@ impl Maintenance {
 
 async fn rebuild_segment<M: ReadModel>(
     rows: &Projection<M>,
-    mut run: OneSegment<Progress>,
+    mut run: OneSegment<RebuildProgress>,
     context: &Context,
 ) -> Result<Rebuilt, RunError> {
     let (segment, deadline) = (run.segment()?, deadline::of_run(run.seconds, context));
     let progress = run.progress.take().unwrap_or_default();
-    let ahead = if run.after_restore { Ahead::Lowered } else { Ahead::Left };
+    let ahead = if run.after_restore { RowsAhead::Rebuild } else { RowsAhead::Keep };
     let progress = rows.rebuild(segment, progress, ahead, deadline).await?;
     tracing::info!(model = M::NAME, ?segment, ?progress, "segment rebuilt so far");
     Ok(Rebuilt::Segment(OneSegment { progress: Some(progress), ..run }))
@@ -251,7 +251,7 @@ async fn verify_segment<M: ReadModel>(
 }
 
 impl<P> OneSegment<P> {
-    fn segment(&self) -> Result<Segment, NoSuchSegment> {
+    fn segment(&self) -> Result<Segment, InvalidSegment> {
         Segment::new(self.segment, self.total_segments)
     }
 }
@@ -296,11 +296,11 @@ mod tests {
     fn the_answer_is_what_the_next_run_takes() {
         let asked = json!({ "model": "orders", "segment": 1, "total_segments": 4, "table": "orders-rows-2", "after_restore": true, "seconds": 5 });
         let Ok(Rebuild::Segment(mut run)) = read(asked.clone()) else { panic!("{asked}") };
-        run.progress = Some(Progress { streams: 7, ..Progress::default() });
+        run.progress = Some(RebuildProgress { streams: 7, ..RebuildProgress::default() });
         let mut answer = serde_json::to_value(Rebuilt::Segment(run)).unwrap();
         let next = read(answer.clone());
         assert!(
-            matches!(next, Ok(Rebuild::Segment(OneSegment { progress: Some(Progress { streams: 7, .. }), .. }))),
+            matches!(next, Ok(Rebuild::Segment(OneSegment { progress: Some(RebuildProgress { streams: 7, .. }), .. }))),
             "{next:?}"
         );
         answer.as_object_mut().unwrap().remove("progress");
@@ -329,7 +329,7 @@ mod tests {
         let condition = states["Whole segment?"]["Choices"][0]["Condition"].as_str().unwrap();
         let path = condition.trim_start_matches("{% $states.input.").trim_end_matches(" %}");
         for done in [false, true] {
-            let progress = Some(Progress { done, ..Progress::default() });
+            let progress = Some(RebuildProgress { done, ..RebuildProgress::default() });
             let answer = serde_json::to_value(Rebuilt::Segment(OneSegment { progress, ..run.clone() })).unwrap();
             assert_eq!(path.split('.').fold(&answer, |value, field| &value[field]), &json!(done), "{path}");
             assert!(matches!(read(answer), Ok(Rebuild::Segment(_))));

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use dynamodb_event_store::{Commit, EventStore, NoSuchSegment, Place, Segment, StoreError, StreamId};
+use dynamodb_event_store::{Commit, EventStore, InvalidSegment, CommitPosition, Segment, StoreError, StreamId};
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::domain::event::OrderEvent;
 use orders_core::domain::{Order, OrderId};
@@ -39,7 +39,7 @@ pub struct Asked {
     /// Of how many parts; of one unless said.
     pub total_segments: Option<u32>,
     /// Where to go on: the `after` of an answer that was not `done`.
-    pub after: Option<Place>,
+    pub after: Option<CommitPosition>,
 }
 
 /// How far a run came.
@@ -53,7 +53,7 @@ pub struct Republished {
     pub done: bool,
     /// Where to go on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Place>,
+    pub after: Option<CommitPosition>,
     /// Why this run ended early, unless its time was over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -67,7 +67,7 @@ pub enum NotRepublished {
     Unclear,
     /// There is no such part of the table.
     #[error(transparent)]
-    NoSuchSegment(#[from] NoSuchSegment),
+    InvalidSegment(#[from] InvalidSegment),
     /// There is no such order.
     #[error("there is no order {0}")]
     NoSuchOrder(OrderId),
@@ -95,7 +95,7 @@ pub struct Republisher<B> {
 struct Page {
     commits: Vec<Commit<OrderEvent>>,
     unreadable: u64,
-    next: Option<Place>,
+    next: Option<CommitPosition>,
 }
 
 /// What is asked for, once it is clear.
@@ -142,13 +142,13 @@ impl<B: EventBus> Republisher<B> {
         Ok(so_far)
     }
 
-    async fn of_order(&self, order_id: OrderId, after: Option<&Place>) -> Result<Page, NotRepublished> {
+    async fn of_order(&self, order_id: OrderId, after: Option<&CommitPosition>) -> Result<Page, NotRepublished> {
         let stream = StreamId::from(order_id);
         let page = self.store.page_after(&stream, after.map_or(0, |place| place.version), PAGE).await?.readable()?;
         if after.is_none() && page.commits.is_empty() {
             return Err(NotRepublished::NoSuchOrder(order_id));
         }
-        let next = page.next.map(|version| Place { stream_id: stream, version });
+        let next = page.next.map(|version| CommitPosition { stream_id: stream, version });
         Ok(Page { commits: page.commits, unreadable: 0, next })
     }
 
@@ -156,7 +156,7 @@ impl<B: EventBus> Republisher<B> {
         &self,
         segment: Segment,
         span: &Range<Timestamp>,
-        after: Option<&Place>,
+        after: Option<&CommitPosition>,
     ) -> Result<Page, NotRepublished> {
         let page = self.store.scan(segment, after).await?;
         let (mut commits, mut unreadable) = (Vec::new(), 0);
@@ -298,7 +298,7 @@ mod tests {
         }
         assert_eq!((again.bus.taken().len(), again.ids().len()), (8, 8));
         let beyond = json!({ "from": from, "until": until, "segment": 3, "total_segments": 3 });
-        assert!(matches!(again.run(beyond).await, Err(NotRepublished::NoSuchSegment(_))));
+        assert!(matches!(again.run(beyond).await, Err(NotRepublished::InvalidSegment(_))));
     }
 
     #[tokio::test]

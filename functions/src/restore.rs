@@ -1,6 +1,6 @@
 //! `restore-events`: copies the commits that the event table lacks from a table that still has them.
 
-use dynamodb_event_store::{EventStore, NoSuchSegment, Restoration, Segment, StoreError};
+use dynamodb_event_store::{EventStore, InvalidSegment, RestoreProgress, Segment, StoreError};
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::domain::Order;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub struct Restore {
     pub seconds: Option<u64>,
     /// The answer of the run before; none in the first.
     #[serde(default)]
-    pub progress: Option<Restoration>,
+    pub progress: Option<RestoreProgress>,
 }
 
 fn one() -> u32 {
@@ -40,7 +40,7 @@ fn one() -> u32 {
 pub enum NotRestored {
     /// There is no such part of the table.
     #[error(transparent)]
-    NoSuchSegment(#[from] NoSuchSegment),
+    InvalidSegment(#[from] InvalidSegment),
     /// One of the two tables does not answer, or may not be used by this function.
     #[error("one of the two tables cannot be used; the other one is {from_table}")]
     Store {
@@ -70,7 +70,7 @@ pub async fn run(events: &EventStore<Order>, mut asked: Restore, context: &Conte
         .restore(from, segment, restoration, !asked.dry_run, deadline)
         .await
         .map_err(|source| NotRestored::Store { from_table: from.clone(), source })?;
-    let Restoration { streams, copied, left_out, damaged, done, .. } = restoration;
+    let RestoreProgress { streams, copied, left_out, damaged, done, .. } = restoration;
     tracing::info!(from, ?segment, streams, copied, left_out, damaged, done, "events restored so far");
     Ok(Restore { progress: Some(restoration), ..asked })
 }
@@ -110,7 +110,7 @@ mod tests {
         let missing = run_on(&shop, json!({ "from_table": "orders-restored-nowhere" })).await.unwrap_err();
         assert!(missing.to_string().contains("orders-restored-nowhere"), "{missing}");
         let beyond = json!({ "from_table": "orders-restored", "segment": 1 });
-        assert!(matches!(run_on(&shop, beyond).await, Err(NotRestored::NoSuchSegment(_))));
+        assert!(matches!(run_on(&shop, beyond).await, Err(NotRestored::InvalidSegment(_))));
         for unclear in [json!({}), json!({ "from_table": "t", "table": "t" })] {
             assert!(serde_json::from_value::<Restore>(unclear.clone()).is_err(), "{unclear}");
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use orders_local::template::{ACCOUNT, Function, REGION, Template};
 use serde_json::Value;
 
-use dynamodb_testkit::exchange::{Answer, Request};
+use dynamodb_testkit::exchange::{Response, Request};
 use dynamodb_testkit::faults::denied;
-use dynamodb_testkit::proxy::Guard;
+use dynamodb_testkit::proxy::Interceptor;
 
 /// The policies of the template's functions. A function is known by the access key that it signs with: its logical id.
 #[derive(Clone, Debug)]
@@ -21,12 +21,12 @@ impl Permissions {
     }
 
     /// For a proxy that answers what is not allowed as AWS does.
-    pub fn guard(self) -> Guard {
+    pub fn guard(self) -> Interceptor {
         Arc::new(move |authorization, request| self.refusal(authorization, request))
     }
 
     /// What AWS answers to a call that its caller is not allowed; none if it is.
-    fn refusal(&self, authorization: &str, request: &Request) -> Option<Answer> {
+    fn refusal(&self, authorization: &str, request: &Request) -> Option<Response> {
         let caller = authorization.split_once("Credential=").and_then(|(_, key)| key.split('/').next());
         let caller = caller.and_then(|key| self.0.get(key));
         let operation = request.target.rsplit('.').next().unwrap_or_default();

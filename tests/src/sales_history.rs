@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::Duration as Span;
 use dynamodb_event_store::projection::{
-    Ahead, Behind, COUNTED, Counts, Progress, Projection, RowItem, Totals, Verification,
+    RowsAhead, LaggingStream, COUNTED, Counts, RebuildProgress, Projection, RowItem, Totals, Verification,
 };
 use dynamodb_event_store::{
     Change, Commit, Consistency, EventStore, Loaded, Request, Segment, StreamId, StreamRecord, Version,
@@ -69,7 +69,7 @@ pub async fn live_through(seed: u64) -> Tally {
     let (delivered, (), _) = futures::join!(projectors, repairs, rebuilds);
     delivered.into_iter().for_each(|more| tally += more);
     tally.faults = world.simulation.faults.take_calls().0.iter().filter(|call| call.status != Some(200)).count() as u64;
-    world.simulation.faults.none();
+    world.simulation.faults.clear();
     // What was sent and is still under way arrives.
     sleep(Duration::from_secs(60)).await;
     world.assert_totals_are_the_sum_of_the_rows().await;
@@ -77,7 +77,7 @@ pub async fn live_through(seed: u64) -> Tally {
     world.catch_up().await;
     world.assert_totals_are_the_sum_of_the_rows().await;
     let later = Instant::now() + Duration::from_secs(600);
-    let rebuilt = world.projection().rebuild(Segment::WHOLE, Progress::default(), Ahead::Left, later).await.unwrap();
+    let rebuilt = world.projection().rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Keep, later).await.unwrap();
     assert!(rebuilt.done, "{rebuilt:?}");
     let totals = world.assert_totals_are_the_sum_of_the_rows().await;
     assert_eq!(totals, world.recount(), "the totals are not the recount");
@@ -91,7 +91,7 @@ fn faults(mut rng: Rng) -> impl FnMut(&dynamodb_testkit::call_log::Call) -> Opti
     move |_| {
         let late = Duration::from_millis(rng.u64(1..3_000));
         let faults = [
-            Fault::LoseAnswer,
+            Fault::LoseResponse,
             Fault::HangAfter,
             Fault::LoseRequest,
             Fault::Hang,
@@ -137,7 +137,7 @@ impl World {
     }
 
     async fn store(&self, order_id: OrderId, events: &[OrderEvent]) -> Commit<OrderEvent> {
-        let store = self.events_in(self.simulation.plain_client()).with_clock(Clock::stopped_at(start()));
+        let store = self.events_in(self.simulation.client_without_faults()).with_clock(Clock::stopped_at(start()));
         let stream = StreamId::from(order_id);
         let loaded = match events.first() {
             Some(OrderEvent::OrderCreated { .. }) => Loaded::new_stream(stream.clone()),
@@ -212,10 +212,10 @@ impl World {
     async fn rebuild_now_and_then(&self, mut rng: Rng) {
         for _ in 0..rng.usize(..3) {
             sleep(Duration::from_millis(rng.u64(..3_000))).await;
-            let ahead = if rng.bool() { Ahead::Left } else { Ahead::Lowered };
+            let ahead = if rng.bool() { RowsAhead::Keep } else { RowsAhead::Rebuild };
             let later = Instant::now() + Duration::from_secs(60);
             let projection = self.projection();
-            let run = projection.rebuild(Segment::WHOLE, Progress::default(), ahead, later);
+            let run = projection.rebuild(Segment::WHOLE, RebuildProgress::default(), ahead, later);
             drop(timeout(Duration::from_millis(rng.u64(..2_000)), run).await);
         }
     }
@@ -223,13 +223,13 @@ impl World {
     async fn catch_up(&self) {
         for (id, life) in &self.lives {
             let version = life.iter().map(Vec::len).sum::<usize>() as Version;
-            let behind = Behind { stream: (*id).into(), version };
+            let behind = LaggingStream { stream: (*id).into(), version };
             assert!(!self.projection().catch_up_to(&behind).await.unwrap(), "nothing is parked");
         }
     }
 
     async fn assert_totals_are_the_sum_of_the_rows(&self) -> Counts {
-        let client = self.simulation.plain_client();
+        let client = self.simulation.client_without_faults();
         let rows = client.scan().table_name(ROWS).send().await.unwrap().items.unwrap_or_default();
         let mut sum = Counts::default();
         rows.iter().for_each(|row: &RowItem| sum.add_all(&Counts::read(row.get(COUNTED)).unwrap()));

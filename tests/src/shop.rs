@@ -48,7 +48,7 @@ impl Gate {
             options.dynamodb = Some(database.endpoint().to_owned());
         }
         let template = Template::load(&options.template, &options.reading).unwrap();
-        let proxy = Proxy::guard(options.dynamodb.clone().unwrap(), Permissions::of(&template).guard());
+        let proxy = Proxy::with_interceptor(options.dynamodb.clone().unwrap(), Permissions::of(&template).guard());
         options.environment.insert(DYNAMODB.to_owned(), proxy.endpoint().to_owned());
         for function in &template.functions {
             let own = options.function_environment.entry(function.logical_id.clone()).or_default();

@@ -81,7 +81,7 @@ async fn calls_are_counted_with_their_cost() {
 async fn a_lost_answer_comes_after_the_write_and_a_lost_request_instead_of_it() {
     let fixture = Fixture::start(SHORT).await;
     for (version, fault, stored) in [
-        (1, Fault::LoseAnswer, true),
+        (1, Fault::LoseResponse, true),
         (2, Fault::HangAfter, true),
         (3, Fault::FailAfter, true),
         (4, Fault::LoseRequest, false),

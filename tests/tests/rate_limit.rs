@@ -129,13 +129,13 @@ async fn an_answer_that_is_lost_charges_once_and_is_not_asked_for_again() {
     for text in [BUCKET, WINDOW] {
         let clock = Clock::stopped_at(Timestamp::now());
         let limiter = bench.limiter(text).with_clock(clock.clone());
-        for fault in [Fault::LoseAnswer, Fault::FailAfter, Fault::LoseAnswer] {
+        for fault in [Fault::LoseResponse, Fault::FailAfter, Fault::LoseResponse] {
             bench.proxy.faults.plan(move |_| Some(fault));
             let checked = limiter.check(&subject).await;
             assert!(matches!(checked, Checked::Uncounted(decision, _) if !decision.allowed), "{fault:?}: {checked:?}");
             assert_eq!(bench.calls().count(), 1, "{fault:?}");
         }
-        bench.proxy.faults.none();
+        bench.proxy.faults.clear();
         // Without an answer the container takes the bucket for full, which the table refuses; the window it need not
         // know as long as the table has never counted more than fits in it.
         let limiter = bench.limiter(text).with_clock(clock);

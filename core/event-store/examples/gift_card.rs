@@ -93,7 +93,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         join_all((0..20).map(|_| async { store.run(&id, &Request::unkeyed(), |card, _| redeem(card, 100)).await }))
             .await;
     let redeemed = tills.iter().filter(|till| till.is_ok()).count();
-    let refused = tills.iter().filter(|till| matches!(till, Err(ExecuteError::Refused(_)))).count();
+    let refused = tills.iter().filter(|till| matches!(till, Err(ExecuteError::Rejected(_)))).count();
     println!("twenty at once: {redeemed} redeemed, {refused} refused");
     if let Some(Err(refusal)) = tills.iter().find(|till| till.is_err()) {
         println!("the others were told: {refusal}");
@@ -116,6 +116,6 @@ mod tests {
         let history = [CardEvent::Issued { cents: 600 }, CardEvent::Redeemed { cents: 400 }];
         given(&history[..1]).when(|card| redeem(card, 400)).then(&history[1..]);
         given(&history).when(|card| redeem(card, 200)).then(&[CardEvent::Redeemed { cents: 200 }]);
-        given(&history).when(|card| redeem(card, 201)).then_refused(TooLittle { left: 200 });
+        given(&history).when(|card| redeem(card, 201)).then_rejected(TooLittle { left: 200 });
     }
 }

@@ -28,7 +28,7 @@ pub enum Appended<E> {
     /// Stored, by this call.
     Stored,
     /// The version holds this commit: somebody else's, or our own from an attempt whose answer was lost.
-    Taken(Box<Commit<E>>),
+    ModelResult(Box<Commit<E>>),
     /// Not stored: DynamoDB refused every attempt in so many words (throttled, not allowed, …).
     Refused(StoreError),
     /// Not sent: the commit is larger than an item may be.
@@ -108,7 +108,7 @@ impl<A: Aggregate> EventStore<A> {
                 {
                     return Err(wrong);
                 }
-                Ok(Appended::Taken(Box::new(found)))
+                Ok(Appended::ModelResult(Box::new(found)))
             }
             Err(error) if unanswered.is_none() => Ok(Appended::Refused(self.failed(error).await)),
             Err(error) => Ok(Appended::Unknown(StoreError::unavailable(error))),

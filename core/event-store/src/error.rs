@@ -98,7 +98,7 @@ pub struct CorruptStream {
 pub enum ExecuteError<R> {
     /// The rules say no. Decided on a strongly consistent read; nothing was stored.
     #[error("refused: {0}")]
-    Refused(R),
+    Rejected(R),
     /// The stream is not at a version that the caller accepts. Nothing was stored.
     #[error("the stream is at version {current}")]
     PreconditionFailed {

@@ -61,7 +61,7 @@ pub enum Examined<A: Aggregate, T> {
     /// An earlier run of the same request has answered it.
     Replayed(Box<Executed<A>>),
     /// It can be run on this stream; and what the check found.
-    Open(Box<Loaded<A>>, T),
+    Ready(Box<Loaded<A>>, T),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +165,7 @@ pub(super) async fn execute<A: Aggregate, R>(
         let mut failure = None;
         match appended {
             Appended::Stored => return Ok(stored(next, &commit)),
-            Appended::Taken(found) => {
+            Appended::ModelResult(found) => {
                 if let Some(settled) = follow(&mut stream, [*found], request)? {
                     return Ok(settled);
                 }
@@ -228,7 +228,7 @@ pub(super) async fn examine<A: Aggregate, R, T>(
             return Ok(Examined::Replayed(Box::new(replayed)));
         }
         match judge(&loaded.stream, request, &check) {
-            Ok(found) => return Ok(Examined::Open(Box::new(loaded), found)),
+            Ok(found) => return Ok(Examined::Ready(Box::new(loaded), found)),
             Err(told) if loaded.consistency == Consistency::Strong => return Err(told),
             Err(_) => loaded = load(backend, &loaded.stream.id, Consistency::Strong, request.deadline).await?,
         }
@@ -266,7 +266,7 @@ fn judge<A: Aggregate, R, T>(
         Some(accepted) if !accepted.contains(stream.head) => {
             Err(ExecuteError::PreconditionFailed { current: stream.head })
         }
-        _ => decide(&stream.state).map_err(ExecuteError::Refused),
+        _ => decide(&stream.state).map_err(ExecuteError::Rejected),
     }
 }
 

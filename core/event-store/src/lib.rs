@@ -88,7 +88,7 @@
 //! assert_eq!((redeemed.version, redeemed.outcome, redeemed.settled), (2, 200, Settled::Stored));
 //!
 //! let refused = store.run(&card, &Request::unkeyed(), |card, _| redeem(card, 300)).await.unwrap_err();
-//! assert!(matches!(refused, ExecuteError::Refused(TooLittle { left: 200 })));
+//! assert!(matches!(refused, ExecuteError::Rejected(TooLittle { left: 200 })));
 //! # Ok(())
 //! # }
 //! ```
@@ -135,8 +135,8 @@ pub use idempotency::{CommitKey, IdempotencyKey, InvalidKey, RequestHash, derive
 pub use loaded::{Consistency, Loaded, Until};
 pub use memory::MemoryStore;
 pub use request::{Request, Versions};
-pub use restore::{Finding, Restoration};
-pub use scan::{NoSuchSegment, Place, ScanPage, Segment};
+pub use restore::{Finding, RestoreProgress};
+pub use scan::{InvalidSegment, CommitPosition, ScanPage, Segment};
 pub use store::Store;
 pub use stream::Stream;
 pub use stream_id::{StreamId, Version};

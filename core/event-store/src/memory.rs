@@ -138,7 +138,7 @@ impl<A: Aggregate> Backend<A> for MemoryStore<A> {
         let mut streams = self.streams();
         let commits = streams.entry(commit.stream.clone()).or_default();
         if let Some(found) = commits.get(&commit.first) {
-            return Ok(Appended::Taken(Box::new(Commit::from_item::<A>(found.clone())?)));
+            return Ok(Appended::ModelResult(Box::new(Commit::from_item::<A>(found.clone())?)));
         }
         commits.insert(commit.first, item);
         Ok(Appended::Stored)

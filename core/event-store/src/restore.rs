@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::aggregate::Aggregate;
 use super::commit::StoredCommit;
 use super::error::{StoreError, chain};
-use super::scan::{Place, Segment};
+use super::scan::{CommitPosition, Segment};
 use super::stream_id::{StreamId, Version};
 use super::{EventStore, snapshot};
 
@@ -25,9 +25,9 @@ const LISTED: usize = 100;
 /// How far a restoration of a segment is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Restoration {
+pub struct RestoreProgress {
     /// Everything up to here is done; the next run goes on after it. None at the start, and when `done`.
-    pub token: Option<Place>,
+    pub token: Option<CommitPosition>,
     /// The whole segment is done.
     pub done: bool,
     /// Streams compared, in all runs so far.
@@ -97,10 +97,10 @@ impl<A: Aggregate> EventStore<A> {
         &self,
         from: &str,
         segment: Segment,
-        mut restoration: Restoration,
+        mut restoration: RestoreProgress,
         write: bool,
         deadline: Instant,
-    ) -> Result<Restoration, StoreError> {
+    ) -> Result<RestoreProgress, StoreError> {
         let from = Self { table: from.to_owned(), ..self.clone() };
         let mut moved = false;
         loop {
@@ -124,7 +124,7 @@ impl<A: Aggregate> EventStore<A> {
         &self,
         from: &Self,
         segment: Segment,
-        restoration: &mut Restoration,
+        restoration: &mut RestoreProgress,
         write: bool,
     ) -> Result<(), StoreError> {
         let page = from.places(segment, restoration.token.as_ref()).await?;
@@ -192,7 +192,7 @@ impl<A: Aggregate> EventStore<A> {
     }
 }
 
-impl Restoration {
+impl RestoreProgress {
     fn tell(&mut self, finding: Finding) {
         self.damaged += 1;
         if self.findings.len() < LISTED {
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn all_damaged_streams_are_counted_and_the_first_100_are_listed() {
-        let mut restoration = Restoration::default();
+        let mut restoration = RestoreProgress::default();
         let finding = |version| Finding::Missing { stream_id: StreamId::new("numbers"), version };
         (1..=250).for_each(|version| restoration.tell(finding(version)));
         assert_eq!(restoration.damaged, 250);

@@ -30,7 +30,7 @@ pub struct Segment {
 /// There is no such segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("segment {segment} of {total_segments}: there are 1 to 1,000,000 segments, and they count from 0")]
-pub struct NoSuchSegment {
+pub struct InvalidSegment {
     segment: u32,
     total_segments: u32,
 }
@@ -42,11 +42,11 @@ impl Segment {
     /// A segment, from 0, of so many.
     ///
     /// # Errors
-    /// [`NoSuchSegment`]: ask for one that there is.
-    pub fn new(segment: u32, total_segments: u32) -> Result<Self, NoSuchSegment> {
+    /// [`InvalidSegment`]: ask for one that there is.
+    pub fn new(segment: u32, total_segments: u32) -> Result<Self, InvalidSegment> {
         match segment < total_segments && total_segments <= 1_000_000 {
             true => Ok(Self { segment, total_segments }),
-            false => Err(NoSuchSegment { segment, total_segments }),
+            false => Err(InvalidSegment { segment, total_segments }),
         }
     }
 
@@ -65,7 +65,7 @@ impl Segment {
 
 /// A commit's key: where a scan stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct CommitPosition {
     /// The stream.
     pub stream_id: StreamId,
     /// The version of the commit's first event.
@@ -76,9 +76,9 @@ pub struct Place {
 #[derive(Debug)]
 pub struct ScanPage<E> {
     /// The commits, and what could not be read, with their places.
-    pub commits: Vec<(Place, Result<Commit<E>, CommitError>)>,
+    pub commits: Vec<(CommitPosition, Result<Commit<E>, CommitError>)>,
     /// Where to go on after; none at the segment's end.
-    pub next: Option<Place>,
+    pub next: Option<CommitPosition>,
 }
 
 impl<A: Aggregate> EventStore<A> {
@@ -86,7 +86,7 @@ impl<A: Aggregate> EventStore<A> {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn scan(&self, segment: Segment, after: Option<&Place>) -> Result<ScanPage<A::Event>, StoreError> {
+    pub async fn scan(&self, segment: Segment, after: Option<&CommitPosition>) -> Result<ScanPage<A::Event>, StoreError> {
         // Snapshots are read, but need not travel.
         let attributes = "stream_id, version, events, commit_id, recorded_at, metadata, epoch";
         let answer = self.scan_for(attributes, segment, after).await?;
@@ -102,14 +102,14 @@ impl<A: Aggregate> EventStore<A> {
 
 /// The places of some commits of a segment; those of one stream follow each other.
 pub(super) struct PlacesPage {
-    pub places: Vec<Place>,
+    pub places: Vec<CommitPosition>,
     /// Where to go on after; none at the segment's end.
-    pub next: Option<Place>,
+    pub next: Option<CommitPosition>,
 }
 
 impl<A: Aggregate> EventStore<A> {
     /// The places of a page of a segment, without what is there.
-    pub(super) async fn places(&self, segment: Segment, after: Option<&Place>) -> Result<PlacesPage, StoreError> {
+    pub(super) async fn places(&self, segment: Segment, after: Option<&CommitPosition>) -> Result<PlacesPage, StoreError> {
         let answer = self.scan_for("stream_id, version", segment, after).await?;
         let places = answer.items().iter().filter_map(place).collect();
         Ok(PlacesPage { places, next: answer.last_evaluated_key.as_ref().and_then(place) })
@@ -119,7 +119,7 @@ impl<A: Aggregate> EventStore<A> {
         &self,
         attributes: &str,
         segment: Segment,
-        after: Option<&Place>,
+        after: Option<&CommitPosition>,
     ) -> Result<ScanOutput, StoreError> {
         let (segment, total_segments) = segment.parameters();
         self.client
@@ -140,7 +140,7 @@ impl<A: Aggregate> EventStore<A> {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn existing(&self, streams: &[StreamId]) -> Result<HashSet<StreamId>, StoreError> {
-        let first = |stream: &StreamId| key(&Place { stream_id: stream.clone(), version: 1 });
+        let first = |stream: &StreamId| key(&CommitPosition { stream_id: stream.clone(), version: 1 });
         let keys = streams.iter().map(first).collect();
         let found = batch_get(&self.client, &self.table, keys, Some("stream_id, version")).await;
         let found = found.map_err(StoreError::Unavailable)?;
@@ -148,17 +148,17 @@ impl<A: Aggregate> EventStore<A> {
     }
 }
 
-fn key(place: &Place) -> HashMap<String, AttributeValue> {
+fn key(place: &CommitPosition) -> HashMap<String, AttributeValue> {
     HashMap::from([
         ("stream_id".into(), AttributeValue::S(place.stream_id.to_string())),
         ("version".into(), AttributeValue::N(place.version.to_string())),
     ])
 }
 
-fn place(key: &HashMap<String, AttributeValue>) -> Option<Place> {
+fn place(key: &HashMap<String, AttributeValue>) -> Option<CommitPosition> {
     let stream_id = StreamId::new(key.get("stream_id")?.as_s().ok()?);
     let version = key.get("version")?.as_n().ok()?.parse().ok()?;
-    Some(Place { stream_id, version })
+    Some(CommitPosition { stream_id, version })
 }
 
 #[cfg(test)]

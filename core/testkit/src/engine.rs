@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::exchange::{Answer, Request};
+use crate::exchange::{Response, Request};
 use crate::faults::Upstream;
 
 /// A database in memory, gone with its last clone.
@@ -46,7 +46,7 @@ macro_rules! dispatch {
 }
 
 impl Upstream for Engine {
-    async fn call(&self, request: Request) -> Option<Answer> {
+    async fn call(&self, request: Request) -> Option<Response> {
         let answer = dispatch! { self.0, request.target.rsplit('.').next()?, request.body;
             "BatchExecuteStatement" => batch_execute_statement,
             "BatchGetItem" => batch_get_item,
@@ -78,8 +78,8 @@ impl Upstream for Engine {
             "UpdateTimeToLive" => update_time_to_live,
         };
         Some(match answer {
-            Ok(body) => Answer { status: 200, body },
-            Err(error) => Answer { status: error.status_code(), body: error.to_json().into_bytes() },
+            Ok(body) => Response { status: 200, body },
+            Err(error) => Response { status: error.status_code(), body: error.to_json().into_bytes() },
         })
     }
 }
@@ -93,7 +93,7 @@ fn run<Q: DeserializeOwned, A: Serialize>(
     Ok(serde_json::to_vec(&operation(request)?).expect("an answer that serialises"))
 }
 
-fn unknown_operation() -> Answer {
+fn unknown_operation() -> Response {
     let body = json!({"__type": "com.amazon.coral.service#UnknownOperationException"});
-    Answer { status: 400, body: body.to_string().into_bytes() }
+    Response { status: 400, body: body.to_string().into_bytes() }
 }

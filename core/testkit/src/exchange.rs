@@ -15,7 +15,7 @@ pub struct Request {
 
 /// An answer of DynamoDB.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// The JSON text.

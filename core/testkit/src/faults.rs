@@ -9,14 +9,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::call_log::{Call, Calls};
-use crate::exchange::{Answer, Request};
+use crate::exchange::{Response, Request};
 use crate::stale::History;
 
 /// What may happen to a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// It is done, and the connection closes without an answer.
-    LoseAnswer,
+    LoseResponse,
     /// It is done, and the answer never comes.
     HangAfter,
     /// It is not done, and the connection closes.
@@ -45,7 +45,7 @@ pub enum Fault {
 /// What does the requests in the end.
 pub trait Upstream: Clone + Send + Sync + 'static {
     /// Does one request; none if the connection broke.
-    fn call(&self, request: Request) -> impl Future<Output = Option<Answer>> + Send;
+    fn call(&self, request: Request) -> impl Future<Output = Option<Response>> + Send;
 }
 
 /// Decides about a call that has just arrived (so its `status`, `error` and `units` are empty).
@@ -86,7 +86,7 @@ impl Faults {
     }
 
     /// From now on, calls are done as they come.
-    pub fn none(&self) {
+    pub fn clear(&self) {
         self.plan(|_| None);
     }
 
@@ -108,7 +108,7 @@ impl Faults {
     }
 
     /// Carries a request through; none if the connection is to close without an answer.
-    pub async fn carry(&self, mut request: Request, upstream: &impl Upstream) -> Option<Answer> {
+    pub async fn carry(&self, mut request: Request, upstream: &impl Upstream) -> Option<Response> {
         let (fault, index) = self.arrived(&mut request);
         self.travel().await;
         let done = async |request: Request| {
@@ -118,7 +118,7 @@ impl Faults {
         };
         let answer = match fault {
             None => done(request).await,
-            Some(Fault::LoseAnswer) => {
+            Some(Fault::LoseResponse) => {
                 done(request).await;
                 None
             }
@@ -186,7 +186,7 @@ impl Faults {
         (fault, inner.taken + inner.calls.len() - 1)
     }
 
-    fn answered(&self, index: usize, request: &Request, answer: Option<&Answer>) {
+    fn answered(&self, index: usize, request: &Request, answer: Option<&Response>) {
         let Some(answer) = answer else { return };
         let mut inner = self.lock();
         if answer.status == 200 {
@@ -232,20 +232,20 @@ fn units(capacity: &Value) -> f64 {
     }
 }
 
-fn error(status: u16, name: &str, message: &str) -> Answer {
-    Answer { status, body: json!({"__type": name, "message": message}).to_string().into_bytes() }
+fn error(status: u16, name: &str, message: &str) -> Response {
+    Response { status, body: json!({"__type": name, "message": message}).to_string().into_bytes() }
 }
 
 /// What DynamoDB answers to whoever lacks a permission.
-pub fn denied(message: &str) -> Answer {
+pub fn denied(message: &str) -> Response {
     error(400, "com.amazon.coral.service#AccessDeniedException", message)
 }
 
-fn internal_error() -> Answer {
+fn internal_error() -> Response {
     error(500, "com.amazonaws.dynamodb.v20120810#InternalServerError", "The request failed for an internal reason.")
 }
 
-fn omit(mut answer: Answer, index: usize) -> Answer {
+fn omit(mut answer: Response, index: usize) -> Response {
     if let Ok(mut body) = serde_json::from_slice::<Value>(&answer.body)
         && let Some(items) = body["Items"].as_array_mut().filter(|items| index < items.len())
     {

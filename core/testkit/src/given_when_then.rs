@@ -7,7 +7,7 @@
 //!
 //! let take = |amount| move |counter: &Counter| Command::Take(amount).decide(counter);
 //! given(&[CounterEvent::Added(5)]).when(take(3)).then(&[CounterEvent::Taken(3)]);
-//! given(&[CounterEvent::Added(5)]).when(take(6)).then_refused(TooLittle { total: 5 });
+//! given(&[CounterEvent::Added(5)]).when(take(6)).then_rejected(TooLittle { total: 5 });
 //! ```
 
 use std::fmt::Debug;
@@ -80,13 +80,13 @@ impl<A: Aggregate, R: Debug + PartialEq> When<A, R> {
 
     /// It is so already: success, and no event.
     #[track_caller]
-    pub fn then_nothing(self) {
+    pub fn then_no_events(self) {
         self.then(&[]);
     }
 
     /// The rules refuse it, for this reason.
     #[track_caller]
-    pub fn then_refused(self, expected: R) {
+    pub fn then_rejected(self, expected: R) {
         match &self.decided {
             Ok(decided) => panic!("decided: {decided:?}, instead of refused: {expected:?}"),
             Err(refusal) => assert_eq!(*refusal, expected),
@@ -114,15 +114,15 @@ mod tests {
     #[test]
     fn a_decision_is_what_it_comes_to_and_nothing_else() {
         decided(Command::Add(1)).then(&[Added(1)]);
-        decided(Command::RaiseTo(5)).then_nothing();
-        decided(Command::Take(6)).then_refused(TooLittle { total: 5 });
+        decided(Command::RaiseTo(5)).then_no_events();
+        decided(Command::Take(6)).then_rejected(TooLittle { total: 5 });
 
         assert!(fails(|| decided(Command::Add(1)).then(&[Added(2)])).contains("Added(2)"));
-        assert!(fails(|| decided(Command::Add(1)).then_nothing()).contains("Added(1)"));
-        assert!(fails(|| decided(Command::Take(6)).then_nothing()).starts_with("refused: TooLittle { total: 5 }"));
-        let told = fails(|| decided(Command::Take(5)).then_refused(TooLittle { total: 5 }));
+        assert!(fails(|| decided(Command::Add(1)).then_no_events()).contains("Added(1)"));
+        assert!(fails(|| decided(Command::Take(6)).then_no_events()).starts_with("refused: TooLittle { total: 5 }"));
+        let told = fails(|| decided(Command::Take(5)).then_rejected(TooLittle { total: 5 }));
         assert!(told.starts_with("decided: [Taken(5)]"), "{told}");
-        assert!(fails(|| decided(Command::Take(6)).then_refused(TooLittle { total: 4 })).contains("total: 4"));
+        assert!(fails(|| decided(Command::Take(6)).then_rejected(TooLittle { total: 4 })).contains("total: 4"));
     }
 
     #[test]

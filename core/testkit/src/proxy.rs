@@ -17,11 +17,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::exchange::{Answer, Request};
+use crate::exchange::{Response, Request};
 use crate::faults::{Faults, Upstream};
 
 /// What a proxy answers by itself to a request with this `authorization` header, if anything.
-pub type Guard = Arc<dyn Fn(&str, &Request) -> Option<Answer> + Send + Sync>;
+pub type Interceptor = Arc<dyn Fn(&str, &Request) -> Option<Response> + Send + Sync>;
 
 /// A running proxy on the loopback interface; it stops when dropped.
 ///
@@ -41,11 +41,11 @@ impl Proxy {
     }
 
     /// Starts one that answers itself what `guard` has an answer for.
-    pub fn guard(upstream: impl Into<String>, guard: Guard) -> Self {
+    pub fn with_interceptor(upstream: impl Into<String>, guard: Interceptor) -> Self {
         Self::start_with(upstream.into(), Some(guard))
     }
 
-    fn start_with(upstream: String, guard: Option<Guard>) -> Self {
+    fn start_with(upstream: String, guard: Option<Interceptor>) -> Self {
         let faults = Faults::default();
         let upstream = Http { endpoint: upstream, client: reqwest::Client::new() };
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
@@ -105,7 +105,7 @@ async fn serve(
     listener: std::net::TcpListener,
     faults: Faults,
     upstream: Http,
-    guard: Option<Guard>,
+    guard: Option<Interceptor>,
 ) -> io::Result<Infallible> {
     let listener = TcpListener::from_std(listener)?;
     loop {
@@ -127,7 +127,7 @@ async fn answer(
     request: hyper::Request<Incoming>,
     faults: Faults,
     upstream: Http,
-    guard: Option<Guard>,
+    guard: Option<Interceptor>,
 ) -> Result<hyper::Response<Full<Bytes>>, Lost> {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let target = header("x-amz-target").to_owned();
@@ -142,7 +142,7 @@ async fn answer(
         // On a task of its own, since it is done even if the client does not wait for it.
         None => tokio::spawn(async move { faults.carry(request, &upstream).await }).await.ok().flatten(),
     };
-    let Answer { status, body } = answer.ok_or(Lost)?;
+    let Response { status, body } = answer.ok_or(Lost)?;
     hyper::Response::builder().status(status).header("content-type", JSON).body(Full::from(body)).map_err(|_| Lost)
 }
 
@@ -161,7 +161,7 @@ struct Http {
 }
 
 impl Upstream for Http {
-    async fn call(&self, request: Request) -> Option<Answer> {
+    async fn call(&self, request: Request) -> Option<Response> {
         // Databases on this machine ask for a signature and do not check it.
         const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 \
             Credential=local/20260101/eu-central-1/dynamodb/aws4_request, \
@@ -178,6 +178,6 @@ impl Upstream for Http {
             .await
             .ok()?;
         let status = answer.status().as_u16();
-        Some(Answer { status, body: answer.bytes().await.ok()?.to_vec() })
+        Some(Response { status, body: answer.bytes().await.ok()?.to_vec() })
     }
 }

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 
 use crate::engine::Engine;
-use crate::exchange::{Answer, Request};
+use crate::exchange::{Response, Request};
 use crate::faults::Faults;
 use crate::proxy::attempt;
 
@@ -51,7 +51,7 @@ impl Simulation {
     }
 
     /// A client of the same database without faults, whose calls are not counted.
-    pub fn plain_client(&self) -> Client {
+    pub fn client_without_faults(&self) -> Client {
         client(Faults::default(), self.engine.clone())
     }
 }
@@ -93,7 +93,7 @@ impl HttpConnector for Connector {
         });
         HttpConnectorFuture::new(async move {
             let lost = || ConnectorError::io("the connection closed".into());
-            let Answer { status, body } = carried.await.ok().flatten().ok_or_else(lost)?;
+            let Response { status, body } = carried.await.ok().flatten().ok_or_else(lost)?;
             let status = status.try_into().map_err(|_| lost())?;
             Ok(HttpResponse::new(status, SdkBody::from(body)))
         })

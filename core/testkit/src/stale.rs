@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use crate::exchange::{Answer, Request};
+use crate::exchange::{Response, Request};
 
 type Stream = (String, String);
 
@@ -65,7 +65,7 @@ impl History {
 
 impl View {
     /// Takes out of an answer what the replica cannot have.
-    pub fn hide(&self, mut answer: Answer) -> Answer {
+    pub fn hide(&self, mut answer: Response) -> Response {
         let Some(hidden_from) = self.0 else { return answer };
         let Ok(mut body) = serde_json::from_slice::<Value>(&answer.body) else { return answer };
         let Some(items) = body["Items"].as_array_mut() else { return answer };

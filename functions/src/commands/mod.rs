@@ -154,7 +154,7 @@ impl Commands {
 
     fn problem(&self, error: ExecuteError<DecisionError>, order_id: &str, keyed: bool) -> Problem {
         match error {
-            ExecuteError::Refused(refusal) => self.refusal(&refusal),
+            ExecuteError::Rejected(refusal) => self.refusal(&refusal),
             ExecuteError::PreconditionFailed { current } => Problem::precondition_failed(current),
             ExecuteError::KeyReused => Problem::new(
                 422,
@@ -335,7 +335,7 @@ mod tests {
     async fn a_payment_that_was_stored_is_told_so_though_the_answer_was_lost() {
         let shop = Shop::open_with_faults().await;
         let order_id = shop.create_order(44.98).await;
-        shop.faults().plan(|call| (call.operation == "PutItem" && call.attempt == 1).then_some(Fault::LoseAnswer));
+        shop.faults().plan(|call| (call.operation == "PutItem" && call.attempt == 1).then_some(Fault::LoseResponse));
         let answer = pay(&shop, &order_id, "k1").await;
         assert_eq!((answer.status(), answer.header("idempotency-replayed")), (200, None), "{}", answer.body());
         assert_eq!(shop.commits().await, 2);
@@ -348,13 +348,13 @@ mod tests {
         let mut stored = false;
         shop.faults().plan(move |call| {
             stored |= call.operation == "PutItem";
-            stored.then_some(Fault::LoseAnswer)
+            stored.then_some(Fault::LoseResponse)
         });
         let unknown = pay(&shop, &order_id, "k1").await;
         assert_eq!((unknown.status(), problem(&unknown).as_str()), (503, "outcome-unknown"));
         assert!(body(&unknown)["detail"].as_str().unwrap().contains("same Idempotency-Key"));
         assert_eq!(body(&unknown)["order_id"], order_id);
-        shop.faults().none();
+        shop.faults().clear();
         let repeat = pay(&shop, &order_id, "k1").await;
         assert_eq!((repeat.status(), repeat.header("idempotency-replayed")), (200, Some("true")));
         assert_eq!(shop.commits().await, 2);

@@ -57,7 +57,7 @@ pub async fn handle(commands: &Commands, payments: &Payments, request: &Request)
         let looked_at = Conditions { if_match: conditions.if_match.clone().filter(|_| !keyed), ..conditions.clone() };
         let needed = match commands.examine(request, &caller, &looked_at, loaded, &command, check).await? {
             Examined::Replayed(executed) => return tell(&executed, &command.payment_id),
-            Examined::Open(open, needed) => {
+            Examined::Ready(open, needed) => {
                 loaded = *open;
                 needed
             }

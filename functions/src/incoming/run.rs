@@ -150,7 +150,7 @@ impl<B: EventBus> Runner<B> {
                 tracing::info!(version = executed.version, replayed, command = C::NAME, "command run");
                 Ok(())
             }
-            Err(ExecuteError::Refused(error)) => self.reject(received, error.code(), &error.to_string()).await,
+            Err(ExecuteError::Rejected(error)) => self.reject(received, error.code(), &error.to_string()).await,
             Err(error @ ExecuteError::KeyReused) => {
                 self.reject(received, "idempotency-key-reused", &error.to_string()).await
             }

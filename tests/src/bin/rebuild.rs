@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
-use dynamodb_event_store::projection::{Progress, Verification};
+use dynamodb_event_store::projection::{RebuildProgress, Verification};
 use dynamodb_event_store::{Consistency, EventStore, StreamId, Until};
 use futures::{StreamExt, stream};
 use orders_core::domain::Order;
@@ -79,7 +79,7 @@ async fn measure(orders: usize, lives: &Lives) -> Measured {
         (rebuilt, clock.elapsed())
     };
     let ((rebuilt, took), newcomers) = tokio::join!(rebuild, command(&shop, &begun, &over, &commands));
-    let Progress { streams: seen, events, written, newer, .. } = rebuilt.progress;
+    let RebuildProgress { streams: seen, events, written, newer, .. } = rebuilt.progress;
     let rate = seen as f64 / took.as_secs_f64();
     println!("  rebuild:     {seen} orders with {events} events in {took:.1?}: {rate:.0} rows a second");
     println!("               {written} written, {newer} newer; {} commands meanwhile", commands.into_inner());
@@ -102,7 +102,7 @@ async fn measure(orders: usize, lives: &Lives) -> Measured {
 }
 
 struct Rebuilt {
-    progress: Progress,
+    progress: RebuildProgress,
     done_when_killed: u64,
     peak_mb: f64,
 }
@@ -112,7 +112,7 @@ struct Rebuilt {
 async fn rebuild(shop: &Shop, kill_after: u64) -> Rebuilt {
     let containers = shop.stack.containers("rebuild-orders").unwrap();
     let mut run = json!({ "segment": 0, "total_segments": 1, "seconds": 1 });
-    let (mut progress, mut done_when_killed, mut peak_mb) = (Progress::default(), None, 0.0_f64);
+    let (mut progress, mut done_when_killed, mut peak_mb) = (RebuildProgress::default(), None, 0.0_f64);
     while !progress.done {
         let invoked = shop.stack.invoke("rebuild-orders", run.to_string().into());
         let outcome = if done_when_killed.is_none() && progress.streams >= kill_after {
@@ -132,7 +132,7 @@ async fn rebuild(shop: &Shop, kill_after: u64) -> Rebuilt {
         peak_mb = peak_mb.max(peak_of("rebuild-orders"));
         let Ok(answer) = outcome.unwrap() else { continue };
         run = serde_json::from_slice(&answer).unwrap();
-        let next: Progress = serde_json::from_value(run["progress"].clone()).unwrap();
+        let next: RebuildProgress = serde_json::from_value(run["progress"].clone()).unwrap();
         assert!(next.done || next.streams > progress.streams, "it does not move on");
         progress = next;
     }

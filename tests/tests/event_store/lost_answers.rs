@@ -40,7 +40,7 @@ impl Fixture {
         self.proxy.faults.plan(move |call: &Call| {
             if call.operation == "Query" {
                 // The read that would settle it.
-                return Some(Fault::LoseAnswer)
+                return Some(Fault::LoseResponse)
                     .filter(|_| lost && reads_after_too && call.body["ConsistentRead"] == true);
             }
             if call.attempt == 1 {
@@ -48,7 +48,7 @@ impl Fixture {
                 lost = writes % 5 == 0;
             }
             let lose = if call.attempt == 1 { lost } else { retries_too };
-            lose.then(|| [Fault::LoseAnswer, Fault::FailAfter, Fault::LoseAnswer, Fault::HangAfter][writes % 4])
+            lose.then(|| [Fault::LoseResponse, Fault::FailAfter, Fault::LoseResponse, Fault::HangAfter][writes % 4])
         });
     }
 

@@ -48,7 +48,7 @@ impl Weather {
     fn of(rng: &mut Rng) -> Self {
         let second = |rng: &mut Rng| Duration::from_millis(rng.u64(0..3_000));
         let all = [
-            Fault::LoseAnswer,
+            Fault::LoseResponse,
             Fault::HangAfter,
             Fault::LoseRequest,
             Fault::Hang,
@@ -197,7 +197,7 @@ fn kind(outcome: &Outcome) -> &'static str {
             Settled::Replayed => "replayed",
             Settled::Unchanged => "unchanged",
         },
-        Err(ExecuteError::Refused(_)) => "refused",
+        Err(ExecuteError::Rejected(_)) => "refused",
         Err(ExecuteError::PreconditionFailed { .. }) => "precondition failed",
         Err(ExecuteError::KeyReused) => "key reused",
         Err(ExecuteError::Contended) => "contended",
@@ -283,7 +283,7 @@ impl History {
                     assert!(*heads.start() < commit.first && commit.last() <= *heads.end(), "stored out of time");
                 }
             }
-            Err(ExecuteError::Refused(refusal)) => {
+            Err(ExecuteError::Rejected(refusal)) => {
                 let is = |(version, state): (&Version, &Counter)| {
                     accepted(run, *version) && run.command.decide(state) == Err(*refusal)
                 };
@@ -370,7 +370,7 @@ fn whatever_happens_a_stream_has_no_gap_no_double_and_every_answer_is_true_of_it
             let simulation = Simulation::start();
             let world = World {
                 client: simulation.client(),
-                plain: simulation.plain_client(),
+                plain: simulation.client_without_faults(),
                 table: Simulation::TABLE.into(),
                 stream: StreamId::new("stream"),
                 snapshot_every: rng.u32(1..=12),

@@ -25,7 +25,7 @@ struct Fixture {
 impl Fixture {
     async fn with_commits(commits: Version) -> Self {
         let simulation = Simulation::start();
-        let plain = simulation.plain_client();
+        let plain = simulation.client_without_faults();
         let this = Self { simulation, stream: StreamId::new("stream"), plain };
         let store = store::<1>(this.simulation.client(), Simulation::TABLE, NEVER);
         for version in 1..=commits {

@@ -35,7 +35,7 @@ impl Fixture {
     }
 
     async fn stored(&self) -> usize {
-        commits(&self.simulation.plain_client(), Simulation::TABLE, &self.stream).await.len()
+        commits(&self.simulation.client_without_faults(), Simulation::TABLE, &self.stream).await.len()
     }
 }
 
@@ -127,7 +127,7 @@ async fn a_condition_on_the_version_is_checked_after_the_key_and_before_the_rule
         assert!(matches!(error, ExecuteError::PreconditionFailed { current: 3 }), "before the rules: {error:?}");
     }
     let error = run(store, stream, &take, &on(&[3], &take, None)).await.unwrap_err();
-    assert!(matches!(error, ExecuteError::Refused(TooLittle { total: 3 })), "{error:?}");
+    assert!(matches!(error, ExecuteError::Rejected(TooLittle { total: 3 })), "{error:?}");
     let done = run(store, stream, &add, &on(&[2, 3], &add, Some("key"))).await.unwrap();
     assert_eq!((done.settled, done.version), (Settled::Stored, 4));
     let repeat = run(store, stream, &add, &on(&[3], &add, Some("key"))).await.unwrap();
@@ -217,7 +217,7 @@ async fn a_throttled_read_is_unavailable() {
 async fn a_write_lost_before_the_sdks_last_attempt_was_throttled_is_found() {
     let fixture = Fixture::at(1).await;
     fixture.simulation.faults.plan(|call| match (call.operation.as_str(), call.attempt) {
-        ("PutItem", 1) => Some(Fault::LoseAnswer),
+        ("PutItem", 1) => Some(Fault::LoseResponse),
         ("PutItem", _) => Some(Fault::Throttle),
         _ => None,
     });
@@ -239,7 +239,7 @@ async fn a_write_that_may_still_arrive_is_not_said_to_be_refused() {
     let error = run(&fixture.store, &fixture.stream, &command, &keyed(&fixture.stream, "key", &command)).await;
     assert!(matches!(error, Err(ExecuteError::OutcomeUnknown(_))), "{error:?}");
     tokio::time::sleep(Duration::from_secs(61)).await;
-    fixture.simulation.faults.none();
+    fixture.simulation.faults.clear();
     let settled =
         run(&fixture.store, &fixture.stream, &command, &keyed(&fixture.stream, "key", &command)).await.unwrap();
     assert_eq!((settled.settled, settled.version), (Settled::Replayed, 2));
@@ -284,7 +284,7 @@ async fn who_is_always_overtaken_is_told_so_by_the_deadline_and_nothing_is_store
     for milliseconds in 300..310 {
         let fixture = Fixture::at(1).await;
         let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
-        let (plain, stream) = (fixture.simulation.plain_client(), &fixture.stream);
+        let (plain, stream) = (fixture.simulation.client_without_faults(), &fixture.stream);
         let quicker = self::store::<1>(plain.clone(), Simulation::TABLE, 4);
         fixture.simulation.faults.latency(|| Duration::from_millis(5));
         let mut request = request();
@@ -315,12 +315,12 @@ async fn who_is_always_overtaken_is_told_so_by_the_deadline_and_nothing_is_store
 async fn who_loses_races_without_being_told_goes_on_like_everybody_else() {
     let fixture = Fixture::at(1).await;
     let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
-    let quicker = self::store::<1>(fixture.simulation.plain_client(), Simulation::TABLE, 4);
+    let quicker = self::store::<1>(fixture.simulation.client_without_faults(), Simulation::TABLE, 4);
     // The first five writes come too late, and the answers that say so are lost.
     let mut operations = 0;
     fixture.simulation.faults.plan(move |call| {
         operations += u32::from(call.operation == "PutItem" && call.attempt == 1);
-        Some(Fault::LoseAnswer).filter(|_| call.operation == "PutItem" && operations <= 5)
+        Some(Fault::LoseResponse).filter(|_| call.operation == "PutItem" && operations <= 5)
     });
     fixture.simulation.faults.latency(|| Duration::from_millis(30));
     let request = request();
@@ -339,8 +339,8 @@ async fn who_loses_races_without_being_told_goes_on_like_everybody_else() {
 async fn who_loses_every_race_unheard_is_told_so_in_the_end() {
     let fixture = Fixture::at(1).await;
     let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
-    let quicker = self::store::<1>(fixture.simulation.plain_client(), Simulation::TABLE, 4);
-    fixture.simulation.faults.plan(|call| Some(Fault::LoseAnswer).filter(|_| call.operation == "PutItem"));
+    let quicker = self::store::<1>(fixture.simulation.client_without_faults(), Simulation::TABLE, 4);
+    fixture.simulation.faults.plan(|call| Some(Fault::LoseResponse).filter(|_| call.operation == "PutItem"));
     fixture.simulation.faults.latency(|| Duration::from_millis(30));
     fixture.simulation.faults.take_calls();
     let request = request();

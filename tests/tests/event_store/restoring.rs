@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dynamodb_event_store::{EventStore, Finding, Restoration, Segment, StreamId};
+use dynamodb_event_store::{EventStore, Finding, RestoreProgress, Segment, StreamId};
 use dynamodb_testkit::counter_aggregate::{Command, Counter};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
@@ -34,10 +34,10 @@ impl Fixture {
         Self { from, to, proxy, store, stream }
     }
 
-    async fn restore(&self) -> Restoration {
+    async fn restore(&self) -> RestoreProgress {
         let deadline = Instant::now() + Duration::from_secs(60);
         let from = self.from.name("OrderEvents");
-        self.store.restore(from, Segment::WHOLE, Restoration::default(), true, deadline).await.unwrap()
+        self.store.restore(from, Segment::WHOLE, RestoreProgress::default(), true, deadline).await.unwrap()
     }
 
     /// What the restoration's nth write meets. Its retries go through.
@@ -69,7 +69,7 @@ async fn what_was_copied_before_another_writer_was_met_is_counted() {
     };
     let (restoration, ()) = tokio::join!(fixture.restore(), meanwhile);
     let finding = Finding::Different { stream_id: fixture.stream.clone(), version: 3 };
-    let expected = Restoration {
+    let expected = RestoreProgress {
         done: true,
         streams: 1,
         copied: 2,
@@ -83,7 +83,7 @@ async fn what_was_copied_before_another_writer_was_met_is_counted() {
 
 #[tokio::test]
 async fn a_commit_whose_answer_was_lost_is_counted_as_copied() {
-    for fault in [Fault::LoseAnswer, Fault::FailAfter] {
+    for fault in [Fault::LoseResponse, Fault::FailAfter] {
         let fixture = Fixture::start(4).await;
         fixture.at_write(2, fault);
         let restoration = fixture.restore().await;

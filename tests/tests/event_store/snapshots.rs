@@ -77,7 +77,7 @@ async fn a_stream_is_the_same_with_any_snapshots_old_ones_broken_ones_or_none() 
 
 async fn one_stream(rng: &mut Rng) {
     let simulation = Simulation::start();
-    let (client, stream) = (simulation.plain_client(), StreamId::new("stream"));
+    let (client, stream) = (simulation.client_without_faults(), StreamId::new("stream"));
     let mut writer = Writer { schema: 1, every: 1, now: time(0) };
     for n in 0..rng.i64(1..40) {
         // A new deployment: another schema, another figure.

@@ -135,7 +135,7 @@ async fn what_fails_every_time_waits_in_the_queue_and_is_done_once_it_is_given_a
     assert_eq!(record["requestPayload"]["detail"]["metadata"]["event_id"], "shp-1");
     assert_eq!(record["responsePayload"]["errorType"], "NotDone", "{record}");
 
-    proxy.faults.none();
+    proxy.faults.clear();
     let path = format!("/dev/queues/{}/redrive", queue(&shop, "FailedEvents"));
     assert_eq!(shop.post("admin", &path, json!({})).await.expect(200).body, json!({ "redriven": 1 }));
     until(async || status(&shop, &order_id).await.0 == "delivered").await;
@@ -148,7 +148,7 @@ async fn an_event_whose_answers_are_lost_moves_its_order_once() {
     let proxy = Proxy::start(tables.endpoint());
     let shop = shop_behind(&tables, &proxy).await;
     let order_id = shipped(&shop).await;
-    proxy.faults.plan(|call| Some(Fault::LoseAnswer).filter(|_| call.operation == "PutItem"));
+    proxy.faults.plan(|call| Some(Fault::LoseResponse).filter(|_| call.operation == "PutItem"));
     let id = put(&shop, "ShipmentDelivered", "shp-1", json!({ "order_id": order_id })).await;
     assert_eq!(ended(&shop, &id).await.1, json!("done"));
     assert_eq!(status(&shop, &order_id).await, ("delivered".into(), 4));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::Segment;
-use dynamodb_event_store::projection::{Ahead, Difference, Progress, Verification};
+use dynamodb_event_store::projection::{RowsAhead, Difference, RebuildProgress, Verification};
 use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
 use orders_core::domain::{Money, OrderEvent, OrderId};
@@ -27,10 +27,10 @@ async fn store_orders(world: &World, count: usize) -> Vec<OrderId> {
 }
 
 /// Runs one segment to its end, as a caller does that gives the answer back each time; answers the number of runs too.
-async fn to_the_end(world: &World, segment: Segment, time: impl Fn() -> Instant) -> (Progress, usize) {
-    let (mut progress, mut runs) = (Progress::default(), 0);
+async fn to_the_end(world: &World, segment: Segment, time: impl Fn() -> Instant) -> (RebuildProgress, usize) {
+    let (mut progress, mut runs) = (RebuildProgress::default(), 0);
     while !progress.done {
-        progress = world.projector.rebuild(segment, progress, Ahead::Left, time()).await.unwrap();
+        progress = world.projector.rebuild(segment, progress, RowsAhead::Keep, time()).await.unwrap();
         runs += 1;
         assert!(runs < 1_000, "the rebuild does not move on: {progress:?}");
     }
@@ -192,9 +192,9 @@ async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
         40..60 => Some(Fault::Fail),
         _ => None,
     });
-    let (mut progress, mut runs) = (Progress::default(), 0);
+    let (mut progress, mut runs) = (RebuildProgress::default(), 0);
     while !progress.done {
-        match world.projector.rebuild(Segment::WHOLE, progress.clone(), Ahead::Left, later()).await {
+        match world.projector.rebuild(Segment::WHOLE, progress.clone(), RowsAhead::Keep, later()).await {
             Ok(next) => {
                 let moved = next.token != progress.token && next.streams > progress.streams;
                 assert!(next.done || moved, "an answer that is no further than the one before: {next:?}");
@@ -206,7 +206,7 @@ async fn a_rebuild_that_fails_over_and_over_moves_on_all_the_same() {
         assert!(runs < 500, "{progress:?}");
     }
     assert_eq!((progress.streams, progress.written), (40, 40), "each is counted once: {progress:?}");
-    world.proxy.faults.none();
+    world.proxy.faults.clear();
     for id in ids {
         world.assert_up_to_date(id).await;
     }

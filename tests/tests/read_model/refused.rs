@@ -43,7 +43,7 @@ async fn a_row_that_must_not_be_healed_is_parked_where_it_stands_and_holds_nothi
             "{operation}"
         );
         assert!(world.row(ill).await.unwrap().contains_key("parked"));
-        world.proxy.faults.none();
+        world.proxy.faults.clear();
         world.assert_up_to_date(well).await;
 
         // Now that it is allowed, and once the event can be read, a repair makes up for all of it.
@@ -63,7 +63,7 @@ async fn a_write_that_is_not_allowed_comes_again_and_is_counted() {
     let first = Some(records[0].sequence_number.clone());
     let behind = projected.behind.len();
     assert_eq!((projected.retry_from, behind, projected.parked, projected.refused), (first, 2, 0, 2));
-    world.proxy.faults.none();
+    world.proxy.faults.clear();
     assert_eq!(world.projector.project(records).await, Projected::default());
     world.assert_up_to_date(one).await;
     world.assert_up_to_date(other).await;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use dynamodb_event_store::projection::{Ahead, Counts, Progress, Projection, Verification};
+use dynamodb_event_store::projection::{RowsAhead, Counts, RebuildProgress, Projection, Verification};
 use dynamodb_event_store::{Change, Consistency, EventStore, Loaded, Request, Segment, StreamId, StreamRecord};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
@@ -82,8 +82,8 @@ impl Shop {
         }
     }
 
-    async fn rebuild(&self, ahead: Ahead) {
-        let mut progress = Progress::default();
+    async fn rebuild(&self, ahead: RowsAhead) {
+        let mut progress = RebuildProgress::default();
         while !progress.done {
             // It breaks off where a call fails; the same run again is safe.
             let next = self.sales.rebuild(Segment::WHOLE, progress.clone(), ahead, later()).await;
@@ -147,7 +147,7 @@ async fn sales_are_what_a_recount_says_whatever_is_lost_repeated_reordered_or_cu
     }
     let mut chance = Rng::with_seed(rng.u64(..));
     shop.proxy.faults.plan(move |_| match chance.u8(..60) {
-        0 | 1 => Some(Fault::LoseAnswer),
+        0 | 1 => Some(Fault::LoseResponse),
         2 => Some(Fault::LoseRequest),
         3 => Some(Fault::FailAfter),
         4 => Some(Fault::Fail),
@@ -161,11 +161,11 @@ async fn sales_are_what_a_recount_says_whatever_is_lost_repeated_reordered_or_cu
         }
     };
     // A rebuild runs beside them.
-    tokio::join!(in_order(ones), in_order(others), shop.rebuild(Ahead::Left));
+    tokio::join!(in_order(ones), in_order(others), shop.rebuild(RowsAhead::Keep));
     assert_is(&shop.report().await, &expected);
 
-    shop.proxy.faults.none();
-    shop.rebuild(Ahead::Lowered).await;
+    shop.proxy.faults.clear();
+    shop.rebuild(RowsAhead::Rebuild).await;
     shop.give(records).await;
     assert_is(&shop.report().await, &expected);
     let verified = shop.verify().await;
@@ -191,7 +191,7 @@ async fn orders_whose_events_are_taken_back_are_taken_out_of_the_sales() {
         delete.set_key(Some(record.keys.into())).send()
     });
     join_all(delete).await.into_iter().for_each(|deleted| drop(deleted.unwrap()));
-    shop.rebuild(Ahead::Lowered).await;
+    shop.rebuild(RowsAhead::Rebuild).await;
     assert_is(&shop.report().await, &expected);
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use dynamodb_event_store::projection::{Ahead, Progress, Verification};
+use dynamodb_event_store::projection::{RowsAhead, RebuildProgress, Verification};
 use dynamodb_event_store::{Segment, Version};
 use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
@@ -37,27 +37,27 @@ async fn lose(world: &World, order_id: OrderId, versions: impl IntoIterator<Item
 }
 
 /// Three segments, each run ending with its first page.
-async fn rebuild(world: &World, ahead: Ahead) -> Progress {
+async fn rebuild(world: &World, ahead: RowsAhead) -> RebuildProgress {
     rebuild_in(world, 3, ahead).await
 }
 
-async fn rebuild_in(world: &World, total_segments: u32, ahead: Ahead) -> Progress {
+async fn rebuild_in(world: &World, total_segments: u32, ahead: RowsAhead) -> RebuildProgress {
     let segment = async |segment| {
-        let mut progress = Progress::default();
+        let mut progress = RebuildProgress::default();
         while !progress.done {
             let segment = Segment { segment, total_segments };
             progress = world.projector.rebuild(segment, progress, ahead, Instant::now()).await.unwrap();
         }
         progress
     };
-    join_all((0..total_segments).map(segment)).await.into_iter().fold(Progress::default(), |sum, each| Progress {
+    join_all((0..total_segments).map(segment)).await.into_iter().fold(RebuildProgress::default(), |sum, each| RebuildProgress {
         streams: sum.streams + each.streams,
         written: sum.written + each.written,
         newer: sum.newer + each.newer,
         lowered: sum.lowered + each.lowered,
         removed: sum.removed + each.removed,
         unprojectable: sum.unprojectable + each.unprojectable,
-        ..Progress::default()
+        ..RebuildProgress::default()
     })
 }
 
@@ -76,13 +76,13 @@ async fn rows_are_lowered_to_what_is_left_of_their_events_or_removed_with_the_la
     lose(&world, ids[3], 1..=4).await;
     let untouched = join_all(ids[4..].iter().map(|id| world.row(*id))).await;
 
-    let left = Progress { streams: 6, written: 4, newer: 2, ..Progress::default() };
-    assert_eq!(rebuild(&world, Ahead::Left).await, left);
+    let left = RebuildProgress { streams: 6, written: 4, newer: 2, ..RebuildProgress::default() };
+    assert_eq!(rebuild(&world, RowsAhead::Keep).await, left);
     assert_eq!(different(&world).await, 4, "a rebuild that is not told so takes no row back");
 
     // Another segment of the rows may be done before the one of the events: the lowered row is then written again.
-    let lowered = rebuild(&world, Ahead::Lowered).await;
-    let expected = Progress { streams: 6, lowered: 2, removed: 2, written: lowered.written, ..Progress::default() };
+    let lowered = rebuild(&world, RowsAhead::Rebuild).await;
+    let expected = RebuildProgress { streams: 6, lowered: 2, removed: 2, written: lowered.written, ..RebuildProgress::default() };
     assert_eq!(lowered, expected);
     assert!((4..=6).contains(&lowered.written), "{lowered:?}");
     for id in &ids {
@@ -90,8 +90,8 @@ async fn rows_are_lowered_to_what_is_left_of_their_events_or_removed_with_the_la
     }
     assert_eq!(join_all(ids[4..].iter().map(|id| world.row(*id))).await, untouched);
     assert_eq!(different(&world).await, 0);
-    let again = Progress { streams: 6, written: 6, ..Progress::default() };
-    assert_eq!(rebuild(&world, Ahead::Lowered).await, again, "there is nothing left to lower");
+    let again = RebuildProgress { streams: 6, written: 6, ..RebuildProgress::default() };
+    assert_eq!(rebuild(&world, RowsAhead::Rebuild).await, again, "there is nothing left to lower");
 }
 
 #[tokio::test]
@@ -106,12 +106,12 @@ async fn a_row_that_was_parked_at_an_event_which_is_lost_goes_on_and_one_whose_f
     let first = poisoned(&world.records_of(ids[1]).await[0]);
     world.put_event(image(&first)).await;
 
-    let progress = rebuild(&world, Ahead::Lowered).await;
+    let progress = rebuild(&world, RowsAhead::Rebuild).await;
     assert_eq!((progress.lowered, progress.removed, progress.unprojectable), (1, 0, 1), "{progress:?}");
     world.assert_up_to_date(ids[0]).await;
     assert!(world.row(ids[1]).await.is_some(), "an order that has events, whatever they say, keeps its row");
     lose(&world, ids[1], 1..=1).await;
-    assert_eq!(rebuild(&world, Ahead::Lowered).await.removed, 0, "also one that lost its first event only");
+    assert_eq!(rebuild(&world, RowsAhead::Rebuild).await.removed, 0, "also one that lost its first event only");
 }
 
 /// Rebuilds the whole table at once. When the call of this kind to the order table is on its way, the life goes on, one
@@ -121,7 +121,7 @@ async fn rebuild_beside(
     (operation, nth): (&'static str, usize),
     order_id: OrderId,
     life: Vec<Vec<OrderEvent>>,
-) -> Progress {
+) -> RebuildProgress {
     let (arrived, rows) = (Arc::new(Notify::new()), world.tables.name("Orders").to_owned());
     let (signal, mut seen) = (arrived.clone(), 0);
     world.proxy.faults.plan(move |call| {
@@ -140,7 +140,7 @@ async fn rebuild_beside(
             world.projector.project(last.into_iter().collect()).await;
         }
     };
-    tokio::join!(rebuild_in(world, 1, Ahead::Lowered), commands).0
+    tokio::join!(rebuild_in(world, 1, RowsAhead::Rebuild), commands).0
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dynamodb_event_store::projection::{Behind, Projected};
+use dynamodb_event_store::projection::{LaggingStream, Projected};
 use dynamodb_event_store::{Change, StreamRecord};
 use dynamodb_testkit::call_log::Call;
 use dynamodb_testkit::faults::Fault;
@@ -30,7 +30,7 @@ async fn ten_records(world: &World) -> (Vec<OrderId>, Vec<StreamRecord>) {
 
 /// The batch comes again from this record, for these orders, which have two events.
 fn assert_behind(projected: &Projected, from: &str, ids: &[OrderId]) {
-    let mut behind: Vec<_> = ids.iter().map(|id| Behind { stream: (*id).into(), version: 2 }).collect();
+    let mut behind: Vec<_> = ids.iter().map(|id| LaggingStream { stream: (*id).into(), version: 2 }).collect();
     behind.sort_by(|one, other| one.stream.cmp(&other.stream));
     let mut found = projected.clone();
     found.behind.sort_by(|one, other| one.stream.cmp(&other.stream));
@@ -54,7 +54,7 @@ async fn the_first_record_of_what_failed_is_reported_and_the_other_orders_go_on(
             world.assert_up_to_date(id).await;
         }
         assert_eq!(world.row(ids[1]).await, None);
-        world.proxy.faults.none();
+        world.proxy.faults.clear();
         assert_eq!(world.projector.project(records[1..].to_vec()).await, Projected::default());
         for id in ids {
             world.assert_up_to_date(id).await;
@@ -66,7 +66,7 @@ async fn the_first_record_of_what_failed_is_reported_and_the_other_orders_go_on(
 async fn a_write_whose_answer_was_lost_is_not_done_twice() {
     let world = World::start().await;
     let (ids, records) = ten_records(&world).await;
-    world.proxy.faults.plan(|call| Some(Fault::LoseAnswer).filter(|_| call.attempt == 1));
+    world.proxy.faults.plan(|call| Some(Fault::LoseResponse).filter(|_| call.attempt == 1));
     assert_eq!(world.projector.project(records).await, Projected::default());
     assert_eq!(world.proxy.faults.take_calls().count(), 10);
     for id in ids {
@@ -82,7 +82,7 @@ async fn an_event_store_that_does_not_answer_is_waited_for() {
     let payments = records[5..].to_vec();
     let projected = world.projector.project(payments.clone()).await;
     assert_behind(&projected, "105", &ids);
-    world.proxy.faults.none();
+    world.proxy.faults.clear();
     assert_eq!(world.projector.project(payments).await, Projected::default());
     for id in ids {
         world.assert_up_to_date(id).await;
@@ -98,7 +98,7 @@ async fn a_mark_that_could_not_be_set_is_set_when_the_record_comes_again() {
     world.proxy.faults.plan(move |call| Some(Fault::Fail).filter(|_| marked(call)));
     let projected = world.projector.project(records.clone()).await;
     assert_behind(&projected, "101", &[ids[1]]);
-    world.proxy.faults.none();
+    world.proxy.faults.clear();
     let projected = world.projector.project(records[1..].to_vec()).await;
     assert_eq!(projected, Projected { retry_from: None, parked: 1, refused: 0, violations: 0, ..Projected::default() });
     assert!(world.orders.get(ids[1]).await.unwrap().unwrap().parked);

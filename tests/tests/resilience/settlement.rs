@@ -68,11 +68,11 @@ async fn a_run_whose_answers_are_lost_and_whose_breaker_has_no_table_pays_each_o
     .await;
     let orders = taken_on_orders(&shop, 4).await;
     proxy.faults.plan(|call| match call.operation.as_str() {
-        "PutItem" => Some(Fault::LoseAnswer),
+        "PutItem" => Some(Fault::LoseResponse),
         _ => Some(Fault::Hang).filter(|_| call.table.contains("CircuitBreakers")),
     });
     settle(&shop).await;
-    proxy.faults.none();
+    proxy.faults.clear();
     settle(&shop).await;
     for order_id in &orders {
         assert_eq!(history(&shop, order_id).await, SETTLED);

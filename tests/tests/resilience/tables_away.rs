@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::{breaker, status, taken_on};
 
-const FAULTS: [Fault; 5] = [Fault::Hang, Fault::Fail, Fault::Throttle, Fault::LoseAnswer, Fault::LoseRequest];
+const FAULTS: [Fault; 5] = [Fault::Hang, Fault::Fail, Fault::Throttle, Fault::LoseResponse, Fault::LoseRequest];
 
 /// A shop whose functions reach one of their tables, or all, through this proxy.
 async fn shop_behind(tables: &TestTables, proxy: &Proxy, parameters: &[(&str, &str)]) -> Shop {
@@ -122,7 +122,7 @@ async fn without_its_table_a_breaker_lives_on_in_its_container_and_payments_do_n
         assert!((2..=3).contains(&asked), "{fault:?}: {asked}: the container's own breaker opened");
 
         // The table is back, and says that nothing was wrong.
-        proxy.faults.none();
+        proxy.faults.clear();
         provider.behave(Mode::Ok);
         orders_tests::shop::until(async || pay().await.status == 200).await;
         assert_eq!(breaker(&shop).await, ("closed".into(), 0));

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Projection;
-use super::batch::Behind;
+use super::batch::LaggingStream;
 use super::error::ProjectionError;
 use super::model::{ReadModel, RowItem};
 use crate::error::chain;
@@ -42,7 +42,7 @@ pub struct BacklogError(#[source] Box<dyn Error + Send + Sync>);
 
 /// What became of a run through a model's backlog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct CaughtUp {
+pub struct CatchUpResult {
     /// Streams whose rows are up to their events again.
     pub done: u64,
     /// Of these, streams that are parked now.
@@ -63,11 +63,11 @@ impl Backlog {
     ///
     /// # Errors
     /// [`BacklogError`]: some of them may be noted.
-    pub async fn note(&self, model: &str, behind: &[Behind]) -> Result<(), BacklogError> {
+    pub async fn note(&self, model: &str, behind: &[LaggingStream]) -> Result<(), BacklogError> {
         stream::iter(behind).map(Ok).try_for_each_concurrent(IN_FLIGHT, |each| self.note_one(model, each)).await
     }
 
-    async fn note_one(&self, model: &str, Behind { stream, version }: &Behind) -> Result<(), BacklogError> {
+    async fn note_one(&self, model: &str, LaggingStream { stream, version }: &LaggingStream) -> Result<(), BacklogError> {
         let update = self
             .client
             .update_item()
@@ -97,15 +97,15 @@ impl Backlog {
         &self,
         projection: &Projection<M>,
         deadline: Instant,
-    ) -> Result<CaughtUp, BacklogError> {
-        let (mut caught_up, mut after) = (CaughtUp::default(), None);
+    ) -> Result<CatchUpResult, BacklogError> {
+        let (mut caught_up, mut after) = (CatchUpResult::default(), None);
         // From either end, so that streams which fail again and again do not hide all others for ever.
         let forward = fastrand::bool();
         loop {
             let page =
                 self.query(M::NAME).scan_index_forward(forward).limit(PAGE).set_exclusive_start_key(after).send().await;
             let page = page.map_err(|error| BacklogError(error.into()))?;
-            let behind: Vec<Behind> = page.items.unwrap_or_default().iter().filter_map(read).collect();
+            let behind: Vec<LaggingStream> = page.items.unwrap_or_default().iter().filter_map(read).collect();
             let done = caught_up.done;
             let ends = stream::iter(&behind).map(|each| self.catch_up_one(projection, each));
             for end in ends.buffer_unordered(IN_FLIGHT).try_collect::<Vec<_>>().await? {
@@ -131,7 +131,7 @@ impl Backlog {
     async fn catch_up_one<M: ReadModel>(
         &self,
         projection: &Projection<M>,
-        behind: &Behind,
+        behind: &LaggingStream,
     ) -> Result<Result<bool, ProjectionError>, BacklogError> {
         let parked = match projection.catch_up_to(behind).await {
             Ok(parked) => parked,
@@ -182,9 +182,9 @@ fn key(model: &str, stream: &StreamId) -> RowItem {
     [("model".to_owned(), text(model)), ("stream_id".to_owned(), text(stream.as_str()))].into()
 }
 
-fn read(item: &RowItem) -> Option<Behind> {
+fn read(item: &RowItem) -> Option<LaggingStream> {
     let stream = StreamId::new(item.get("stream_id")?.as_s().ok()?);
-    Some(Behind { stream, version: item.get("version")?.as_n().ok()?.parse().ok()? })
+    Some(LaggingStream { stream, version: item.get("version")?.as_n().ok()?.parse().ok()? })
 }
 
 /// The request that creates a backlog of this name, to be sent as it is or with more settings.

@@ -23,7 +23,7 @@ pub struct Projected {
     /// The first record that is to be given again, with all that follow it; `None` if the batch is done.
     pub retry_from: Option<String>,
     /// The streams whose rows were not brought up to the batch: why it is to be given again.
-    pub behind: Vec<Behind>,
+    pub behind: Vec<LaggingStream>,
     /// How many streams of the batch have an event that stopped their row.
     pub parked: u64,
     /// How many streams DynamoDB refuses to have projected, whole or in part: somebody has to mend the deployment.
@@ -34,7 +34,7 @@ pub struct Projected {
 
 /// A stream whose row lacks events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Behind {
+pub struct LaggingStream {
     /// The stream.
     pub stream: StreamId,
     /// The version that the row has to get to, at least.
@@ -75,7 +75,7 @@ impl<M: ReadModel> Projection<M> {
         let mut sequence_numbers = Vec::with_capacity(batch.len());
         for (place, record) in batch.into_iter().enumerate() {
             sequence_numbers.push(record.sequence_number);
-            let place_of = place_of(&record.keys).filter(|(stream, _)| self.model.is_of(stream));
+            let place_of = place_of(&record.keys).filter(|(stream, _)| self.model.includes(stream));
             match (place_of, record.change) {
                 (Some((stream, version)), Change::Inserted(image)) => {
                     let received =
@@ -96,7 +96,7 @@ impl<M: ReadModel> Projection<M> {
         let ends = futures::stream::iter(streams).map(|(stream, received)| async move {
             let (earliest, version) = (received.earliest, received.newest());
             let end = self.project_stream(&stream, received).await;
-            (earliest, Behind { stream, version }, end)
+            (earliest, LaggingStream { stream, version }, end)
         });
         let ends: Vec<_> = ends.buffer_unordered(IN_FLIGHT).collect().await;
         let mut earliest = None;
@@ -118,14 +118,14 @@ impl<M: ReadModel> Projection<M> {
     }
 
     /// The streams that a batch has events of, each with the newest version that was received.
-    pub(super) fn streams_of(&self, batch: &[StreamRecord]) -> Vec<Behind> {
+    pub(super) fn streams_of(&self, batch: &[StreamRecord]) -> Vec<LaggingStream> {
         let mut versions: BTreeMap<StreamId, Version> = BTreeMap::new();
         for (stream, version) in batch.iter().filter_map(|record| place_of(&record.keys)) {
             let newest = versions.entry(stream).or_default();
             *newest = version.max(*newest);
         }
-        let of_model = versions.into_iter().filter(|(stream, _)| self.model.is_of(stream));
-        of_model.map(|(stream, version)| Behind { stream, version }).collect()
+        let of_model = versions.into_iter().filter(|(stream, _)| self.model.includes(stream));
+        of_model.map(|(stream, version)| LaggingStream { stream, version }).collect()
     }
 
     /// Brings the row of a stream that was behind up to a version, from the event store; parks it where that is what is
@@ -133,8 +133,8 @@ impl<M: ReadModel> Projection<M> {
     ///
     /// # Errors
     /// [`ProjectionError::Unavailable`]: try again later.
-    pub async fn catch_up_to(&self, behind: &Behind) -> Result<bool, ProjectionError> {
-        let Behind { stream, version } = behind;
+    pub async fn catch_up_to(&self, behind: &LaggingStream) -> Result<bool, ProjectionError> {
+        let LaggingStream { stream, version } = behind;
         match self.heal(stream, *version).await {
             Ok(()) => Ok(false),
             Err(ProjectionError::Unprojectable { version, reason, source }) => {

@@ -16,19 +16,19 @@ pub struct Counts(BTreeMap<String, Counters>);
 /// An attribute that does not hold counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the attribute `counted` is not a map of maps of integers")]
-pub struct NotCounts;
+pub struct InvalidCounts;
 
 impl Counts {
     /// The counts in an attribute; none where there is no such attribute.
     ///
     /// # Errors
-    /// [`NotCounts`].
-    pub fn read(attribute: Option<&AttributeValue>) -> Result<Self, NotCounts> {
+    /// [`InvalidCounts`].
+    pub fn read(attribute: Option<&AttributeValue>) -> Result<Self, InvalidCounts> {
         let Some(attribute) = attribute else { return Ok(Self::default()) };
         let mut counts = Self::default();
-        for (total, counters) in attribute.as_m().map_err(|_| NotCounts)? {
-            for (counter, n) in counters.as_m().map_err(|_| NotCounts)? {
-                counts.add(total, counter, n.as_n().ok().and_then(|n| n.parse().ok()).ok_or(NotCounts)?);
+        for (total, counters) in attribute.as_m().map_err(|_| InvalidCounts)? {
+            for (counter, n) in counters.as_m().map_err(|_| InvalidCounts)? {
+                counts.add(total, counter, n.as_n().ok().and_then(|n| n.parse().ok()).ok_or(InvalidCounts)?);
             }
         }
         Ok(counts)
@@ -115,7 +115,7 @@ mod tests {
         let map = |value| AttributeValue::M([("a".into(), value)].into());
         let text = || AttributeValue::S("1".into());
         for damaged in [text(), map(text()), map(map(text())), map(map(AttributeValue::N("1.5".into())))] {
-            assert_eq!(Counts::read(Some(&damaged)), Err(NotCounts), "{damaged:?}");
+            assert_eq!(Counts::read(Some(&damaged)), Err(InvalidCounts), "{damaged:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Bringing the row of one stream up to its events.
 
 use super::error::ProjectionError;
-use super::model::{Before, EventOf, NoChange, ReadModel, RowItem};
+use super::model::{CurrentRow, EventOf, ChangeError, ReadModel, RowItem};
 use super::state::{Expected, RowState};
 use super::write::Written;
 use super::{Projection, error::Cause};
@@ -93,10 +93,10 @@ impl<M: ReadModel> Projection<M> {
     async fn patch(&self, stream: &StreamId, commits: &[Commit<EventOf<M>>], expected: Expected<'_>) -> Written {
         let change = match self.model.change(stream, commits, expected.before()) {
             Ok(change) => change,
-            Err(NoChange::NeedsRow) if expected.before() == Before::Unseen => {
+            Err(ChangeError::NeedsRow) if expected.before() == CurrentRow::NotRead => {
                 return self.read_row(stream).await.map(Some);
             }
-            Err(NoChange::Unusable) => return self.refold(stream, expected).await,
+            Err(ChangeError::Unusable) => return self.refold(stream, expected).await,
             Err(no_change) => return Err(unchangeable(commits, no_change)),
         };
         if change.attributes.len() > MAX_CHANGES {
@@ -160,7 +160,7 @@ impl<M: ReadModel> Projection<M> {
         for (version, event) in commits.iter().flat_map(Commit::versioned) {
             state.apply(event).map_err(|error| ProjectionError::corrupt(version, error))?;
         }
-        let change = self.model.change(stream, commits, Before::Nothing);
+        let change = self.model.change(stream, commits, CurrentRow::Missing);
         let change = change.map_err(|no_change| unchangeable(commits, no_change))?;
         let mut row = self.key(stream);
         row.extend(change.attributes.into_iter().filter_map(|(attribute, value)| Some((attribute, value?))));
@@ -170,10 +170,10 @@ impl<M: ReadModel> Projection<M> {
 }
 
 /// What a model says no to, once it knows all that there is to know.
-fn unchangeable<E>(commits: &[Commit<E>], no_change: NoChange) -> ProjectionError {
+fn unchangeable<E>(commits: &[Commit<E>], no_change: ChangeError) -> ProjectionError {
     let version = match no_change {
-        NoChange::Misplaced { version, .. } => version,
-        NoChange::NeedsRow | NoChange::Unusable => commits.first().map_or(0, |commit| commit.first),
+        ChangeError::InvalidEvent { version, .. } => version,
+        ChangeError::NeedsRow | ChangeError::Unusable => commits.first().map_or(0, |commit| commit.first),
     };
     ProjectionError::corrupt(version, Cause::from(no_change))
 }

@@ -115,7 +115,7 @@ impl<M: ReadModel> Projection<M> {
 
     async fn lower(&self, row: RowItem) -> Result<End, ProjectionError> {
         let Some(stream) = Self::stream_of(&row) else { return Ok(End::Left) };
-        if !self.model.is_of(&stream) {
+        if !self.model.includes(&stream) {
             return self.remove_orphan(&stream).await;
         }
         match self.fold(&stream).await {
@@ -151,7 +151,7 @@ impl<M: ReadModel> Projection<M> {
     /// Makes a row of the events that there are by now: the projection took them for what the old row had. False if no
     /// row can be made of them.
     async fn make_again(&self, stream: &StreamId) -> Result<bool, ProjectionError> {
-        if !self.model.is_of(stream) {
+        if !self.model.includes(stream) {
             return Ok(false);
         }
         match self.repair(stream).await {

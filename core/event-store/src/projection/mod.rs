@@ -30,13 +30,13 @@ pub mod guide {}
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-pub use backlog::{Backlog, BacklogError, CaughtUp, create_backlog_table};
-pub use batch::{Behind, Projected};
-pub use counts::{Counters, Counts, NotCounts};
+pub use backlog::{Backlog, BacklogError, CatchUpResult, create_backlog_table};
+pub use batch::{LaggingStream, Projected};
+pub use counts::{Counters, Counts, InvalidCounts};
 pub use error::ProjectionError;
-pub use model::{Before, COUNTED, EventOf, NoChange, ReadModel, RowChange, RowItem};
-pub use rebuild::{Ahead, Progress, RebuildError, RowsUpTo};
-pub use side_by_side::{BatchSettled, SideBySide, Taken};
+pub use model::{CurrentRow, COUNTED, EventOf, ChangeError, ReadModel, RowChange, RowItem};
+pub use rebuild::{RowsAhead, RebuildProgress, RebuildError, RowPosition};
+pub use side_by_side::{GroupResult, ReadModelGroup, ModelResult};
 pub use totals::{Total, Totals, TotalsError, create_totals_table};
 pub use verify::{Difference, Reached, Verification, VerifyError};
 

@@ -35,7 +35,7 @@ pub trait ReadModel: Clone + Debug + Send + Sync + 'static {
 
     /// Whether the model has a row of this stream. A stream of which it has none is counted as a violation when an event of
     /// it arrives, so that nothing is passed over unseen.
-    fn is_of(&self, stream: &StreamId) -> bool {
+    fn includes(&self, stream: &StreamId) -> bool {
         _ = stream;
         true
     }
@@ -46,22 +46,22 @@ pub trait ReadModel: Clone + Debug + Send + Sync + 'static {
     /// sets none of them but the last.
     ///
     /// # Errors
-    /// See [`NoChange`].
+    /// See [`ChangeError`].
     fn change(
         &self,
         stream: &StreamId,
         commits: &[Commit<EventOf<Self>>],
-        before: Before<'_>,
-    ) -> Result<RowChange, NoChange>;
+        before: CurrentRow<'_>,
+    ) -> Result<RowChange, ChangeError>;
 }
 
 /// The row before a change.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Before<'a> {
+pub enum CurrentRow<'a> {
     /// There is none: the commits begin with the stream's first.
-    Nothing,
+    Missing,
     /// There is one, but it was not read. A model that can do without saves the read of every row.
-    Unseen,
+    NotRead,
     /// This is it.
     Row(&'a RowItem),
 }
@@ -73,12 +73,12 @@ pub struct RowChange {
     pub attributes: BTreeMap<String, Option<AttributeValue>>,
     /// The change is right only for a row that does not have this attribute. Where it has, the store reads the row and asks
     /// once more.
-    pub unless: Option<&'static str>,
+    pub unless_exists: Option<&'static str>,
 }
 
 /// There is no change to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoChange {
+pub enum ChangeError {
     /// It depends on the row. The store reads the row and asks once more.
     #[error("the row before it has to be known")]
     NeedsRow,
@@ -87,7 +87,7 @@ pub enum NoChange {
     Unusable,
     /// An event that this stream cannot have at this place. The stream is parked.
     #[error("the event at version {version} cannot be in this stream: {why}")]
-    Misplaced {
+    InvalidEvent {
         /// The event.
         version: Version,
         /// What is wrong with it.

@@ -12,7 +12,7 @@ use super::state::Expected;
 use super::streams::{WholeStream, WholeStreams};
 use super::totals::Totals;
 use crate::error::{StoreError, chain};
-use crate::scan::{Place, Segment};
+use crate::scan::{CommitPosition, Segment};
 use crate::stream_id::{StreamId, Version};
 
 /// How many rows are written at once.
@@ -20,20 +20,20 @@ const IN_FLIGHT: usize = 32;
 
 /// What becomes of rows that have more than the events make of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ahead {
+pub enum RowsAhead {
     /// They are left as they are: it is the scan that is older.
-    Left,
+    Keep,
     /// The event table was taken back. After all streams come all rows: those that are not what a strong read of their
     /// events makes are made anew, and those without any event are removed.
-    Lowered,
+    Rebuild,
 }
 
 /// Where a rebuild of a segment stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Progress {
+pub struct RebuildProgress {
     /// Everything up to here is done; the next run goes on after it. None at the start, and when `done`.
-    pub token: Option<Place>,
+    pub token: Option<CommitPosition>,
     /// The whole segment is done.
     pub done: bool,
     /// Streams seen, in all runs so far.
@@ -54,7 +54,7 @@ pub struct Progress {
     pub removed: u64,
     /// Where the pass over the rows stands: up to this key, or at the start. It comes after all streams.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rows: Option<RowsUpTo>,
+    pub rows: Option<RowPosition>,
     /// Totals that were not the sum of what the rows count, and were corrected.
     pub corrected: u64,
     /// Totals that were not compared, since they were written meanwhile, or time was up.
@@ -68,7 +68,7 @@ pub struct Progress {
 
 /// A place in the rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowsUpTo {
+pub struct RowPosition {
     /// The last row that was looked at.
     pub stream_id: Option<StreamId>,
 }
@@ -96,10 +96,10 @@ impl<M: ReadModel> Projection<M> {
     pub async fn rebuild(
         &self,
         segment: Segment,
-        progress: Progress,
-        ahead: Ahead,
+        progress: RebuildProgress,
+        ahead: RowsAhead,
         deadline: Instant,
-    ) -> Result<Progress, RebuildError> {
+    ) -> Result<RebuildProgress, RebuildError> {
         let (mut progress, mut moved) = (progress, false);
         if progress.rows.is_none() && !progress.totals {
             (progress, moved) = (self.make_rows(segment, progress, ahead, deadline).await?, true);
@@ -110,7 +110,7 @@ impl<M: ReadModel> Projection<M> {
         let Some(totals) = self.audited_totals(segment).filter(|_| progress.done || progress.totals) else {
             return Ok(progress);
         };
-        let before = Progress { done: false, totals: true, ..progress };
+        let before = RebuildProgress { done: false, totals: true, ..progress };
         if moved && Instant::now() >= deadline {
             return Ok(before);
         }
@@ -128,9 +128,9 @@ impl<M: ReadModel> Projection<M> {
     async fn correct_totals(
         &self,
         totals: &Totals,
-        progress: Progress,
+        progress: RebuildProgress,
         deadline: Instant,
-    ) -> Result<Progress, RebuildError> {
+    ) -> Result<RebuildProgress, RebuildError> {
         let audited = self.audit(totals, deadline).await?;
         let (mut corrected, mut unsettled) = (progress.corrected, audited.unsettled);
         for wrong in &audited.wrong {
@@ -140,17 +140,17 @@ impl<M: ReadModel> Projection<M> {
                 _ => unsettled += 1,
             }
         }
-        Ok(Progress { done: true, totals: false, corrected, unsettled, ..progress })
+        Ok(RebuildProgress { done: true, totals: false, corrected, unsettled, ..progress })
     }
 
     /// The rows of all streams of the segment.
     async fn make_rows(
         &self,
         segment: Segment,
-        mut progress: Progress,
-        ahead: Ahead,
+        mut progress: RebuildProgress,
+        ahead: RowsAhead,
         deadline: Instant,
-    ) -> Result<Progress, RebuildError> {
+    ) -> Result<RebuildProgress, RebuildError> {
         let mut streams = WholeStreams::after(&self.events, &self.model, segment, progress.token.clone());
         let (mut waiting, before) = (Vec::new(), progress.streams);
         loop {
@@ -170,8 +170,8 @@ impl<M: ReadModel> Projection<M> {
             };
             match next {
                 None => {
-                    let rows = (ahead == Ahead::Lowered).then(RowsUpTo::default);
-                    return Ok(Progress { token: None, done: rows.is_none(), rows, ..progress });
+                    let rows = (ahead == RowsAhead::Rebuild).then(RowPosition::default);
+                    return Ok(RebuildProgress { token: None, done: rows.is_none(), rows, ..progress });
                 }
                 Some(_) if moved && Instant::now() >= deadline => return Ok(progress),
                 Some(complete) => waiting = complete,
@@ -183,10 +183,10 @@ impl<M: ReadModel> Projection<M> {
     async fn lower_rows(
         &self,
         segment: Segment,
-        mut progress: Progress,
+        mut progress: RebuildProgress,
         mut moved: bool,
         deadline: Instant,
-    ) -> Result<Progress, RebuildError> {
+    ) -> Result<RebuildProgress, RebuildError> {
         loop {
             let after = progress.rows.clone().and_then(|rows| rows.stream_id);
             let page = match self.lower_page(segment, after).await {
@@ -201,7 +201,7 @@ impl<M: ReadModel> Projection<M> {
             progress.lowered += page.lowered;
             progress.removed += page.removed;
             progress.done = page.next.is_none();
-            progress.rows = page.next.map(|stream| RowsUpTo { stream_id: Some(stream) });
+            progress.rows = page.next.map(|stream| RowPosition { stream_id: Some(stream) });
             if progress.done || Instant::now() >= deadline {
                 return Ok(progress);
             }
@@ -261,9 +261,9 @@ impl<M: ReadModel> Projection<M> {
     }
 }
 
-impl Progress {
+impl RebuildProgress {
     /// A stream is done, and all before it are.
-    fn count<E>(&mut self, whole: &WholeStream<E>, end: &End, ahead: Ahead) {
+    fn count<E>(&mut self, whole: &WholeStream<E>, end: &End, ahead: RowsAhead) {
         self.token = Some(whole.end.clone());
         self.streams += 1;
         let commits = whole.commits.as_deref().unwrap_or_default();
@@ -272,9 +272,9 @@ impl Progress {
         match (end, ahead) {
             (End::Written, _) => self.written += 1,
             (End::Right, _) => self.right += 1,
-            (End::Newer, Ahead::Left) => self.newer += 1,
+            (End::Newer, RowsAhead::Keep) => self.newer += 1,
             // The pass over the rows looks at it.
-            (End::Newer, Ahead::Lowered) => {}
+            (End::Newer, RowsAhead::Rebuild) => {}
             (End::Unprojectable, _) => self.unprojectable += 1,
         }
     }

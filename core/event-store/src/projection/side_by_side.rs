@@ -26,7 +26,7 @@ const PROBE: Duration = Duration::from_secs(1);
 /// failing while another one does its work is no longer waited for: what it cannot do is noted in the [`Backlog`], and the
 /// batch is done. While all fail, the batch is given again, since none is held up by another.
 #[derive(Debug)]
-pub struct SideBySide {
+pub struct ReadModelGroup {
     backlog: Backlog,
     /// The models that fail.
     failing: Mutex<BTreeMap<&'static str, Failing>>,
@@ -41,7 +41,7 @@ struct Failing {
 
 /// What one model made of a batch.
 #[derive(Debug)]
-pub struct Taken {
+pub struct ModelResult {
     model: &'static str,
     /// How it went.
     pub projected: Projected,
@@ -51,21 +51,21 @@ pub struct Taken {
 
 /// What is left to do with a batch that several models took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BatchSettled {
+pub struct GroupResult {
     /// The first record that is to be given again, with all that follow it; `None` if the batch is done.
     pub retry_from: Option<String>,
     /// Streams that were noted in the backlog.
     pub noted: u64,
 }
 
-impl SideBySide {
+impl ReadModelGroup {
     /// With a backlog for what is left behind.
     pub fn new(backlog: Backlog) -> Self {
         Self { backlog, failing: Mutex::default() }
     }
 
     /// Has a model take a batch.
-    pub async fn take<M: ReadModel>(&self, projection: &Projection<M>, batch: Vec<StreamRecord>) -> Taken {
+    pub async fn take<M: ReadModel>(&self, projection: &Projection<M>, batch: Vec<StreamRecord>) -> ModelResult {
         let patience = if self.is_given_up(M::NAME) { PROBE } else { PATIENCE };
         let first = batch.first().map(|record| record.sequence_number.clone());
         let all = projection.streams_of(&batch);
@@ -80,28 +80,28 @@ impl SideBySide {
         }
         drop(failing);
         let given_up = projected.retry_from.is_some() && self.is_given_up(M::NAME);
-        Taken { model: M::NAME, projected, given_up }
+        ModelResult { model: M::NAME, projected, given_up }
     }
 
     /// Settles a batch that all models have taken.
-    pub async fn settle(&self, all: &[Taken]) -> BatchSettled {
+    pub async fn settle(&self, all: &[ModelResult]) -> GroupResult {
         let failed = || all.iter().filter(|taken| taken.projected.retry_from.is_some());
         // Sequence numbers are numbers in decimal (DynamoDB Streams API reference, `StreamRecord`).
         let earliest = failed().filter_map(|taken| taken.projected.retry_from.clone());
         let retry_from = earliest.min_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
         let held_up = failed().count() < all.len();
         if retry_from.is_none() || !held_up || failed().any(|taken| !taken.given_up) {
-            return BatchSettled { retry_from, noted: 0 };
+            return GroupResult { retry_from, noted: 0 };
         }
         let mut noted = 0;
-        for Taken { model, projected, .. } in failed() {
+        for ModelResult { model, projected, .. } in failed() {
             if let Err(error) = self.backlog.note(model, &projected.behind).await {
                 tracing::error!(model, error = chain(&error), "what is behind could not be noted");
-                return BatchSettled { retry_from, noted };
+                return GroupResult { retry_from, noted };
             }
             noted += projected.behind.len() as u64;
         }
-        BatchSettled { retry_from: None, noted }
+        GroupResult { retry_from: None, noted }
     }
 
     /// Whether a model has failed for so long that it is not waited for. Batches of another shard, which may be well, do not

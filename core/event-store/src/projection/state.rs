@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 
-use super::model::{Before, RowItem};
+use super::model::{CurrentRow, RowItem};
 use crate::stream_id::Version;
 
 /// Why a row stands still.
@@ -79,11 +79,11 @@ impl<'a> Expected<'a> {
     }
 
     /// What a model is told of the row.
-    pub fn before(self) -> Before<'a> {
+    pub fn before(self) -> CurrentRow<'a> {
         match self {
-            Self::Seen(seen) | Self::Unpark(seen) | Self::Replace(seen) if seen.version > 0 => Before::Row(&seen.row),
-            Self::At(0) | Self::Seen(_) | Self::Unpark(_) | Self::Replace(_) => Before::Nothing,
-            Self::At(_) | Self::NotAheadOf(_) => Before::Unseen,
+            Self::Seen(seen) | Self::Unpark(seen) | Self::Replace(seen) if seen.version > 0 => CurrentRow::Row(&seen.row),
+            Self::At(0) | Self::Seen(_) | Self::Unpark(_) | Self::Replace(_) => CurrentRow::Missing,
+            Self::At(_) | Self::NotAheadOf(_) => CurrentRow::NotRead,
         }
     }
 

@@ -4,7 +4,7 @@ use super::model::{EventOf, ReadModel};
 use crate::EventStore;
 use crate::commit::Commit;
 use crate::error::{CommitError, StoreError};
-use crate::scan::{Place, Segment};
+use crate::scan::{CommitPosition, Segment};
 use crate::stream_id::StreamId;
 
 /// All commits of one stream, or the first of them that cannot be read.
@@ -12,7 +12,7 @@ pub(super) struct WholeStream<E> {
     pub stream: StreamId,
     pub commits: Result<Vec<Commit<E>>, CommitError>,
     /// The place of the last of them: a scan that goes on after it misses nothing.
-    pub end: Place,
+    pub end: CommitPosition,
 }
 
 /// Cuts the pages of a scan into whole streams. At any time it holds a page, and what it has seen of one stream.
@@ -26,13 +26,13 @@ pub(super) struct WholeStreams<'a, M: ReadModel> {
 
 enum Next {
     Start,
-    After(Place),
+    After(CommitPosition),
     End,
 }
 
 impl<'a, M: ReadModel> WholeStreams<'a, M> {
     /// The model's streams of `segment` that lie after a place, which is the end of one, or the start.
-    pub fn after(events: &'a EventStore<M::Aggregate>, model: &'a M, segment: Segment, place: Option<Place>) -> Self {
+    pub fn after(events: &'a EventStore<M::Aggregate>, model: &'a M, segment: Segment, place: Option<CommitPosition>) -> Self {
         Self { events, model, segment, next: place.map_or(Next::Start, Next::After), open: None }
     }
 
@@ -58,7 +58,7 @@ impl<'a, M: ReadModel> WholeStreams<'a, M> {
         Ok(Some(complete))
     }
 
-    fn add(&mut self, place: Place, commit: Result<Commit<EventOf<M>>, CommitError>) {
+    fn add(&mut self, place: CommitPosition, commit: Result<Commit<EventOf<M>>, CommitError>) {
         match &mut self.open {
             Some(open) => {
                 open.end = place;
@@ -68,7 +68,7 @@ impl<'a, M: ReadModel> WholeStreams<'a, M> {
                     (Err(_), _) => {}
                 }
             }
-            none if self.model.is_of(&place.stream_id) => {
+            none if self.model.includes(&place.stream_id) => {
                 let stream = place.stream_id.clone();
                 *none = Some(WholeStream { stream, commits: commit.map(|commit| vec![commit]), end: place });
             }

@@ -18,7 +18,7 @@ use super::model::{EventOf, ReadModel, RowItem};
 use super::streams::{WholeStream, WholeStreams};
 use crate::batch_get::{MAX_KEYS, batch_get};
 use crate::error::{StoreError, chain};
-use crate::scan::{Place, Segment};
+use crate::scan::{CommitPosition, Segment};
 use crate::stream_id::{StreamId, Version};
 
 /// The most differences that an answer lists; the log has all.
@@ -53,7 +53,7 @@ pub struct Verification {
 #[serde(rename_all = "snake_case")]
 pub enum Reached {
     /// Up to this commit.
-    Events(Place),
+    Events(CommitPosition),
     /// Through all events, and up to this row, if it has begun with the rows.
     Rows(Option<StreamId>),
     /// Through all rows. The totals come in one go.
@@ -167,7 +167,7 @@ impl<M: ReadModel> Projection<M> {
     async fn next_streams(
         &self,
         segment: Segment,
-        after: Option<Place>,
+        after: Option<CommitPosition>,
         verification: &mut Verification,
     ) -> Result<Option<Reached>, VerifyError> {
         let mut streams = WholeStreams::after(&self.events, &self.model, segment, after);

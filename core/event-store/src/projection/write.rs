@@ -55,7 +55,7 @@ impl<M: ReadModel> Projection<M> {
             self.count(&mut write, expected, counted.as_ref())?;
         }
         // Where the row has the attribute after all, it comes back whole.
-        if let Some(attribute) = change.unless {
+        if let Some(attribute) = change.unless_exists {
             write.condition.text += " AND attribute_not_exists(#unless)";
             write.condition.names.insert("#unless".into(), attribute.to_owned());
         }

@@ -64,12 +64,12 @@ pub async fn a_stream_that_was_taken_for_new_keeps_what_it_has(world: &impl Worl
 pub async fn a_refusal_is_told_of_the_newest_state_and_stores_nothing(world: &impl World) {
     let store = world.counters();
     let error = run(&store, &Command::Take(1), &request()).await.unwrap_err();
-    assert!(matches!(error, ExecuteError::Refused(TooLittle { total: 0 })), "{error:?}");
+    assert!(matches!(error, ExecuteError::Rejected(TooLittle { total: 0 })), "{error:?}");
     add(&store, 2).await;
     let early = store.load(&stream(), Consistency::Eventual).await.unwrap();
     run(&store, &Command::Take(2), &request()).await.unwrap();
     let late = store.execute(early, &request(), |counter, _| Command::Take(1).decide(counter)).await.unwrap_err();
-    assert!(matches!(late, ExecuteError::Refused(TooLittle { total: 0 })), "{late:?}");
+    assert!(matches!(late, ExecuteError::Rejected(TooLittle { total: 0 })), "{late:?}");
     assert_eq!(total(&store).await, (3, 0));
 }
 

@@ -74,7 +74,7 @@ pub async fn a_condition_on_the_version_is_checked_after_the_key_and_before_the_
     }
     let at_3 = || Versions::OneOf(vec![2, 3]);
     let error = run(&store, &take, &request().if_match(at_3())).await.unwrap_err();
-    assert!(matches!(error, ExecuteError::Refused(TooLittle { total: 3 })), "{error:?}");
+    assert!(matches!(error, ExecuteError::Rejected(TooLittle { total: 3 })), "{error:?}");
     let done = run(&store, &add, &keyed("key", &add).if_match(at_3())).await.unwrap();
     assert_eq!((done.settled, done.version), (Settled::Stored, 4));
     let repeat = run(&store, &add, &keyed("key", &add).if_match(at_3())).await.unwrap();
@@ -94,12 +94,12 @@ pub async fn a_command_that_is_only_examined_is_checked_as_strictly_and_stores_n
     };
     add(&store, 1).await;
     match store.examine(early.clone(), &request(), at_least(2)).await.unwrap() {
-        Examined::Open(loaded, 2) => assert_eq!(loaded.stream().version(), 2),
-        Examined::Open(_, total) => panic!("{total}"),
+        Examined::Ready(loaded, 2) => assert_eq!(loaded.stream().version(), 2),
+        Examined::Ready(_, total) => panic!("{total}"),
         Examined::Replayed(_) => panic!("it has no key"),
     }
     let error = store.examine(early.clone(), &request(), at_least(3)).await.unwrap_err();
-    assert!(matches!(error, ExecuteError::Refused(TooLittle { total: 2 })), "{error:?}");
+    assert!(matches!(error, ExecuteError::Rejected(TooLittle { total: 2 })), "{error:?}");
     let repeat = store.examine(early, &keyed("key", &command), at_least(3)).await.unwrap();
     assert!(matches!(repeat, Examined::Replayed(executed) if executed.version == 1));
     assert_eq!(total(&store).await, (2, 2));

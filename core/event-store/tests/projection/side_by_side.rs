@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dynamodb_event_store::StreamId;
-use dynamodb_event_store::projection::{Backlog, BatchSettled, Behind, CaughtUp};
+use dynamodb_event_store::projection::{Backlog, GroupResult, LaggingStream, CatchUpResult};
 use dynamodb_testkit::faults::Fault;
 use tokio::time::{Instant, advance, sleep};
 
@@ -17,10 +17,10 @@ async fn a_model_that_fails_for_a_moment_has_the_batch_given_again() {
     let batch = world.store(&["a", "b"]).await;
     let counted = of("counted");
     world.database.faults.plan(move |call| Some(Fault::Throttle).filter(|_| counted(call)));
-    assert_eq!(world.take(&batch).await, BatchSettled { retry_from: Some("100".into()), noted: 0 });
+    assert_eq!(world.take(&batch).await, GroupResult { retry_from: Some("100".into()), noted: 0 });
     assert_eq!(world.version("plain", "a").await, 1, "the other one did its work");
-    world.database.faults.none();
-    assert_eq!(world.take(&batch).await, BatchSettled::default());
+    world.database.faults.clear();
+    assert_eq!(world.take(&batch).await, GroupResult::default());
     assert_eq!(world.total().await["events"], 2);
 }
 
@@ -34,18 +34,18 @@ async fn a_model_that_goes_on_failing_holds_up_no_other_and_catches_up_later() {
         assert!(world.take(&batch).await.retry_from.is_some());
         advance(WAIT).await;
         let began = Instant::now();
-        assert_eq!(world.take(&batch).await, BatchSettled { retry_from: None, noted: 2 });
+        assert_eq!(world.take(&batch).await, GroupResult { retry_from: None, noted: 2 });
         assert!(began.elapsed() <= Duration::from_millis(1_500), "{:?}", began.elapsed());
 
         let still = world.backlog.catch_up(&world.counted, later()).await.unwrap();
         assert_eq!((still.done, still.failed, still.left), (0, 2, 2), "{fault:?}");
-        world.database.faults.none();
+        world.database.faults.clear();
         let caught_up = world.backlog.catch_up(&world.counted, later()).await.unwrap();
-        assert_eq!(caught_up, CaughtUp { done: 2, ..CaughtUp::default() });
+        assert_eq!(caught_up, CatchUpResult { done: 2, ..CatchUpResult::default() });
         assert_eq!((world.total().await["events"], world.version("counted", "b").await), (2, 1));
 
         // It is well again, and waited for again.
-        assert_eq!(world.take(&batch).await, BatchSettled::default());
+        assert_eq!(world.take(&batch).await, GroupResult::default());
         advance(Duration::from_secs(61)).await;
         let counted = of("counted");
         world.database.faults.plan(move |call| Some(fault).filter(|_| counted(call)));
@@ -62,7 +62,7 @@ async fn while_all_models_fail_or_nothing_can_be_noted_the_batch_is_given_again(
         let fails = tables.map(of);
         world.database.faults.plan(move |call| Some(Fault::Fail).filter(|_| fails.iter().any(|fails| fails(call))));
         for _ in 0..3 {
-            assert_eq!(world.take(&batch).await, BatchSettled { retry_from: Some("100".into()), noted: 0 });
+            assert_eq!(world.take(&batch).await, GroupResult { retry_from: Some("100".into()), noted: 0 });
             advance(WAIT).await;
         }
     }
@@ -72,7 +72,7 @@ async fn while_all_models_fail_or_nothing_can_be_noted_the_batch_is_given_again(
 async fn a_stream_that_is_noted_again_while_it_is_caught_up_on_stays_noted() {
     let world = World::start().await;
     world.store(&["a"]).await;
-    let behind = |version| Behind { stream: StreamId::new("a"), version };
+    let behind = |version| LaggingStream { stream: StreamId::new("a"), version };
     world.backlog.note("plain", &[behind(1)]).await.unwrap();
     world.database.faults.plan(|call| {
         Some(Fault::Delay(Duration::from_millis(200)))
@@ -80,11 +80,11 @@ async fn a_stream_that_is_noted_again_while_it_is_caught_up_on_stays_noted() {
     });
     let again = async {
         sleep(Duration::from_millis(50)).await;
-        let others = Backlog::new(world.database.plain_client(), "backlog");
+        let others = Backlog::new(world.database.client_without_faults(), "backlog");
         others.note("plain", &[behind(2)]).await.unwrap();
         // An older note changes nothing.
         others.note("plain", &[behind(1)]).await.unwrap();
     };
     let (caught_up, ()) = tokio::join!(world.backlog.catch_up(&world.plain, later()), again);
-    assert_eq!(caught_up.unwrap(), CaughtUp { done: 1, left: 1, ..CaughtUp::default() });
+    assert_eq!(caught_up.unwrap(), CatchUpResult { done: 1, left: 1, ..CatchUpResult::default() });
 }

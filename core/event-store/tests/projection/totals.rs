@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use dynamodb_event_store::projection::{
-    Ahead, BatchSettled, Before, COUNTED, Counts, Difference, NoChange, Progress, Projection, ReadModel, RowChange,
+    RowsAhead, GroupResult, CurrentRow, COUNTED, Counts, Difference, ChangeError, RebuildProgress, Projection, ReadModel, RowChange,
     Totals, Verification,
 };
 use dynamodb_event_store::{Commit, Request, Segment, StreamId};
@@ -23,7 +23,7 @@ use crate::world::{World, later};
 async fn a_total_that_somebody_else_wrote_to_is_found_and_corrected_once() {
     let world = World::start().await;
     let batch = world.store(&["a", "b", "a"]).await;
-    assert_eq!(world.take(&batch).await, BatchSettled::default());
+    assert_eq!(world.take(&batch).await, GroupResult::default());
     assert_eq!(world.verify().await, Verification { done: true, streams: 2, ..Verification::default() });
     for (shard, wrong) in [(0, 5), (7, -1), (15, -2)] {
         world.damage(shard, wrong).await;
@@ -42,10 +42,10 @@ async fn a_total_that_somebody_else_wrote_to_is_found_and_corrected_once() {
 async fn a_total_that_cannot_be_read_is_left_and_ends_no_rebuild() {
     let world = World::start().await;
     let batch = world.store(&["a"]).await;
-    assert_eq!(world.take(&batch).await, BatchSettled::default());
+    assert_eq!(world.take(&batch).await, GroupResult::default());
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let update =
-        world.database.plain_client().update_item().table_name("totals").update_expression("SET events = :many");
+        world.database.client_without_faults().update_item().table_name("totals").update_expression("SET events = :many");
     let update =
         update.key("shard", text("3")).key("name", text("all")).expression_attribute_values(":many", text("many"));
     update.send().await.unwrap();
@@ -58,7 +58,7 @@ async fn a_total_that_cannot_be_read_is_left_and_ends_no_rebuild() {
 async fn a_total_that_is_being_written_is_not_taken_for_a_wrong_one() {
     let world = World::start().await;
     let batch = world.store(&["a"]).await;
-    assert_eq!(world.take(&batch).await, BatchSettled::default());
+    assert_eq!(world.take(&batch).await, GroupResult::default());
     // The sum of the rows is made, and then the totals change before they are read.
     let summing = Arc::new(Notify::new());
     let tell = summing.clone();
@@ -73,9 +73,9 @@ async fn a_total_that_is_being_written_is_not_taken_for_a_wrong_one() {
         world.take(&more).await
     };
     let (verified, settled) = tokio::join!(world.verify(), write);
-    assert_eq!(settled, BatchSettled::default());
+    assert_eq!(settled, GroupResult::default());
     assert_eq!(verified, Verification { done: true, streams: 1, unsettled: 1, ..Verification::default() });
-    world.database.faults.none();
+    world.database.faults.clear();
     assert_eq!(world.verify().await, Verification { done: true, streams: 2, ..Verification::default() });
 }
 
@@ -92,12 +92,12 @@ impl ReadModel for Sums {
         &self,
         _: &StreamId,
         commits: &[Commit<CounterEvent>],
-        before: Before<'_>,
-    ) -> Result<RowChange, NoChange> {
+        before: CurrentRow<'_>,
+    ) -> Result<RowChange, ChangeError> {
         let mut sum: i128 = match before {
-            Before::Nothing => 0,
-            Before::Unseen => return Err(NoChange::NeedsRow),
-            Before::Row(row) => row["sum"].as_n().unwrap().parse().unwrap(),
+            CurrentRow::Missing => 0,
+            CurrentRow::NotRead => return Err(ChangeError::NeedsRow),
+            CurrentRow::Row(row) => row["sum"].as_n().unwrap().parse().unwrap(),
         };
         for (_, event) in commits.iter().flat_map(Commit::versioned) {
             match event {
@@ -112,7 +112,7 @@ impl ReadModel for Sums {
             ("sum".to_owned(), Some(AttributeValue::N(sum.to_string()))),
             (COUNTED.to_owned(), Some(counts.to_attribute())),
         ];
-        Ok(RowChange { attributes: attributes.into(), unless: None })
+        Ok(RowChange { attributes: attributes.into(), unless_exists: None })
     }
 }
 
@@ -123,7 +123,7 @@ async fn rows_that_change_against_each_other_are_seen_to_have_changed() {
     let batch = world.store(&["a", "b"]).await;
     assert_eq!(sums.project(batch).await.retry_from, None);
     let changes = async || {
-        let totals = Totals::new(world.database.plain_client(), "totals").between("all", "all", true).await.unwrap();
+        let totals = Totals::new(world.database.client_without_faults(), "totals").between("all", "all", true).await.unwrap();
         (totals["all"].counters.clone(), totals["all"].changes)
     };
     let before = changes().await;
@@ -143,10 +143,10 @@ async fn rows_that_change_against_each_other_are_seen_to_have_changed() {
 async fn a_row_whose_counts_are_damaged_is_made_anew_and_the_total_corrected() {
     let world = World::start().await;
     let batch = world.store(&["a", "b", "a"]).await;
-    assert_eq!(world.take(&batch).await, BatchSettled::default());
+    assert_eq!(world.take(&batch).await, GroupResult::default());
     let damage = async |table: &str| {
         let update =
-            world.database.plain_client().update_item().table_name(table).update_expression("SET counted = :junk");
+            world.database.client_without_faults().update_item().table_name(table).update_expression("SET counted = :junk");
         let update = update.key("id", AttributeValue::S("a".into()));
         update.expression_attribute_values(":junk", AttributeValue::S("junk".into())).send().await.unwrap();
     };
@@ -158,12 +158,12 @@ async fn a_row_whose_counts_are_damaged_is_made_anew_and_the_total_corrected() {
 
     // Of a stream that has no event any more.
     damage("counted").await;
-    let client = world.database.plain_client();
+    let client = world.database.client_without_faults();
     for version in ["1", "2"] {
         let delete = client.delete_item().table_name(Simulation::TABLE).key("stream_id", AttributeValue::S("a".into()));
         delete.key("version", AttributeValue::N(version.into())).send().await.unwrap();
     }
-    let lowered = world.counted.rebuild(Segment::WHOLE, Progress::default(), Ahead::Lowered, later()).await.unwrap();
+    let lowered = world.counted.rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Rebuild, later()).await.unwrap();
     assert_eq!((lowered.done, lowered.removed, world.total().await["events"]), (true, 1, 1));
 }
 
@@ -171,12 +171,12 @@ async fn a_row_whose_counts_are_damaged_is_made_anew_and_the_total_corrected() {
 async fn a_hole_in_a_scan_is_read_again_and_one_in_a_stream_is_told() {
     let world = World::start().await;
     let batch = world.store(&["a", "a", "a"]).await;
-    assert_eq!(world.take(&batch).await, BatchSettled::default());
+    assert_eq!(world.take(&batch).await, GroupResult::default());
     let key = |version: &str| {
         let text = AttributeValue::S("a".into());
         HashMap::from([("stream_id".to_owned(), text), ("version".to_owned(), AttributeValue::N(version.into()))])
     };
-    let client = world.database.plain_client();
+    let client = world.database.client_without_faults();
     client.delete_item().table_name(Simulation::TABLE).set_key(Some(key("2"))).send().await.unwrap();
     let rebuilt = world.rebuild().await;
     assert_eq!((rebuilt.written, rebuilt.unprojectable, world.version("counted", "a").await), (0, 1, 3), "{rebuilt:?}");
@@ -195,9 +195,9 @@ async fn a_change_that_leaves_the_counts_alone_is_one_plain_write() {
         const NAME: &'static str = "begun";
         const KEY: &'static str = "id";
 
-        fn change(&self, _: &StreamId, _: &[Commit<CounterEvent>], before: Before<'_>) -> Result<RowChange, NoChange> {
+        fn change(&self, _: &StreamId, _: &[Commit<CounterEvent>], before: CurrentRow<'_>) -> Result<RowChange, ChangeError> {
             let mut change = RowChange::default();
-            if before == Before::Nothing {
+            if before == CurrentRow::Missing {
                 let mut counts = Counts::default();
                 counts.add("all", "counters", 1);
                 change.attributes.insert(COUNTED.to_owned(), Some(counts.to_attribute()));
@@ -227,10 +227,10 @@ async fn a_name_that_no_total_can_have_parks_the_stream() {
         const NAME: &'static str = "misnamed";
         const KEY: &'static str = "id";
 
-        fn change(&self, _: &StreamId, _: &[Commit<CounterEvent>], _: Before<'_>) -> Result<RowChange, NoChange> {
+        fn change(&self, _: &StreamId, _: &[Commit<CounterEvent>], _: CurrentRow<'_>) -> Result<RowChange, ChangeError> {
             let mut counts = Counts::default();
             counts.add(self.0, self.1, 1);
-            Ok(RowChange { attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(), unless: None })
+            Ok(RowChange { attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(), unless_exists: None })
         }
     }
 
@@ -239,7 +239,7 @@ async fn a_name_that_no_total_can_have_parks_the_stream() {
     for (n, (total, counter)) in [("", "n"), ("all", ""), ("all", "changes"), ("all", "shard")].into_iter().enumerate()
     {
         let table = format!("misnamed-{n}");
-        let create = world.database.plain_client().create_table().table_name(&table);
+        let create = world.database.client_without_faults().create_table().table_name(&table);
         let create = create.billing_mode(BillingMode::PayPerRequest).attribute_definitions(
             AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S).build().unwrap(),
         );

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::projection::{
-    Ahead, Backlog, BatchSettled, Before, COUNTED, Counters, Counts, NoChange, Progress, Projection, ReadModel,
-    RowChange, SideBySide, Totals, Verification, create_backlog_table, create_totals_table,
+    RowsAhead, Backlog, GroupResult, CurrentRow, COUNTED, Counters, Counts, ChangeError, RebuildProgress, Projection, ReadModel,
+    RowChange, ReadModelGroup, Totals, Verification, create_backlog_table, create_totals_table,
 };
 use dynamodb_event_store::{Change, Commit, EventStore, Request, Segment, StreamId, StreamRecord};
 use dynamodb_testkit::call_log::Call;
@@ -32,9 +32,9 @@ impl ReadModel for Plain {
     const NAME: &'static str = "plain";
     const KEY: &'static str = "id";
 
-    fn change(&self, _: &StreamId, commits: &[Commit<CounterEvent>], _: Before<'_>) -> Result<RowChange, NoChange> {
+    fn change(&self, _: &StreamId, commits: &[Commit<CounterEvent>], _: CurrentRow<'_>) -> Result<RowChange, ChangeError> {
         let events = AttributeValue::N(events_after(commits).to_string());
-        Ok(RowChange { attributes: [("events".to_owned(), Some(events))].into(), unless: None })
+        Ok(RowChange { attributes: [("events".to_owned(), Some(events))].into(), unless_exists: None })
     }
 }
 
@@ -47,14 +47,14 @@ impl ReadModel for Counted {
         &self,
         _: &StreamId,
         commits: &[Commit<CounterEvent>],
-        before: Before<'_>,
-    ) -> Result<RowChange, NoChange> {
-        if before == Before::Unseen {
-            return Err(NoChange::NeedsRow);
+        before: CurrentRow<'_>,
+    ) -> Result<RowChange, ChangeError> {
+        if before == CurrentRow::NotRead {
+            return Err(ChangeError::NeedsRow);
         }
         let mut counts = Counts::default();
         counts.add("all", "events", events_after(commits).into());
-        Ok(RowChange { attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(), unless: None })
+        Ok(RowChange { attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(), unless_exists: None })
     }
 }
 
@@ -64,21 +64,21 @@ pub struct World {
     pub plain: Projection<Plain>,
     pub counted: Projection<Counted>,
     pub backlog: Backlog,
-    pub side_by_side: SideBySide,
+    pub side_by_side: ReadModelGroup,
 }
 
 impl World {
     pub async fn start() -> Self {
         let database = Simulation::start().with_table("plain", &[("id", "S")]).with_table("counted", &[("id", "S")]);
-        create_totals_table(&database.plain_client(), "totals").unwrap().send().await.unwrap();
-        create_backlog_table(&database.plain_client(), "backlog").unwrap().send().await.unwrap();
+        create_totals_table(&database.client_without_faults(), "totals").unwrap().send().await.unwrap();
+        create_backlog_table(&database.client_without_faults(), "backlog").unwrap().send().await.unwrap();
         let client = database.client();
         let store = EventStore::with_client(client.clone(), Simulation::TABLE, NonZeroU32::MIN);
         let backlog = Backlog::new(client.clone(), "backlog");
         Self {
             plain: Projection::new(client.clone(), "plain", store.clone(), Plain),
             counted: Projection::new(client, "counted", store.clone(), Counted).with_totals("totals"),
-            side_by_side: SideBySide::new(backlog.clone()),
+            side_by_side: ReadModelGroup::new(backlog.clone()),
             backlog,
             store,
             database,
@@ -91,7 +91,7 @@ impl World {
             let add = |counter: &Counter, _| Command::Add(1).decide(counter);
             self.store.run(&StreamId::new(*stream), &Request::unkeyed(), add).await.unwrap();
         }
-        let items = self.database.plain_client().scan().table_name(Simulation::TABLE).send().await.unwrap();
+        let items = self.database.client_without_faults().scan().table_name(Simulation::TABLE).send().await.unwrap();
         let record = |(n, item): (usize, HashMap<String, AttributeValue>)| {
             let keys = ["stream_id", "version"].map(|key| (key.to_owned(), item[key].clone()));
             let keys = HashMap::from(keys).into();
@@ -100,7 +100,7 @@ impl World {
         items.items.unwrap().into_iter().enumerate().map(record).collect()
     }
 
-    pub async fn take(&self, batch: &[StreamRecord]) -> BatchSettled {
+    pub async fn take(&self, batch: &[StreamRecord]) -> GroupResult {
         let plain = self.side_by_side.take(&self.plain, batch.to_vec()).await;
         let counted = self.side_by_side.take(&self.counted, batch.to_vec()).await;
         self.side_by_side.settle(&[plain, counted]).await
@@ -109,12 +109,12 @@ impl World {
     /// The version of a row; 0 if there is none.
     pub async fn version(&self, table: &str, stream: &str) -> u64 {
         let key = AttributeValue::S(stream.into());
-        let row = self.database.plain_client().get_item().table_name(table).key("id", key).send().await.unwrap();
+        let row = self.database.client_without_faults().get_item().table_name(table).key("id", key).send().await.unwrap();
         row.item.map_or(0, |row| row["version"].as_n().unwrap().parse().unwrap())
     }
 
     pub async fn total(&self) -> Counters {
-        let totals = Totals::new(self.database.plain_client(), "totals");
+        let totals = Totals::new(self.database.client_without_faults(), "totals");
         totals.between("all", "all", true).await.unwrap().remove("all").unwrap_or_default().counters
     }
 
@@ -122,14 +122,14 @@ impl World {
         self.counted.verify(Segment::WHOLE, Verification::default(), later()).await.unwrap()
     }
 
-    pub async fn rebuild(&self) -> Progress {
-        self.counted.rebuild(Segment::WHOLE, Progress::default(), Ahead::Left, later()).await.unwrap()
+    pub async fn rebuild(&self) -> RebuildProgress {
+        self.counted.rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Keep, later()).await.unwrap()
     }
 
     /// Somebody else writes to the totals.
     pub async fn damage(&self, shard: u8, events: i64) {
         let text = |text: &str| AttributeValue::S(text.to_owned());
-        let update = self.database.plain_client().update_item().table_name("totals").update_expression("ADD events :n");
+        let update = self.database.client_without_faults().update_item().table_name("totals").update_expression("ADD events :n");
         let update = update.key("shard", text(&shard.to_string())).key("name", text("all"));
         update.expression_attribute_values(":n", AttributeValue::N(events.to_string())).send().await.unwrap();
     }

@@ -74,9 +74,9 @@ mod tests {
     #[test]
     fn a_delivered_or_cancelled_order_cannot_be_cancelled() {
         let refused = |actual| DecisionError::WrongStatus { expected: Expected::Cancellable, actual };
-        given(&[]).when(cancel()).then_refused(DecisionError::NotFound);
+        given(&[]).when(cancel()).then_rejected(DecisionError::NotFound);
         let history = [created(), paid("p1"), shipped(), delivered()];
-        given(&history).when(cancel()).then_refused(refused(Status::Delivered));
-        given(&[created(), cancelled()]).when(cancel()).then_refused(refused(Status::Cancelled));
+        given(&history).when(cancel()).then_rejected(refused(Status::Delivered));
+        given(&[created(), cancelled()]).when(cancel()).then_rejected(refused(Status::Cancelled));
     }
 }

@@ -91,9 +91,9 @@ mod tests {
     fn a_capture_of_nothing_ends_a_deferred_payment_and_is_recorded_once() {
         let nothing = rejected_for("p1", "the provider captured nothing").now();
         given(&[created(), deferred("p1")]).when(confirm("p1", Money::ZERO)).then(slice::from_ref(&nothing));
-        given(&[created(), deferred("p1"), nothing]).when(confirm("p1", Money::ZERO)).then_nothing();
+        given(&[created(), deferred("p1"), nothing]).when(confirm("p1", Money::ZERO)).then_no_events();
         let mismatch = DecisionError::AmountMismatch { total: TOTAL, given: Money::ZERO };
-        given(&[created()]).when(confirm("p1", Money::ZERO)).then_refused(mismatch);
+        given(&[created()]).when(confirm("p1", Money::ZERO)).then_rejected(mismatch);
     }
 
     #[test]
@@ -157,10 +157,10 @@ mod tests {
         let due = refund_due("p1", TOTAL, "the order was cancelled");
         let history = [created(), paid("p1"), cancelled(), due, refunded("p1", "r1", TOTAL)];
         for lived in 2..=history.len() {
-            given(&history[..lived]).when(confirm("p1", TOTAL)).then_nothing();
+            given(&history[..lived]).when(confirm("p1", TOTAL)).then_no_events();
         }
         let late = [created(), paid("p1"), refund_due("p2", OTHER, PAID_OTHERWISE)];
-        given(&late).when(confirm("p2", OTHER)).then_nothing();
+        given(&late).when(confirm("p2", OTHER)).then_no_events();
     }
 
     #[test]
@@ -171,14 +171,14 @@ mod tests {
             given,
         };
         let history = [created(), paid("p1"), refund_due("p2", OTHER, PAID_OTHERWISE)];
-        given(&history).when(confirm("p1", OTHER)).then_refused(differs("p1", TOTAL, OTHER));
-        given(&history).when(confirm("p2", TOTAL)).then_refused(differs("p2", OTHER, TOTAL));
+        given(&history).when(confirm("p1", OTHER)).then_rejected(differs("p1", TOTAL, OTHER));
+        given(&history).when(confirm("p2", TOTAL)).then_rejected(differs("p2", OTHER, TOTAL));
     }
 
     #[test]
     fn a_capture_of_nothing_or_of_no_order_is_refused() {
         let nothing = DecisionError::AmountMismatch { total: TOTAL, given: Money::ZERO };
-        given(&[created()]).when(confirm("p1", Money::ZERO)).then_refused(nothing);
-        given(&[]).when(confirm("p1", TOTAL)).then_refused(DecisionError::NotFound);
+        given(&[created()]).when(confirm("p1", Money::ZERO)).then_rejected(nothing);
+        given(&[]).when(confirm("p1", TOTAL)).then_rejected(DecisionError::NotFound);
     }
 }

@@ -82,37 +82,37 @@ mod tests {
         let late = refund_due("p2", TOTAL, "captured after the order was cancelled");
         let history = [cancelled_after_payment().as_slice(), &[late, refunded("p2", "r1", TOTAL)]].concat();
         let refused = DecisionError::RefundOfOtherPayment { refund_id: refund_id("r1"), payment_id: payment_id("p2") };
-        given(&history).when(confirm("p1", "r1", TOTAL)).then_refused(refused);
-        given(&history).when(confirm("p2", "r1", TOTAL)).then_nothing();
+        given(&history).when(confirm("p1", "r1", TOTAL)).then_rejected(refused);
+        given(&history).when(confirm("p2", "r1", TOTAL)).then_no_events();
     }
 
     #[test]
     fn a_refund_told_twice_is_recorded_once() {
         let history = [cancelled_after_payment().as_slice(), &[refunded("p1", "r1", TOTAL)]].concat();
-        given(&history).when(confirm("p1", "r1", TOTAL)).then_nothing();
+        given(&history).when(confirm("p1", "r1", TOTAL)).then_no_events();
         let differs = DecisionError::RefundAmountDiffers { payment_id: payment_id("p1"), due: TOTAL, given: OTHER };
-        given(&history).when(confirm("p1", "r1", OTHER)).then_refused(differs);
+        given(&history).when(confirm("p1", "r1", OTHER)).then_rejected(differs);
     }
 
     #[test]
     fn a_payment_is_refunded_once() {
         let history = [cancelled_after_payment().as_slice(), &[refunded("p1", "r1", TOTAL)]].concat();
         let refused = DecisionError::AlreadyRefunded { payment_id: payment_id("p1"), refund_id: refund_id("r1") };
-        given(&history).when(confirm("p1", "r2", TOTAL)).then_refused(refused);
+        given(&history).when(confirm("p1", "r2", TOTAL)).then_rejected(refused);
     }
 
     #[test]
     fn a_refund_that_is_not_due_is_refused() {
         let not_due = |payment| DecisionError::RefundNotDue(payment_id(payment));
-        given(&[]).when(confirm("p1", "r1", TOTAL)).then_refused(DecisionError::NotFound);
-        given(&[created()]).when(confirm("p1", "r1", TOTAL)).then_refused(not_due("p1"));
-        given(&[created(), paid("p1")]).when(confirm("p1", "r1", TOTAL)).then_refused(not_due("p1"));
-        given(&cancelled_after_payment()).when(confirm("p2", "r1", TOTAL)).then_refused(not_due("p2"));
+        given(&[]).when(confirm("p1", "r1", TOTAL)).then_rejected(DecisionError::NotFound);
+        given(&[created()]).when(confirm("p1", "r1", TOTAL)).then_rejected(not_due("p1"));
+        given(&[created(), paid("p1")]).when(confirm("p1", "r1", TOTAL)).then_rejected(not_due("p1"));
+        given(&cancelled_after_payment()).when(confirm("p2", "r1", TOTAL)).then_rejected(not_due("p2"));
     }
 
     #[test]
     fn what_went_back_must_be_what_was_owed() {
         let differs = DecisionError::RefundAmountDiffers { payment_id: payment_id("p1"), due: TOTAL, given: OTHER };
-        given(&cancelled_after_payment()).when(confirm("p1", "r1", OTHER)).then_refused(differs);
+        given(&cancelled_after_payment()).when(confirm("p1", "r1", OTHER)).then_rejected(differs);
     }
 }

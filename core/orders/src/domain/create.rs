@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn an_order_may_hold_a_free_item_but_not_be_free() {
-        given(&[]).when(create(&[("3", "0")])).then_refused(DecisionError::TotalNotPositive);
+        given(&[]).when(create(&[("3", "0")])).then_rejected(DecisionError::TotalNotPositive);
         let gift = create(&[("3", "0"), ("1", "0.01")]);
         let decided = decide(&Order::default(), &gift, now()).unwrap();
         let items = gift.items.as_slice().to_vec();
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn an_order_is_created_once() {
         let again = create(&[("2", "15"), ("1", "10")]);
-        given(&[created()]).when(again.clone()).then_refused(DecisionError::AlreadyExists);
-        given(&[created(), cancelled()]).when(again).then_refused(DecisionError::AlreadyExists);
+        given(&[created()]).when(again.clone()).then_rejected(DecisionError::AlreadyExists);
+        given(&[created(), cancelled()]).when(again).then_rejected(DecisionError::AlreadyExists);
     }
 }

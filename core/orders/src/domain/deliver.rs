@@ -33,17 +33,17 @@ mod tests {
     #[test]
     fn only_a_shipped_order_can_arrive_and_only_once() {
         let refused = |actual| DecisionError::WrongStatus { expected: Expected::Shipped, actual };
-        given(&[]).when(DeliverOrder).then_refused(DecisionError::NotFound);
-        given(&[created()]).when(DeliverOrder).then_refused(refused(Status::Pending));
-        given(&[created(), paid("p1")]).when(DeliverOrder).then_refused(refused(Status::Paid));
+        given(&[]).when(DeliverOrder).then_rejected(DecisionError::NotFound);
+        given(&[created()]).when(DeliverOrder).then_rejected(refused(Status::Pending));
+        given(&[created(), paid("p1")]).when(DeliverOrder).then_rejected(refused(Status::Paid));
         let history = [created(), paid("p1"), shipped(), delivered()];
-        given(&history).when(DeliverOrder).then_refused(refused(Status::Delivered));
+        given(&history).when(DeliverOrder).then_rejected(refused(Status::Delivered));
     }
 
     #[test]
     fn an_order_cancelled_on_its_way_does_not_arrive() {
         let due = refund_due("p1", TOTAL, "the order was cancelled");
         let refused = DecisionError::WrongStatus { expected: Expected::Shipped, actual: Status::Cancelled };
-        given(&[created(), paid("p1"), shipped(), cancelled(), due]).when(DeliverOrder).then_refused(refused);
+        given(&[created(), paid("p1"), shipped(), cancelled(), due]).when(DeliverOrder).then_rejected(refused);
     }
 }

@@ -54,25 +54,25 @@ mod tests {
     fn an_order_that_is_young_enough_is_left_alone() {
         let order = replay(&[created()]);
         let created_before = order.placed().unwrap().created_at;
-        given(&[created()]).when(ExpireOrder { created_before }).then_nothing();
+        given(&[created()]).when(ExpireOrder { created_before }).then_no_events();
         let created_before = created_before + Duration::milliseconds(1);
         given(&[created()]).when(ExpireOrder { created_before }).then(&[not_paid_in_time()]);
     }
 
     #[test]
     fn an_order_with_a_payment_in_progress_is_left_alone() {
-        given(&[created(), deferred("p1")]).when(expire()).then_nothing();
+        given(&[created(), deferred("p1")]).when(expire()).then_no_events();
     }
 
     #[test]
     fn an_order_that_was_paid_or_given_up_meanwhile_is_left_alone() {
-        given(&[created(), paid("p1")]).when(expire()).then_nothing();
-        given(&[created(), paid("p1"), shipped()]).when(expire()).then_nothing();
-        given(&[created(), cancelled()]).when(expire()).then_nothing();
+        given(&[created(), paid("p1")]).when(expire()).then_no_events();
+        given(&[created(), paid("p1"), shipped()]).when(expire()).then_no_events();
+        given(&[created(), cancelled()]).when(expire()).then_no_events();
     }
 
     #[test]
     fn an_unknown_order_does_not_expire() {
-        given(&[]).when(expire()).then_refused(DecisionError::NotFound);
+        given(&[]).when(expire()).then_rejected(DecisionError::NotFound);
     }
 }

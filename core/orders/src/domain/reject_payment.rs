@@ -69,18 +69,18 @@ mod tests {
         let order = replay(&[created(), deferred("p1"), rejected("p2")]);
         assert!(order.placed().unwrap().is_deferred(&payment_id("p1")));
 
-        given(&[created(), paid("p1")]).when(reject("p2")).then_nothing();
-        given(&[created(), paid("p1"), shipped()]).when(reject("p2")).then_nothing();
-        given(&[created(), deferred("p1"), cancelled()]).when(reject("p2")).then_nothing();
+        given(&[created(), paid("p1")]).when(reject("p2")).then_no_events();
+        given(&[created(), paid("p1"), shipped()]).when(reject("p2")).then_no_events();
+        given(&[created(), deferred("p1"), cancelled()]).when(reject("p2")).then_no_events();
     }
 
     #[test]
     fn a_captured_payment_cannot_be_rejected_any_more() {
         let due = refund_due("p1", TOTAL, "the order was cancelled");
-        given(&[created(), paid("p1")]).when(reject("p1")).then_nothing();
-        given(&[created(), paid("p1"), cancelled(), due]).when(reject("p1")).then_nothing();
+        given(&[created(), paid("p1")]).when(reject("p1")).then_no_events();
+        given(&[created(), paid("p1"), cancelled(), due]).when(reject("p1")).then_no_events();
         let other = refund_due("p1", OTHER, "the captured amount is not the order's total");
-        given(&[created(), other]).when(reject("p1")).then_nothing();
+        given(&[created(), other]).when(reject("p1")).then_no_events();
     }
 
     #[test]
@@ -90,12 +90,12 @@ mod tests {
 
     #[test]
     fn a_rejection_told_twice_is_recorded_once() {
-        given(&[created(), rejected("p1")]).when(reject("p1")).then_nothing();
-        given(&[created(), rejected("p1"), cancelled()]).when(reject("p1")).then_nothing();
+        given(&[created(), rejected("p1")]).when(reject("p1")).then_no_events();
+        given(&[created(), rejected("p1"), cancelled()]).when(reject("p1")).then_no_events();
     }
 
     #[test]
     fn the_rejection_of_a_payment_of_no_order_is_refused() {
-        given(&[]).when(reject("p1")).then_refused(DecisionError::NotFound);
+        given(&[]).when(reject("p1")).then_rejected(DecisionError::NotFound);
     }
 }

@@ -42,17 +42,17 @@ mod tests {
     #[test]
     fn only_a_paid_order_can_be_shipped() {
         let refused = |actual| DecisionError::WrongStatus { expected: Expected::Paid, actual };
-        given(&[]).when(ship()).then_refused(DecisionError::NotFound);
-        given(&[created()]).when(ship()).then_refused(refused(Status::Pending));
-        given(&[created(), deferred("p1")]).when(ship()).then_refused(refused(Status::Pending));
-        given(&[created(), cancelled()]).when(ship()).then_refused(refused(Status::Cancelled));
+        given(&[]).when(ship()).then_rejected(DecisionError::NotFound);
+        given(&[created()]).when(ship()).then_rejected(refused(Status::Pending));
+        given(&[created(), deferred("p1")]).when(ship()).then_rejected(refused(Status::Pending));
+        given(&[created(), cancelled()]).when(ship()).then_rejected(refused(Status::Cancelled));
     }
 
     #[test]
     fn an_order_is_shipped_once() {
         let refused = |actual| DecisionError::WrongStatus { expected: Expected::Paid, actual };
-        given(&[created(), paid("p1"), shipped()]).when(ship()).then_refused(refused(Status::Shipped));
+        given(&[created(), paid("p1"), shipped()]).when(ship()).then_rejected(refused(Status::Shipped));
         let history = [created(), paid("p1"), shipped(), delivered()];
-        given(&history).when(ship()).then_refused(refused(Status::Delivered));
+        given(&history).when(ship()).then_rejected(refused(Status::Delivered));
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::event::OrderEvent;
 use crate::domain::ids::{OrderId, PaymentId};
 use crate::domain::state::{Cancellation, Order, Payment, RefundDone, RejectedPayment, Shipment, Status};
 use crate::stream::order_of;
-use dynamodb_event_store::projection::{Before, NoChange, ReadModel, RowChange};
+use dynamodb_event_store::projection::{CurrentRow, ChangeError, ReadModel, RowChange};
 use dynamodb_event_store::{Commit, StreamId};
 
 /// The read model with a row for every order: all that a client needs, and the lists.
@@ -21,7 +21,7 @@ impl ReadModel for OrderRows {
     const NAME: &'static str = "orders";
     const KEY: &'static str = "order_id";
 
-    fn is_of(&self, stream: &StreamId) -> bool {
+    fn includes(&self, stream: &StreamId) -> bool {
         order_of(stream).is_some()
     }
 
@@ -29,17 +29,17 @@ impl ReadModel for OrderRows {
         &self,
         stream: &StreamId,
         commits: &[Commit<OrderEvent>],
-        before: Before<'_>,
-    ) -> Result<RowChange, NoChange> {
+        before: CurrentRow<'_>,
+    ) -> Result<RowChange, ChangeError> {
         let waiting = match before {
-            Before::Nothing => Waiting::For(None),
-            Before::Unseen => Waiting::Unknown,
-            Before::Row(row) => Waiting::For(deferred_payment(row)),
+            CurrentRow::Missing => Waiting::For(None),
+            CurrentRow::NotRead => Waiting::Unknown,
+            CurrentRow::Row(row) => Waiting::For(deferred_payment(row)),
         };
         let mut patch = Patch { change: RowChange::default(), waiting };
         for commit in commits {
             for (version, event) in commit.versioned() {
-                let misplaced = |why| NoChange::Misplaced { version, why };
+                let misplaced = |why| ChangeError::InvalidEvent { version, why };
                 let order_id = order_of(stream).filter(|order_id| event.order_id() == *order_id);
                 patch.add(order_id.ok_or_else(|| misplaced("it names another order"))?, event);
                 if matches!(event, OrderEvent::OrderCreated { .. }) != (version == 1) {
@@ -124,7 +124,7 @@ impl Patch {
         match &self.waiting {
             Waiting::Unknown => {
                 // Where one waits after all, the row that comes back says which one.
-                self.change.unless = Some("deferred_shard");
+                self.change.unless_exists = Some("deferred_shard");
                 self.waiting = Waiting::For(None);
             }
             Waiting::For(waiting) if waiting.as_ref() == Some(payment_id) => self.nothing_waits(),
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    fn change(order_id: OrderId, commits: &[Commit<OrderEvent>], before: Before<'_>) -> Result<RowChange, NoChange> {
+    fn change(order_id: OrderId, commits: &[Commit<OrderEvent>], before: CurrentRow<'_>) -> Result<RowChange, ChangeError> {
         OrderRows.change(&order_id.into(), commits, before)
     }
 
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_first_event_makes_the_whole_row_with_amounts_in_minor_units() {
-        let row = change(id(), &[commit(1, vec![created(id())])], Before::Nothing).unwrap().attributes;
+        let row = change(id(), &[commit(1, vec![created(id())])], CurrentRow::Missing).unwrap().attributes;
         let row = |name: &str| row[name].clone().unwrap();
         let text = |name: &str| row(name).as_s().unwrap().clone();
         let number = |name: &str| row(name).as_n().unwrap().clone();
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_order_that_is_done_leaves_the_work_queue() {
-        let change = change(id(), &[commit(4, vec![delivered(id())])], Before::Unseen).unwrap();
+        let change = change(id(), &[commit(4, vec![delivered(id())])], CurrentRow::NotRead).unwrap();
         assert_eq!(change.attributes["status_shard"], None);
     }
 
@@ -256,16 +256,16 @@ mod tests {
                 let commit = commit(first, std::mem::take(&mut run));
                 first = commit.last() + 1;
                 let commits = [commit];
-                let before = if commits[0].first == 1 { Before::Nothing } else { Before::Unseen };
+                let before = if commits[0].first == 1 { CurrentRow::Missing } else { CurrentRow::NotRead };
                 let mut patch = change(placed.order_id, &commits, before).unwrap();
-                if patch.unless.is_some_and(|attribute| row.contains_key(attribute)) {
-                    patch = change(placed.order_id, &commits, Before::Row(&row)).unwrap();
+                if patch.unless_exists.is_some_and(|attribute| row.contains_key(attribute)) {
+                    patch = change(placed.order_id, &commits, CurrentRow::Row(&row)).unwrap();
                 }
                 apply(&mut row, patch, first - 1);
             }
             let expected = OrderView::new(placed, first - 1, time());
             prop_assert_eq!(row::view(row.clone()).unwrap(), Some(expected));
-            let whole = change(placed.order_id, &[commit(1, history)], Before::Nothing).unwrap();
+            let whole = change(placed.order_id, &[commit(1, history)], CurrentRow::Missing).unwrap();
             let mut made = RowItem::from([row::key(placed.order_id)]);
             apply(&mut made, whole, first - 1);
             prop_assert_eq!(made, row);
@@ -282,8 +282,8 @@ mod tests {
             (1, vec![delivered(id())], 1),
             (2, vec![delivered(id()), created(id())], 3),
         ] {
-            let error = change(id(), &[commit(first, events)], Before::Unseen).unwrap_err();
-            assert!(matches!(error, NoChange::Misplaced { version, .. } if version == misplaced), "{error}");
+            let error = change(id(), &[commit(first, events)], CurrentRow::NotRead).unwrap_err();
+            assert!(matches!(error, ChangeError::InvalidEvent { version, .. } if version == misplaced), "{error}");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::ids::PaymentId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::state::{Order, Status};
 use crate::stream::order_of;
-use dynamodb_event_store::projection::{Before, COUNTED, Counts, NoChange, ReadModel, RowChange, RowItem};
+use dynamodb_event_store::projection::{CurrentRow, COUNTED, Counts, ChangeError, ReadModel, RowChange, RowItem};
 use dynamodb_event_store::{Commit, StreamId};
 
 /// The read model of sales: totals of each day in UTC, in the deployment's currency.
@@ -40,7 +40,7 @@ impl ReadModel for Sales {
     const KEY: &'static str = "order_id";
 
     /// Orders have one spelling of their names.
-    fn is_of(&self, stream: &StreamId) -> bool {
+    fn includes(&self, stream: &StreamId) -> bool {
         order_of(stream).is_some()
     }
 
@@ -48,15 +48,15 @@ impl ReadModel for Sales {
         &self,
         stream: &StreamId,
         commits: &[Commit<OrderEvent>],
-        before: Before<'_>,
-    ) -> Result<RowChange, NoChange> {
+        before: CurrentRow<'_>,
+    ) -> Result<RowChange, ChangeError> {
         let mut sold = match before {
-            Before::Nothing => None,
-            Before::Unseen => return Err(NoChange::NeedsRow),
-            Before::Row(row) => Some(Sold::read(self, row).ok_or(NoChange::Unusable)?),
+            CurrentRow::Missing => None,
+            CurrentRow::NotRead => return Err(ChangeError::NeedsRow),
+            CurrentRow::Row(row) => Some(Sold::read(self, row).ok_or(ChangeError::Unusable)?),
         };
         for (version, event) in commits.iter().flat_map(Commit::versioned) {
-            let misplaced = |why| NoChange::Misplaced { version, why };
+            let misplaced = |why| ChangeError::InvalidEvent { version, why };
             if Some(event.order_id()) != order_of(stream) {
                 return Err(misplaced("it names another order"));
             }
@@ -158,7 +158,7 @@ impl Sold {
         let known: RowItem = serde_dynamo::to_item(self.known).expect("what is known is an item");
         let mut attributes: BTreeMap<_, _> = known.into_iter().map(|(name, value)| (name, Some(value))).collect();
         attributes.insert(COUNTED.to_owned(), Some(counts.to_attribute()));
-        RowChange { attributes, unless: None }
+        RowChange { attributes, unless_exists: None }
     }
 }
 
@@ -205,10 +205,10 @@ mod tests {
     }
 
     /// The row after events, each run of which comes at once.
-    fn row(runs: &[&[OrderEvent]]) -> Result<RowItem, NoChange> {
+    fn row(runs: &[&[OrderEvent]]) -> Result<RowItem, ChangeError> {
         let (mut row, mut first) = (RowItem::new(), 1);
         for events in runs {
-            let before = if row.is_empty() { Before::Nothing } else { Before::Row(&row) };
+            let before = if row.is_empty() { CurrentRow::Missing } else { CurrentRow::Row(&row) };
             // Some of them in commits of their own, as they are caught up with.
             let (one, rest) = events.split_at(1);
             let mut commits = vec![commit(first, one.to_vec())];
@@ -335,9 +335,9 @@ mod tests {
     #[test]
     fn the_row_has_to_be_known_and_to_be_one_of_this_model() {
         let paid = [commit(2, vec![paid("p1")])];
-        assert_eq!(SALES().change(&stream(), &paid, Before::Unseen), Err(NoChange::NeedsRow));
+        assert_eq!(SALES().change(&stream(), &paid, CurrentRow::NotRead), Err(ChangeError::NeedsRow));
         let good = row(&[&[created()]]).unwrap();
-        SALES().change(&stream(), &paid, Before::Row(&good)).unwrap();
+        SALES().change(&stream(), &paid, CurrentRow::Row(&good)).unwrap();
         for (attribute, value) in [
             ("status", Some(AttributeValue::S("teleported".into()))),
             ("created_on", Some(AttributeValue::S("yesterday".into()))),
@@ -348,8 +348,8 @@ mod tests {
             let mut damaged = good.clone();
             damaged.remove(attribute);
             damaged.extend(value.map(|value| (attribute.to_owned(), value)));
-            let change = SALES().change(&stream(), &paid, Before::Row(&damaged));
-            assert_eq!(change, Err(NoChange::Unusable), "{attribute}");
+            let change = SALES().change(&stream(), &paid, CurrentRow::Row(&damaged));
+            assert_eq!(change, Err(ChangeError::Unusable), "{attribute}");
         }
     }
 
@@ -359,12 +359,12 @@ mod tests {
         let mut counts = Counts::read(row.get(COUNTED)).unwrap();
         counts.add("2026-11-02#EUR", "pending", 1);
         row.insert(COUNTED.to_owned(), counts.to_attribute());
-        SALES().change(&stream(), &[], Before::Row(&row)).unwrap();
+        SALES().change(&stream(), &[], CurrentRow::Row(&row)).unwrap();
         for name in ["2026-11-02#USD", "2026-11-02#EURO", "2026-11-02#", "2026-11-02", "#EUR", "someday#EUR"] {
             let mut counts = counts.clone();
             counts.add(name, "pending", 1);
             row.insert(COUNTED.to_owned(), counts.to_attribute());
-            assert_eq!(SALES().change(&stream(), &[], Before::Row(&row)), Err(NoChange::Unusable), "{name}");
+            assert_eq!(SALES().change(&stream(), &[], CurrentRow::Row(&row)), Err(ChangeError::Unusable), "{name}");
         }
     }
 
@@ -373,21 +373,21 @@ mod tests {
         let elsewhere = StreamId::new(Uuid::from_u128(7).to_string());
         let good = row(&[&[created()]]).unwrap();
         for (stream, first, events, before, misplaced) in [
-            (&elsewhere, 1, vec![created()], Before::Nothing, 1),
-            (&stream(), 1, vec![paid("p1")], Before::Nothing, 1),
-            (&stream(), 1, vec![created(), created()], Before::Nothing, 2),
-            (&stream(), 2, vec![paid("p1"), created()], Before::Row(&good), 3),
+            (&elsewhere, 1, vec![created()], CurrentRow::Missing, 1),
+            (&stream(), 1, vec![paid("p1")], CurrentRow::Missing, 1),
+            (&stream(), 1, vec![created(), created()], CurrentRow::Missing, 2),
+            (&stream(), 2, vec![paid("p1"), created()], CurrentRow::Row(&good), 3),
         ] {
             let change = SALES().change(stream, &[commit(first, events)], before);
-            assert!(matches!(change, Err(NoChange::Misplaced { version, .. }) if version == misplaced), "{change:?}");
+            assert!(matches!(change, Err(ChangeError::InvalidEvent { version, .. }) if version == misplaced), "{change:?}");
         }
     }
 
     #[test]
     fn only_streams_that_are_named_as_orders_are_have_rows() {
-        assert!(SALES().is_of(&stream()));
+        assert!(SALES().includes(&stream()));
         for name in ["", "settings", &order_id().to_string().to_uppercase(), &order_id().0.simple().to_string()] {
-            assert!(!SALES().is_of(&StreamId::new(name)), "{name}");
+            assert!(!SALES().includes(&StreamId::new(name)), "{name}");
         }
     }
 }
