@@ -242,7 +242,7 @@ mod tests {
     fn what_went_wrong_inside_is_for_the_log_only() {
         let inside = StoreError::Unavailable("connection refused by 10.0.0.7".into());
         let problem = Problem::from(inside);
-        assert_eq!(problem.cause(), "the event table does not answer: connection refused by 10.0.0.7");
+        assert_eq!(problem.cause(), "the event table is unavailable: connection refused by 10.0.0.7");
         let answer = problem.into_answer("x");
         assert_eq!(answer.status(), 503);
         assert_eq!(answer.header("retry-after"), Some("1"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use orders_local::template::{ACCOUNT, Function, REGION, Template};
 use serde_json::Value;
 
-use dynamodb_testkit::exchange::{Response, Request};
+use dynamodb_testkit::exchange::{Request, Response};
 use dynamodb_testkit::faults::denied;
 use dynamodb_testkit::proxy::Interceptor;
 

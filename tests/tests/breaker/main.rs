@@ -171,7 +171,8 @@ async fn a_healthy_callee_costs_one_read_per_cache_time_and_an_open_circuit_noth
 #[tokio::test]
 async fn a_table_that_hangs_or_fails_costs_a_call_no_more_than_a_moment() {
     let tables = TestTables::create(&[TABLE]).await;
-    for fault in [Fault::Hang, Fault::HangAfter, Fault::LoseRequest, Fault::LoseResponse, Fault::Throttle, Fault::Fail] {
+    for fault in [Fault::Hang, Fault::HangAfter, Fault::LoseRequest, Fault::LoseResponse, Fault::Throttle, Fault::Fail]
+    {
         let proxy = Proxy::start(tables.endpoint());
         let table = Table::new(proxy.client(PATIENCE), tables.name(TABLE));
         let settings = "failures=3; calls=3; cache=10s; open=10s".parse().unwrap();

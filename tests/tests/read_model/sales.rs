@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use dynamodb_event_store::projection::{RowsAhead, Counts, RebuildProgress, Projection, Verification};
+use dynamodb_event_store::projection::{Counts, Projection, RebuildProgress, RowsAhead, Verification};
 use dynamodb_event_store::{Change, Consistency, EventStore, Loaded, Request, Segment, StreamId, StreamRecord};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;

@@ -9,7 +9,7 @@ use crate::domain::event::OrderEvent;
 use crate::domain::ids::{OrderId, PaymentId};
 use crate::domain::state::{Cancellation, Order, Payment, RefundDone, RejectedPayment, Shipment, Status};
 use crate::stream::order_of;
-use dynamodb_event_store::projection::{CurrentRow, ChangeError, ReadModel, RowChange};
+use dynamodb_event_store::projection::{ChangeError, CurrentRow, ReadModel, RowChange};
 use dynamodb_event_store::{Commit, StreamId};
 
 /// The read model with a row for every order: all that a client needs, and the lists.
@@ -210,7 +210,11 @@ mod tests {
         }
     }
 
-    fn change(order_id: OrderId, commits: &[Commit<OrderEvent>], before: CurrentRow<'_>) -> Result<RowChange, ChangeError> {
+    fn change(
+        order_id: OrderId,
+        commits: &[Commit<OrderEvent>],
+        before: CurrentRow<'_>,
+    ) -> Result<RowChange, ChangeError> {
         OrderRows.change(&order_id.into(), commits, before)
     }
 
