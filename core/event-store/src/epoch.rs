@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// commit, distinguishes the new events from the lost ones. A store that was never restored has none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[doc(alias = "timeline")]
 pub struct Epoch(String);
 
 /// Not a valid epoch.

@@ -58,6 +58,7 @@ pub enum Settled {
 
 /// A command that was checked without storing.
 #[derive(Debug)]
+#[doc(alias = "dry_run")]
 pub enum Examined<A: Aggregate, T> {
     /// An earlier run of the same request has stored it.
     Replayed(Box<Executed<A>>),

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// The position of an event in its stream, from 1; 0 means before the first event.
+#[doc(alias = "sequence_number")]
 pub type Version = u64;
 
 /// The name of a stream.

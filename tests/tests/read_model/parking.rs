@@ -257,7 +257,7 @@ async fn a_row_that_would_be_too_large_is_stopped_with_that_reason() {
     }
     assert_eq!(ends.iter().filter(|end| **end == PARKED).count(), 1, "{ends:?}");
     let (_, reason) = mark(&world, id).await.unwrap();
-    assert_eq!(reason, "the row would be larger than DynamoDB allows");
+    assert_eq!(reason, "the row exceeds the maximum item size");
     // And when it is made in one piece.
     world.delete_row(id).await;
     assert_eq!(world.projector.project(records.clone()).await, PARKED);

@@ -30,6 +30,7 @@ const IN_FLIGHT: usize = 24;
 const PAGE: i32 = 100;
 /// A table of streams that read models lag behind on. Cheap to clone.
 #[derive(Clone, Debug)]
+#[doc(alias = "retry_queue")]
 pub struct Backlog {
     client: Client,
     table: String,
