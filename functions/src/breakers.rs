@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dynamodb_circuit_breaker::{Action, Circuit, CircuitBreaker, AppliedOverride, State};
+use dynamodb_circuit_breaker::{Action, AppliedOverride, Circuit, CircuitBreaker, State};
 use serde_json::{Value, json};
 use service_clock::Timestamp;
 
@@ -31,7 +31,9 @@ pub(crate) fn show(breaker: &CircuitBreaker, circuit: &Circuit, now: Timestamp) 
             let until = by_hand.map_or(Some(circuit.open_until), |last| last.requested.action.until());
             shown["open_until"] = json!(until.and_then(time));
         }
-        State::HalfOpen => shown["probes"] = json!({"succeeded": circuit.probe_successes, "needed": settings.successes}),
+        State::HalfOpen => {
+            shown["probes"] = json!({"succeeded": circuit.probe_successes, "needed": settings.successes})
+        }
     }
     shown
 }

@@ -83,8 +83,11 @@ pub async fn handle(breakers: &Breakers, request: &Request) -> Result<Answer, Pr
     if !Preconditions::of(request)?.hold_without_tag() {
         return Err(Problem::not_selected(None));
     }
-    let order =
-        Override { action: action(&body, request.now)?, by: caller.to_string(), why: body.reason.0.as_str().to_owned() };
+    let order = Override {
+        action: action(&body, request.now)?,
+        by: caller.to_string(),
+        why: body.reason.0.as_str().to_owned(),
+    };
     request.admission.admitted().await;
     // The item keeps the last order only, and an answer may be lost.
     let (action, by) = (order.action.to_string(), order.by.as_str());

@@ -4,7 +4,7 @@ use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Origin, Settings, Table, Transition, Reason};
+use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Origin, Reason, Settings, Table, Transition};
 use orders_core::error::chain;
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, InvalidProvider, Timeouts, VerifyError};
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use aws_lambda_events::dynamodb::Event;
 use aws_lambda_events::streams::DynamoDbEventResponse;
-use dynamodb_event_store::projection::{Backlog, BacklogError, CatchUpResult, Projected, Projection, ReadModelGroup, ModelResult};
+use dynamodb_event_store::projection::{
+    Backlog, BacklogError, CatchUpResult, ModelResult, Projected, Projection, ReadModelGroup,
+};
 use lambda_runtime::Context;
 use orders_core::read_model::{OrderRows, Sales};
 use serde::Serialize;

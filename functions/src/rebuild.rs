@@ -1,7 +1,7 @@
 //! `rebuild-orders`: makes rows anew, of one order or of a segment of all.
 
 use dynamodb_event_store::projection::{
-    RowsAhead, RebuildProgress, Projection, ProjectionError, ReadModel, RebuildError, Verification, VerifyError,
+    Projection, ProjectionError, ReadModel, RebuildError, RebuildProgress, RowsAhead, Verification, VerifyError,
 };
 use dynamodb_event_store::{InvalidSegment, Segment, Version};
 use lambda_runtime::{Context, Diagnostic};

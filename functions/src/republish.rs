@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use dynamodb_event_store::{Commit, EventStore, InvalidSegment, CommitPosition, Segment, StoreError, StreamId};
+use dynamodb_event_store::{Commit, CommitPosition, EventStore, InvalidSegment, Segment, StoreError, StreamId};
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::domain::event::OrderEvent;
 use orders_core::domain::{Order, OrderId};

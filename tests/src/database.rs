@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use aws_sdk_dynamodb::Client;
 use dynamodb_testkit::proxy::Proxy;
-use orders_local::dynamodb::{Database, Storage, client};
 use orders_local::dynamodb::tables;
+use orders_local::dynamodb::{Database, Storage, client};
 use orders_local::template::{Table, Template, TemplateOptions, project_path};
 
 /// Tables of the template for one test, under names of its own.

@@ -90,7 +90,7 @@ impl<'a> Load<'a> {
             let store = EventStore::<Counter>::with_client(client, &self.table, snapshot_every);
             async move {
                 for _ in 0..COMMANDS {
-                    let request = Request::unkeyed().until(Instant::now() + Duration::from_secs(60));
+                    let request = Request::unkeyed().with_deadline(Instant::now() + Duration::from_secs(60));
                     let loaded = store.load(&stream, Consistency::Eventual).await.unwrap();
                     let executed = store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter)).await;
                     executed.unwrap();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use orders_local::template::{ACCOUNT, Function, REGION, Template, project_path};
 use serde_json::Value;
 
-use dynamodb_testkit::exchange::{Response, Request};
+use dynamodb_testkit::exchange::{Request, Response};
 use dynamodb_testkit::faults;
 use dynamodb_testkit::proxy::Interceptor;
 

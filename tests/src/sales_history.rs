@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::Duration as Span;
 use dynamodb_event_store::projection::{
-    RowsAhead, LaggingStream, COUNTED, Counts, RebuildProgress, Projection, RowItem, Totals, Verification,
+    COUNTED, Counts, LaggingStream, Projection, RebuildProgress, RowItem, RowsAhead, Totals, Verification,
 };
 use dynamodb_event_store::{
     Change, Commit, Consistency, EventStore, Loaded, Request, Segment, StreamId, StreamRecord, Version,
@@ -77,7 +77,8 @@ pub async fn live_through(seed: u64) -> Tally {
     world.catch_up().await;
     world.assert_totals_are_the_sum_of_the_rows().await;
     let later = Instant::now() + Duration::from_secs(600);
-    let rebuilt = world.projection().rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Keep, later).await.unwrap();
+    let rebuilt =
+        world.projection().rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Keep, later).await.unwrap();
     assert!(rebuilt.done, "{rebuilt:?}");
     let totals = world.assert_totals_are_the_sum_of_the_rows().await;
     assert_eq!(totals, world.recount(), "the totals are not the recount");

@@ -1,17 +1,16 @@
-//! Conditional updates as data: written once, they run on DynamoDB, on a container's own memory, and under a test.
+//! Conditional updates as data, which run on DynamoDB, on a container's local state and in tests.
 //!
-//! The meaning is DynamoDB's: a comparison with an attribute that is not there is false, and adding to one begins at
-//! nothing.
+//! The semantics are DynamoDB's: a comparison with a missing attribute is false, and adding to one starts at 0.
 
 use std::collections::BTreeMap;
 
-/// What one attribute holds.
+/// The value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A whole number: a count, or microseconds since 1970.
+    /// A count, or microseconds since the Unix epoch.
     Number(u64),
-    /// A word.
-    Word(String),
+    /// A text.
+    Text(String),
 }
 
 impl From<u64> for Value {
@@ -21,32 +20,32 @@ impl From<u64> for Value {
 }
 
 impl From<&str> for Value {
-    fn from(word: &str) -> Self {
-        Self::Word(word.to_owned())
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
     }
 }
 
-/// A breaker's item, without its key. Empty when there is none.
+/// A breaker's item without its key; empty if it does not exist.
 pub type Item = BTreeMap<String, Value>;
 
-/// What must hold for a change to be made.
+/// The condition of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// All of these; there is at least one.
-    All(Vec<Guard>),
-    /// One of these; there is at least one.
-    Any(Vec<Guard>),
-    /// The attribute is not there.
+pub enum Condition {
+    /// All of these, at least one.
+    All(Vec<Condition>),
+    /// Any of these, at least one.
+    Any(Vec<Condition>),
+    /// The attribute does not exist.
     Absent(String),
-    /// The attribute is there and is this.
+    /// The attribute equals the value.
     Is(String, Value),
-    /// The attribute is there and less than this.
+    /// The attribute exists and is less.
     Below(String, u64),
-    /// The attribute is there and more than this.
+    /// The attribute exists and is greater.
     Above(String, u64),
 }
 
-impl Guard {
+impl Condition {
     /// Whether it holds for `item`.
     pub fn holds(&self, item: &Item) -> bool {
         let compare = |name: &String, holds: &dyn Fn(u64) -> bool| match item.get(name) {
@@ -54,8 +53,8 @@ impl Guard {
             _ => false,
         };
         match self {
-            Self::All(guards) => guards.iter().all(|guard| guard.holds(item)),
-            Self::Any(guards) => guards.iter().any(|guard| guard.holds(item)),
+            Self::All(conditions) => conditions.iter().all(|condition| condition.holds(item)),
+            Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(item)),
             Self::Absent(name) => !item.contains_key(name),
             Self::Is(name, value) => item.get(name) == Some(value),
             Self::Below(name, limit) => compare(name, &|number| number < *limit),
@@ -64,32 +63,32 @@ impl Guard {
     }
 }
 
-/// One atomic update of an item. No attribute is named twice in it.
+/// An atomic conditional update of an item. Each attribute appears once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// When it may be made.
-    pub guard: Guard,
-    /// Attributes and what they become.
+    /// The condition.
+    pub condition: Condition,
+    /// Attributes to set.
     pub set: Vec<(String, Value)>,
-    /// Attributes and what they grow by.
+    /// Attributes to increase.
     pub add: Vec<(String, u64)>,
-    /// Attributes that go.
+    /// Attributes to remove.
     pub remove: Vec<String>,
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// It was made, and this is the item after it.
-    Made(Item),
-    /// Its guard did not hold, and this is the item that it met.
-    Refused(Item),
+    /// It was applied; the item after it.
+    Applied(Item),
+    /// The condition did not hold; the current item.
+    ConditionFailed(Item),
 }
 
 impl Change {
-    /// Makes the change to `item`, if its guard holds.
+    /// Applies the change to `item`, if its condition holds.
     pub fn apply(&self, mut item: Item) -> Changed {
-        if !self.guard.holds(&item) {
+        if !self.condition.holds(&item) {
             return Changed::ConditionFailed(item);
         }
         for (name, value) in &self.set {
@@ -109,9 +108,9 @@ impl Change {
     }
 }
 
-/// An item that no version of this program has written.
+/// An item that this library did not write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("attribute {0:?} of a breaker's item cannot be read")]
+#[error("attribute {0:?} of the circuit breaker's item is malformed")]
 pub struct Malformed(pub String);
 
 #[cfg(test)]
@@ -123,26 +122,30 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_with_what_is_not_there_is_false() {
-        let guards = [Guard::Is("n".into(), 1.into()), Guard::Below("n".into(), u64::MAX), Guard::Above("n".into(), 0)];
-        for guard in guards {
-            assert!(!guard.holds(&Item::new()), "{guard:?}");
-            assert!(guard.holds(&item(&[("n", 1)])), "{guard:?}");
+    fn a_comparison_with_a_missing_attribute_is_false() {
+        let conditions = [
+            Condition::Is("n".into(), 1.into()),
+            Condition::Below("n".into(), u64::MAX),
+            Condition::Above("n".into(), 0),
+        ];
+        for condition in conditions {
+            assert!(!condition.holds(&Item::new()), "{condition:?}");
+            assert!(condition.holds(&item(&[("n", 1)])), "{condition:?}");
         }
-        assert!(Guard::Absent("n".into()).holds(&Item::new()));
+        assert!(Condition::Absent("n".into()).holds(&Item::new()));
     }
 
     #[test]
-    fn all_and_any_are_what_they_say() {
-        let (yes, no) = (Guard::Absent("x".into()), Guard::Above("x".into(), 0));
-        assert!(!Guard::All(vec![yes.clone(), no.clone()]).holds(&Item::new()));
-        assert!(Guard::Any(vec![no, yes]).holds(&Item::new()));
+    fn all_and_any_combine_conditions() {
+        let (yes, no) = (Condition::Absent("x".into()), Condition::Above("x".into(), 0));
+        assert!(!Condition::All(vec![yes.clone(), no.clone()]).holds(&Item::new()));
+        assert!(Condition::Any(vec![no, yes]).holds(&Item::new()));
     }
 
     #[test]
-    fn a_change_sets_adds_and_removes_at_once_or_not_at_all() {
+    fn a_change_is_applied_as_a_whole_or_not_at_all() {
         let change = Change {
-            guard: Guard::Is("gen".into(), 1.into()),
+            condition: Condition::Is("gen".into(), 1.into()),
             set: vec![("st".into(), "open".into())],
             add: vec![("f1".into(), 2), ("f2".into(), 1)],
             remove: vec!["p0".into(), "p1".into()],

@@ -1,57 +1,58 @@
-//! What a breaker's item says, and whether a call may pass. Pure: time and chance are given.
+//! The state in a breaker's item, and whether a call is allowed. Pure: time and randomness are arguments.
 
 use std::time::Duration;
 use std::{collections::BTreeMap, fmt};
 
 use super::change::{Change, Item, Malformed, Value};
 use super::counters::{Counts, Place, whole};
-use super::intervention::{Action, AppliedOverride};
+use super::overrides::{Action, AppliedOverride};
 use super::settings::Settings;
 
-/// How far two clocks may differ. What is further ahead than the settings and this allow was written by a clock that
-/// had gone wrong, and counts as past.
+/// The largest tolerated clock skew. A time further ahead than the settings and this allow is invalid and counts as
+/// past.
 pub(super) const CLOCK_TOLERANCE: u64 = 60_000_000;
-/// The attribute with the mark of the process that made the newest transition.
+/// The attribute with the id of the process that made the newest transition.
 pub(super) const MAKER: &str = "maker";
 
-/// A breaker as its item describes it. Times are microseconds since 1970. Without an item it is closed.
+/// A circuit as its item describes it, closed without an item. Times are microseconds since the Unix epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Circuit {
-    /// Grows by one whenever the breaker opens or closes: what belongs to an older one has no say any more.
+    /// Grows by one whenever the circuit opens or closes. Results of an older generation are ignored.
+    #[doc(alias = "epoch")]
     pub generation: u64,
-    /// What it does with calls.
+    /// How it handles calls.
     pub state: State,
-    /// When it last opened or closed; 0 if it never did.
+    /// When it last opened or closed; 0 if never.
     pub since: u64,
-    /// When the first probe may go, while it is open.
+    /// When the first probe is allowed, while it is open.
     pub open_until: u64,
-    /// How often in a row it has opened.
+    /// How often it has opened in a row.
     pub trips: u64,
     /// How many probes have succeeded, while it is half-open.
-    pub wins: u64,
-    /// What somebody last ordered by hand; [`Circuit::held`] says whether it is in force.
-    pub intervention: Option<AppliedOverride>,
-    /// The mark of the process that made the newest transition; 0 if none did.
+    pub probe_successes: u64,
+    /// The last override; [`Circuit::active_override`] says whether it is in force.
+    pub last_override: Option<AppliedOverride>,
+    /// The id of the process that made the newest transition; 0 if none did.
     pub(super) maker: u64,
     pub(super) slots: BTreeMap<u64, u64>,
     pub(super) parts: BTreeMap<Place, Counts>,
 }
 
-/// What a breaker does with calls.
+/// How a circuit handles calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// They pass.
+    /// Calls are allowed.
     #[default]
     Closed,
-    /// They do not.
+    /// Calls are rejected.
     Open,
-    /// A few pass, to see how the callee is.
+    /// A few calls are allowed as probes.
     HalfOpen,
 }
 
 impl State {
-    /// Its name in the item.
-    pub(super) fn word(self) -> &'static str {
+    /// Its text in the item.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",
@@ -62,17 +63,17 @@ impl State {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::HalfOpen { "half-open" } else { self.word() })
+        f.write_str(if *self == Self::HalfOpen { "half-open" } else { self.as_str() })
     }
 }
 
-/// The permission to make one call, and what its result will be held against.
+/// The permission to make one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
     pub(super) generation: u64,
     pub(super) probe: Option<Lease>,
-    /// Whether a container allowed it that went on without its table: its result is nobody else's business.
-    pub(super) alone: bool,
+    /// Whether the container was without its table, so that the outcome only counts locally.
+    pub(super) local_only: bool,
 }
 
 impl Permit {
@@ -81,17 +82,17 @@ impl Permit {
         self.generation
     }
 
-    /// Whether the call is a probe, after which others wait.
+    /// Whether the call is a probe.
     pub fn is_probe(&self) -> bool {
         self.probe.is_some()
     }
 }
 
-/// A probe's place: whoever's token is in the slot holds it.
+/// A probe's slot, held by the call whose token is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     pub slot: u64,
-    /// When the lease ends, with low bits that make it unique: lease and fence in one.
+    /// The end of the lease, with random low bits: lease and fencing token in one.
     pub token: u64,
 }
 
@@ -99,53 +100,53 @@ pub(super) struct Lease {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Admit(Permit),
-    /// It may go as a probe, if this change is made.
+    /// Allowed as a probe, if this change is applied.
     Probe(Permit, Change),
     Reject(Rejected),
 }
 
-/// Why a call was not made.
+/// Why a call was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// The breaker is open.
     #[error("the circuit is open")]
     Open {
-        /// For how long yet.
+        /// The remaining time.
         retry_after: Duration,
     },
-    /// Somebody holds the breaker open by hand.
-    #[error("the circuit is held open by hand")]
-    Forced {
-        /// For how long yet, if that is known.
+    /// The breaker is held open by an override.
+    #[error("the circuit is forced open")]
+    ForcedOpen {
+        /// The remaining time, if the override has an end.
         retry_after: Option<Duration>,
     },
-    /// The breaker is half-open, and others are probing.
-    #[error("the circuit is half-open, and others are probing")]
+    /// The breaker is half-open, and all probe slots are taken.
+    #[error("the circuit is half-open and all probe slots are taken")]
     Probing,
-    /// The breaker has just closed, and lets a growing share of the calls through.
-    #[error("the circuit has just closed, and lets a growing share of the calls through")]
+    /// The breaker has just closed and allows a growing share of the calls.
+    #[error("the circuit has just closed and allows only a share of the calls")]
     Ramping,
-    /// The table did not say whether this call may be a probe.
-    #[error("the table did not say whether this call may be a probe")]
-    Unanswered,
+    /// The table did not respond to the request for a probe slot.
+    #[error("the circuit breaker table did not respond to the request for a probe slot")]
+    TableUnavailable,
 }
 
 impl Circuit {
-    /// Reads an item. Attributes with unknown names are passed over.
+    /// Parses an item. Unknown attributes are ignored.
     ///
     /// # Errors
-    /// [`Malformed`]: somebody wrote to the table by hand; they put the item right, or delete it.
+    /// [`Malformed`]: the item was edited by hand. Correct or delete it.
     pub fn read(item: &Item) -> Result<Self, Malformed> {
-        let mut circuit = Self { intervention: AppliedOverride::read(item)?, ..Self::default() };
+        let mut circuit = Self { last_override: AppliedOverride::read(item)?, ..Self::default() };
         for (name, value) in item {
             let number = || match value {
                 Value::Number(number) => Ok(*number),
-                Value::Word(_) => Err(Malformed(name.clone())),
+                Value::Text(_) => Err(Malformed(name.clone())),
             };
             match (name.as_str(), value) {
-                ("st", Value::Word(word)) => {
+                ("st", Value::Text(word)) => {
                     let states = [State::Closed, State::Open, State::HalfOpen];
-                    let state = states.into_iter().find(|state| state.word() == word);
+                    let state = states.into_iter().find(|state| state.as_str() == word);
                     circuit.state = state.ok_or_else(|| Malformed(name.clone()))?;
                 }
                 ("st", _) => return Err(Malformed(name.clone())),
@@ -169,12 +170,12 @@ impl Circuit {
         Ok(circuit)
     }
 
-    /// Whether no transition lies between the two.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    /// Whether generation and state are the same.
+    pub(super) fn same_state(&self, other: &Self) -> bool {
         (self.generation, self.state) == (other.generation, other.state)
     }
 
-    /// Whether the next call may pass. `draw` is a random number.
+    /// Whether the next call is allowed. `draw` is a random number.
     pub(super) fn admit(&self, settings: &Settings, now: u64, draw: u64) -> Step {
         let held = self.active_override(now).map(|held| held.requested.action);
         if let Some(Action::ForceOpen { until }) = held {
@@ -182,9 +183,9 @@ impl Circuit {
             return Step::Reject(Rejected::ForcedOpen { retry_after });
         }
         match self.state {
-            State::Closed if self.ramps(settings, now, draw) => Step::Reject(Rejected::Ramping),
-            State::Closed => Step::Admit(Permit { generation: self.generation, probe: None, alone: false }),
-            State::Open if !self.is_due(settings, now) => {
+            State::Closed if self.rejected_by_ramp(settings, now, draw) => Step::Reject(Rejected::Ramping),
+            State::Closed => Step::Admit(Permit { generation: self.generation, probe: None, local_only: false }),
+            State::Open if !self.is_probe_due(settings, now) => {
                 let retry_after = Duration::from_micros(self.open_until - now);
                 Step::Reject(Rejected::Open { retry_after })
             }
@@ -193,7 +194,7 @@ impl Circuit {
                 match { slots }.find(|slot| self.is_free(settings, *slot, now)) {
                     Some(slot) => {
                         let lease = Lease { slot, token: token(settings, now, draw) };
-                        let permit = Permit { generation: self.generation, probe: Some(lease), alone: false };
+                        let permit = Permit { generation: self.generation, probe: Some(lease), local_only: false };
                         Step::Probe(permit, self.take_slot(settings, lease, now))
                     }
                     None => Step::Reject(Rejected::Probing),
@@ -202,24 +203,25 @@ impl Circuit {
         }
     }
 
-    /// Until when no call can pass, unless somebody orders it: as long as the circuit is open by itself.
-    pub(super) fn rests(&self, settings: &Settings, now: u64) -> Option<u64> {
-        let rests = self.state == State::Open && self.began_by_hand().is_none() && !self.is_due(settings, now);
-        rests.then_some(self.open_until)
+    /// The end of the time in which no call is allowed unless an override is set.
+    pub(super) fn no_calls_until(&self, settings: &Settings, now: u64) -> Option<u64> {
+        let waits =
+            self.state == State::Open && self.generation_override().is_none() && !self.is_probe_due(settings, now);
+        waits.then_some(self.open_until)
     }
 
-    fn is_due(&self, settings: &Settings, now: u64) -> bool {
-        self.open_until <= now || self.open_until > furthest(settings.open_max, now)
+    fn is_probe_due(&self, settings: &Settings, now: u64) -> bool {
+        self.open_until <= now || self.open_until > latest_valid(settings.open_max, now)
     }
 
     fn is_free(&self, settings: &Settings, slot: u64, now: u64) -> bool {
-        let taken = |token| token >= now && token <= furthest(settings.lease, now);
+        let taken = |token| token >= now && token <= latest_valid(settings.lease, now);
         !self.slots.get(&slot).copied().is_some_and(taken)
     }
 
-    /// Whether this call is left out while admission grows from a tenth to all. Whoever closes it by hand wants all.
-    fn ramps(&self, settings: &Settings, now: u64, draw: u64) -> bool {
-        if self.began_by_hand().is_some() {
+    /// Whether this call is rejected while admission ramps up from a tenth to all. There is no ramp after an override.
+    fn rejected_by_ramp(&self, settings: &Settings, now: u64, draw: u64) -> bool {
+        if self.generation_override().is_some() {
             return false;
         }
         let ramp = micros(settings.ramp);
@@ -229,17 +231,17 @@ impl Circuit {
     }
 }
 
-/// The latest time that a sound clock could have written, `ahead` of its own now.
-pub(super) fn furthest(ahead: Duration, now: u64) -> u64 {
+/// The latest valid time of a deadline `ahead` of its writer's clock.
+pub(super) fn latest_valid(ahead: Duration, now: u64) -> u64 {
     now.saturating_add(micros(ahead)).saturating_add(CLOCK_TOLERANCE)
 }
 
-/// Settings are hours at most.
+/// Settings are at most hours.
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The lease's end, rounded up to 2^16 µs, with 16 random bits below.
+/// The lease's end, rounded up to 2^16 µs, with 16 random low bits.
 fn token(settings: &Settings, now: u64, draw: u64) -> u64 {
     ((now.saturating_add(micros(settings.lease)) >> 16) + 1) << 16 | draw >> 48
 }
@@ -262,12 +264,12 @@ mod tests {
     #[test]
     fn without_an_item_it_is_closed() {
         let circuit = Circuit::read(&Item::new()).unwrap();
-        let permit = Permit { generation: 0, probe: None, alone: false };
+        let permit = Permit { generation: 0, probe: None, local_only: false };
         assert_eq!(circuit.admit(&Settings::default(), NOW, 0), Step::Admit(permit));
     }
 
     #[test]
-    fn an_item_is_read_and_what_cannot_be_read_is_named() {
+    fn an_item_is_parsed_and_a_malformed_attribute_is_named() {
         let mut item = Item::from([
             ("gen".to_owned(), 4.into()),
             ("st".to_owned(), "half".into()),
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_breaker_refuses_until_its_time_and_then_offers_a_slot() {
+    fn an_open_breaker_rejects_until_its_time_and_then_offers_a_probe_slot() {
         let open = Circuit { open_until: NOW + SECOND, ..circuit(State::Open) };
         let settings = Settings::default();
         let retry_after = Duration::from_secs(1);
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_no_sound_clock_wrote_does_not_hold_it_open() {
+    fn an_impossibly_late_time_does_not_hold_it_open() {
         let settings = Settings::default();
         let year = 365 * 86_400 * SECOND;
         let open = Circuit { open_until: NOW + year, ..circuit(State::Open) };
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_offered_when_it_is_free_or_its_lease_is_over() {
+    fn a_slot_is_offered_when_it_is_free_or_its_lease_has_expired() {
         let settings = settings("probes=2");
         let mut half = circuit(State::HalfOpen);
         half.slots = BTreeMap::from([(0, NOW + 5), (1, NOW + SECOND)]);
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_outlast_the_lease_and_differ_by_the_draw() {
+    fn tokens_outlast_the_lease_and_are_unique() {
         let settings = Settings::default();
         let tokens = [0, 1 << 48, u64::MAX].map(|draw| token(&settings, NOW, draw));
         assert!(tokens.iter().all(|token| (10 * SECOND + 1..10 * SECOND + 131_072).contains(&(token - NOW))));
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn admission_grows_after_closing() {
+    fn admission_ramps_up_after_closing() {
         let settings = settings("ramp=10s");
         let share = |elapsed: u64| {
             let closed = Circuit { since: NOW - elapsed, ..circuit(State::Closed) };

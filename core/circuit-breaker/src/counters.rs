@@ -1,18 +1,17 @@
-//! The counters of calls: by the generation that let them pass, and by part of the window. Pure.
+//! The counters of calls, by generation and part of the window. Pure.
 //!
-//! A counter's name says both, so nothing of an older generation counts in a newer one, however late it is written and
-//! whether or not anybody has removed it.
+//! The names contain both, so a counter of an older generation never counts in a newer one, however late it is written.
 
-/// Calls of a while.
+/// Counts of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Those that failed, or were slow.
+    /// Failed or slow calls.
     pub failures: u64,
-    /// Those that succeeded, as far as they were reported.
+    /// Successful calls, as far as reported.
     pub successes: u64,
 }
 
-/// Where calls are counted.
+/// A generation and a part of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub generation: u64,
@@ -20,22 +19,22 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The attribute that counts failures here: `f3_17`.
+    /// The failure counter's attribute: `f3_17`.
     pub fn failures(&self) -> String {
         self.named('f')
     }
 
-    /// The attribute that counts successes here: `k3_17`.
+    /// The success counter's attribute: `k3_17`.
     pub fn successes(&self) -> String {
         self.named('k')
     }
 
-    /// Both.
+    /// Both attributes.
     pub fn counters(&self) -> [String; 2] {
         [self.failures(), self.successes()]
     }
 
-    /// A breaker that never opened has no generation in its item, nor in the names of its counters: `f17`.
+    /// Before the first transition the item has no generation, nor do the names: `f17`.
     fn named(self, letter: char) -> String {
         match self {
             Self { generation: 0, part } => format!("{letter}{part}"),
@@ -43,14 +42,14 @@ impl Place {
         }
     }
 
-    /// Reads a counter's name, without its letter.
+    /// Parses a counter's name without its letter.
     pub fn read(name: &str) -> Option<Self> {
         let (generation, part) = name.split_once('_').unwrap_or(("0", name));
         Some(Self { generation: whole(generation)?, part: whole(part)? })
     }
 }
 
-/// A number without a sign.
+/// Parses a number without a sign.
 pub(super) fn whole(digits: &str) -> Option<u64> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_were_written() {
+    fn names_round_trip() {
         let place = |generation, part| Place { generation, part };
         for (place, name) in [(place(0, 17), "f17"), (place(3, 17), "f3_17"), (place(30, 7), "f30_7")] {
             assert_eq!(place.failures(), name);

@@ -1,4 +1,4 @@
-//! Calls through a breaker, and what answers where there is no answer.
+//! Calls through a breaker, with a fallback.
 
 use std::time::Duration;
 
@@ -7,92 +7,90 @@ use super::circuit::Rejected;
 use super::table::Store;
 use super::transition::Outcome;
 
-/// An error that knows whose fault it is.
+/// An error that knows whether the callee or the caller caused it.
 pub trait ClassifyError {
-    /// Whose fault it is.
+    /// The class of this error.
     fn class(&self) -> ErrorClass;
 }
 
-/// Whose fault an error is.
+/// Who caused an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// The callee's: it is down, overloaded or talks nonsense. Counts, and the fallback answers.
+    /// The callee is down, overloaded or responds unexpectedly. Counts as a failure and triggers the fallback.
     Callee,
-    /// The caller's: any callee would have said this. Does not count, and is the caller's to deal with.
+    /// The caller made a mistake that any callee would reject. Does not count, and is returned to the caller.
     Caller,
 }
 
-/// Why the fallback answers.
+/// Why the fallback was called.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause<E> {
     /// The call was not made.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// The call was made, and the callee failed.
+    /// The callee failed.
     #[error("the call failed")]
     Failed(#[source] E),
 }
 
-/// An answer, and where it comes from.
+/// A value and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer<T> {
-    /// The answer.
+pub struct CallResult<T> {
+    /// The value.
     pub value: T,
-    /// Whether it is the fallback's. Whoever passes it on says so.
+    /// Whether the fallback returned it. Responses should say so.
     pub from_fallback: bool,
 }
 
-/// Whose fault a result is that has an error which knows, if it is a failure.
-pub fn blame<T, E: ClassifyError>(result: &Result<T, E>) -> Option<ErrorClass> {
+/// Classifies a result whose error implements [`ClassifyError`].
+pub fn classify<T, E: ClassifyError>(result: &Result<T, E>) -> Option<ErrorClass> {
     result.as_ref().err().map(ClassifyError::class)
 }
 
 impl<S: Store> CircuitBreaker<S> {
-    /// Makes the call, if the circuit allows it. Where it does not, and where the callee fails, `fallback` answers.
+    /// Makes the call, if the circuit allows it. Calls `fallback` if it does not, or if the callee fails.
     ///
-    /// Dropped half-way, a call counts for nothing; a probe's slot is free again when its lease ends.
+    /// A dropped call does not count; a probe's slot is then freed when its lease expires.
     ///
     /// # Errors
-    /// Those of `call` that are the caller's own fault ([`ErrorClass::Caller`]).
+    /// Errors of `call` that the caller caused ([`ErrorClass::Caller`]).
     pub async fn call<T, E: ClassifyError>(
         &self,
         call: impl Future<Output = Result<T, E>>,
         fallback: impl FnOnce(Cause<E>) -> T,
-    ) -> Result<Answer<T>, E> {
-        let cause = match self.guard(call, blame).await {
+    ) -> Result<CallResult<T>, E> {
+        let cause = match self.guard(call, classify).await {
             Ok(result) | Err(Cause::Failed(result @ Ok(_))) => {
-                return result.map(|value| Answer { value, from_fallback: false });
+                return result.map(|value| CallResult { value, from_fallback: false });
             }
             Err(Cause::Failed(Err(error))) => Cause::Failed(error),
             Err(Cause::Rejected(rejected)) => Cause::Rejected(rejected),
         };
-        Ok(Answer { value: fallback(cause), from_fallback: true })
+        Ok(CallResult { value: fallback(cause), from_fallback: true })
     }
 
-    /// Makes the call, if the circuit allows it, whatever its results look like: `judge` says whose fault one is, if it is
-    /// a failure. The result, unless the callee failed.
-    ///
-    /// Dropped half-way, a call counts for nothing, as with [`CircuitBreaker::call`].
+    /// Makes the call, if the circuit allows it, with a result of any type: `classify` returns the class of a failure,
+    /// or `None` for a success. Returns the result unless the callee failed. A dropped call does not count.
     ///
     /// # Errors
-    /// The call was not made, or the callee failed; the result is in the [`Cause`] then.
+    /// The call was rejected, or the callee failed; then the [`Cause`] holds the result.
     pub async fn guard<R>(
         &self,
         call: impl Future<Output = R>,
-        judge: impl FnOnce(&R) -> Option<ErrorClass>,
+        classify: impl FnOnce(&R) -> Option<ErrorClass>,
     ) -> Result<R, Cause<R>> {
         let permit = self.admit().await?;
         let started = self.now();
         let result = call.await;
         let elapsed = Duration::from_micros(self.now().saturating_sub(started));
-        let blame = judge(&result);
-        let outcome = match blame {
+        let class = classify(&result);
+        let outcome = match class {
             _ if self.settings().slow.is_some_and(|slow| elapsed > slow) => Outcome::Failure,
             None => Outcome::Success,
             Some(ErrorClass::Callee) => Outcome::Failure,
             Some(ErrorClass::Caller) => Outcome::Ignored,
         };
         self.record(permit, outcome).await;
-        if blame == Some(ErrorClass::Callee) { Err(Cause::Failed(result)) } else { Ok(result) }
+        if class == Some(ErrorClass::Callee) { Err(Cause::Failed(result)) } else { Ok(result) }
     }
 }

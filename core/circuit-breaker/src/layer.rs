@@ -1,4 +1,4 @@
-//! A breaker before a service of `tower`.
+//! A `tower` layer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,17 +9,18 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::call::CircuitBreaker;
-use super::fallback::{ErrorClass, Cause};
+use super::fallback::{Cause, ErrorClass};
 use super::table::Store;
 
-/// Lets requests through to a service as its [`CircuitBreaker`] allows, and has a fallback answer the others.
+/// Makes requests to a service as its [`CircuitBreaker`] allows, with a fallback for the others.
 ///
-/// `judge` says of each result whose fault it is, if it is a failure; [`blame`](super::blame) does for errors that know
-/// ([`ClassifyError`](super::ClassifyError)). `fallback` takes from a request what it needs before the service has it, and makes an
-/// answer, or an error, of the cause. It gets the callee's own failure, and may pass it on.
+/// `classify` returns the class of a failed result, or `None` for a success; use [`classify`](super::classify) for
+/// errors that implement [`ClassifyError`](super::ClassifyError). `fallback` takes what it needs from the request
+/// before the service gets it, and turns a [`Cause`] into a response or an error. The cause holds the callee's own
+/// result, which it may pass on.
 ///
-/// The layer is ready when the service behind it is. A service that never gets ready has to be limited in time by itself,
-/// and its failure to get ready is passed on: it does not count, and has no fallback.
+/// The layer is ready when the inner service is. Errors of `poll_ready` are passed on; they do not count and have no
+/// fallback. Limit the time of a service that may never become ready.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -35,8 +36,8 @@ use super::table::Store;
 /// let table = Table::new(client, "breakers").with_timeout(std::time::Duration::from_secs(5));
 /// let breaker = CircuitBreaker::new("prices", "failures=2; calls=2".parse()?, table);
 ///
-/// // A service that answers 500 has failed, though that is no error to HTTP.
-/// let judge = |result: &Result<Response<String>, Infallible>| match result {
+/// // A 500 response is a failure, although it is not an `Err`.
+/// let classify = |result: &Result<Response<String>, Infallible>| match result {
 ///     Ok(response) if response.status().is_server_error() => Some(ErrorClass::Callee),
 ///     Ok(_) => None,
 ///     Err(never) => match *never {},
@@ -46,7 +47,7 @@ use super::table::Store;
 ///     move |_: Cause<_>| Ok(Response::new(format!("yesterday's price of {path}")))
 /// };
 /// let header = (HeaderName::from_static("fallback"), HeaderValue::from_static("price"));
-/// let layer = CircuitBreakerLayer::new(breaker, judge, fallback).with_header(header.0, header.1);
+/// let layer = CircuitBreakerLayer::new(breaker, classify, fallback).with_header(header.0, header.1);
 /// let service = ServiceBuilder::new().layer(layer).service(service_fn(async |_| {
 ///     let response = Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).body(String::new());
 ///     Ok(response.unwrap_or_default())
@@ -62,42 +63,42 @@ use super::table::Store;
 /// ```
 pub struct CircuitBreakerLayer<T, J, F, M = ()> {
     breaker: Arc<CircuitBreaker<T>>,
-    judge: J,
+    classify: J,
     fallback: F,
     mark: M,
 }
 
 impl<T, J, F> CircuitBreakerLayer<T, J, F> {
-    /// The layer that asks this breaker. Layers may share one.
-    pub fn new(breaker: impl Into<Arc<CircuitBreaker<T>>>, judge: J, fallback: F) -> Self {
-        Self { breaker: breaker.into(), judge, fallback, mark: () }
+    /// A layer that uses `breaker`, which layers may share.
+    pub fn new(breaker: impl Into<Arc<CircuitBreaker<T>>>, classify: J, fallback: F) -> Self {
+        Self { breaker: breaker.into(), classify, fallback, mark: () }
     }
 
-    /// The same layer, which puts this header into the fallback's answers. Responses are those of HTTP then.
+    /// Adds a header to responses of the fallback. The service's responses must be [`Response`]s.
     #[must_use]
     pub fn with_header(
         self,
         name: HeaderName,
         value: HeaderValue,
     ) -> CircuitBreakerLayer<T, J, F, (HeaderName, HeaderValue)> {
-        let Self { breaker, judge, fallback, .. } = self;
-        CircuitBreakerLayer { breaker, judge, fallback, mark: (name, value) }
+        let Self { breaker, classify, fallback, .. } = self;
+        CircuitBreakerLayer { breaker, classify, fallback, mark: (name, value) }
     }
 }
 
-/// How the fallback's answers are told from others.
-pub trait Mark<R> {
-    /// Marks an answer.
+/// How responses of the fallback are marked.
+pub trait MarkFallback<R> {
+    /// Marks a response.
     fn mark(&self, response: &mut R);
 }
 
-/// Not at all.
-impl<R> Mark<R> for () {
+/// No mark.
+impl<R> MarkFallback<R> for () {
     fn mark(&self, _: &mut R) {}
 }
 
-/// By a header.
-impl<B> Mark<Response<B>> for (HeaderName, HeaderValue) {
+/// A header.
+impl<B> MarkFallback<Response<B>> for (HeaderName, HeaderValue) {
     fn mark(&self, response: &mut Response<B>) {
         response.headers_mut().insert(self.0.clone(), self.1.clone());
     }
@@ -105,8 +106,8 @@ impl<B> Mark<Response<B>> for (HeaderName, HeaderValue) {
 
 impl<T, J: Clone, F: Clone, M: Clone> Clone for CircuitBreakerLayer<T, J, F, M> {
     fn clone(&self) -> Self {
-        let (breaker, judge) = (Arc::clone(&self.breaker), self.judge.clone());
-        Self { breaker, judge, fallback: self.fallback.clone(), mark: self.mark.clone() }
+        let (breaker, classify) = (Arc::clone(&self.breaker), self.classify.clone());
+        Self { breaker, classify, fallback: self.fallback.clone(), mark: self.mark.clone() }
     }
 }
 
@@ -118,7 +119,7 @@ impl<S, T, J: Clone, F: Clone, M: Clone> Layer<S> for CircuitBreakerLayer<T, J, 
     }
 }
 
-/// A service behind a [`CircuitBreakerLayer`].
+/// A service wrapped by a [`CircuitBreakerLayer`].
 pub struct Guarded<S, T, J, F, M = ()> {
     inner: S,
     layer: CircuitBreakerLayer<T, J, F, M>,
@@ -138,7 +139,7 @@ where
     J: Fn(&Result<S::Response, S::Error>) -> Option<ErrorClass> + Clone + Send + 'static,
     F: Fn(&Q) -> G,
     G: FnOnce(Cause<Result<S::Response, S::Error>>) -> Result<S::Response, S::Error> + Send + 'static,
-    M: Mark<S::Response> + Clone + Send + 'static,
+    M: MarkFallback<S::Response> + Clone + Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -149,16 +150,16 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
-        // The one that said it is ready goes with the request; the next request asks its clone again.
+        // The service that returned ready must handle this request; its clone serves the next one.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let fallback = (self.layer.fallback)(&request);
-        let (breaker, judge, mark) =
-            (Arc::clone(&self.layer.breaker), self.layer.judge.clone(), self.layer.mark.clone());
+        let (breaker, classify, mark) =
+            (Arc::clone(&self.layer.breaker), self.layer.classify.clone(), self.layer.mark.clone());
         Box::pin(async move {
-            // The service has the request only once the circuit allows it.
+            // The service gets the request only if the circuit allows it.
             let call = async move { inner.call(request).await };
-            match breaker.guard(call, judge).await {
+            match breaker.guard(call, classify).await {
                 Ok(result) => result,
                 Err(cause) => fallback(cause).map(|mut response| {
                     mark.mark(&mut response);

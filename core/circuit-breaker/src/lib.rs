@@ -1,7 +1,7 @@
-//! A circuit breaker whose state is one DynamoDB item that all containers share.
+//! A circuit breaker shared by all containers, with its state in one DynamoDB item.
 //!
-//! [`CircuitBreaker::call`] makes a call if the circuit allows it, and gives the fallback's answer otherwise. What the
-//! item means and how it may change is pure ([`Circuit`], [`Change`]); [`Store`] is where it is kept.
+//! [`CircuitBreaker::call`] makes a call if the circuit allows it, and calls the fallback otherwise. The state and its
+//! changes are pure ([`Circuit`], [`Change`]); a [`Store`] holds the item.
 //!
 //! ```
 //! use dynamodb_circuit_breaker::{ErrorClass, CircuitBreaker, ClassifyError, Table, create_table};
@@ -34,43 +34,43 @@
 //! # }
 //! ```
 //!
-//! - Closed: nothing is written for a success, and the item is read at most once per cache time.
-//! - Failures are added atomically to a rolling window; at the threshold one of those who see it opens the circuit.
-//! - Open: no call until the time is over, and the item is read once per ten cache times; then a few probes at a time, each
-//!   with a lease that ends by itself.
-//! - Every opening and closing begins a generation, and whatever belongs to an older one changes nothing.
-//! - [`CircuitBreaker::order`] holds it open or closed by hand, or resets it. Containers follow when they next look: after
-//!   the cache time and half as much again, at the latest, and after ten times that while it is open by itself.
-//! - [`CircuitBreaker::on_transition`] has a hook told of every transition.
-//! - While the table does not answer, each container goes on with the item as it last saw it, by the same rules.
+//! - Closed: a success writes nothing, and the item is read at most once per cache time.
+//! - Failures are added atomically to a rolling window. At the threshold exactly one container opens the circuit.
+//! - Open: no calls until the open time has elapsed, and one read per ten cache times. Then a few probes at a time,
+//!   each with a lease that expires.
+//! - Every opening and closing starts a generation. Results of an older one are ignored.
+//! - [`CircuitBreaker::set_override`] forces it open or closed, or resets it. Containers follow when they next read the
+//!   item: within 1.5 cache times, or ten times that while it is open without an override.
+//! - [`CircuitBreaker::on_transition`] calls a hook for every transition.
+//! - While the table is unavailable, each container continues in memory from the item it last read, by the same rules.
 
-mod by_hand;
 mod call;
 mod change;
 mod circuit;
 mod counters;
 mod definition;
+mod event;
 mod fallback;
-mod intervention;
 #[cfg(feature = "tower")]
 mod layer;
-mod memory;
-mod notice;
+mod local_state;
+mod override_rules;
+mod overrides;
 mod settings;
 mod table;
 mod transition;
 mod window;
 
 pub use call::CircuitBreaker;
-pub use change::{Change, Changed, Guard, Item, Malformed, Value};
-pub use circuit::{Circuit, Rejected, State, Permit};
+pub use change::{Change, Changed, Condition, Item, Malformed, Value};
+pub use circuit::{Circuit, Permit, Rejected, State};
 pub use counters::Counts;
 pub use definition::create_table;
-pub use fallback::{Answer, ErrorClass, Cause, ClassifyError, blame};
-pub use intervention::{Action, AppliedOverride, Order};
+pub use event::{Origin, Reason, Transition};
+pub use fallback::{CallResult, Cause, ClassifyError, ErrorClass, classify};
 #[cfg(feature = "tower")]
-pub use layer::{CircuitBreakerLayer, Guarded, Mark};
-pub use notice::{Origin, Transition, Reason};
+pub use layer::{CircuitBreakerLayer, Guarded, MarkFallback};
+pub use overrides::{Action, AppliedOverride, Override};
 pub use settings::Settings;
 pub use table::{Store, TIMEOUT, Table, Unavailable};
 pub use transition::Outcome;

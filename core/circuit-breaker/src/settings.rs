@@ -1,38 +1,38 @@
-//! What an operator may set.
+//! Settings of a breaker.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use policy_text::{Setting, SettingsError, parse};
 
-/// How a breaker behaves. Read from `failures=5; ratio=50%; window=20s; …`; what is left out has its default.
+/// The settings of a breaker, parsed from `failures=5; ratio=50%; window=20s; …`. Omitted ones have defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `failures` (5): a closed breaker opens when the window holds so many …
+    /// `failures` (5): a closed breaker opens when the window holds this many failures …
     pub failures: u64,
-    /// `ratio` (50%): … and they are at least so many per cent of its calls …
+    /// `ratio` (50%): … which are at least this percentage of its calls …
     pub ratio: u64,
-    /// `calls` (5): … and it holds at least so many calls.
+    /// `calls` (5): … and at least this many calls.
     pub calls: u64,
     /// `window` (20s): how long a call is counted.
     pub window: Duration,
-    /// `slow` (none): a call that takes longer counts as a failure, whatever it answers.
+    /// `slow` (none): a call that takes longer counts as a failure, whatever its result.
     pub slow: Option<Duration>,
-    /// `open` (5s): how long an open breaker refuses every call, the first time in a row.
+    /// `open` (5s): how long an open breaker rejects calls, the first time in a row.
     pub open: Duration,
-    /// `open-max` (5m): up to where that time doubles with each time in a row.
+    /// `open-max` (5m): the limit to which that time doubles each time in a row.
     pub open_max: Duration,
-    /// `probes` (1): how many calls a half-open breaker lets through at a time.
+    /// `probes` (1): how many concurrent calls a half-open breaker allows.
     pub probes: u64,
-    /// `successes` (2): how many of them must succeed until it closes.
+    /// `successes` (2): how many probes must succeed to close it.
     pub successes: u64,
-    /// `lease` (10s): after which time a probe that was not heard of again makes room for the next. Longer than a call
-    /// can take.
+    /// `lease` (10s): after how long a probe without an outcome frees its slot. Must exceed the longest call.
     pub lease: Duration,
-    /// `ramp` (10s): how long after closing the share of calls that are let through grows, from a tenth to all.
+    /// `ramp` (10s): how long after closing the share of allowed calls grows from a tenth to all.
+    #[doc(alias = "slow start")]
     pub ramp: Duration,
-    /// `cache` (1s): how long a container believes what it read, and how long it leaves a table alone that failed it.
-    /// The jitter comes on top, at most half as much again.
+    /// `cache` (1s): how long a container uses what it read, and how long it does not call a table that failed. Jitter
+    /// adds up to half as much again.
     pub cache: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Default for Settings {
     }
 }
 
-/// The most slots for probes that there can be.
+/// The largest number of probe slots.
 pub(super) const MAX_PROBES: u64 = 10;
 
 const NAMES: [&str; 12] = [
@@ -80,7 +80,7 @@ impl FromStr for Settings {
     type Err = SettingsError;
 
     /// # Errors
-    /// A name that does not exist or a value out of its range; settings that contradict one another.
+    /// An unknown name, a value out of range, or contradictory settings.
     fn from_str(text: &str) -> Result<Self, SettingsError> {
         let mut settings = Self::default();
         let given = parse(text)?;
@@ -101,13 +101,13 @@ impl FromStr for Settings {
                 _ => return Err(setting.unknown(&NAMES)),
             }
         }
-        settings.agree(text, &given)?;
+        settings.check_consistency(text, &given)?;
         Ok(settings)
     }
 }
 
 impl Settings {
-    fn agree(&self, text: &str, given: &[Setting<'_>]) -> Result<(), SettingsError> {
+    fn check_consistency(&self, text: &str, given: &[Setting<'_>]) -> Result<(), SettingsError> {
         let error = |name, problem: String| match given.iter().find(|setting| setting.name == name) {
             Some(setting) => setting.error(problem),
             None => SettingsError::new(text, text.len(), "", problem),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_its_default() {
+    fn omitted_settings_have_defaults() {
         assert_eq!("".parse(), Ok(Settings::default()));
         let settings: Settings = "failures=3; slow=800ms; open-max=10m".parse().unwrap();
         let (slow, open_max) = (Some(MS(800)), Duration::from_mins(10));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_out_of_range_are_refused_where_they_stand() {
+    fn an_out_of_range_setting_is_rejected_with_its_position() {
         for text in [
             "failures=0",
             "ratio=0%",
@@ -191,12 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_setting_is_refused_with_those_that_exist() {
-        assert!(error("failure=5").contains(r#"at "failure": unknown; there are failures, ratio"#));
+    fn an_unknown_setting_is_rejected_with_the_valid_names() {
+        assert!(error("failure=5").contains(r#"at "failure": unknown setting; expected one of failures, ratio"#));
     }
 
     #[test]
-    fn settings_that_contradict_one_another_are_refused() {
+    fn contradictory_settings_are_rejected() {
         assert!(error("open=10m").ends_with("open-max must not be less than open, 600s"));
         assert!(error("open=20s; open-max=10s").contains(r#"at "10s": open-max must not be less than open, 20s"#));
         assert!(error("slow=10s").ends_with("lease must be longer than slow, 10s"));

@@ -1,4 +1,4 @@
-//! Where breakers' items are kept: the table `CircuitBreakers`, key `name`.
+//! The table on DynamoDB, with the key `name`.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -12,30 +12,30 @@ use aws_sdk_dynamodb::config::{Builder, Config};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
-use super::change::{Change, Changed, Guard, Item, Value};
+use super::change::{Change, Changed, Condition, Item, Value};
 
-/// A call waits for the table's word no longer than this, and nothing is sent twice: a change whose answer is lost was
-/// made at most once.
+/// The default timeout of a table call. Calls are not retried, so a change whose response is lost was applied at most
+/// once.
 pub const TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A table of breakers' items.
+/// A table of circuit breaker items.
 pub trait Store: Send + Sync {
-    /// The breaker's item; empty if there is none.
+    /// The breaker's item; empty if it does not exist.
     ///
     /// # Errors
     /// [`Unavailable`].
     fn read(&self, name: &str, consistent: bool) -> impl Future<Output = Result<Item, Unavailable>> + Send;
 
-    /// Makes a change to the breaker's item, atomically, if its guard holds.
+    /// Applies a change to the breaker's item atomically, if its condition holds.
     ///
     /// # Errors
-    /// [`Unavailable`]; the change may have been made.
+    /// [`Unavailable`]; the change may have been applied.
     fn change(&self, name: &str, change: &Change) -> impl Future<Output = Result<Changed, Unavailable>> + Send;
 }
 
-/// The table did not do its work in time.
+/// The table did not respond in time, or with an error.
 #[derive(Debug, thiserror::Error)]
-#[error("the table of circuit breakers did not answer as it should")]
+#[error("the circuit breaker table is unavailable")]
 pub struct Unavailable(#[source] pub Box<dyn Error + Send + Sync>);
 
 impl Unavailable {
@@ -53,19 +53,19 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table of this name.
+    /// The table `table`, with the timeout [`TIMEOUT`].
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into(), timeout: TIMEOUT }
     }
 
-    /// The same, but waited for so long: [`TIMEOUT`] unless this says otherwise.
+    /// Replaces the timeout.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Few calls are worth waiting for their breaker for long, and none is worth sending twice.
-    fn once(&self) -> Builder {
+    /// Calls must not wait long for their breaker, and no change may be sent twice.
+    fn call_config(&self) -> Builder {
         let timeouts = TimeoutConfig::builder().operation_timeout(self.timeout).build();
         Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts)
     }
@@ -74,7 +74,7 @@ impl Table {
 impl Store for Table {
     async fn read(&self, name: &str, consistent: bool) -> Result<Item, Unavailable> {
         let get = self.client.get_item().table_name(&self.table).key("name", AttributeValue::S(name.to_owned()));
-        let get = get.consistent_read(consistent).customize().config_override(self.once());
+        let get = get.consistent_read(consistent).customize().config_override(self.call_config());
         let found = get.send().await.map_err(Unavailable::new)?;
         found.item.map(from_attributes).transpose().map(Option::unwrap_or_default)
     }
@@ -92,11 +92,11 @@ impl Store for Table {
             .set_expression_attribute_values(Some(values).filter(|values| !values.is_empty()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match update.customize().config_override(self.once()).send().await {
-            Ok(made) => Ok(Changed::Applied(from_attributes(made.attributes.unwrap_or_default())?)),
+        match update.customize().config_override(self.call_config()).send().await {
+            Ok(applied) => Ok(Changed::Applied(from_attributes(applied.attributes.unwrap_or_default())?)),
             Err(error) => match error.into_service_error() {
-                UpdateItemError::ConditionalCheckFailedException(refused) => {
-                    Ok(Changed::ConditionFailed(from_attributes(refused.item.unwrap_or_default())?))
+                UpdateItemError::ConditionalCheckFailedException(failed) => {
+                    Ok(Changed::ConditionFailed(from_attributes(failed.item.unwrap_or_default())?))
                 }
                 error => Err(Unavailable::new(error)),
             },
@@ -104,20 +104,20 @@ impl Store for Table {
     }
 }
 
-/// The item's numbers and words; what else there is in it is not ours.
+/// Parses numbers and texts; attributes of other types are ignored.
 fn from_attributes(attributes: HashMap<String, AttributeValue>) -> Result<Item, Unavailable> {
     let read = |(name, value)| match value {
         AttributeValue::N(number) => match number.parse() {
             Ok(number) => Some(Ok((name, Value::Number(number)))),
             Err(_) => Some(Err(Unavailable::new(format!("attribute {name} is not a whole number")))),
         },
-        AttributeValue::S(word) => Some(Ok((name, Value::Word(word)))),
+        AttributeValue::S(word) => Some(Ok((name, Value::Text(word)))),
         _ => None,
     };
     attributes.into_iter().filter(|(name, _)| name != "name").filter_map(read).collect()
 }
 
-/// A change in DynamoDB's language.
+/// A change as DynamoDB expressions.
 #[derive(Debug, Default, PartialEq)]
 struct Expressions {
     update: String,
@@ -137,37 +137,37 @@ impl Expressions {
                 _ = write!(this.update, "{clause} {} ", parts.join(", "));
             }
         }
-        this.condition = this.guard(&change.guard);
+        this.condition = this.condition(&change.condition);
         this
     }
 
-    fn guard(&mut self, guard: &Guard) -> String {
-        match guard {
-            Guard::All(guards) => self.join(guards, " AND "),
-            Guard::Any(guards) => self.join(guards, " OR "),
-            Guard::Absent(name) => format!("attribute_not_exists({})", self.name(name)),
-            Guard::Is(name, value) => self.pair(name, " = ", value),
-            Guard::Below(name, limit) => self.pair(name, " < ", &Value::Number(*limit)),
-            Guard::Above(name, limit) => self.pair(name, " > ", &Value::Number(*limit)),
+    fn condition(&mut self, condition: &Condition) -> String {
+        match condition {
+            Condition::All(conditions) => self.join(conditions, " AND "),
+            Condition::Any(conditions) => self.join(conditions, " OR "),
+            Condition::Absent(name) => format!("attribute_not_exists({})", self.name(name)),
+            Condition::Is(name, value) => self.pair(name, " = ", value),
+            Condition::Below(name, limit) => self.pair(name, " < ", &Value::Number(*limit)),
+            Condition::Above(name, limit) => self.pair(name, " > ", &Value::Number(*limit)),
         }
     }
 
-    fn join(&mut self, guards: &[Guard], between: &str) -> String {
-        let parts: Vec<_> = guards.iter().map(|guard| self.guard(guard)).collect();
+    fn join(&mut self, conditions: &[Condition], between: &str) -> String {
+        let parts: Vec<_> = conditions.iter().map(|condition| self.condition(condition)).collect();
         format!("({})", parts.join(between))
     }
 
     fn pair(&mut self, name: &str, between: &str, value: &Value) -> String {
         let value = match value {
             Value::Number(number) => AttributeValue::N(number.to_string()),
-            Value::Word(word) => AttributeValue::S(word.clone()),
+            Value::Text(word) => AttributeValue::S(word.clone()),
         };
         let placeholder = format!(":v{}", self.values.len());
         self.values.insert(placeholder.clone(), value);
         format!("{}{between}{placeholder}", self.name(name))
     }
 
-    /// A placeholder for the name: it may be one of DynamoDB's reserved words. Ours are letters, digits and `_`.
+    /// A placeholder for the name, which may be a reserved word. Our names are letters, digits and `_`.
     fn name(&mut self, name: &str) -> String {
         let placeholder = format!("#{name}");
         self.names.insert(placeholder.clone(), name.to_owned());
@@ -182,10 +182,10 @@ mod tests {
     #[test]
     fn a_change_is_one_update_with_one_condition() {
         let change = Change {
-            guard: Guard::All(vec![
-                Guard::Is("st".into(), "half".into()),
-                Guard::Any(vec![Guard::Absent("p0".into()), Guard::Below("p0".into(), 7)]),
-                Guard::Above("wins".into(), 1),
+            condition: Condition::All(vec![
+                Condition::Is("st".into(), "half".into()),
+                Condition::Any(vec![Condition::Absent("p0".into()), Condition::Below("p0".into(), 7)]),
+                Condition::Above("wins".into(), 1),
             ]),
             set: vec![("gen".into(), 2.into()), ("st".into(), "closed".into())],
             add: vec![("f17".into(), 1)],
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_not_ours_make_an_item_unreadable_and_other_types_do_not() {
+    fn invalid_numbers_are_rejected_and_other_types_are_ignored() {
         let read = |name: &str, value| from_attributes(HashMap::from([(name.to_owned(), value)]));
         assert!(read("f1", AttributeValue::N("-1".into())).is_err());
         assert!(read("f1", AttributeValue::N("1.5".into())).is_err());

@@ -1,43 +1,43 @@
-//! The calls of the rolling window. Pure.
+//! The rolling window of calls. Pure.
 
 use super::circuit::{Circuit, State, micros};
 use super::counters::{Counts, Place};
 use super::settings::Settings;
 
-/// Into how many parts the window is divided. A call is counted for 9 to 10 of them.
+/// The number of parts of the window. A call counts for 9 to 10 of them.
 pub(super) const PARTS: u64 = 10;
 
 impl Circuit {
-    /// What the window holds: calls of this generation. A breaker that has opened keeps to be seen what opened it.
+    /// The calls of this generation in the window; while it is not closed, those that opened it.
     pub fn window(&self, settings: &Settings, now: u64) -> Counts {
-        self.inside(settings, now).fold(Counts::default(), |sum, (_, counts)| Counts {
+        self.window_parts(settings, now).fold(Counts::default(), |sum, (_, counts)| Counts {
             failures: sum.failures.saturating_add(counts.failures),
             successes: sum.successes.saturating_add(counts.successes),
         })
     }
 
-    /// The parts of the window. Those that are said to lie ahead come from other clocks, and count.
-    pub(super) fn inside(&self, settings: &Settings, now: u64) -> impl Iterator<Item = (Place, Counts)> {
+    /// The parts of the window. Parts ahead of this clock were written by others and count.
+    pub(super) fn window_parts(&self, settings: &Settings, now: u64) -> impl Iterator<Item = (Place, Counts)> {
         let generation = match self.state {
             State::Closed => self.generation,
-            // Nothing is counted then: the newest is what was counted last, unless an order has come since.
+            // Nothing is counted now: the newest generation with counts applies, unless an override is newer.
             State::Open | State::HalfOpen => {
                 let newest = self.parts.keys().next_back().map(|place| place.generation);
                 newest.max(self.last_override.as_ref().map(|last| last.generation)).unwrap_or_default()
             }
         };
         let (current, at) = (part(settings, now), |part| Place { generation, part });
-        let inside = at((current + 1).saturating_sub(PARTS))..at(current + PARTS);
-        self.parts.range(inside).map(|(place, counts)| (*place, *counts))
+        let window_parts = at((current + 1).saturating_sub(PARTS))..at(current + PARTS);
+        self.parts.range(window_parts).map(|(place, counts)| (*place, *counts))
     }
 
-    /// Whether this generation has counted nothing yet.
+    /// Whether this generation has no counts yet.
     pub(super) fn has_counted_nothing(&self) -> bool {
         self.parts.keys().all(|place| place.generation != self.generation)
     }
 }
 
-/// The part of the window that `now` falls in.
+/// The part of the window that contains `now`.
 pub(super) fn part(settings: &Settings, now: u64) -> u64 {
     now / (micros(settings.window) / PARTS).max(1)
 }
@@ -60,12 +60,12 @@ mod tests {
     }
 
     #[test]
-    fn the_window_forgets_what_is_older_and_keeps_what_other_clocks_wrote_ahead() {
+    fn the_window_drops_older_parts_and_includes_parts_ahead_of_this_clock() {
         let settings = settings();
         let current = part(&settings, NOW);
         let at = |part| Circuit { generation: 3, parts: counted(&[3], part), ..Circuit::default() };
-        for inside in [current - 9, current, current + 9] {
-            assert_eq!(at(inside).window(&settings, NOW), COUNTS);
+        for window_parts in [current - 9, current, current + 9] {
+            assert_eq!(at(window_parts).window(&settings, NOW), COUNTS);
         }
         for outside in [current - 10, current + 10, 3 * current] {
             assert_eq!(at(outside).window(&settings, NOW), Counts::default());
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn while_it_is_closed_only_calls_of_its_own_generation_count() {
+    fn while_closed_only_calls_of_its_generation_count() {
         let settings = settings();
         let window = |generation, counts: &[u64]| {
             let parts = counted(counts, part(&settings, NOW));
@@ -86,13 +86,16 @@ mod tests {
     }
 
     #[test]
-    fn while_it_is_not_closed_what_was_counted_last_is_seen() {
+    fn while_not_closed_the_last_counts_are_shown() {
         let settings = settings();
         for state in [State::Open, State::HalfOpen] {
             let parts = counted(&[0, 2, 3], part(&settings, NOW));
             let circuit = Circuit { generation: 5, state, parts, ..Circuit::default() };
             assert_eq!(circuit.window(&settings, NOW), COUNTS);
-            assert_eq!(circuit.inside(&settings, NOW).map(|(place, _)| place.generation).collect::<Vec<_>>(), [3]);
+            assert_eq!(
+                circuit.window_parts(&settings, NOW).map(|(place, _)| place.generation).collect::<Vec<_>>(),
+                [3]
+            );
         }
     }
 }

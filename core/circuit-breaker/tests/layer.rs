@@ -1,27 +1,27 @@
-//! A breaker before services of `tower`.
+//! The `tower` layer.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use dynamodb_circuit_breaker::{
-    ErrorClass, Cause, Change, Changed, CircuitBreaker, CircuitBreakerLayer, ClassifyError, Item, Rejected, Settings, Store,
-    Unavailable, blame,
+    Cause, Change, Changed, CircuitBreaker, CircuitBreakerLayer, ClassifyError, ErrorClass, Item, Rejected, Settings,
+    Store, Unavailable, classify,
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 /// A table in memory.
 #[derive(Default)]
-struct Memory(Mutex<Item>);
+struct MemoryStore(Mutex<Item>);
 
-impl Memory {
+impl MemoryStore {
     fn with<T>(&self, act: impl FnOnce(&mut Item) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 
-impl Store for Memory {
+impl Store for MemoryStore {
     async fn read(&self, _: &str, _: bool) -> Result<Item, Unavailable> {
         Ok(self.with(|item| item.clone()))
     }
@@ -37,9 +37,9 @@ impl Store for Memory {
     }
 }
 
-fn breaker() -> CircuitBreaker<Memory> {
+fn breaker() -> CircuitBreaker<MemoryStore> {
     let settings = Settings { failures: 2, calls: 2, ..Settings::default() };
-    CircuitBreaker::new("callee", settings, Memory::default())
+    CircuitBreaker::new("callee", settings, MemoryStore::default())
 }
 
 #[derive(Debug, PartialEq)]
@@ -52,9 +52,9 @@ impl ClassifyError for Fault {
 }
 
 #[tokio::test]
-async fn a_service_that_fails_is_not_asked_any_more_and_the_fallback_knows_request_and_cause() {
-    let asked = Arc::new(AtomicU32::new(0));
-    let counts = asked.clone();
+async fn a_failing_service_is_not_called_and_the_fallback_gets_request_and_cause() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counts = calls.clone();
     let service = service_fn(move |_: &'static str| {
         counts.fetch_add(1, SeqCst);
         std::future::ready(Err::<String, _>(Fault(ErrorClass::Callee)))
@@ -63,27 +63,27 @@ async fn a_service_that_fails_is_not_asked_any_more_and_the_fallback_knows_reque
         let request = *request;
         move |cause: Cause<Result<String, Fault>>| {
             let why = match cause {
-                Cause::Failed(Err(Fault(blame))) => format!("{blame:?}"),
+                Cause::Failed(Err(Fault(classify))) => format!("{classify:?}"),
                 Cause::Failed(Ok(answer)) => answer,
                 Cause::Rejected(rejected) => rejected.to_string(),
             };
             Ok(format!("{request}: {why}"))
         }
     };
-    let service = CircuitBreakerLayer::new(breaker(), blame, fallback).layer(service);
+    let service = CircuitBreakerLayer::new(breaker(), classify, fallback).layer(service);
     let mut answers = Vec::new();
     for request in ["a", "b", "c"] {
         answers.push(service.clone().oneshot(request).await.unwrap());
     }
     assert_eq!(answers, ["a: Callee", "b: Callee", "c: the circuit is open"]);
-    assert_eq!(asked.load(SeqCst), 2);
+    assert_eq!(calls.load(SeqCst), 2);
 }
 
 #[tokio::test]
-async fn the_callers_own_mistakes_are_passed_on_and_do_not_count() {
+async fn errors_by_the_caller_are_returned_and_do_not_count() {
     let service = service_fn(async |()| Err::<(), _>(Fault(ErrorClass::Caller)));
     let fallback = |(): &()| |_: Cause<Result<(), Fault>>| Ok(());
-    let service = CircuitBreakerLayer::new(breaker(), blame, fallback).layer(service);
+    let service = CircuitBreakerLayer::new(breaker(), classify, fallback).layer(service);
     for _ in 0..10 {
         assert_eq!(service.clone().oneshot(()).await, Err(Fault(ErrorClass::Caller)));
     }
@@ -102,7 +102,7 @@ fn status(status: StatusCode) -> Http {
 }
 
 #[tokio::test]
-async fn the_header_is_on_the_fallbacks_answers_only_and_a_failure_may_be_passed_on() {
+async fn only_responses_of_the_fallback_have_the_header() {
     let service = service_fn(async |wanted: StatusCode| status(wanted));
     let fallback = |_: &StatusCode| {
         |cause: Cause<Http>| match cause {
@@ -113,21 +113,21 @@ async fn the_header_is_on_the_fallbacks_answers_only_and_a_failure_may_be_passed
     };
     let (name, value) = (HeaderName::from_static("fallback"), HeaderValue::from_static("yes"));
     let mut service = CircuitBreakerLayer::new(breaker(), failed, fallback).with_header(name, value).layer(service);
-    let mut told = Vec::new();
+    let mut responses = Vec::new();
     for wanted in [200, 404, 503, 502, 200, 200_u16] {
         let wanted = StatusCode::try_from(wanted).unwrap();
         let response = service.ready().await.unwrap().call(wanted).await.unwrap();
-        told.push((response.status().as_u16(), *response.body(), response.headers().contains_key("fallback")));
+        responses.push((response.status().as_u16(), *response.body(), response.headers().contains_key("fallback")));
     }
-    let ours = "from the service";
-    assert_eq!(told[..2], [(200, ours, false), (404, ours, false)]);
-    assert_eq!(told[2..4], [(503, ours, true), (502, ours, true)]);
-    assert_eq!(told[4..], [(200, "from the fallback", true); 2]);
+    let service = "from the service";
+    assert_eq!(responses[..2], [(200, service, false), (404, service, false)]);
+    assert_eq!(responses[2..4], [(503, service, true), (502, service, true)]);
+    assert_eq!(responses[4..], [(200, "from the fallback", true); 2]);
 }
 
 #[tokio::test]
-async fn the_service_that_said_it_is_ready_gets_the_request() {
-    /// Panics, as the contract of `tower` allows, when it is called before it was asked whether it is ready.
+async fn the_service_that_was_ready_gets_the_request() {
+    /// Panics, as `tower` allows, when it is called before it was polled for readiness.
     #[derive(Default)]
     struct Strict(bool);
 
@@ -148,13 +148,13 @@ async fn the_service_that_said_it_is_ready_gets_the_request() {
         }
 
         fn call(&mut self, (): ()) -> Self::Future {
-            assert!(std::mem::take(&mut self.0), "it was not asked whether it is ready");
+            assert!(std::mem::take(&mut self.0), "it was not polled for readiness");
             std::future::ready(Ok(()))
         }
     }
 
     let fallback = |(): &()| |_: Cause<Result<(), Fault>>| Err(Fault(ErrorClass::Callee));
-    let mut service = CircuitBreakerLayer::new(breaker(), blame, fallback).layer(Strict::default());
+    let mut service = CircuitBreakerLayer::new(breaker(), classify, fallback).layer(Strict::default());
     for _ in 0..3 {
         assert_eq!(service.ready().await.unwrap().call(()).await, Ok(()));
     }

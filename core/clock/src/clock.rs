@@ -1,4 +1,4 @@
-//! Where the time comes from.
+//! The source of the current time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,33 +7,33 @@ use chrono::{TimeDelta, Utc};
 
 use crate::Timestamp;
 
-/// A source of the time: the system's clock, or one that a test sets. Cheap to clone.
+/// A source of the current time: the system clock, or one that a test controls. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
 
 impl Clock {
-    /// A clock that shows what `micros` answers, in microseconds since 1970.
+    /// A clock that reads `micros`, in microseconds since the Unix epoch.
     pub fn new(micros: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(micros))
     }
 
-    /// A clock that stands still.
+    /// A clock that always returns `time`.
     pub fn stopped_at(time: Timestamp) -> Self {
         Self::new(move || time.timestamp_micros())
     }
 
-    /// The time, as it is recorded and shown.
+    /// The current time in whole milliseconds.
     pub fn now(&self) -> Timestamp {
         Timestamp::UNIX_EPOCH + TimeDelta::microseconds(self.micros())
     }
 
-    /// The time in microseconds since 1970, for what computes with integers or is finer than a millisecond.
+    /// The current time in microseconds since the Unix epoch.
     pub fn micros(&self) -> i64 {
         (self.0)()
     }
 }
 
-/// The system's clock.
+/// The system clock.
 impl Default for Clock {
     fn default() -> Self {
         Self::new(|| Utc::now().timestamp_micros())
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_readings_are_of_the_same_time() {
+    fn now_and_micros_return_the_same_time() {
         for (micros, shown) in [
             (1_795_510_840_572_999, "2026-11-24T09:00:40.572Z"),
             (999, "1970-01-01T00:00:00.000Z"),
@@ -64,14 +64,14 @@ mod tests {
     }
 
     #[test]
-    fn any_time_can_be_shown() {
+    fn any_time_can_be_formatted() {
         for micros in [i64::MIN, i64::MAX] {
             assert!(!Clock::new(move || micros).now().to_string().is_empty());
         }
     }
 
     #[test]
-    fn the_default_is_the_time_of_the_system() {
+    fn the_default_is_the_system_clock() {
         let (before, clock, after) = (Timestamp::now(), Clock::default().now(), Timestamp::now());
         assert!(before <= clock && clock <= after, "{before} {clock} {after}");
     }

@@ -1,5 +1,5 @@
-//! The time, for services that record it and compute with it: [`Timestamp`], a point in time in whole milliseconds whose
-//! texts sort as the times do, and [`Clock`], which gives it, and microseconds, and which tests can replace.
+//! [`Timestamp`] is a point in time in whole milliseconds whose texts sort in time order. [`Clock`] supplies the current
+//! time, as a `Timestamp` or in microseconds, and can be replaced in tests.
 //!
 //! ```
 //! use service_clock::{Clock, Timestamp};

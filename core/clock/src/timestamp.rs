@@ -1,4 +1,4 @@
-//! Points in time, as everything here records and shows them.
+//! Points in time in whole milliseconds.
 
 use std::fmt;
 use std::ops::{Add, Deref, Sub};
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time, in whole milliseconds, in UTC.
 ///
-/// Its text is RFC 3339 with exactly three decimals and `Z`, so texts sort as the times do. Any RFC 3339 text can be
-/// read; what is finer than a millisecond is cut off.
+/// It is formatted as RFC 3339 with exactly three decimals and `Z`, so the texts sort in time order. Any RFC 3339 text can
+/// be parsed; digits below a millisecond are truncated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "DateTime<Utc>", into = "String")]
 pub struct Timestamp(DateTime<Utc>);
@@ -19,12 +19,12 @@ impl Timestamp {
     /// 1970-01-01T00:00:00.000Z.
     pub const UNIX_EPOCH: Self = Self(DateTime::UNIX_EPOCH);
 
-    /// The time so many milliseconds after 1970-01-01, or `None` outside of the years ±262,000.
+    /// The time `millis` milliseconds after the Unix epoch, or `None` outside of the years ±262,000.
     pub fn from_millis(millis: i64) -> Option<Self> {
         DateTime::from_timestamp_millis(millis).map(Self)
     }
 
-    /// The time of the system's clock.
+    /// The current time of the system clock.
     pub fn now() -> Self {
         Utc::now().into()
     }
@@ -64,7 +64,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// Ends at the last time that can be told.
+/// Saturates at the latest and the earliest representable time.
 impl Add<TimeDelta> for Timestamp {
     type Output = Self;
 
@@ -74,7 +74,7 @@ impl Add<TimeDelta> for Timestamp {
     }
 }
 
-/// Ends at the first time that can be told.
+/// Saturates likewise.
 impl Sub<TimeDelta> for Timestamp {
     type Output = Self;
 
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_written_with_three_decimals_however_it_was_written_before() {
+    fn any_rfc_3339_text_is_formatted_in_utc_with_three_decimals() {
         for (written, expected) in [
             ("2026-11-24T12:00:40Z", "2026-11-24T12:00:40.000Z"),
             ("2026-11-24T12:00:40.5Z", "2026-11-24T12:00:40.500Z"),
@@ -132,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn texts_sort_as_the_times_do() {
+    fn texts_sort_in_time_order() {
         let times = ["2026-11-24T12:00:39.999Z", "2026-11-24T12:00:40Z", "2026-11-24T12:00:40.001Z"].map(text);
         assert!(times.is_sorted(), "{times:?}");
     }
 
     #[test]
-    fn no_sum_or_difference_overflows() {
+    fn sums_and_differences_saturate() {
         let (now, ever) = (Timestamp::now(), TimeDelta::hours(i64::from(u32::MAX)));
         assert!(now - ever < now && now < now + ever);
         assert_eq!(now + TimeDelta::MAX, Timestamp::from(DateTime::<Utc>::MAX_UTC));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn text_that_is_not_rfc_3339_is_rejected() {
         for written in
             ["", "yesterday", "2026-11-24", "2026-13-24T12:00:40Z", "2026-1-1T0:0:0Z", "+12026-11-24T12:00:40Z"]
         {

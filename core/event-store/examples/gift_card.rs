@@ -1,4 +1,4 @@
-//! Gift cards: issued once, redeemed by many at the same time, and never below zero.
+//! Gift cards: issued once, redeemed concurrently, and never below zero.
 //! `cargo run -p dynamodb-event-store --example gift_card`.
 
 use std::num::NonZeroU32;
@@ -11,7 +11,7 @@ use dynamodb_testkit::simulation::Simulation;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-/// What happened to a card.
+/// The events of a card.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 enum CardEvent {
@@ -19,13 +19,13 @@ enum CardEvent {
     Redeemed { cents: u64 },
 }
 
-/// A card: what is left on it.
+/// A card with its remaining amount.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Card {
     cents: u64,
 }
 
-/// Nothing is redeemed that is not there.
+/// The card has less than the amount to redeem.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("only {left} cents are left")]
 struct TooLittle {
@@ -79,7 +79,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let issued = store.run(&id, &Request::unkeyed(), issue).await?;
     println!("issued: {} cents at version {}", issued.outcome, issued.version);
 
-    // The same request twice, as a client sends it that did not hear the answer.
+    // The same request twice, as from a client whose response was lost.
     let key = IdempotencyKey::parse("till-7-receipt-42")?;
     let hash = RequestHash::of("redeem", &100)?;
     for _ in 0..2 {
@@ -88,20 +88,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("redeemed 100: {} left at version {} ({:?})", redeemed.outcome, redeemed.version, redeemed.settled);
     }
 
-    // Twenty tills at once, and money for five of them.
+    // Twenty tills at once, with money for five of them.
     let tills =
         join_all((0..20).map(|_| async { store.run(&id, &Request::unkeyed(), |card, _| redeem(card, 100)).await }))
             .await;
     let redeemed = tills.iter().filter(|till| till.is_ok()).count();
-    let refused = tills.iter().filter(|till| matches!(till, Err(ExecuteError::Rejected(_)))).count();
-    println!("twenty at once: {redeemed} redeemed, {refused} refused");
-    if let Some(Err(refusal)) = tills.iter().find(|till| till.is_err()) {
-        println!("the others were told: {refusal}");
+    let rejected = tills.iter().filter(|till| matches!(till, Err(ExecuteError::Rejected(_)))).count();
+    println!("twenty at once: {redeemed} redeemed, {rejected} rejected");
+    if let Some(Err(rejection)) = tills.iter().find(|till| till.is_err()) {
+        println!("rejected because {rejection}");
     }
 
     let card = store.load(&id, Consistency::Strong).await?;
-    println!("in the end: {} cents at version {}", card.stream().state().cents, card.stream().version());
-    assert_eq!((redeemed, refused, card.stream().state().cents), (5, 15, 0));
+    println!("finally: {} cents at version {}", card.stream().state().cents, card.stream().version());
+    assert_eq!((redeemed, rejected, card.stream().state().cents), (5, 15, 0));
     Ok(())
 }
 
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_card_is_redeemed_down_to_nothing_and_never_below() {
+    fn a_card_is_never_redeemed_below_zero() {
         let history = [CardEvent::Issued { cents: 600 }, CardEvent::Redeemed { cents: 400 }];
         given(&history[..1]).when(|card| redeem(card, 400)).then(&history[1..]);
         given(&history).when(|card| redeem(card, 200)).then(&[CardEvent::Redeemed { cents: 200 }]);

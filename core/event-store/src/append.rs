@@ -1,4 +1,4 @@
-//! The one place that writes to the event table.
+//! The only code that writes to the event table.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,38 +22,38 @@ use super::size::{MAX_ITEM_BYTES, item_bytes};
 use super::stream::Stream;
 use super::{EventStore, snapshot};
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Debug)]
 pub enum Appended<E> {
-    /// Stored, by this call.
+    /// Stored by this call.
     Stored,
-    /// The version holds this commit: somebody else's, or our own from an attempt whose answer was lost.
-    ModelResult(Box<Commit<E>>),
-    /// Not stored: DynamoDB refused every attempt in so many words (throttled, not allowed, …).
-    Refused(StoreError),
-    /// Not sent: the commit is larger than an item may be.
+    /// The version holds this commit: another writer's, or our own from an attempt whose response was lost.
+    Conflict(Box<Commit<E>>),
+    /// Not stored: DynamoDB rejected every attempt (throttled, unauthorized, …).
+    Rejected(StoreError),
+    /// Not sent: the commit exceeds the maximum item size.
     TooLarge {
-        /// How large.
+        /// The size.
         bytes: usize,
     },
-    /// An attempt, not necessarily the last, was sent and never answered: it may be stored, even later.
+    /// At least one attempt got no response, so it may be stored, even later.
     Unknown(StoreError),
 }
 
-/// How many attempts of one operation were sent and not refused. The SDK reports the last attempt only, and a
-/// throttled one may follow one whose answer was lost.
+/// Counts the attempts of an operation that were sent and not rejected. The SDK reports the last attempt only, and a
+/// throttled one may follow one whose response was lost.
 #[derive(Clone, Debug, Default)]
-struct Unanswered(Arc<AtomicUsize>);
+struct UnansweredAttempts(Arc<AtomicUsize>);
 
-impl Unanswered {
+impl UnansweredAttempts {
     fn is_none(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 }
 
-impl Intercept for Unanswered {
+impl Intercept for UnansweredAttempts {
     fn name(&self) -> &'static str {
-        "Unanswered"
+        "UnansweredAttempts"
     }
 
     fn read_before_transmit(
@@ -96,33 +96,33 @@ impl<A: Aggregate> EventStore<A> {
                 snapshot::detach(&mut item);
             }
         }
-        let unanswered = Unanswered::default();
+        let unanswered = UnansweredAttempts::default();
         let put = self.put_if_free(item).customize().interceptor(unanswered.clone());
         let Err(error) = put.send().await else { return Ok(Appended::Stored) };
-        match found(error) {
+        match existing_item(error) {
             Ok(item) => {
-                let found = Commit::from_item::<A>(item)?;
-                // One key has one commit, unless the table's key is another.
-                if found.first != commit.first
+                let existing_item = Commit::from_item::<A>(item)?;
+                // A key has one commit, unless the table has another key schema.
+                if existing_item.first != commit.first
                     && let Some(wrong) = self.wrong_table().await
                 {
                     return Err(wrong);
                 }
-                Ok(Appended::ModelResult(Box::new(found)))
+                Ok(Appended::Conflict(Box::new(existing_item)))
             }
-            Err(error) if unanswered.is_none() => Ok(Appended::Refused(self.failed(error).await)),
+            Err(error) if unanswered.is_none() => Ok(Appended::Rejected(self.failed(error).await)),
             Err(error) => Ok(Appended::Unknown(StoreError::unavailable(error))),
         }
     }
 
-    /// Stores the item of a commit that this table had, if its version is free; else answers what is there, which may be
-    /// the same item, stored by an attempt whose answer was lost.
-    pub(super) async fn put_back(&self, item: Item) -> Result<Option<Item>, StoreError> {
+    /// Writes a commit's item back if its version is free. Otherwise returns the item that is there, which may be the
+    /// same one, stored by an attempt whose response was lost.
+    pub(super) async fn restore_item(&self, item: Item) -> Result<Option<Item>, StoreError> {
         let Err(error) = self.put_if_free(item).send().await else { return Ok(None) };
-        found(error).map(Some).map_err(StoreError::unavailable)
+        existing_item(error).map(Some).map_err(StoreError::unavailable)
     }
 
-    /// The write of a commit's item on condition that its version is free. If it is not, the failure holds what is there.
+    /// A conditional put of a commit's item. If the version is taken, the failure holds the existing item.
     fn put_if_free(&self, item: Item) -> PutItemFluentBuilder {
         self.client
             .put_item()
@@ -133,7 +133,7 @@ impl<A: Aggregate> EventStore<A> {
     }
 }
 
-/// The commit's item, without a snapshot.
+/// The commit's item without a snapshot.
 pub(super) fn item_of<A: Aggregate>(commit: &Commit<A::Event>) -> Result<Item, StoreError> {
     commit.to_item::<A>().map_err(|source| malformed(commit, source))
 }
@@ -142,14 +142,14 @@ fn malformed<E>(commit: &Commit<E>, source: serde_dynamo::Error) -> StoreError {
     CommitError::Malformed { stream: commit.stream.to_string(), version: commit.first, source }.into()
 }
 
-/// How large an item is that DynamoDB would not take.
+/// The size of an item that exceeds the maximum.
 pub(super) fn too_large(item: &Item) -> Option<usize> {
     Some(item_bytes(item)).filter(|bytes| *bytes > MAX_ITEM_BYTES)
 }
 
-/// What a write has found in its place, if that is why it was not done.
+/// The existing item, if the write failed because the version is taken.
 #[expect(clippy::result_large_err, reason = "it comes from the SDK as large as it is, and goes no further")]
-fn found(error: SdkError<PutItemError>) -> Result<Item, SdkError<PutItemError>> {
+fn existing_item(error: SdkError<PutItemError>) -> Result<Item, SdkError<PutItemError>> {
     match error {
         SdkError::ServiceError(context) if context.err().is_conditional_check_failed_exception() => {
             let PutItemError::ConditionalCheckFailedException(failed) = context.into_err() else {

@@ -1,4 +1,4 @@
-//! Where commits lie: all in which DynamoDB and its double in memory differ. What is built on it is the same code for both.
+//! The storage interface: everything in which DynamoDB and the in-memory store differ.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -15,9 +15,9 @@ use super::stream::Stream;
 use super::stream_id::{StreamId, Version};
 use service_clock::Timestamp;
 
-/// What keeps commits. Public in name only, so that [`Store`](super::Store) is implemented by this crate alone.
+/// Storage of commits. Unnameable outside, so that only this crate implements [`Store`](super::Store).
 pub trait Backend<A: Aggregate>: Clone + Debug + Send + Sync + 'static {
-    /// The stream up to some point.
+    /// Reads the stream up to `until`.
     fn read(
         &self,
         id: &StreamId,
@@ -25,7 +25,7 @@ pub trait Backend<A: Aggregate>: Clone + Debug + Send + Sync + 'static {
         consistency: Consistency,
     ) -> impl Future<Output = Result<Loaded<A>, StoreError>> + Send;
 
-    /// At most `limit` commits (at least 1), read strongly, that begin above `after`.
+    /// Reads up to `limit` commits (at least 1) that begin after version `after`, consistently.
     fn page(
         &self,
         id: &StreamId,
@@ -33,20 +33,20 @@ pub trait Backend<A: Aggregate>: Clone + Debug + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Page<A::Event>, StoreError>> + Send;
 
-    /// Stores `commit`, which leads to `next`, if its version is still free.
+    /// Stores `commit`, which leads to `next`, if its version is free.
     ///
     /// # Errors
-    /// The version holds what cannot be read, or an event has no stored form: this commit is not stored.
+    /// The existing item cannot be read, or an event cannot be encoded; the commit is not stored.
     fn append(
         &self,
         commit: &Commit<A::Event>,
         next: &Stream<A>,
     ) -> impl Future<Output = Result<Appended<A::Event>, StoreError>> + Send;
 
-    /// The time.
+    /// The current time.
     fn now(&self) -> Timestamp;
 
-    /// The epoch that commits are recorded in.
+    /// The epoch of new commits.
     fn epoch(&self) -> Option<&Epoch>;
 }
 

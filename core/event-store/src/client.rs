@@ -1,4 +1,4 @@
-//! How DynamoDB is called: while somebody waits for the answer, and while nobody does.
+//! DynamoDB client settings for requests and for bulk work.
 
 use std::error::Error;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
 
 use super::table::WrongTable;
 
-/// Sets time-outs and retries for commands and queries.
+/// Sets timeouts and retries for commands and queries.
 ///
-/// DynamoDB answers in milliseconds: what takes a second was lost, so an attempt ends then and the SDK makes another,
-/// three in all and three seconds at most. Throttling and 5xx are retried the same way.
+/// DynamoDB responds in milliseconds, so an attempt is given up after a second. The SDK makes up to three attempts
+/// within three seconds, also after throttling and 5xx.
 pub fn for_requests(config: Builder) -> Builder {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(500))
@@ -25,10 +25,9 @@ pub fn for_requests(config: Builder) -> Builder {
     config.timeout_config(timeouts).retry_config(retries)
 }
 
-/// Sets time-outs and retries for work through whole tables.
+/// Sets timeouts and retries for bulk work on whole tables.
 ///
-/// Such work writes as fast as the table lets it, so being throttled is its usual state: the SDK's adaptive mode sends
-/// less then, and an operation may take half a minute.
+/// Bulk work is usually throttled. The SDK's adaptive mode then slows down, and an operation may take half a minute.
 pub fn for_bulk(config: Builder) -> Builder {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(500))
@@ -39,8 +38,8 @@ pub fn for_bulk(config: Builder) -> Builder {
     config.timeout_config(timeouts).retry_config(retries)
 }
 
-/// Whether DynamoDB refuses what it is asked: the caller lacks the permission, or the table is not there, or another one
-/// than it should be. Trying again helps once somebody has mended the deployment.
+/// Whether DynamoDB rejects the call for a reason that only a change of the deployment fixes: a missing permission, or
+/// a missing or wrong table.
 pub fn is_refused(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(|cause| {
         let code = cause.downcast_ref::<ErrorMetadata>().and_then(ErrorMetadata::code);

@@ -1,4 +1,4 @@
-//! A commit, and the one item that it is.
+//! A commit and its item.
 
 use serde::{Deserialize, Serialize};
 use serde_dynamo::Item;
@@ -11,19 +11,19 @@ use super::idempotency::RequestHash;
 use super::stream_id::{StreamId, Version};
 use service_clock::Timestamp;
 
-/// Who caused a commit, and what it belongs to.
+/// Who caused a commit, and its tracing ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// The user or the producer that asked.
+    /// The user or the service that sent the request.
     pub actor: String,
-    /// Shared by all that follows from one request from outside.
+    /// Shared by all commits that follow from one external request.
     pub correlation_id: String,
-    /// The request or event that led to this commit directly: unique for each run, so it tells a repeat from an attempt
-    /// whose answer was lost.
+    /// The request or event that caused this commit. Unique per run, so it distinguishes a repeated request from an
+    /// attempt whose response was lost.
     pub causation_id: String,
 }
 
-/// Events that were, or are to be, stored together.
+/// Events that are stored together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Commit<E> {
     /// The stream.
@@ -32,19 +32,19 @@ pub struct Commit<E> {
     pub first: Version,
     /// The events, at least one.
     pub events: Vec<E>,
-    /// The name of this commit: the same for every attempt to store it.
+    /// The commit id, the same for every attempt to store it.
     pub id: Uuid,
-    /// When; never earlier than the commit before.
+    /// When it was recorded; never before the previous commit.
     pub recorded_at: Timestamp,
-    /// Who and why.
+    /// Who caused it.
     pub metadata: Metadata,
-    /// The request's fingerprint; there if, and only if, the request carried an idempotency key.
+    /// The request's hash; present if and only if the request carried an idempotency key.
     pub request_hash: Option<RequestHash>,
-    /// The history that it was recorded in, if the store had ever been taken back by then.
+    /// The epoch, if the store had one.
     pub epoch: Option<Epoch>,
 }
 
-/// The attributes of a commit item, less the snapshot, before its events are read.
+/// The attributes of a commit item without the snapshot, events not decoded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct StoredCommit {
     pub stream_id: StreamId,
@@ -77,7 +77,7 @@ impl StoredCommit {
             if commit.version > 0 && !commit.events.is_empty() && last.is_some() {
                 return Ok(commit);
             }
-            Err(serde::de::Error::custom("a commit holds one event at least, and versions count from 1"))
+            Err(serde::de::Error::custom("a commit has at least one event, and versions start at 1"))
         });
         commit.map_err(|source| CommitError::Malformed { stream, version, source })
     }
@@ -87,7 +87,7 @@ impl StoredCommit {
         self.version + (self.events.len() as Version - 1)
     }
 
-    /// Reads the events.
+    /// Decodes the events.
     ///
     /// # Errors
     /// [`CommitError::Undecodable`].
@@ -127,18 +127,18 @@ impl<E> Commit<E> {
         (self.first..).zip(&self.events)
     }
 
-    /// Reads the commit in an item of the event table or of its stream.
+    /// Parses an item of the event table or of its stream.
     ///
     /// # Errors
-    /// See [`CommitError`]; both kinds last until the program or the item changes.
+    /// See [`CommitError`]. Both kinds persist until the program or the item changes.
     pub fn from_item<A: Aggregate<Event = E>>(item: Item) -> Result<Self, CommitError> {
         StoredCommit::from_item(item)?.decode::<A>()
     }
 
-    /// The commit's item, without a snapshot: what readers of the table and of its stream meet.
+    /// The commit's item without a snapshot.
     ///
     /// # Errors
-    /// An event does not serialise: its data has a key that is no text.
+    /// An event does not serialize: its data has a key that is not a string.
     pub fn to_item<A: Aggregate<Event = E>>(&self) -> Result<Item, serde_dynamo::Error> {
         let Metadata { actor, correlation_id, causation_id } = self.metadata.clone();
         serde_dynamo::to_item(StoredCommit {
@@ -153,7 +153,7 @@ impl<E> Commit<E> {
     }
 }
 
-/// Stream and version of an item, for an error's sake.
+/// Stream and version of an item, for error messages.
 fn place_of(item: &Item) -> (String, Version) {
     let text = |name: &str| match item.get(name) {
         Some(serde_dynamo::AttributeValue::S(text) | serde_dynamo::AttributeValue::N(text)) => Some(text.clone()),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_gives_the_commit_back_whatever_else_is_in_it() {
+    fn an_item_round_trips_ignoring_other_attributes() {
         let later = Commit { epoch: Some("2".parse().unwrap()), ..keyed() };
         for commit in [keyed(), commit(1, 1), later] {
             let mut item = commit.to_item::<Numbers>().unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_commit_is_named_by_stream_and_version() {
+    fn an_invalid_item_is_reported_by_stream_and_version() {
         let with = |name: &str, value: Option<AttributeValue>| {
             let mut item = keyed().to_item::<Numbers>().unwrap();
             item.remove(name);
@@ -225,7 +225,10 @@ mod tests {
         assert_eq!(with("commit_id", None), malformed);
         assert_eq!(with("events", Some(AttributeValue::L(Vec::new()))), malformed);
         assert_eq!(with("version", number("0")), "the item of stream numbers at version 0 is not a commit");
-        assert!(with("version", number("18446744073709551615")).contains("is not a commit"), "no version follows it");
+        assert!(
+            with("version", number("18446744073709551615")).contains("is not a commit"),
+            "the last version overflows"
+        );
         assert!(with("version", number("-1")).contains("is not a commit"));
         assert!(with("stream_id", None).starts_with("the item of stream ? at version 3"));
 
@@ -234,7 +237,7 @@ mod tests {
         let foreign = AttributeValue::M(foreign.map(|(name, value)| (name.to_owned(), value)).collect());
         assert_eq!(
             with("events", Some(AttributeValue::L(vec![foreign]))),
-            "the event `Letter` at version 3 of stream numbers cannot be read as one of `numbers`"
+            "the event `Letter` at version 3 of stream numbers cannot be decoded as an event of `numbers`"
         );
     }
 
@@ -257,7 +260,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_item_at_all_is_a_commit_or_an_error(
+        fn no_item_panics(
             name in prop_oneof!["stream_id", "version", "events", "commit_id", "recorded_at", "metadata", "epoch"],
             value in any_value(),
         ) {

@@ -1,4 +1,4 @@
-//! Which of its histories a store is writing.
+//! Epochs of a store that was restored to an earlier point.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 /// The name of the history that commits are recorded in.
 ///
-/// A store that was taken back to an earlier point gives the versions that it lost to other events. Whoever knew the
-/// lost ones by stream and version tells the new ones from them by the epoch, which is stored with every commit. A
-/// store that was never taken back has none.
+/// After a restore to an earlier point, the lost versions are assigned to other events. The epoch, stored with every
+/// commit, distinguishes the new events from the lost ones. A store that was never restored has none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[doc(alias = "timeline")]
 pub struct Epoch(String);
 
-/// A text that names no epoch.
+/// Not a valid epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an epoch is 1-32 of a-z, 0-9 and -")]
+#[error("an epoch must be 1-32 of a-z, 0-9 and -")]
 pub struct InvalidEpoch;
 
 impl Epoch {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_is_what_a_tables_name_may_end_with() {
+    fn an_epoch_is_a_valid_suffix_of_a_table_name() {
         for valid in ["2", "2026-11-28", "a", &"x".repeat(32)] {
             let epoch: Epoch = valid.parse().unwrap();
             assert_eq!((epoch.to_string().as_str(), epoch.as_str()), (valid, valid));

@@ -1,19 +1,19 @@
-//! What can go wrong, and what the caller does about it.
+//! The store's errors, and how to handle them.
 
 use std::error::Error;
 
 use super::stream_id::{StreamId, Version};
 
-/// The store could not do its work.
+/// The store could not serve the request.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// DynamoDB did not answer, or not with a result; the SDK has retried already. The caller tries again later.
-    #[error("the event table does not answer")]
+    /// DynamoDB did not respond or responded with an error, after the SDK's retries. Retry later.
+    #[error("the event table is unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
-    /// The stream contradicts itself. Trying again does not help: raise an alarm.
+    /// The stream contradicts itself. Do not retry; raise an alarm.
     #[error(transparent)]
     Corrupt(#[from] CorruptStream),
-    /// A commit of a newer program, or no commit at all. Trying again does not help before the next deployment.
+    /// A commit of a newer program, or not a commit. Do not retry before the next deployment.
     #[error(transparent)]
     Unreadable(#[from] CommitError),
 }
@@ -24,7 +24,7 @@ impl StoreError {
     }
 }
 
-/// An item that is not a commit which this program can read.
+/// An item that this program cannot read as a commit.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The item lacks the attributes of a commit.
@@ -34,44 +34,45 @@ pub enum CommitError {
         stream: String,
         /// The item's version, 0 if it does not say.
         version: Version,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: serde_dynamo::Error,
     },
-    /// An event of an unknown type or a newer schema: deploy the readers first.
-    #[error("the event `{event_type}` at version {version} of stream {stream} cannot be read as one of `{aggregate}`")]
+    /// An unknown event type or a newer schema: deploy readers before writers.
+    #[error(
+        "the event `{event_type}` at version {version} of stream {stream} cannot be decoded as an event of `{aggregate}`"
+    )]
     Undecodable {
         /// The stream.
         stream: String,
         /// The event's version.
         version: Version,
-        /// What the event is called.
+        /// The event type.
         event_type: String,
-        /// Whose events the store reads.
+        /// The store's aggregate.
         aggregate: &'static str,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A stream of another aggregate: the store was given another's table, or another's stream.
+    /// A stream of another aggregate: the store was given a wrong table or stream.
     #[error(
-        "stream {stream}, by its snapshot in the commit at version {version}, is one of `{found}`; it was read as one of \
-         `{expected}`"
+        "stream {stream} belongs to the aggregate `{found}` by its snapshot at version {version}, but was read as `{expected}`"
     )]
     Foreign {
         /// The stream.
         stream: String,
         /// The commit's version.
         version: Version,
-        /// Whose stream it is.
+        /// The stream's aggregate.
         found: String,
-        /// Whose streams the store reads.
+        /// The store's aggregate.
         expected: &'static str,
     },
 }
 
 impl CommitError {
-    /// The version of what could not be read.
+    /// The version that could not be read.
     pub fn version(&self) -> Version {
         match self {
             Self::Malformed { version, .. } | Self::Undecodable { version, .. } | Self::Foreign { version, .. } => {
@@ -81,51 +82,51 @@ impl CommitError {
     }
 }
 
-/// A stream that contradicts itself. Nothing is written to it, and a person has to look.
+/// A stream that contradicts itself. Nothing is written to it; it needs manual inspection.
 #[derive(Debug, thiserror::Error)]
 #[error("stream {stream} is corrupt at version {version}: {why}")]
 pub struct CorruptStream {
     /// The stream.
     pub stream: StreamId,
-    /// Where.
+    /// The version.
     pub version: Version,
-    /// What is wrong.
+    /// The contradiction.
     pub why: String,
 }
 
-/// A command that was not run, or of which nobody knows.
+/// A command that was not run, or whose outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError<R> {
-    /// The rules say no. Decided on a strongly consistent read; nothing was stored.
-    #[error("refused: {0}")]
-    Refused(R),
-    /// The stream is not at a version that the caller accepts. Nothing was stored.
+    /// The aggregate's rules reject the command. Evaluated on a consistent read; nothing was stored.
+    #[error("rejected: {0}")]
+    Rejected(R),
+    /// The stream is not at an accepted version. Nothing was stored.
     #[error("the stream is at version {current}")]
     PreconditionFailed {
-        /// Where it is.
+        /// The current version.
         current: Version,
     },
-    /// The idempotency key belongs to another request. Nothing was stored; the caller takes a new key.
+    /// The idempotency key was used for another request. Nothing was stored; use a new key.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// Other writers always came first. Nothing was stored; the caller tries again later.
-    #[error("other writers always came first")]
+    /// Too many concurrent writes. Nothing was stored; retry later.
+    #[error("too many concurrent writes to the stream")]
     Contended,
-    /// It could not be found out whether the commit was stored. A repeat with the same idempotency key settles it.
-    #[error("it is not known whether the commit was stored")]
+    /// It is unknown whether the commit was stored. Repeating the request with the same idempotency key resolves it.
+    #[error("it is unknown whether the commit was stored")]
     OutcomeUnknown(#[source] StoreError),
-    /// The commit is larger than an item may be. Nothing was stored.
-    #[error("the commit would take {bytes} bytes")]
+    /// The commit exceeds the maximum item size. Nothing was stored.
+    #[error("the commit has {bytes} bytes, more than a DynamoDB item can hold")]
     TooLarge {
-        /// How large.
+        /// The size.
         bytes: usize,
     },
-    /// The store could not do its work; nothing was stored.
+    /// The store could not serve the request; nothing was stored.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// An error with all that led to it.
+/// The error with its chain of sources.
 pub(super) fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

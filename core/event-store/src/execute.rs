@@ -1,4 +1,4 @@
-//! Running a command on a stream: decide, append, settle.
+//! Running a command on a stream: decide, append, resolve the outcome.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -16,52 +16,54 @@ use super::stream::Stream;
 use super::stream_id::{StreamId, Version};
 use service_clock::Timestamp;
 
-/// How often another writer may come first before the caller is told so.
+/// How many conflicts are tolerated.
 const MAX_CONFLICTS: u32 = 40;
-/// How often a write to one version may go unanswered, with nothing found of it, before the caller is told so.
+/// How many writes to one version may get no response, with no trace of them, before the outcome is reported as
+/// unknown.
 const MAX_UNANSWERED: u32 = 3;
-/// The wait before a tail is read is a random part of this many times what a write takes just now, tripled for each
-/// further conflict up to [`BACKOFF_CAP`] ("full jitter": AWS Architecture Blog, "Exponential Backoff And Jitter"). Two
-/// writers get in each other's way while their writes last, so it is by that time that waits must be measured.
+/// Before the tail is read again, the wait is a random part of this many times the duration of the last write, tripled
+/// for each further conflict up to [`BACKOFF_CAP`] ("full jitter": AWS Architecture Blog, "Exponential Backoff And
+/// Jitter"). Writers conflict for as long as their writes last, so waits are measured in write durations.
 const BACKOFF_WRITES: u32 = 10;
-/// What a write is taken to last at least, and at most.
+/// The assumed minimum and maximum duration of a write.
 const WRITE_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(20);
-/// By what the wait grows. Doubled, it gets to what many writers need so late that half as many writes more are in vain.
+/// The growth of the wait. With 2, it grows so slowly that half as many writes again fail.
 const BACKOFF_GROWTH: u32 = 3;
-/// The longest wait, in first waits.
+/// The longest wait, in multiples of the first.
 const BACKOFF_CAP: u32 = 27;
 
-/// A command that has been run.
+/// A command that was run.
 #[derive(Clone, Debug)]
 pub struct Executed<A: Aggregate> {
-    /// The version that answers the command: of its commit's last event.
+    /// The version after the command: of its commit's last event.
     pub version: Version,
-    /// What the command's commit answers.
+    /// The result of the command's commit.
     pub outcome: A::Outcome,
-    /// How it came about.
+    /// How the command was resolved.
     pub settled: Settled,
-    /// The stream as it was last seen: at [`Executed::version`], or, for a repeat, later.
+    /// The stream as last read: at [`Executed::version`], or later for a repeated request.
     pub stream: Stream<A>,
 }
 
-/// How a command came to its answer.
+/// How a command was resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// By a commit of this run.
+    /// A commit of this run was stored.
     Stored,
-    /// By the commit of an earlier run of the same request.
+    /// An earlier run of the same request had stored it.
     Replayed,
-    /// Without a commit: there was nothing left to do.
+    /// The command changes nothing.
     Unchanged,
 }
 
-/// A command that was looked at.
+/// A command that was checked without storing.
 #[derive(Debug)]
+#[doc(alias = "dry_run")]
 pub enum Examined<A: Aggregate, T> {
-    /// An earlier run of the same request has answered it.
+    /// An earlier run of the same request has stored it.
     Replayed(Box<Executed<A>>),
-    /// It can be run on this stream; and what the check found.
-    Open(Box<Loaded<A>>, T),
+    /// It can be run on this stream; with the result of the check.
+    Ready(Box<Loaded<A>>, T),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,15 +84,13 @@ impl<A: Aggregate> EventStore<A> {
         run(self, id, request, decide).await
     }
 
-    /// Runs a command on a stream that was loaded: `decide` turns the state into events, as often as other writers
-    /// make it necessary.
+    /// Runs a command on a loaded stream. `decide` turns the state into events; it is called again after each conflict.
     ///
-    /// `decide` is given the time that the commit is recorded at: that of the store's clock right before the write, or
-    /// that of the commit before if it is later, since clocks differ. So times never go backwards along a stream, and no
-    /// commit is dated back by the time that its command took.
+    /// `decide` gets the time at which the commit is recorded: the store's clock right before the write, or the time of
+    /// the previous commit if that is later. So times never go backwards along a stream.
     ///
-    /// The order of checks is replay, `if_match`, `decide`. What says no is decided again on a strongly consistent
-    /// read before it is told. Cost beside the load: one write, and one more for each writer that came first.
+    /// Checks run in the order replay, `if_match`, `decide`. A rejection is re-evaluated on a consistent read before it
+    /// is returned. Besides the load it costs one write, and one more per conflict.
     ///
     /// # Errors
     /// See [`ExecuteError`].
@@ -103,11 +103,11 @@ impl<A: Aggregate> EventStore<A> {
         execute(self, loaded, request, decide).await
     }
 
-    /// Looks at a command as [`EventStore::execute`] would, with the same checks and as strictly, but stores nothing:
-    /// for a command that has to ask somebody else before it can be decided.
+    /// Checks a command as [`EventStore::execute`] would, but stores nothing: for commands that must call another
+    /// service before they are decided.
     ///
     /// # Errors
-    /// As those of [`EventStore::execute`] that come before anything is stored.
+    /// Those of [`EventStore::execute`] before anything is stored.
     pub async fn examine<R, T>(
         &self,
         loaded: Loaded<A>,
@@ -136,17 +136,17 @@ pub(super) async fn execute<A: Aggregate, R>(
 ) -> Result<Executed<A>, ExecuteError<R>> {
     let Loaded { mut stream, mut consistency } = loaded;
     let mut conflicts = 0;
-    // Writes of ours that may still be on their way to the version after the head.
+    // Our writes to the version after the head that got no response.
     let mut unanswered = 0;
     loop {
         if let Some(replayed) = replay(&stream, request)? {
             return Ok(replayed);
         }
         let now = stream.not_before_head(backend.now());
-        let verdict = judge(&stream, request, |state| decide(state, now));
-        let events = match verdict {
+        let decision = decide_at_accepted_version(&stream, request, |state| decide(state, now));
+        let events = match decision {
             Ok(events) if !events.is_empty() => events,
-            told if consistency == Consistency::Strong => return told.map(|_| unchanged(stream)),
+            rejected if consistency == Consistency::Strong => return rejected.map(|_| unchanged(stream)),
             _ => {
                 Loaded { stream, consistency } =
                     load(backend, &stream.id, Consistency::Strong, request.deadline).await?;
@@ -165,13 +165,13 @@ pub(super) async fn execute<A: Aggregate, R>(
         let mut failure = None;
         match appended {
             Appended::Stored => return Ok(stored(next, &commit)),
-            Appended::ModelResult(found) => {
+            Appended::Conflict(found) => {
                 if let Some(settled) = follow(&mut stream, [*found], request)? {
                     return Ok(settled);
                 }
                 unanswered = 0;
                 conflicts += 1;
-                // The commit that came first is in hand: the first retry needs neither a wait nor a read.
+                // The conflicting commit is at hand: the first retry needs neither a wait nor a read.
                 if conflicts == 1 {
                     continue;
                 }
@@ -180,13 +180,13 @@ pub(super) async fn execute<A: Aggregate, R>(
                 }
             }
             Appended::TooLarge { bytes } => return Err(ExecuteError::TooLarge { bytes }),
-            Appended::Refused(error) if unanswered == 0 => return Err(error.into()),
-            Appended::Refused(error) | Appended::Unknown(error) => {
+            Appended::Rejected(error) if unanswered == 0 => return Err(error.into()),
+            Appended::Rejected(error) | Appended::Unknown(error) => {
                 unanswered += 1;
                 failure = Some(error);
             }
         }
-        // Whatever was not answered, or not by the newest commit, the tail of the stream knows.
+        // The tail of the stream shows what became of unanswered writes.
         let head = stream.head;
         match timeout_at(request.deadline, catch_up(backend, &mut stream, request)).await {
             Ok(Ok(Some(settled))) => return Ok(settled),
@@ -201,8 +201,7 @@ pub(super) async fn execute<A: Aggregate, R>(
             Err(_) => return Err(ExecuteError::Contended),
         }
         match failure {
-            // The version went to somebody else: what is still on its way to it comes too late. That is a conflict
-            // like any other, whether an answer said so or not.
+            // Another writer took the version, so our writes in flight will fail: a conflict.
             Some(_) if stream.head > head => {
                 unanswered = 0;
                 conflicts += 1;
@@ -227,15 +226,15 @@ pub(super) async fn examine<A: Aggregate, R, T>(
         if let Some(replayed) = replay(&loaded.stream, request)? {
             return Ok(Examined::Replayed(Box::new(replayed)));
         }
-        match judge(&loaded.stream, request, &check) {
+        match decide_at_accepted_version(&loaded.stream, request, &check) {
             Ok(found) => return Ok(Examined::Ready(Box::new(loaded), found)),
-            Err(told) if loaded.consistency == Consistency::Strong => return Err(told),
+            Err(rejected) if loaded.consistency == Consistency::Strong => return Err(rejected),
             Err(_) => loaded = load(backend, &loaded.stream.id, Consistency::Strong, request.deadline).await?,
         }
     }
 }
 
-/// Moves the stream by all that was stored after its head.
+/// Applies all commits stored after the head.
 async fn catch_up<A: Aggregate, R>(
     backend: &impl Backend<A>,
     stream: &mut Stream<A>,
@@ -256,8 +255,8 @@ async fn load<A: Aggregate>(
         .unwrap_or_else(|_| Err(StoreError::unavailable(DeadlinePassed)))
 }
 
-/// What `decide` says of the stream, if it is at a version that the caller accepts.
-fn judge<A: Aggregate, R, T>(
+/// Decides, if the stream is at an accepted version.
+fn decide_at_accepted_version<A: Aggregate, R, T>(
     stream: &Stream<A>,
     request: &Request,
     decide: impl Fn(&A) -> Result<T, R>,
@@ -270,10 +269,10 @@ fn judge<A: Aggregate, R, T>(
     }
 }
 
-/// The answer of an earlier run of the same request, if the stream remembers one.
+/// The result of an earlier run of the same request, if it is among the recent keyed commits.
 fn replay<A: Aggregate, R>(stream: &Stream<A>, request: &Request) -> Result<Option<Executed<A>>, ExecuteError<R>> {
     let Some(request_hash) = request.key.request_hash else { return Ok(None) };
-    match stream.remembered.find(request.key.id) {
+    match stream.recent_keyed_commits.find(request.key.id) {
         None => Ok(None),
         Some(commit) if commit.request_hash != request_hash => Err(ExecuteError::KeyReused),
         Some(commit) => Ok(Some(Executed {
@@ -285,8 +284,7 @@ fn replay<A: Aggregate, R>(stream: &Stream<A>, request: &Request) -> Result<Opti
     }
 }
 
-/// Moves the stream by commits that others, or lost attempts of our own, have stored. Our own among them settles the
-/// command.
+/// Applies commits of others, or of our own unanswered attempts. Our own resolves the command.
 fn follow<A: Aggregate, R>(
     stream: &mut Stream<A>,
     commits: impl IntoIterator<Item = Commit<A::Event>>,
@@ -318,8 +316,8 @@ fn unchanged<A: Aggregate>(stream: Stream<A>) -> Executed<A> {
     Executed { version: stream.head, outcome, settled: Settled::Unchanged, stream }
 }
 
-/// Waits a random part of the next interval; false when the deadline comes before its end. `write` is how long the
-/// last write took.
+/// Waits a random part of the next interval; false if that would exceed the deadline. `write` is the duration of the
+/// last write.
 async fn back_off(round: u32, write: Duration, deadline: Instant) -> bool {
     let first = write.clamp(*WRITE_TIME.start(), *WRITE_TIME.end()) * BACKOFF_WRITES;
     let ceiling = first * BACKOFF_GROWTH.saturating_pow(round - 1).min(BACKOFF_CAP);
@@ -336,7 +334,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_is_a_random_part_of_a_ceiling_that_grows_up_to_its_cap() {
+    async fn a_wait_is_a_random_part_of_a_growing_capped_ceiling() {
         for (write, round, ceiling) in
             [(0, 1, 10), (1, 2, 30), (5, 1, 50), (5, 3, 450), (1, 4, 270), (1, 40, 270), (900, 1, 200), (900, 9, 5_400)]
         {
@@ -354,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_that_would_end_after_the_deadline_is_not_begun() {
+    async fn no_wait_exceeds_the_deadline() {
         let begun = Instant::now();
         let mut refused = 0;
         for _ in 0..200 {

@@ -1,4 +1,4 @@
-//! Reading a stream forwards: the commits themselves, in order.
+//! Reading the commits of a stream in order.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_dynamo::Item;
@@ -9,33 +9,32 @@ use super::commit::{Commit, StoredCommit};
 use super::error::{CommitError, CorruptStream, StoreError};
 use super::stream_id::{StreamId, Version};
 
-/// Some commits of a stream, oldest first.
+/// Commits of a stream, oldest first.
 #[derive(Debug)]
 pub struct Page<E> {
     /// The commits.
     pub commits: Vec<Commit<E>>,
-    /// The version to go on after; none at the end.
+    /// The version to continue after; `None` at the end.
     pub next: Option<Version>,
-    /// What follows these commits and cannot be read: then the page ends before it, and nothing can go on after it.
-    pub obstacle: Option<CommitError>,
+    /// The next commit, if it cannot be read: the page ends before it.
+    pub unreadable: Option<CommitError>,
 }
 
 impl<E> Page<E> {
-    /// The page, if it does not end because something cannot be read.
+    /// The page, unless it ends at an unreadable commit.
     ///
     /// # Errors
     /// [`StoreError::Unreadable`].
     pub fn readable(self) -> Result<Self, StoreError> {
         match self.unreadable {
-            Some(obstacle) => Err(obstacle.into()),
+            Some(unreadable) => Err(unreadable.into()),
             None => Ok(self),
         }
     }
 }
 
 impl<A: Aggregate> EventStore<A> {
-    /// Every commit above `after`, which is 0 or the last version of a commit, read strongly: what a reader at that
-    /// version has to catch up on.
+    /// All commits after version `after` (0 or the last version of a commit), by a consistent read.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -43,17 +42,18 @@ impl<A: Aggregate> EventStore<A> {
         Ok(self.page_after(id, after, usize::MAX).await?.readable()?.commits)
     }
 
-    /// At most `limit` commits (at least 1), read strongly, that begin above `after`, which is 0 or the last version of a commit.
+    /// Up to `limit` commits (at least 1) after version `after` (0 or the last version of a commit), by a consistent
+    /// read.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     pub async fn page_after(&self, id: &StreamId, after: Version, limit: usize) -> Result<Page<A::Event>, StoreError> {
         let mut commits: Vec<Commit<A::Event>> = Vec::new();
         let (mut after, mut start) = (after, None);
-        let mut hole = None;
+        let mut gap = None;
         'pages: loop {
             let room = limit.max(1) - commits.len();
-            let answer = self
+            let output = self
                 .client
                 .query()
                 .table_name(&self.table)
@@ -65,22 +65,22 @@ impl<A: Aggregate> EventStore<A> {
                 .set_exclusive_start_key(start)
                 .send()
                 .await;
-            let answer = match answer {
-                Ok(answer) => answer,
+            let output = match output {
+                Ok(output) => output,
                 Err(error) => return Err(self.failed(error).await),
             };
-            for item in answer.items.unwrap_or_default() {
+            for item in output.items.unwrap_or_default() {
                 let stored = StoredCommit::from_item(Item::from(item));
                 let commit = match stored.and_then(StoredCommit::decode::<A>) {
                     Ok(commit) => commit,
-                    Err(obstacle) => return Ok(Page { commits, next: None, obstacle: Some(obstacle) }),
+                    Err(unreadable) => return Ok(Page { commits, next: None, unreadable: Some(unreadable) }),
                 };
                 let last = commits.last().map_or(after, Commit::last);
                 if commit.first != last + 1 {
-                    // A Query is not one view of its items: while it goes forwards, it can pass the place of a commit,
-                    // miss it, and meet the one stored after that. Read again, the first of them is there.
-                    if hole.replace(last) == Some(last) {
-                        let why = format!("the commit after version {last} begins at {}", commit.first);
+                    // A Query is not a snapshot: it may pass the position of a commit before that is stored and return
+                    // the next one. Reading again finds the first.
+                    if gap.replace(last) == Some(last) {
+                        let why = format!("the commit after version {last} starts at {}", commit.first);
                         return Err(CorruptStream { stream: id.clone(), version: last + 1, why }.into());
                     }
                     (after, start) = (last, None);
@@ -88,10 +88,10 @@ impl<A: Aggregate> EventStore<A> {
                 }
                 commits.push(commit);
             }
-            start = answer.last_evaluated_key;
+            start = output.last_evaluated_key;
             if start.is_none() || commits.len() >= limit.max(1) {
                 let next = start.and(commits.last().map(Commit::last));
-                return Ok(Page { commits, next, obstacle: None });
+                return Ok(Page { commits, next, unreadable: None });
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Idempotency keys, and the commit ids that follow from them.
+//! Idempotency keys, and the commit ids derived from them.
 //!
-//! A key makes a commit's id, so a repeat of the request finds its own commit wherever it looks for a conflict: no
-//! table of keys and no extra call. The header's form is draft-ietf-httpapi-idempotency-key-header.
+//! A repeated request derives the same commit id, so it finds its own commit where it looks for conflicts. That needs
+//! no table of keys and no extra call. The header follows draft-ietf-httpapi-idempotency-key-header.
 
 use std::fmt;
 
@@ -10,29 +10,29 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// The namespace of every id derived here.
+/// The namespace of all derived ids.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_51f4_60d3_4b0f_9a3c_0a54_6c27_8f11);
 
-/// What names a request once for all its repeats.
+/// Identifies a request across all its repeats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
-/// A text that is no idempotency key.
+/// Not a valid idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an idempotency key is 1-255 visible ASCII characters: once, in double quotes, or bare and without a comma")]
 pub struct InvalidKey;
 
 impl IdempotencyKey {
-    /// Reads a header's value: a structured-field string in double quotes (RFC 9651), or a bare token as most clients
-    /// send it. `"abc"` and `abc` are the same key.
+    /// Parses a header value: a structured-field string in double quotes (RFC 9651) or a bare token, as most clients
+    /// send. `"abc"` and `abc` are the same key.
     ///
     /// # Errors
-    /// [`InvalidKey`]: the caller mends the header.
+    /// [`InvalidKey`]: the caller must correct the header.
     pub fn parse(header: &str) -> Result<Self, InvalidKey> {
         let header = header.trim_matches([' ', '\t']);
         let key = match header.strip_prefix('"') {
             Some(rest) => unescape(rest.strip_suffix('"').ok_or(InvalidKey)?)?,
-            // A header that came twice is joined with a comma by everything that it passes through.
+            // Intermediaries join repeated headers with a comma.
             None if header.contains([' ', '"', '\\', ',']) => return Err(InvalidKey),
             None => header.to_owned(),
         };
@@ -40,7 +40,7 @@ impl IdempotencyKey {
         valid.then_some(Self(key)).ok_or(InvalidKey)
     }
 
-    /// The key that an event carries in its own id, which may be any text: only clients' headers have a grammar.
+    /// The key of an event by its own id, which may be any text.
     pub fn of_event(id: &str) -> Self {
         Self(id.to_owned())
     }
@@ -50,14 +50,13 @@ impl IdempotencyKey {
         &self.0
     }
 
-    /// An id that follows from this key and `parts`, and from nothing else.
+    /// An id derived from this key and `parts` only.
     pub fn derive(&self, parts: &[&str]) -> Uuid {
         derived_id(&[parts, &[self.as_str()]].concat())
     }
 }
 
-/// An id that follows from `parts`, and from nothing else: UUIDv5 over the length-prefixed texts, so that no two lists
-/// of parts run together.
+/// An id derived from `parts` only: UUIDv5 over the length-prefixed texts, so that different lists never collide.
 pub fn derived_id(parts: &[&str]) -> Uuid {
     let mut name = Vec::new();
     for part in parts {
@@ -67,7 +66,7 @@ pub fn derived_id(parts: &[&str]) -> Uuid {
     Uuid::new_v5(&NAMESPACE, &name)
 }
 
-/// The inside of a structured-field string: `\"` and `\\` are its only escapes.
+/// The content of a structured-field string, whose only escapes are `\"` and `\\`.
 fn unescape(quoted: &str) -> Result<String, InvalidKey> {
     let mut text = String::with_capacity(quoted.len());
     let mut chars = quoted.chars();
@@ -81,17 +80,16 @@ fn unescape(quoted: &str) -> Result<String, InvalidKey> {
     Ok(text)
 }
 
-/// The fingerprint of a request: the first 128 bits of a SHA-256 over the command's kind and its parsed body.
+/// The hash of a request: the first 128 bits of a SHA-256 over the command's kind and its parsed body.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RequestHash(pub(super) [u8; 16]);
 
 impl RequestHash {
-    /// The fingerprint of a command of this kind with this parsed body, whose serialised form must not depend on
-    /// chance: structs and lists do well, hash maps do not.
+    /// The hash of a command. The body must serialize deterministically, so it must not contain hash maps.
     ///
     /// # Errors
-    /// The body does not serialise.
+    /// The body does not serialize.
     pub fn of(kind: &str, body: &impl Serialize) -> Result<Self, serde_json::Error> {
         let mut hash = Sha256::new();
         hash.update((kind.len() as u64).to_be_bytes());
@@ -122,7 +120,7 @@ impl TryFrom<String> for RequestHash {
     }
 }
 
-/// The identity of the commit that a request asks for.
+/// The identity of a request's commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitKey {
     pub(super) id: Uuid,
@@ -130,14 +128,14 @@ pub struct CommitKey {
 }
 
 impl CommitKey {
-    /// The commit of a keyed request. `origin` names who chose the key, such as a user or a service, and keeps apart the
+    /// The commit of a keyed request. `origin` names who chose the key, such as a user or a service, and separates the
     /// keys of different callers.
     pub fn keyed(stream: &StreamId, origin: &str, key: &IdempotencyKey, request_hash: RequestHash) -> Self {
         Self { id: key.derive(&[stream.as_str(), origin]), request_hash: Some(request_hash) }
     }
 
-    /// The commit of a request without a key: safe against lost answers within one run, not against repeats of the
-    /// client's.
+    /// The commit of a request without a key. Lost responses are resolved within one run; repeats of the request are
+    /// new requests.
     pub fn unkeyed() -> Self {
         Self { id: Uuid::new_v4(), request_hash: None }
     }
@@ -152,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_the_same_quoted_and_bare() {
+    fn quoted_and_bare_keys_are_equal() {
         assert_eq!(key("\"8e03978e\""), Ok("8e03978e".into()));
         assert_eq!(key("  8e03978e "), Ok("8e03978e".into()));
         assert_eq!(key(r#""a\"b\\c""#), Ok(r#"a"b\c"#.into()));
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn an_invalid_key_is_rejected() {
         for text in [
             "",
             "a b",
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_a_header_that_came_twice_are_no_key() {
+    fn a_repeated_header_is_rejected() {
         for text in ["a,b", "a, b", "a,a", "\"a\",b", "a,\"b\"", "\"a\",\"b\"", "\"a\" , \"b\"", ",", "a,", ",a"] {
             assert_eq!(key(text), Err(InvalidKey), "{text}");
         }
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_together() {
+    fn parts_are_separated() {
         let key = IdempotencyKey("k".into());
         assert_ne!(key.derive(&["ab", "c"]), key.derive(&["a", "bc"]));
         assert_eq!(key.derive(&["ab", "c"]), key.derive(&["ab", "c"]));
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_depends_on_kind_and_body_and_survives_its_text() {
+    fn a_hash_depends_on_kind_and_body_and_round_trips() {
         let hash = |kind, body: &str| RequestHash::of(kind, &body).unwrap();
         assert_eq!(hash("pay", "x"), hash("pay", "x"));
         assert_ne!(hash("pay", "x"), hash("ship", "x"));

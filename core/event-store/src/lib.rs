@@ -1,18 +1,18 @@
 //! Event sourcing on one DynamoDB table, for any [`Aggregate`].
 //!
-//! A commit is one item, written by one conditional `PutItem`; a stream is the unbroken run of its commits. Running a
-//! command is [`EventStore::run`]: load the stream, decide on its state, append, and settle whatever the network made of
-//! it. What the parts promise:
+//! A commit is one item, written by one conditional `PutItem`. A stream is the gapless sequence of its commits.
+//! [`EventStore::run`] runs a command: it loads the stream, decides on its state, appends the events and resolves
+//! ambiguous writes. Guarantees:
 //!
-//! - no gap and no overlap, however stale a read was: the next key comes from a head that was read or written, and
-//!   every load checks that each commit follows the one before;
-//! - no false conflict and no double: a write whose answer was lost is recognised by its commit id;
-//! - a refusal is told only after a strongly consistent read;
-//! - a repeat of a request with an idempotency key gets the first answer, as long as its commit is among the newest 32
-//!   keyed ones of the stream.
+//! - No gap and no overlap, however stale a read was: the next key follows the head that was read or written, and every
+//!   load checks that each commit follows the one before.
+//! - No false conflict and no duplicate: a write whose response was lost is recognized by its commit id.
+//! - A rejection is re-evaluated on a consistent read before it is returned.
+//! - A repeated request with an idempotency key gets the first result, as long as its commit is among the newest 32
+//!   keyed commits of the stream.
 //!
-//! [`create_table`] makes the table, and [`EventStore::check`] says what is wrong with one. Code that takes an `impl`
-//! [`Store`] is tested without a database, on a [`MemoryStore`].
+//! [`create_table`] creates the table, and [`EventStore::check`] validates an existing one. Code that takes an `impl`
+//! [`Store`] can be tested without a database, on a [`MemoryStore`].
 //!
 //! ```
 //! use std::num::NonZeroU32;
@@ -108,7 +108,7 @@ mod load;
 mod loaded;
 mod memory;
 pub mod projection;
-mod remembered;
+mod recent_keyed_commits;
 mod request;
 mod restore;
 mod scan;
@@ -136,7 +136,7 @@ pub use loaded::{Consistency, Loaded, Until};
 pub use memory::MemoryStore;
 pub use request::{Request, Versions};
 pub use restore::{Finding, RestoreProgress};
-pub use scan::{InvalidSegment, CommitPosition, ScanPage, Segment};
+pub use scan::{CommitPosition, InvalidSegment, ScanPage, Segment};
 pub use store::Store;
 pub use stream::Stream;
 pub use stream_id::{StreamId, Version};
@@ -157,32 +157,32 @@ pub struct EventStore<A> {
 }
 
 impl<A: Aggregate> EventStore<A> {
-    /// A store on `table`, whose commits carry a snapshot whenever they cross a multiple of `snapshot_every` versions.
+    /// A store on `table`. Each commit that crosses a multiple of `snapshot_every` versions carries a snapshot.
     ///
-    /// The figure may change from deployment to deployment: a reader takes whatever snapshots it finds. Small states
-    /// are cheapest around 10: more often, each snapshot adds to what is written; less often, more items are read.
+    /// The figure may change between deployments, because readers use any snapshot they find. For small states about 10
+    /// is cheapest: more snapshots cost more writes, fewer cost more reads.
     ///
-    /// The table is called with the client's region, credentials and endpoint, and with the time-outs and retries of
-    /// [`client::for_requests`]: an answer that is lost is asked for again after a second.
+    /// The table is called with the client's region, credentials and endpoint, and with the timeouts and retries of
+    /// [`client::for_requests`].
     pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>, snapshot_every: NonZeroU32) -> Self {
         let config = client::for_requests(client.config().to_builder()).build();
         Self::with_client(aws_sdk_dynamodb::Client::from_conf(config), table, snapshot_every)
     }
 
-    /// The same store, which calls the table with this client as it is: one that is shared with other uses, or has the
+    /// As [`EventStore::new`], but calls the table with `client` as it is, such as a shared client or one with the
     /// settings of [`client::for_bulk`].
     pub fn with_client(client: aws_sdk_dynamodb::Client, table: impl Into<String>, snapshot_every: NonZeroU32) -> Self {
         let clock = Clock::default();
         Self { client, table: table.into(), snapshot_every, clock, epoch: None, aggregate: PhantomData }
     }
 
-    /// The same store with another clock than the system's.
+    /// Replaces the system clock.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// The same store, whose commits are recorded in this epoch.
+    /// Records commits in this epoch.
     #[must_use]
     pub fn in_epoch(self, epoch: Option<Epoch>) -> Self {
         Self { epoch, ..self }

@@ -1,4 +1,4 @@
-//! Reading a stream back: newest commit first, as far as a snapshot or the first version.
+//! Loading a stream backwards, to the newest snapshot or the first version.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_dynamo::Item;
@@ -12,16 +12,16 @@ use super::stream::Stream;
 use super::stream_id::{StreamId, Version};
 use super::{EventStore, snapshot};
 
-/// The most commits that are asked for in one page; DynamoDB ends a page at 1 MB in any case.
+/// The most commits per page; DynamoDB ends a page at 1 MB in any case.
 const MAX_PAGE: i32 = 1_000;
 
-/// A read found a commit without the one before it.
-pub(super) struct Hole {
+/// A gap in the commits that were read.
+pub(super) struct Gap {
     missing: Version,
 }
 
-impl Hole {
-    /// The error that it is on a strong read.
+impl Gap {
+    /// The error for a gap in a consistent read.
     pub fn in_stream(self, id: &StreamId) -> StoreError {
         let why = "a commit is missing".into();
         CorruptStream { stream: id.clone(), version: self.missing, why }.into()
@@ -29,7 +29,7 @@ impl Hole {
 }
 
 impl<A: Aggregate> EventStore<A> {
-    /// The whole stream; an empty one if there is none of this name.
+    /// Loads the whole stream; empty if it does not exist.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -37,8 +37,7 @@ impl<A: Aggregate> EventStore<A> {
         self.read_stream(id, Until::Head, consistency).await
     }
 
-    /// The stream, if there is one of this name: read at half the price, and strongly before it is said to be missing,
-    /// since it may be younger than what was read.
+    /// Loads the stream if it exists: by a stale read, and by a consistent read before it is reported as missing.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -46,9 +45,9 @@ impl<A: Aggregate> EventStore<A> {
         find(self, id).await
     }
 
-    /// The stream as it was at some point. If it never got there it is returned as it is: compare the version.
+    /// The stream at an earlier point, or its current state if it never reached that point: compare the version.
     ///
-    /// It is no [`Loaded`]: nothing can be stored after the middle of a commit, or after the past.
+    /// This is not a [`Loaded`], because nothing can be appended to the past.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -69,15 +68,14 @@ impl<A: Aggregate> EventStore<A> {
         consistency: Consistency,
     ) -> Result<Loaded<A>, StoreError> {
         if consistency == Consistency::Eventual {
-            // Pages of an eventually consistent read can come from replicas of different age; a hole between them
-            // says nothing about the stream.
+            // Pages of an eventually consistent read may come from different replicas, so a gap proves nothing.
             if let Ok(stream) = self.read_back(id, until, consistency).await? {
                 return Ok(Loaded { stream, consistency });
             }
         }
         match self.read_back(id, until, Consistency::Strong).await? {
             Ok(stream) => Ok(Loaded { stream, consistency: Consistency::Strong }),
-            Err(hole) => Err(hole.in_stream(id)),
+            Err(gap) => Err(gap.in_stream(id)),
         }
     }
 
@@ -86,20 +84,20 @@ impl<A: Aggregate> EventStore<A> {
         id: &StreamId,
         until: Until,
         consistency: Consistency,
-    ) -> Result<Result<Stream<A>, Hole>, StoreError> {
+    ) -> Result<Result<Stream<A>, Gap>, StoreError> {
         let mut back = Backwards::new(until);
         let mut page = i32::try_from(self.snapshot_every.get()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
         let mut start = None;
         loop {
-            let answer = self.page_back(id, until, consistency, page, start).await?;
-            for item in answer.items.unwrap_or_default() {
+            let output = self.page_back(id, until, consistency, page, start).await?;
+            for item in output.items.unwrap_or_default() {
                 match back.take(Item::from(item))? {
                     Step::Older => {}
-                    Step::Hole(hole) => return Ok(Err(hole)),
+                    Step::Gap(gap) => return Ok(Err(gap)),
                     Step::Base(base) => return back.fold(base).map(Ok),
                 }
             }
-            start = answer.last_evaluated_key;
+            start = output.last_evaluated_key;
             if start.is_none() {
                 break;
             }
@@ -132,7 +130,7 @@ impl<A: Aggregate> EventStore<A> {
             Until::Head | Until::Time(_) => query.key_condition_expression("stream_id = :stream"),
         };
         match query.send().await {
-            Ok(answer) => Ok(answer),
+            Ok(output) => Ok(output),
             Err(error) => Err(self.failed(error).await),
         }
     }
@@ -149,21 +147,21 @@ pub(super) async fn find<A: Aggregate>(
     Ok(Some(loaded).filter(|loaded| loaded.stream.head > 0))
 }
 
-/// A walk from the newest commit to the oldest one needed.
+/// A backward read to the oldest commit needed.
 pub(super) struct Backwards {
     until: Until,
-    /// The commits that are folded onto the base, newest first.
+    /// The commits to apply to the base, newest first.
     newer: Vec<StoredCommit>,
-    /// Where the next older commit must end.
+    /// The version at which the next older commit must end.
     expected_last: Option<Version>,
 }
 
 pub(super) enum Step<A: Aggregate> {
-    /// Go on with the next older commit.
+    /// Continue with the next older commit.
     Older,
-    /// The walk has met what everything newer is folded onto.
+    /// The base to which all newer commits are applied.
     Base(Stream<A>),
-    Hole(Hole),
+    Gap(Gap),
 }
 
 impl Backwards {
@@ -175,7 +173,7 @@ impl Backwards {
         let detached = snapshot::detach(&mut item);
         let mut commit = StoredCommit::from_item(item)?;
         if let Some(missing) = self.expected_last.filter(|last| *last != commit.last()) {
-            return Ok(Step::Hole(Hole { missing }));
+            return Ok(Step::Gap(Gap { missing }));
         }
         let first = commit.version;
         self.expected_last = Some(first - 1);
@@ -184,7 +182,7 @@ impl Backwards {
             Until::Version(version) => {
                 usize::try_from(version.saturating_sub(first)).unwrap_or(usize::MAX).saturating_add(1)
             }
-            // Nothing before a commit that is taken is left out, whatever times were recorded.
+            // All commits before the selected one are included, whatever their times.
             Until::Time(time) if self.newer.is_empty() && commit.recorded_at > time => 0,
             Until::Time(_) => commit.events.len(),
         };
@@ -202,10 +200,10 @@ impl Backwards {
         Ok(if first == 1 { Step::Base(Stream::empty(id)) } else { Step::Older })
     }
 
-    /// What the walk comes to when there is no older commit.
-    pub fn end<A: Aggregate>(self, id: &StreamId) -> Result<Stream<A>, Hole> {
+    /// The result when there is no older commit.
+    pub fn end<A: Aggregate>(self, id: &StreamId) -> Result<Stream<A>, Gap> {
         match self.expected_last {
-            Some(missing) => Err(Hole { missing }),
+            Some(missing) => Err(Gap { missing }),
             None => Ok(Stream::empty(id.clone())),
         }
     }
@@ -228,7 +226,7 @@ mod tests {
 
     const NEVER: u32 = u32::MAX;
 
-    /// The items of commits of so many events, newest first, as a store writes them that snapshots every so often.
+    /// The items of commits with these numbers of events, newest first, with a snapshot at each multiple.
     fn items(commits: &[u64], snapshot_every: u32) -> Vec<Item> {
         let mut stream = Stream::<Numbers>::empty(StreamId::new("numbers"));
         let store = |events: &u64| {
@@ -245,13 +243,13 @@ mod tests {
         items
     }
 
-    /// What the walk comes to, and how many items it took; a hole is named by what is missing.
+    /// The state and the number of items read; for a gap, the missing version.
     fn walk(items: Vec<Item>, until: Until) -> Result<(Vec<u64>, usize), Version> {
         let mut back = Backwards::new(until);
         for (taken, item) in (1..).zip(items) {
             match back.take::<Numbers>(item).unwrap() {
                 Step::Older => {}
-                Step::Hole(Hole { missing }) => return Err(missing),
+                Step::Gap(Gap { missing }) => return Err(missing),
                 Step::Base(base) => {
                     let stream = back.fold(base).unwrap();
                     assert_eq!(stream.head, stream.state.0.len() as Version);
@@ -267,20 +265,20 @@ mod tests {
     }
 
     #[test]
-    fn without_snapshots_the_walk_ends_at_the_first_commit() {
+    fn without_snapshots_a_load_ends_at_the_first_commit() {
         assert_eq!(walk(items(&[1, 3, 2], NEVER), Until::Head), Ok((numbers(6), 3)));
     }
 
     #[test]
-    fn the_walk_ends_at_the_newest_snapshot() {
+    fn a_load_ends_at_the_newest_snapshot() {
         assert_eq!(walk(items(&[1, 3, 2, 1], 3), Until::Head), Ok((numbers(7), 2)));
         assert_eq!(walk(items(&[1, 3, 2], 3), Until::Head), Ok((numbers(6), 1)));
     }
 
     #[test]
-    fn a_walk_until_a_version_ends_within_a_commit_and_takes_no_snapshot_from_beyond_it() {
+    fn a_load_until_a_version_may_end_within_a_commit_and_uses_no_later_snapshot() {
         for (version, taken) in [(1, 2), (2, 2), (3, 2), (4, 1), (5, 1), (6, 1)] {
-            // The second commit holds versions 2 to 4 and a snapshot; what is newer than asked for is not read at all.
+            // The second commit holds versions 2 to 4 and a snapshot; newer commits are not read at all.
             let mut items = items(&[1, 3, 2], 4);
             items.retain(|item| Commit::from_item::<Numbers>(item.clone()).unwrap().first <= version);
             let skipped = 3 - items.len();
@@ -290,12 +288,12 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_until_any_version_at_all_is_a_walk() {
+    fn a_load_until_the_largest_version_works() {
         assert_eq!(walk(items(&[1, 1], NEVER), Until::Version(Version::MAX)), Ok((numbers(2), 2)));
     }
 
     #[test]
-    fn a_walk_until_a_time_takes_whole_commits_up_to_it_and_that_time_itself() {
+    fn a_load_until_a_time_includes_whole_commits_up_to_that_time() {
         // The commits are recorded at 1, 2 and 5.
         for (seconds, last) in [(0, 0), (1, 1), (2, 4), (4, 4), (5, 6), (9, 6)] {
             for every in [1, 4, NEVER] {
@@ -306,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_until_a_time_takes_all_before_the_last_commit_up_to_it_even_what_was_recorded_later() {
+    fn a_load_until_a_time_includes_all_commits_before_the_selected_one() {
         let mut items = items(&[1, 3, 2], NEVER);
         // The second commit was recorded before the first.
         items[1].insert("recorded_at".to_owned(), serde_dynamo::to_attribute_value(time(0)).unwrap());
@@ -317,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_is_missing_is_a_hole_also_at_the_beginning() {
+    fn a_missing_commit_is_a_gap() {
         for (lost, missing) in [(1, 4), (2, 1)] {
             let mut items = items(&[1, 3, 2], NEVER);
             items.remove(lost);

@@ -1,31 +1,31 @@
-//! What a read is asked for, and what it gives.
+//! Read options and results.
 
 use super::aggregate::Aggregate;
 use super::stream::Stream;
 use super::stream_id::{StreamId, Version};
 use service_clock::Timestamp;
 
-/// How a read may relate to the writes before it.
+/// The consistency of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// Half the price; may be any number of commits behind.
+    /// Half the price; may lag behind by any number of commits.
     Eventual,
-    /// Sees every commit that was stored before the read began.
+    /// Includes every commit stored before the read began.
     Strong,
 }
 
 /// The point up to which a stream is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// All of it.
+    /// The whole stream.
     Head,
-    /// The event of this version, even in the middle of a commit.
+    /// The event of this version, even within a commit.
     Version(Version),
-    /// The last commit that was recorded at this time or before, with all commits before it.
+    /// The last commit recorded at or before this time, and all commits before it.
     Time(Timestamp),
 }
 
-/// A stream, and how fresh it is.
+/// A stream with the consistency of its read.
 #[derive(Clone, Debug)]
 pub struct Loaded<A: Aggregate> {
     pub(super) stream: Stream<A>,
@@ -33,8 +33,7 @@ pub struct Loaded<A: Aggregate> {
 }
 
 impl<A: Aggregate> Loaded<A> {
-    /// A stream that nobody can have written to yet, since its name is new: no read is needed. When that turns out
-    /// wrong, the conditional write says so.
+    /// A stream with a new name, without a read. If the name exists after all, the conditional write finds out.
     pub fn new_stream(id: StreamId) -> Self {
         Self { stream: Stream::empty(id), consistency: Consistency::Strong }
     }

@@ -1,4 +1,4 @@
-//! A store without a database.
+//! An in-memory store for tests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
@@ -23,13 +23,12 @@ use service_clock::{Clock, Timestamp};
 /// The items of commits, by the versions of their first events.
 type Commits = BTreeMap<Version, Item>;
 
-/// A store in memory, for tests of programs that use a [`Store`](super::Store). Clones are the same one.
+/// A store in memory, for tests of code that uses a [`Store`](super::Store). Clones share their data.
 ///
-/// It keeps the promises of [`EventStore`](super::EventStore), and runs commands by the same code; one list of tests holds
-/// both to the same behaviour. Commits are kept as the items that DynamoDB would get, so events have to survive being
-/// stored. Every read sees all that was written, and nothing ever fails. Before each read and write it lets other tasks
-/// go first, so writers that run at the same time do get in each other's way. It has no snapshots: a state always comes
-/// from its events.
+/// It gives the guarantees of [`EventStore`](super::EventStore) and runs commands by the same code; one contract test
+/// suite covers both. Commits are stored as the items that DynamoDB would get, so events must survive serialization.
+/// Every read is consistent and nothing fails. Each read and write first yields to other tasks, so that concurrent
+/// writers do conflict. There are no snapshots.
 ///
 /// ```
 /// use dynamodb_event_store::{MemoryStore, Request, Store, StreamId};
@@ -68,19 +67,19 @@ impl<A: Aggregate> MemoryStore<A> {
         Self { streams: Arc::default(), clock: Clock::default(), epoch: None, aggregate: PhantomData }
     }
 
-    /// The same store with another clock than the system's.
+    /// Replaces the system clock.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// The same store, whose commits are recorded in this epoch.
+    /// Records commits in this epoch.
     #[must_use]
     pub fn in_epoch(self, epoch: Option<Epoch>) -> Self {
         Self { epoch, ..self }
     }
 
-    /// The same streams, taken for those of another aggregate, or of another release of this one.
+    /// The same data, read as streams of another aggregate or of another release of this one.
     pub fn read_as<B: Aggregate>(&self) -> MemoryStore<B> {
         let Self { streams, clock, epoch, .. } = self.clone();
         MemoryStore { streams, clock, epoch, aggregate: PhantomData }
@@ -104,13 +103,13 @@ impl<A: Aggregate> Backend<A> for MemoryStore<A> {
         for (_, item) in items {
             match back.take(item.clone())? {
                 Step::Older => {}
-                Step::Hole(hole) => return Err(hole.in_stream(id)),
+                Step::Gap(gap) => return Err(gap.in_stream(id)),
                 Step::Base(base) => {
                     return Ok(Loaded { stream: back.fold(base)?, consistency });
                 }
             }
         }
-        let stream = back.end(id).map_err(|hole| hole.in_stream(id))?;
+        let stream = back.end(id).map_err(|gap| gap.in_stream(id))?;
         Ok(Loaded { stream, consistency })
     }
 
@@ -118,11 +117,11 @@ impl<A: Aggregate> Backend<A> for MemoryStore<A> {
         yield_now().await;
         let streams = self.streams();
         let mut items = streams.get(id).into_iter().flat_map(|commits| commits.range(after.saturating_add(1)..));
-        let mut page = Page { commits: Vec::new(), next: None, obstacle: None };
+        let mut page = Page { commits: Vec::new(), next: None, unreadable: None };
         for (_, item) in items.by_ref().take(limit.max(1)) {
             match Commit::from_item::<A>(item.clone()) {
                 Ok(commit) => page.commits.push(commit),
-                Err(obstacle) => return Ok(Page { obstacle: Some(obstacle), ..page }),
+                Err(unreadable) => return Ok(Page { unreadable: Some(unreadable), ..page }),
             }
         }
         page.next = items.next().and(page.commits.last().map(Commit::last));
@@ -138,7 +137,7 @@ impl<A: Aggregate> Backend<A> for MemoryStore<A> {
         let mut streams = self.streams();
         let commits = streams.entry(commit.stream.clone()).or_default();
         if let Some(found) = commits.get(&commit.first) {
-            return Ok(Appended::ModelResult(Box::new(Commit::from_item::<A>(found.clone())?)));
+            return Ok(Appended::Conflict(Box::new(Commit::from_item::<A>(found.clone())?)));
         }
         commits.insert(commit.first, item);
         Ok(Appended::Stored)

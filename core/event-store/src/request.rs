@@ -1,4 +1,4 @@
-//! What a command brings along.
+//! The parameters of a command besides its decision.
 
 use std::time::Duration;
 
@@ -9,66 +9,66 @@ use super::commit::Metadata;
 use super::idempotency::CommitKey;
 use super::stream_id::Version;
 
-/// How long a caller waits unless it says otherwise.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The default timeout.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a command brings along, whatever it decides.
+/// The parameters of a command besides its decision.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The identity of the commit.
     pub key: CommitKey,
-    /// Who and why.
+    /// Who caused it.
     pub metadata: Metadata,
-    /// The versions that the caller accepts as the newest, if it matters to them.
+    /// The accepted versions of the stream, if the caller requires any.
     pub if_match: Option<Versions>,
     /// When the caller stops waiting.
     pub deadline: Instant,
 }
 
 impl Request {
-    /// A request for this commit: by nobody in particular, under any condition, with ten seconds' patience.
+    /// A request for this commit, without metadata or condition, with a timeout of ten seconds.
     pub fn new(key: CommitKey) -> Self {
-        // Each run is told from the others by it, so that a repeat is not taken for an answer that was lost.
+        // Unique per run, so that a repeated request is not taken for an attempt whose response was lost.
         let causation_id = Uuid::new_v4().to_string();
         let metadata = Metadata { causation_id, ..Metadata::default() };
-        Self { key, metadata, if_match: None, deadline: Instant::now() + PATIENCE }
+        Self { key, metadata, if_match: None, deadline: Instant::now() + DEFAULT_TIMEOUT }
     }
 
-    /// A request without an idempotency key: a repeat of it is another request.
+    /// A request without an idempotency key: a repeat is a new request.
     pub fn unkeyed() -> Self {
         Self::new(CommitKey::unkeyed())
     }
 
-    /// The same, caused by this.
+    /// Sets the metadata.
     #[must_use]
     pub fn with_metadata(self, metadata: Metadata) -> Self {
         Self { metadata, ..self }
     }
 
-    /// The same, on condition of the stream's version.
+    /// Requires the stream's version.
     #[must_use]
     pub fn if_match(self, versions: Versions) -> Self {
         Self { if_match: Some(versions), ..self }
     }
 
-    /// The same, with a caller who waits until then.
+    /// Sets the deadline.
     #[must_use]
-    pub fn until(self, deadline: Instant) -> Self {
+    pub fn with_deadline(self, deadline: Instant) -> Self {
         Self { deadline, ..self }
     }
 }
 
-/// Versions that a caller accepts.
+/// The versions that a caller accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Versions {
-    /// One of these; of an empty list, none.
+    /// One of these; if empty, none.
     OneOf(Vec<Version>),
-    /// Any but these.
+    /// Any except these.
     NoneOf(Vec<Version>),
 }
 
 impl Versions {
-    /// Whether this one is accepted.
+    /// Whether the version is accepted.
     pub fn contains(&self, version: Version) -> bool {
         match self {
             Self::OneOf(versions) => versions.contains(&version),

@@ -1,4 +1,4 @@
-//! Putting back what the event table has lost, from another table that still has it.
+//! Restoring commits that the event table lost, from another table that still has them.
 
 use std::collections::BTreeMap;
 
@@ -17,56 +17,56 @@ use super::{EventStore, snapshot};
 
 /// How many streams are compared at once.
 const IN_FLIGHT: usize = 32;
-/// How often a stream may turn out to be other than it just was.
+/// How often a stream may change during its comparison.
 const MAX_ROUNDS: usize = 8;
-/// The most findings that an answer lists; the log has all.
+/// The most findings that are returned; the log has all.
 const LISTED: usize = 100;
 
-/// How far a restoration of a segment is.
+/// The progress of restoring a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RestoreProgress {
-    /// Everything up to here is done; the next run goes on after it. None at the start, and when `done`.
+    /// The position to continue after. `None` at the start, and when `done`.
     pub token: Option<CommitPosition>,
-    /// The whole segment is done.
+    /// Whether the whole segment is done.
     pub done: bool,
     /// Streams compared, in all runs so far.
     pub streams: u64,
-    /// Commits that the event table lacked: put there, unless the run only looks.
+    /// Commits missing in the event table: copied, unless this is a dry run.
     pub copied: u64,
-    /// What the other table has of the damaged streams from where they part, and is not copied.
+    /// Commits of damaged streams that are only in the other table and are not copied, from where the tables differ.
     pub left_out: u64,
-    /// Streams that are not as the other table has them, and need a person.
+    /// Streams that differ between the tables and need manual inspection.
     pub damaged: u64,
     /// The first of those.
     #[serde(deserialize_with = "strict_json::tagged")]
     pub findings: Vec<Finding>,
 }
 
-/// Why a stream was not restored further.
+/// Why a stream was not restored completely.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "finding", rename_all = "snake_case")]
 pub enum Finding {
-    /// The tables have different commits here. The event table keeps its own, and gets nothing of the other table that
-    /// comes after it: that was decided on another history.
+    /// The tables have different commits here. The event table keeps its own, and no later commit of the other table is
+    /// copied.
     Different {
         /// The stream.
         stream_id: StreamId,
-        /// Where they part.
+        /// Where they differ.
         version: Version,
     },
-    /// Neither table has the commit here, but one of them has a later one.
+    /// Neither table has this commit, but one of them has a later one.
     Missing {
         /// The stream.
         stream_id: StreamId,
-        /// Where it should be.
+        /// The missing version.
         version: Version,
     },
     /// An item that is not a commit.
     Malformed {
         /// The stream.
         stream_id: StreamId,
-        /// Where.
+        /// Its version.
         version: Version,
     },
 }
@@ -74,7 +74,7 @@ pub enum Finding {
 /// The items of a stream, by the versions of their first events.
 type Items = BTreeMap<Version, Item>;
 
-/// What is to be done about a stream.
+/// What to do about a stream.
 #[derive(Debug, Default, PartialEq)]
 struct Plan {
     missing: Vec<Item>,
@@ -83,16 +83,16 @@ struct Plan {
 }
 
 impl<A: Aggregate> EventStore<A> {
-    /// Copies the commits of a segment of the table `from` that this store's table lacks, from where `restoration` stands
-    /// until the segment ends, a page does after the deadline, or something fails after the first page. With `write` false
-    /// it only looks.
+    /// Copies the commits of a segment that are missing in this store's table from the table `from`. It runs from
+    /// `restoration` until the end of the segment, the first page after the deadline, or an error after the first page.
+    /// With `write` false it is a dry run.
     ///
-    /// It only ever adds a commit after the one before it, on condition that nothing is there, so it may be repeated, may
-    /// be stopped anywhere, and is safe beside writers. Items are copied as they are, whether this program can read their
-    /// events or not, but without snapshots: these follow from the events.
+    /// A commit is only added after its predecessor, on condition that its version is free. So the run can be repeated
+    /// and interrupted at any time and is safe beside writers. Items are copied as they are, also with unknown events,
+    /// but without snapshots.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], in the first page; start again from the last answer.
+    /// [`StoreError::Unavailable`] in the first page; start again from the last progress.
     pub async fn restore(
         &self,
         from: &str,
@@ -102,18 +102,18 @@ impl<A: Aggregate> EventStore<A> {
         deadline: Instant,
     ) -> Result<RestoreProgress, StoreError> {
         let from = Self { table: from.to_owned(), ..self.clone() };
-        let mut moved = false;
+        let mut progressed = false;
         loop {
             let before = restoration.clone();
             match self.restore_page(&from, segment, &mut restoration, write).await {
-                // What was done before it is not to be done again.
-                Err(error) if moved => {
-                    tracing::warn!(error = chain(&error), "the restoration breaks off");
+                // Completed pages must not be repeated.
+                Err(error) if progressed => {
+                    tracing::warn!(error = chain(&error), "restore interrupted");
                     return Ok(before);
                 }
                 end => end?,
             }
-            moved = true;
+            progressed = true;
             if restoration.done || Instant::now() >= deadline {
                 return Ok(restoration);
             }
@@ -130,7 +130,7 @@ impl<A: Aggregate> EventStore<A> {
         let page = from.places(segment, restoration.token.as_ref()).await?;
         let mut streams: Vec<StreamId> = page.places.into_iter().map(|place| place.stream_id).collect();
         streams.dedup();
-        // A stream is done whole, so what of it lies in the next page has been.
+        // A stream is restored as a whole, including its commits in the next page.
         let done = restoration.token.as_ref().map(|place| &place.stream_id);
         let streams = streams.iter().filter(|stream| Some(*stream) != done);
         let ends = stream::iter(streams).map(|stream| self.restore_stream(from, stream, write)).buffered(IN_FLIGHT);
@@ -140,7 +140,7 @@ impl<A: Aggregate> EventStore<A> {
             restoration.left_out += left_out;
             if let Some(finding) = finding {
                 tracing::error!(?finding, left_out, "stream not restored");
-                restoration.tell(finding);
+                restoration.add_finding(finding);
             }
         }
         restoration.done = page.next.is_none();
@@ -148,7 +148,7 @@ impl<A: Aggregate> EventStore<A> {
         Ok(())
     }
 
-    /// Answers how many commits were copied, and the last plan. If the run only looks, these are the missing ones.
+    /// The number of copied commits and the last plan. In a dry run, the number of missing commits.
     async fn restore_stream(&self, from: &Self, stream: &StreamId, write: bool) -> Result<(u64, Plan), StoreError> {
         let mut copied = 0;
         'again: for _ in 0..MAX_ROUNDS {
@@ -158,7 +158,7 @@ impl<A: Aggregate> EventStore<A> {
                 return Ok((plan.missing.len() as u64, plan));
             }
             for missing in &plan.missing {
-                let found = self.put_back(missing.clone()).await?.map(without_snapshot);
+                let found = self.restore_item(missing.clone()).await?.map(without_snapshot);
                 if found.is_some_and(|found| found != *missing) {
                     continue 'again;
                 }
@@ -166,10 +166,10 @@ impl<A: Aggregate> EventStore<A> {
             }
             return Ok((copied, plan));
         }
-        Err(StoreError::Unavailable("others wrote the stream between all attempts".into()))
+        Err(StoreError::Unavailable("the stream changed during every attempt to restore it".into()))
     }
 
-    /// The items of a stream, read strongly, without their snapshots.
+    /// The items of a stream without snapshots, by a consistent read.
     async fn items(&self, stream: &StreamId) -> Result<Items, StoreError> {
         let items = self
             .client
@@ -193,7 +193,7 @@ impl<A: Aggregate> EventStore<A> {
 }
 
 impl RestoreProgress {
-    fn tell(&mut self, finding: Finding) {
+    fn add_finding(&mut self, finding: Finding) {
         self.damaged += 1;
         if self.findings.len() < LISTED {
             self.findings.push(finding);
@@ -206,7 +206,7 @@ fn without_snapshot(mut item: Item) -> Item {
     item
 }
 
-/// Walks both histories from the first version on for as long as they are one.
+/// Compares both histories from the first version for as long as they agree.
 fn plan(stream: &StreamId, mut ours: Items, mut theirs: Items) -> Plan {
     let (mut missing, mut version) = (Vec::new(), 1);
     let stream_id = stream.clone();
@@ -222,14 +222,14 @@ fn plan(stream: &StreamId, mut ours: Items, mut theirs: Items) -> Plan {
         let Ok(last) = StoredCommit::from_item(item.clone()).map(|commit| commit.last()) else {
             break Some(Finding::Malformed { stream_id, version });
         };
-        // It must fit in, not only begin where nothing is.
+        // The whole commit must fit, not only its first version.
         if !ours_too && ours.range(version..=last).next().is_some() {
             break Some(Finding::Different { stream_id, version });
         }
         missing.extend(theirs.remove(&version).filter(|_| !ours_too));
         version = last + 1;
     };
-    // What is left of theirs begins with the commit at which the histories part.
+    // The rest of theirs begins with the commit at which the histories differ.
     Plan { missing, left_out: theirs.len() as u64, finding }
 }
 
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::testing::{Numbers, commit};
 
-    /// The items of commits: the version of the first event of each, and how many it has.
+    /// The items of commits, given by first version and number of events.
     fn items(commits: &[(Version, u64)]) -> Items {
         commits.iter().map(|(first, events)| (*first, commit(*first, *events).to_item::<Numbers>().unwrap())).collect()
     }
@@ -248,7 +248,7 @@ mod tests {
         item.insert("commit_id".into(), serde_dynamo::AttributeValue::S(uuid::Uuid::nil().to_string()));
     }
 
-    /// The versions that are put back, how many are left out, and what is found where.
+    /// The restored versions, the number left out, and the finding.
     fn planned(ours: Items, theirs: Items) -> (Vec<Version>, u64, Option<String>) {
         let plan = plan(&StreamId::new("numbers"), ours, theirs);
         let version = |item: Item| StoredCommit::from_item(item).unwrap().version;
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_put_back_wherever_it_was() {
+    fn missing_commits_are_restored_anywhere() {
         let whole = || items(&[(1, 1), (2, 2), (4, 1), (5, 1)]);
         for (ours, back) in [
             (items(&[]), vec![1, 2, 4, 5]),
@@ -272,28 +272,32 @@ mod tests {
         ] {
             assert_eq!(planned(ours, whole()), (back, 0, None));
         }
-        assert_eq!(planned(items(&[(1, 1), (3, 1)]), items(&[(1, 1), (2, 1)])), (vec![2], 0, None), "and goes on");
+        assert_eq!(
+            planned(items(&[(1, 1), (3, 1)]), items(&[(1, 1), (2, 1)])),
+            (vec![2], 0, None),
+            "and then its successor"
+        );
         assert_eq!(planned(whole(), items(&[(1, 1)])), (vec![], 0, None), "the copy is older");
     }
 
     #[test]
-    fn where_the_histories_part_the_tables_own_is_kept_and_nothing_after_it_is_taken() {
+    fn where_the_histories_differ_the_own_one_is_kept() {
         let mut theirs = items(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
         altered(&mut theirs, 2);
         let different = Some("different at 2".to_owned());
         assert_eq!(planned(items(&[(1, 1), (2, 1)]), theirs.clone()), (vec![], 3, different.clone()));
-        assert_eq!(planned(items(&[(2, 1)]), theirs), (vec![1], 3, different), "what comes before is");
+        assert_eq!(planned(items(&[(2, 1)]), theirs), (vec![1], 3, different), "earlier commits are");
     }
 
     #[test]
-    fn a_commit_that_would_lie_over_another_one_is_left_out() {
+    fn an_overlapping_commit_is_left_out() {
         let theirs = || items(&[(1, 1), (2, 3)]);
         assert_eq!(planned(items(&[(1, 1), (3, 1)]), theirs()), (vec![], 1, Some("different at 2".into())));
         assert_eq!(planned(items(&[(1, 1), (2, 1), (3, 1)]), theirs()), (vec![], 1, Some("different at 2".into())));
     }
 
     #[test]
-    fn a_hole_that_neither_fills_is_named_and_nothing_is_put_behind_it() {
+    fn nothing_is_restored_after_a_gap_in_both_tables() {
         let missing = Some("missing at 3".to_owned());
         assert_eq!(planned(items(&[(1, 1), (2, 1)]), items(&[(1, 1), (4, 1)])), (vec![], 1, missing.clone()));
         assert_eq!(planned(items(&[(1, 1), (4, 1)]), items(&[(1, 1), (2, 1)])), (vec![2], 0, missing));
@@ -301,17 +305,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_commit_is_named_and_not_copied() {
+    fn an_invalid_item_is_reported_and_not_copied() {
         let junk = Items::from([(1, Item::default())]);
         assert_eq!(planned(items(&[]), junk.clone()), (vec![], 1, Some("malformed at 1".into())));
         assert_eq!(planned(junk, items(&[(2, 1)])), (vec![], 1, Some("malformed at 1".into())));
     }
 
     #[test]
-    fn all_damaged_streams_are_counted_and_the_first_100_are_listed() {
+    fn all_damaged_streams_are_counted_and_the_first_100_listed() {
         let mut restoration = RestoreProgress::default();
         let finding = |version| Finding::Missing { stream_id: StreamId::new("numbers"), version };
-        (1..=250).for_each(|version| restoration.tell(finding(version)));
+        (1..=250).for_each(|version| restoration.add_finding(finding(version)));
         assert_eq!(restoration.damaged, 250);
         assert_eq!(restoration.findings, (1..=100).map(finding).collect::<Vec<_>>());
     }

@@ -1,4 +1,4 @@
-//! Reading the whole event table, in segments side by side.
+//! Scanning the event table in parallel segments.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,22 +14,22 @@ use super::commit::Commit;
 use super::error::{CommitError, StoreError};
 use super::stream_id::{StreamId, Version};
 
-/// The most commits of a page. DynamoDB ends a page at 1 MB by itself, twice as many small commits; a database that reads
-/// ahead without a limit would read all that is left of the table, for every page of it.
+/// The most commits per page. DynamoDB ends a page at 1 MB, about twice as many small commits. Embedded engines may
+/// otherwise read the rest of the table for every page.
 const PAGE: i32 = 1_000;
 
-/// One of the parts that the table is cut into. A stream lies in one segment, whole.
+/// One of the parallel segments of a table. A stream lies within one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
-    /// Which, from 0.
+    /// The segment's number, from 0.
     pub segment: u32,
-    /// Of how many: 1 to 1,000,000 (DynamoDB API reference, `Scan`).
+    /// The number of segments, 1 to 1,000,000 (DynamoDB API reference, `Scan`).
     pub total_segments: u32,
 }
 
-/// There is no such segment.
+/// An invalid segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("segment {segment} of {total_segments}: there are 1 to 1,000,000 segments, and they count from 0")]
+#[error("invalid segment {segment} of {total_segments}: use 1 to 1,000,000 segments, numbered from 0")]
 pub struct InvalidSegment {
     segment: u32,
     total_segments: u32,
@@ -39,10 +39,10 @@ impl Segment {
     /// The whole table.
     pub const WHOLE: Self = Self { segment: 0, total_segments: 1 };
 
-    /// A segment, from 0, of so many.
+    /// Segment number `segment`, from 0, of `total_segments`.
     ///
     /// # Errors
-    /// [`InvalidSegment`]: ask for one that there is.
+    /// [`InvalidSegment`].
     pub fn new(segment: u32, total_segments: u32) -> Result<Self, InvalidSegment> {
         match segment < total_segments && total_segments <= 1_000_000 {
             true => Ok(Self { segment, total_segments }),
@@ -50,20 +50,19 @@ impl Segment {
         }
     }
 
-    /// Whether it is the one that does what is done once for all.
+    /// Whether this segment does the work that is done once for the whole table.
     pub(crate) fn is_first(self) -> bool {
         self.segment == 0
     }
 
-    /// What a `Scan` takes as `Segment` and `TotalSegments`: neither for the whole table, which is then read by its keys
-    /// where a database has no better order for segments.
+    /// `Segment` and `TotalSegments` of a `Scan`: none for the whole table, for which some engines have a faster order.
     pub fn parameters(self) -> (Option<i32>, Option<i32>) {
         let number = |n| (self.total_segments > 1).then(|| i32::try_from(n).unwrap_or(i32::MAX));
         (number(self.segment), number(self.total_segments))
     }
 }
 
-/// A commit's key: where a scan stands.
+/// A commit's key, as the position of a scan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitPosition {
     /// The stream.
@@ -72,47 +71,56 @@ pub struct CommitPosition {
     pub version: Version,
 }
 
-/// Some commits of a segment. Those of one stream follow each other, by version; they may go on in the next page.
+/// Commits of a segment. Those of one stream are consecutive, by version, and may continue in the next page.
 #[derive(Debug)]
 pub struct ScanPage<E> {
-    /// The commits, and what could not be read, with their places.
+    /// The commits or errors, with their positions.
     pub commits: Vec<(CommitPosition, Result<Commit<E>, CommitError>)>,
-    /// Where to go on after; none at the segment's end.
+    /// The position to continue after; `None` at the end of the segment.
     pub next: Option<CommitPosition>,
 }
 
 impl<A: Aggregate> EventStore<A> {
-    /// A page of a segment, after a place: up to 1 MB or 1,000 commits. Eventually consistent, so the newest commits may be missing.
+    /// Reads a page of a segment after a position: up to 1 MB or 1,000 commits. Eventually consistent, so the newest
+    /// commits may be missing.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn scan(&self, segment: Segment, after: Option<&CommitPosition>) -> Result<ScanPage<A::Event>, StoreError> {
-        // Snapshots are read, but need not travel.
+    pub async fn scan(
+        &self,
+        segment: Segment,
+        after: Option<&CommitPosition>,
+    ) -> Result<ScanPage<A::Event>, StoreError> {
+        // Snapshots are not needed.
         let attributes = "stream_id, version, events, commit_id, recorded_at, metadata, epoch";
-        let answer = self.scan_for(attributes, segment, after).await?;
+        let output = self.scan_for(attributes, segment, after).await?;
         let read = |item: HashMap<String, AttributeValue>| {
             let place = place(&item)?;
             Some((place, Commit::from_item::<A>(Item::from(item))))
         };
-        // The key's attributes and their types are the table's own: an item without them cannot be.
-        let commits = answer.items.unwrap_or_default().into_iter().filter_map(read).collect();
-        Ok(ScanPage { commits, next: answer.last_evaluated_key.as_ref().and_then(place) })
+        // The table's key schema guarantees these attributes.
+        let commits = output.items.unwrap_or_default().into_iter().filter_map(read).collect();
+        Ok(ScanPage { commits, next: output.last_evaluated_key.as_ref().and_then(place) })
     }
 }
 
-/// The places of some commits of a segment; those of one stream follow each other.
+/// Commit positions of a segment; those of one stream are consecutive.
 pub(super) struct PlacesPage {
     pub places: Vec<CommitPosition>,
-    /// Where to go on after; none at the segment's end.
+    /// The position to continue after; `None` at the end of the segment.
     pub next: Option<CommitPosition>,
 }
 
 impl<A: Aggregate> EventStore<A> {
-    /// The places of a page of a segment, without what is there.
-    pub(super) async fn places(&self, segment: Segment, after: Option<&CommitPosition>) -> Result<PlacesPage, StoreError> {
-        let answer = self.scan_for("stream_id, version", segment, after).await?;
-        let places = answer.items().iter().filter_map(place).collect();
-        Ok(PlacesPage { places, next: answer.last_evaluated_key.as_ref().and_then(place) })
+    /// The commit positions of a page.
+    pub(super) async fn places(
+        &self,
+        segment: Segment,
+        after: Option<&CommitPosition>,
+    ) -> Result<PlacesPage, StoreError> {
+        let output = self.scan_for("stream_id, version", segment, after).await?;
+        let places = output.items().iter().filter_map(place).collect();
+        Ok(PlacesPage { places, next: output.last_evaluated_key.as_ref().and_then(place) })
     }
 
     async fn scan_for(
@@ -135,7 +143,7 @@ impl<A: Aggregate> EventStore<A> {
             .map_err(StoreError::unavailable)
     }
 
-    /// Those of the streams that exist. At most 100 are asked for at once.
+    /// Which of the streams exist. At most 100 per call.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -166,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_count_from_nought_and_there_is_one_at_least() {
+    fn segments_are_numbered_from_0_and_there_is_at_least_one() {
         for (segment, total_segments) in [(0, 0), (4, 4), (0, 1_000_001)] {
             assert!(Segment::new(segment, total_segments).is_err(), "{segment} of {total_segments}");
         }

@@ -1,17 +1,17 @@
-//! How large DynamoDB counts an item, after its developer guide, "DynamoDB item sizes and formats".
+//! The size of an item as DynamoDB counts it (developer guide, "DynamoDB item sizes and formats").
 
 use serde_dynamo::{AttributeValue, Item};
 
-/// The most that one item may hold: 400 KB, names and values together.
+/// The maximum item size: 400 KB, names and values together.
 pub(super) const MAX_ITEM_BYTES: usize = 400 * 1024;
 
-/// The size of an item in bytes, never less than what DynamoDB counts.
+/// An upper bound of the item's size in bytes.
 pub(super) fn item_bytes(item: &Item) -> usize {
     item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
 }
 
 fn value_bytes(value: &AttributeValue) -> usize {
-    /// A list or map costs this much, and one more for each element.
+    /// The overhead of a list or map; each element adds one byte.
     const CONTAINER: usize = 3;
     match value {
         AttributeValue::S(text) => text.len(),
@@ -28,7 +28,8 @@ fn value_bytes(value: &AttributeValue) -> usize {
     }
 }
 
-/// One byte per two significant digits, one more, and one for a sign; the guide says "approximately", so round up.
+/// One byte per two significant digits, one more, and one for a sign; the guide says "approximately", so this rounds
+/// up.
 fn number_bytes(number: &str) -> usize {
     number.len().div_ceil(2) + 2
 }

@@ -1,7 +1,7 @@
-//! Snapshots: the state after a commit, inside the commit's own item.
+//! Snapshots: the state after a commit, stored in the commit's item.
 //!
-//! A snapshot is an optimisation that may be missing, old or broken at any place of a stream; it is then passed over.
-//! Lying in the item it is atomic with its events, so it can neither run ahead of them nor be applied twice.
+//! A snapshot is an optimization. It may be missing, outdated or malformed, and is then ignored. Because it is atomic
+//! with its events, it can neither run ahead of them nor be applied twice.
 
 use std::num::NonZeroU32;
 
@@ -11,59 +11,56 @@ use serde_dynamo::{AttributeValue, Item};
 use super::aggregate::Aggregate;
 use super::commit::{Commit, StoredCommit};
 use super::error::CommitError;
-use super::remembered::Remembered;
+use super::recent_keyed_commits::RecentKeyedCommits;
 use super::stream::Stream;
 
-/// The schema of what the store itself puts around the aggregate's state. Raise it when [`Snapshot`] changes.
+/// The schema of the store's own part. Raise it when [`Snapshot`] changes.
 const STORE_SCHEMA: u32 = 1;
 
 const SNAPSHOT: &str = "snapshot";
-/// The schema of the store, that of the state, and the aggregate's name: `1.7.numbers`. The first snapshots had no name.
+/// Store schema, state schema and aggregate name: `1.7.numbers`. The first snapshots had no name.
 const SCHEMA: &str = "snapshot_schema";
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "A: Aggregate")]
 struct Snapshot<A: Aggregate> {
     state: A,
-    remembered: Remembered<A::Outcome>,
+    remembered: RecentKeyedCommits<A::Outcome>,
 }
 
 fn schema<A: Aggregate>() -> String {
     format!("{STORE_SCHEMA}.{}.{}", A::SNAPSHOT_SCHEMA, A::NAME)
 }
 
-/// Whether `commit` crosses a multiple of `every`: a reader going back from any head then meets a snapshot within
-/// `every` items.
+/// Whether `commit` crosses a multiple of `every`. Then a backward load meets a snapshot within `every` items.
 pub(super) fn is_due<E>(commit: &Commit<E>, every: NonZeroU32) -> bool {
     let every = u64::from(every.get());
     commit.last() / every > (commit.first - 1) / every
 }
 
-/// Puts the snapshot of `stream` into the item of the stream's newest commit.
+/// Adds the snapshot of `stream` to the item of its newest commit.
 pub(super) fn put<A: Aggregate>(stream: &Stream<A>, item: &mut Item) -> Result<(), serde_dynamo::Error> {
-    let snapshot = Snapshot { state: stream.state.clone(), remembered: stream.remembered.clone() };
+    let snapshot = Snapshot { state: stream.state.clone(), remembered: stream.recent_keyed_commits.clone() };
     item.insert(SNAPSHOT.into(), serde_dynamo::to_attribute_value(snapshot)?);
     item.insert(SCHEMA.into(), AttributeValue::S(schema::<A>()));
     Ok(())
 }
 
-/// A snapshot taken out of its item.
+/// A snapshot removed from its item.
 pub(super) struct Detached {
     value: AttributeValue,
     schema: AttributeValue,
 }
 
-/// Takes the snapshot out of an item, if it has one.
+/// Removes the snapshot from an item.
 pub(super) fn detach(item: &mut Item) -> Option<Detached> {
     Some(Detached { value: item.remove(SNAPSHOT)?, schema: item.remove(SCHEMA)? })
 }
 
-/// The stream as the item's snapshot has it, if there is one that this program can read.
-///
-/// `commit` is what else the item holds; its last event is in the snapshot.
+/// The stream from a snapshot, if this program can read it. `commit` is the rest of the item.
 ///
 /// # Errors
-/// [`CommitError::Foreign`]: it is one of another aggregate, whether its state can be read as one of this or not.
+/// [`CommitError::Foreign`]: the snapshot is of another aggregate.
 pub(super) fn read<A: Aggregate>(snapshot: Detached, commit: &StoredCommit) -> Result<Option<Stream<A>>, CommitError> {
     let AttributeValue::S(schema) = snapshot.schema else { return Ok(None) };
     let Some((own, rest)) = schema.split_once('.') else { return Ok(None) };
@@ -81,8 +78,13 @@ pub(super) fn read<A: Aggregate>(snapshot: Detached, commit: &StoredCommit) -> R
     let (id, head) = (commit.stream_id.clone(), commit.last());
     let snapshot = serde_dynamo::from_attribute_value(snapshot.value)
         .inspect_err(|error| tracing::warn!(stream_id = %id, version = head, %error, "snapshot ignored"));
-    let stream =
-        |Snapshot { state, remembered }| Stream { id, state, head, recorded_at: Some(commit.recorded_at), remembered };
+    let stream = |Snapshot { state, remembered }| Stream {
+        id,
+        state,
+        head,
+        recorded_at: Some(commit.recorded_at),
+        recent_keyed_commits: remembered,
+    };
     Ok(snapshot.ok().map(stream))
 }
 
@@ -95,7 +97,7 @@ mod tests {
         NonZeroU32::new(versions).unwrap()
     }
 
-    /// A stream of one commit of two events, and its item with a snapshot.
+    /// A stream of one commit with two events, and its item with a snapshot.
     fn snapshot() -> (Stream<Numbers>, Item) {
         let commit = commit(1, 2);
         let mut stream = Stream::empty(commit.stream.clone());
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_due_with_every_commit_that_crosses_a_multiple() {
+    fn a_snapshot_is_due_when_a_commit_crosses_a_multiple() {
         let due = |first, events, versions| is_due(&commit(first, events), every(versions));
         for (first, events, expected) in
             [(1, 4, false), (1, 5, true), (5, 1, true), (6, 4, false), (6, 5, true), (4, 30, true)]
@@ -123,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_gives_the_stream_back() {
+    fn a_snapshot_round_trips() {
         let (stream, item) = snapshot();
         assert_eq!(read_back(item), Some(stream));
     }
 
     #[test]
-    fn a_snapshot_of_another_schema_or_one_that_cannot_be_read_is_none() {
+    fn an_unreadable_snapshot_is_ignored() {
         let other = |name: &str, value| {
             let mut item = snapshot().1;
             item.insert(name.into(), value);
@@ -144,7 +146,7 @@ mod tests {
         }
     }
 
-    /// Numbers that are read as those of another kind.
+    /// Numbers read as another aggregate.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     struct Measures(Vec<u64>);
 
@@ -175,32 +177,32 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_of_another_aggregate_is_an_error_that_names_both_even_if_it_can_be_read() {
+    fn a_snapshot_of_another_aggregate_is_an_error_that_names_both() {
         let mut item = snapshot().1;
         let detached = detach(&mut item).unwrap();
         let error = read::<Measures>(detached, &StoredCommit::from_item(item).unwrap()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "stream numbers, by its snapshot in the commit at version 1, is one of `numbers`; it was read as one of `measures`"
+            "stream numbers belongs to the aggregate `numbers` by its snapshot at version 1, but was read as `measures`"
         );
         assert_eq!(error.version(), 1);
     }
 
     #[test]
-    fn a_snapshot_from_before_they_were_named_is_read() {
+    fn a_snapshot_without_an_aggregate_name_is_read() {
         let (stream, mut item) = snapshot();
         item.insert(SCHEMA.into(), AttributeValue::S("1.7".into()));
         assert_eq!(read_back(item), Some(stream));
     }
 
     #[test]
-    fn a_snapshot_is_taken_out_whole_or_half() {
+    fn a_partial_snapshot_is_removed() {
         let (_, whole) = snapshot();
         for missing in [None, Some(SNAPSHOT), Some(SCHEMA)] {
             let mut item = whole.clone();
             missing.map(|name| item.remove(name));
             assert_eq!(detach(&mut item).is_some(), missing.is_none());
-            assert!(!item.contains_key(SNAPSHOT), "the events alone are left to read");
+            assert!(!item.contains_key(SNAPSHOT), "only the events remain");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What programs use of a store, so that their tests can do without DynamoDB.
+//! The store's interface, so that programs can be tested without DynamoDB.
 
 use std::future::Future;
 
@@ -17,10 +17,10 @@ use super::stream::Stream;
 use super::stream_id::{StreamId, Version};
 use service_clock::Timestamp;
 
-/// A store of one kind of aggregate: [`EventStore`] on DynamoDB, or its double [`MemoryStore`] in tests.
+/// A store of one kind of aggregate: [`EventStore`] on DynamoDB, or [`MemoryStore`] in tests.
 ///
-/// Code that takes an `impl Store<A>` runs on both. The methods are those of [`EventStore`], and are described there; what
-/// is borrowed by a command has to be fit for threads.
+/// Code that takes an `impl Store<A>` runs on both. The methods are documented at [`EventStore`]; closures must be
+/// `Send`.
 pub trait Store<A: Aggregate>: Backend<A> {
     /// See [`EventStore::load`].
     ///

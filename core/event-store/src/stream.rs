@@ -1,30 +1,36 @@
-//! A stream as it was read: the aggregate's state, its head, and what is remembered of its commits.
+//! A loaded stream: state, head and recent keyed commits.
 
 use super::aggregate::Aggregate;
 use super::commit::Commit;
 use super::error::CorruptStream;
-use super::remembered::{KeyedCommit, Remembered};
+use super::recent_keyed_commits::{KeyedCommit, RecentKeyedCommits};
 use super::request::Request;
 use super::stream_id::{StreamId, Version};
 use service_clock::Timestamp;
 
 /// The fold of a stream's commits up to its head.
 ///
-/// The head comes from a read or from a commit that was stored, and from nowhere else; that is what keeps streams free
-/// of gaps and overlaps, so nothing outside the store can set it.
+/// The head only comes from a read or a stored commit and cannot be set from outside. That keeps streams free of gaps
+/// and overlaps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stream<A: Aggregate> {
     pub(super) id: StreamId,
     pub(super) state: A,
     pub(super) head: Version,
     pub(super) recorded_at: Option<Timestamp>,
-    pub(super) remembered: Remembered<A::Outcome>,
+    pub(super) recent_keyed_commits: RecentKeyedCommits<A::Outcome>,
 }
 
 impl<A: Aggregate> Stream<A> {
     /// The stream before its first commit.
     pub fn empty(id: StreamId) -> Self {
-        Self { id, state: A::default(), head: 0, recorded_at: None, remembered: Remembered::default() }
+        Self {
+            id,
+            state: A::default(),
+            head: 0,
+            recorded_at: None,
+            recent_keyed_commits: RecentKeyedCommits::default(),
+        }
     }
 
     /// The name.
@@ -47,10 +53,10 @@ impl<A: Aggregate> Stream<A> {
         self.recorded_at
     }
 
-    /// Moves the stream by its next commit.
+    /// Applies the next commit.
     ///
     /// # Errors
-    /// The commit does not follow the head, or one of its events does not follow the state.
+    /// The commit does not follow the head, or an event is not valid in its state.
     pub(super) fn apply(&mut self, commit: &Commit<A::Event>) -> Result<(), CorruptStream> {
         if commit.first != self.head + 1 {
             let why = format!("the commit after version {} begins at {}", self.head, commit.first);
@@ -63,7 +69,7 @@ impl<A: Aggregate> Stream<A> {
         self.recorded_at = Some(commit.recorded_at);
         if let Some(request_hash) = commit.request_hash {
             let outcome = self.state.outcome(&commit.events);
-            self.remembered.push(KeyedCommit { id: commit.id, version: self.head, request_hash, outcome });
+            self.recent_keyed_commits.push(KeyedCommit { id: commit.id, version: self.head, request_hash, outcome });
         }
         Ok(())
     }
@@ -73,10 +79,10 @@ impl<A: Aggregate> Stream<A> {
         self.recorded_at.map_or(now, |newest| newest.max(now))
     }
 
-    /// The commit that stores `events` for `request` after the head, and the stream as it will be then.
+    /// The commit that stores `events` for `request` after the head, and the stream after it.
     ///
     /// # Errors
-    /// The decision broke the aggregate's own rules; nothing was stored.
+    /// An event is not valid in its state; nothing was stored.
     pub(super) fn advance(
         &self,
         events: Vec<A::Event>,
@@ -116,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_does_not_follow_the_head_is_refused() {
+    fn a_commit_that_does_not_follow_the_head_is_rejected() {
         for first in [1, 3, 5, 9] {
             let error = stream(&[1, 2]).apply(&commit(first, 1)).unwrap_err();
             assert_eq!(error.version, 4, "{error}");
@@ -125,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_next_commit_is_keyed_by_the_head_and_never_recorded_before_the_last() {
+    async fn the_next_commit_follows_the_head_in_version_and_time() {
         let stream = stream(&[1, 2]);
         for (now, recorded_at) in [(0, 2), (2, 2), (7, 7)] {
             let request = Request {

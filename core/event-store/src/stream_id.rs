@@ -1,10 +1,11 @@
-//! The names of streams, and places in them.
+//! Stream names and versions.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The place of an event in its stream. The first is 1; 0 stands for "before the first".
+/// The position of an event in its stream, from 1; 0 means before the first event.
+#[doc(alias = "sequence_number")]
 pub type Version = u64;
 
 /// The name of a stream.
@@ -13,7 +14,7 @@ pub type Version = u64;
 pub struct StreamId(String);
 
 impl StreamId {
-    /// The stream of this name.
+    /// The stream `name`.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }

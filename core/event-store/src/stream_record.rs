@@ -1,25 +1,25 @@
-//! The event table's stream, by which others learn what was stored.
+//! Records of the event table's DynamoDB stream.
 
 use serde_dynamo::Item;
 
 /// A record of the event table's stream.
 #[derive(Clone, Debug)]
 pub struct StreamRecord {
-    /// The record's name in the stream.
+    /// The sequence number.
     pub sequence_number: String,
-    /// The key of the item that it is about.
+    /// The key of the item.
     pub keys: Item,
-    /// What happened to that item.
+    /// The change of the item.
     pub change: Change,
 }
 
-/// What happened to an item of the event table.
+/// A change of an item of the event table.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// It was added: this is it.
+    /// The item was added.
     Inserted(Item),
-    /// It was replaced or altered, which nothing may do.
+    /// The item was modified, which is a violation.
     Modified,
-    /// It was deleted, which nothing may do.
+    /// The item was deleted, which is a violation.
     Removed,
 }

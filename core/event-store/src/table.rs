@@ -1,4 +1,4 @@
-//! The table that the store needs.
+//! The event table's definition.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
@@ -12,34 +12,35 @@ use super::EventStore;
 use super::aggregate::Aggregate;
 use super::error::StoreError;
 
-/// A table that is no event table: somebody mends the name that the store was given, or the table.
+/// Not an event table: correct the configured name or the table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the key of table {table} is {found}, and that of an event table is {EXPECTED}")]
+#[error("table {table} has the key {found}, but an event table has {EXPECTED}")]
 pub struct WrongTable {
     /// The table.
     pub table: String,
-    /// Its key: the attributes with their types.
+    /// Its key attributes with their types.
     pub found: String,
 }
 
 const EXPECTED: &str = "stream_id (S), version (N)";
 
 impl<A: Aggregate> EventStore<A> {
-    /// Looks at the table: for a test of a deployment, or the start of a program that may call `DescribeTable`. A table that
-    /// is wrong is also told by the first command that it gets in the way of, if its program may look at it.
+    /// Checks the table's key, for deployment tests or at startup; needs `DescribeTable`. A failing command does so as
+    /// well, if it has the permission.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], because of [`WrongTable`] if that is what is wrong.
+    /// [`StoreError::Unavailable`], with the source [`WrongTable`] for a wrong key.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let answer = self.client.describe_table().table_name(&self.table).send().await;
-        let found = answer.map_err(StoreError::unavailable)?.table.map(|table| key_of(&table)).unwrap_or_default();
+        let output = self.client.describe_table().table_name(&self.table).send().await;
+        let found = output.map_err(StoreError::unavailable)?.table.map(|table| key_of(&table)).unwrap_or_default();
         if found == EXPECTED {
             return Ok(());
         }
         Err(StoreError::unavailable(WrongTable { table: self.table.clone(), found }))
     }
 
-    /// What a call came to that failed. DynamoDB says of a request that does not fit the table's key only that it does not.
+    /// The error of a failed call. DynamoDB only reports a validation error when a request does not fit the table's
+    /// key.
     pub(super) async fn failed<E>(&self, error: SdkError<E>) -> StoreError
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
@@ -52,7 +53,7 @@ impl<A: Aggregate> EventStore<A> {
         StoreError::unavailable(error)
     }
 
-    /// That the table is no event table, if that can be seen.
+    /// The error for a wrong table, if it can be detected.
     pub(super) async fn wrong_table(&self) -> Option<StoreError> {
         match self.check().await {
             Err(StoreError::Unavailable(wrong)) if wrong.is::<WrongTable>() => Some(StoreError::Unavailable(wrong)),
@@ -61,7 +62,7 @@ impl<A: Aggregate> EventStore<A> {
     }
 }
 
-/// The key's attributes with their types, hash key first.
+/// The key attributes with their types, hash key first.
 fn key_of(table: &TableDescription) -> String {
     let type_of = |name: &str| {
         let attribute = table.attribute_definitions().iter().find(|attribute| attribute.attribute_name == name);
@@ -71,20 +72,20 @@ fn key_of(table: &TableDescription) -> String {
     key.collect::<Vec<_>>().join(", ")
 }
 
-/// The request that creates an event table of this name, to be sent as it is or with more settings.
+/// The request that creates an event table, to be sent as it is or with more settings.
 ///
-/// Its key is `stream_id` (S) and `version` (N). It is billed on demand and has a stream, from which projections read.
-/// In production declare the same table in your template, with point-in-time recovery and deletion protection.
+/// The key is `stream_id` (S) and `version` (N), billed on demand, with a stream for projections. In production declare
+/// the table in your template, with point-in-time recovery and deletion protection.
 ///
 /// # Errors
-/// None with this version of the SDK, whose builders check what is given to them.
+/// The SDK rejects the definition; this version never does.
 pub fn create_table(client: &Client, name: impl Into<String>) -> Result<CreateTableFluentBuilder, BuildError> {
     let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages);
     let table = keyed_table(client, ("stream_id", ScalarAttributeType::S), ("version", ScalarAttributeType::N))?;
     Ok(table.table_name(name).stream_specification(stream.build()?))
 }
 
-/// The request for a table with a hash key and a range key, billed on demand.
+/// A table with a hash and a range key, billed on demand.
 pub(super) fn keyed_table(
     client: &Client,
     hash: (&str, ScalarAttributeType),

@@ -1,4 +1,4 @@
-//! An aggregate for the store's own tests: the numbers that happened, in order.
+//! A test aggregate: a list of numbers.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -48,7 +48,7 @@ pub(super) fn time(seconds: i64) -> Timestamp {
     Timestamp::from_millis((1_767_322_800 + seconds) * 1_000).unwrap()
 }
 
-/// Events that are the versions they have, recorded as many seconds after the start.
+/// Events that equal their versions, recorded that many seconds after the start.
 pub(super) fn commit(first: Version, events: u64) -> Commit<u64> {
     Commit {
         stream: StreamId::new("numbers"),

@@ -1,4 +1,4 @@
-//! How the store calls DynamoDB, whatever client it was given.
+//! The store's use of the DynamoDB client.
 #![allow(clippy::unwrap_used, reason = "tests fail by a panic that says why")]
 
 use std::num::NonZeroU32;
@@ -19,7 +19,7 @@ fn stream() -> StreamId {
     StreamId::new("stream")
 }
 
-/// A client that waits for ever and tries once.
+/// A client without timeouts and retries.
 fn patient(simulation: &Simulation) -> Client {
     let config = simulation.client().config().to_builder();
     let config = config.timeout_config(TimeoutConfig::disabled()).retry_config(RetryConfig::disabled());
@@ -27,7 +27,7 @@ fn patient(simulation: &Simulation) -> Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_asks_again_when_an_answer_is_lost_whatever_client_it_was_given() {
+async fn a_store_retries_lost_responses_with_any_client() {
     let simulation = Simulation::start();
     simulation.faults.plan(|call| Some(Fault::HangAfter).filter(|_| call.attempt == 1));
     let store = EventStore::<Counter>::new(patient(&simulation), Simulation::TABLE, EVERY);
@@ -39,7 +39,7 @@ async fn a_store_asks_again_when_an_answer_is_lost_whatever_client_it_was_given(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_with_settings_of_its_own_keeps_them() {
+async fn a_client_passed_as_it_is_keeps_its_settings() {
     let simulation = Simulation::start();
     simulation.faults.plan(|_| Some(Fault::Fail));
     let store = EventStore::<Counter>::with_client(patient(&simulation), Simulation::TABLE, EVERY);
@@ -48,7 +48,7 @@ async fn a_client_with_settings_of_its_own_keeps_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_is_found_for_half_a_unit_and_missed_only_on_a_strong_read() {
+async fn a_stream_is_reported_missing_only_after_a_consistent_read() {
     let simulation = Simulation::start();
     let store = EventStore::<Counter>::new(simulation.client(), Simulation::TABLE, EVERY);
     assert!(store.find(&stream()).await.unwrap().is_none());
@@ -61,5 +61,5 @@ async fn a_stream_is_found_for_half_a_unit_and_missed_only_on_a_strong_read() {
     let calls = simulation.faults.take_calls();
     assert_eq!((calls.count(), calls.units()), (1, 0.5));
     simulation.faults.plan(|_| Some(Fault::Stale(1)));
-    assert_eq!(store.find(&stream()).await.unwrap().unwrap().stream().version(), 1, "younger than the replica");
+    assert_eq!(store.find(&stream()).await.unwrap().unwrap().stream().version(), 1, "newer than the replica");
 }

@@ -1,4 +1,4 @@
-//! A table that is no event table is named, with the key that it has and the key that it needs.
+//! A wrong table is reported with its key and the expected key.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
 
 use std::error::Error;
@@ -11,7 +11,7 @@ use dynamodb_testkit::counter_aggregate::{Command, Counter, TooLittle};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::simulation::Simulation;
 
-/// Keys that are none of an event table, and how they are told.
+/// Keys of other tables, and how they are described.
 const WRONG: [(&[(&str, &str)], &str); 4] = [
     (&[("id", "S")], "id (S)"),
     (&[("stream_id", "S")], "stream_id (S)"),
@@ -28,32 +28,31 @@ async fn add(store: &EventStore<Counter>) -> Result<u64, ExecuteError<TooLittle>
     Ok(store.run(&StreamId::new("stream"), &Request::unkeyed(), add).await?.version)
 }
 
-fn told(error: &(dyn Error + 'static)) -> String {
+fn description(error: &(dyn Error + 'static)) -> String {
     std::iter::successors(Some(error), |&error| error.source()).map(|error| format!("{error}: ")).collect()
 }
 
 fn names_both(error: &StoreError, found: &str) {
-    let expected =
-        format!("the key of table table is {found}, and that of an event table is stream_id (S), version (N)");
-    assert!(told(error).contains(&expected), "{}", told(error));
-    assert!(is_refused(error), "trying again does not help before somebody has mended it");
+    let expected = format!("table table has the key {found}, but an event table has stream_id (S), version (N)");
+    assert!(description(error).contains(&expected), "{}", description(error));
+    assert!(is_refused(error), "a retry does not help before it is fixed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_check_says_which_key_a_table_has_and_which_it_needs() {
+async fn a_check_reports_the_actual_and_the_expected_key() {
     for (key, found) in WRONG {
         let simulation = Simulation::without_tables().with_table("table", key);
         names_both(&store(simulation.client()).check().await.unwrap_err(), found);
     }
     let simulation = Simulation::without_tables();
     let error = store(simulation.client()).check().await.unwrap_err();
-    assert!(is_refused(&error), "there is no such table: {error:?}");
+    assert!(is_refused(&error), "the table does not exist: {error:?}");
     create_table(&simulation.client(), "table").unwrap().send().await.unwrap();
     store(simulation.client()).check().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_command_on_a_wrong_table_says_so_and_costs_one_call_more_only_then() {
+async fn a_command_on_a_wrong_table_reports_it_with_one_more_call() {
     for (key, found) in WRONG {
         let simulation = Simulation::without_tables().with_table("table", key);
         let store = store(simulation.client());
@@ -77,9 +76,9 @@ async fn a_command_on_a_wrong_table_says_so_and_costs_one_call_more_only_then() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_may_not_look_at_the_table_is_told_what_dynamodb_says_of_it() {
+async fn without_the_permission_to_describe_it_dynamodbs_error_is_returned() {
     let simulation = Simulation::without_tables().with_table("table", &[("id", "S")]);
     simulation.faults.plan(|call| Some(Fault::Deny).filter(|_| call.operation == "DescribeTable"));
     let error = store(simulation.client()).load(&StreamId::new("stream"), Consistency::Strong).await.unwrap_err();
-    assert!(told(&error).contains("ValidationException"), "{}", told(&error));
+    assert!(description(&error).contains("ValidationException"), "{}", description(&error));
 }

@@ -1,6 +1,5 @@
-//! Settings in one line of text, as a template's parameter holds them: `name=value; name=value`.
-//!
-//! A mistake is found when a program starts, and its message shows where it is.
+//! Parses settings from one line of text, such as a template parameter: `name=value; name=value`. Errors state the
+//! position in the line.
 //!
 //! ```
 //! let mut burst = 0;
@@ -10,26 +9,26 @@
 //!     }
 //! }
 //! assert_eq!(burst, 20);
-//! let mistake = policy_text::parse("rate=5/s; burst").unwrap_err();
-//! assert!(mistake.to_string().contains("character 11"), "{mistake}");
+//! let error = policy_text::parse("rate=5/s; burst").unwrap_err();
+//! assert!(error.to_string().contains("character 11"), "{error}");
 //! # Ok::<_, policy_text::SettingsError>(())
 //! ```
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// One `name=value`, where it stands in its text, and how to read its value.
+/// One `name=value` and its position in the text.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
-    /// What stands before the `=`.
+    /// The part before the `=`.
     pub name: &'a str,
-    /// What stands after it.
+    /// The part after the `=`.
     pub value: &'a str,
     text: &'a str,
     at: usize,
 }
 
-/// A text that is not what it should be, and where: whoever wrote it mends it.
+/// An invalid text and the position of the mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?}, character {at}, at {found:?}: {problem}")]
 pub struct SettingsError {
@@ -40,26 +39,25 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    /// A problem with `found`, a part of `text` that begins at the byte `at`.
+    /// A problem with `found`, the part of `text` that begins at byte `at`.
     pub fn new(text: &str, at: usize, found: &str, problem: impl Into<String>) -> Self {
         let at = text.get(..at).unwrap_or(text).chars().count() + 1;
         Self { text: text.to_owned(), at, found: found.to_owned(), problem: problem.into() }
     }
 }
 
-/// Splits `text` into its settings. Blanks around names and values mean nothing, nor does a `;` at the end; no name
-/// may appear twice.
+/// Splits `text` into its settings. Spaces around names and values and a trailing `;` are ignored.
 ///
 /// # Errors
-/// A part that is no `name=value`, or a name that was there before.
+/// A part is not `name=value`, or a name appears twice.
 pub fn parse(text: &str) -> Result<Vec<Setting<'_>>, SettingsError> {
     parse_from(text, 0)
 }
 
-/// Splits what stands in `text` from the byte `start` on.
+/// Splits the part of `text` that begins at byte `start`.
 ///
 /// # Errors
-/// As [`parse`]; the places are those in the whole text.
+/// As [`parse`], with positions in the whole text.
 pub fn parse_from(text: &str, mut start: usize) -> Result<Vec<Setting<'_>>, SettingsError> {
     let mut settings: Vec<Setting<'_>> = Vec::new();
     for raw in text.get(start..).unwrap_or_default().split(';') {
@@ -76,7 +74,7 @@ pub fn parse_from(text: &str, mut start: usize) -> Result<Vec<Setting<'_>>, Sett
             return Err(error("expected name=value"));
         }
         if settings.iter().any(|earlier| earlier.name == setting.name) {
-            return Err(error("this is set twice"));
+            return Err(error("duplicate setting"));
         }
         settings.push(setting);
     }
@@ -93,10 +91,10 @@ impl Setting<'_> {
         SettingsError::new(self.text, self.at, self.value, problem)
     }
 
-    /// A problem with this setting's name: `known` are those that exist.
+    /// An unknown name; `known` lists the valid ones.
     pub fn unknown(&self, known: &[&str]) -> SettingsError {
         let at = self.text[..self.at].rfind(self.name).unwrap_or(self.at);
-        SettingsError::new(self.text, at, self.name, format!("unknown; there are {}", known.join(", ")))
+        SettingsError::new(self.text, at, self.name, format!("unknown setting; expected one of {}", known.join(", ")))
     }
 
     /// A whole number within `range`.
@@ -108,32 +106,33 @@ impl Setting<'_> {
         digits(self.value).filter(|number| range.contains(number)).ok_or_else(problem)
     }
 
-    /// A share within `range`, both in per cent: `50%`.
+    /// A percentage within `range`: `50%`.
     ///
     /// # Errors
     /// Anything else.
     pub fn percent(&self, range: RangeInclusive<u64>) -> Result<u64, SettingsError> {
-        let problem = || self.error(format!("expected a share from {}% to {}%", range.start(), range.end()));
+        let problem = || self.error(format!("expected a percentage from {}% to {}%", range.start(), range.end()));
         let number = self.value.strip_suffix('%').and_then(digits);
         number.filter(|number| range.contains(number)).ok_or_else(problem)
     }
 
-    /// A time within `range`: a whole number with its unit `us`, `ms`, `s`, `m` or `h`.
+    /// A duration within `range`: a whole number with the unit `us`, `ms`, `s`, `m` or `h`.
     ///
     /// # Errors
     /// Anything else.
     pub fn duration(&self, range: RangeInclusive<Duration>) -> Result<Duration, SettingsError> {
         let (from, to) = (range.start(), range.end());
-        let problem = || self.error(format!("expected a time from {from:?} to {to:?}, such as 500ms, 5s, 2m or 1h"));
+        let problem =
+            || self.error(format!("expected a duration from {from:?} to {to:?}, such as 500ms, 5s, 2m or 1h"));
         time(self.value).filter(|duration| range.contains(duration)).ok_or_else(problem)
     }
 
-    /// A number in a time, neither of them 0: `5/s`, `100/m` or `1/10s`.
+    /// A number per duration, neither of them 0: `5/s`, `100/m` or `1/10s`.
     ///
     /// # Errors
     /// Anything else.
     pub fn rate(&self) -> Result<(u64, Duration), SettingsError> {
-        let problem = || self.error("expected a whole number from 1 in a time, such as 5/s, 100/m or 1/10s");
+        let problem = || self.error("expected a positive whole number per duration, such as 5/s, 100/m or 1/10s");
         let (number, per) = self.value.split_once('/').ok_or_else(problem)?;
         let number = digits(number.trim_end()).filter(|number| *number > 0);
         let per = per.trim_start();
@@ -142,7 +141,7 @@ impl Setting<'_> {
     }
 }
 
-/// A whole number with its unit.
+/// A whole number with a unit.
 fn time(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let micros: u64 = match unit {
@@ -156,7 +155,7 @@ fn time(text: &str) -> Option<Duration> {
     Some(Duration::from_micros(digits(number)?.checked_mul(micros)?))
 }
 
-/// Digits and nothing else: `u64`'s own reading would take a `+` too.
+/// Digits only: `u64::from_str` would also accept a leading `+`.
 fn digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
@@ -178,18 +177,18 @@ mod tests {
     }
 
     #[test]
-    fn an_error_shows_where_the_mistake_is() {
+    fn an_error_states_the_position() {
         let message = |text| parse(text).unwrap_err().to_string();
         assert_eq!(message("ä=1; burst"), r#""ä=1; burst", character 6, at "burst": expected name=value"#);
-        assert_eq!(message("a=1;a=2"), r#""a=1;a=2", character 5, at "a=2": this is set twice"#);
+        assert_eq!(message("a=1;a=2"), r#""a=1;a=2", character 5, at "a=2": duplicate setting"#);
         assert_eq!(message("=1"), r#""=1", character 1, at "=1": expected name=value"#);
         assert_eq!(message("a= ;b=1"), r#""a= ;b=1", character 1, at "a=": expected name=value"#);
         let unknown = parse("a=1; aa=5").unwrap()[1].unknown(&["x", "y"]);
-        assert_eq!(unknown.to_string(), r#""a=1; aa=5", character 6, at "aa": unknown; there are x, y"#);
+        assert_eq!(unknown.to_string(), r#""a=1; aa=5", character 6, at "aa": unknown setting; expected one of x, y"#);
     }
 
     #[test]
-    fn numbers_shares_and_times_are_read_within_their_range() {
+    fn numbers_percentages_and_durations_are_parsed_within_their_range() {
         assert_eq!(only("a=7").number(1..=7), Ok(7));
         assert_eq!(only("a=100%").percent(1..=100), Ok(100));
         let (from, to) = (Duration::from_millis(1), Duration::from_hours(1));
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_a_number_in_a_time() {
+    fn a_rate_is_a_number_per_duration() {
         for (text, number, seconds) in
             [("a=5/s", 5, 1), ("a=100 / m", 100, 60), ("a=1/10s", 1, 10), ("a=9/2h", 9, 7200)]
         {
@@ -214,15 +213,15 @@ mod tests {
     }
 
     #[test]
-    fn settings_may_begin_after_something_else() {
+    fn settings_may_begin_after_other_text() {
         let text = "ä; a=1; a=2";
         let error = parse_from(text, 3).unwrap_err().to_string();
-        assert_eq!(error, r#""ä; a=1; a=2", character 9, at "a=2": this is set twice"#);
+        assert_eq!(error, r#""ä; a=1; a=2", character 9, at "a=2": duplicate setting"#);
         assert!(parse_from("x", 7).unwrap().is_empty());
     }
 
     #[test]
-    fn what_is_out_of_range_or_no_number_is_refused_with_the_range() {
+    fn an_invalid_or_out_of_range_value_is_rejected_with_the_range() {
         for text in ["a=0", "a=8", "a=-1", "a=+1", "a=1.5", "a=99999999999999999999", "a=x"] {
             let error = only(text).number(1..=7).unwrap_err().to_string();
             assert!(error.ends_with("expected a whole number from 1 to 7"), "{error}");
@@ -233,7 +232,7 @@ mod tests {
         let (from, to) = (Duration::from_millis(1), Duration::from_hours(1));
         for text in ["a=0s", "a=999us", "a=61m", "a=5", "a=s", "a=5 s", "a=5d", "a=18446744073709551615h", "a=-5s"] {
             let error = only(text).duration(from..=to).unwrap_err().to_string();
-            assert!(error.contains("expected a time from 1ms to 3600s"), "{error}");
+            assert!(error.contains("expected a duration from 1ms to 3600s"), "{error}");
         }
     }
 }

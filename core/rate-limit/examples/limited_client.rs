@@ -1,7 +1,7 @@
-//! A client that asks more often than it may, limited by a token bucket and by a sliding window.
+//! A client that sends too many requests, limited by a token bucket and by a sliding window.
 //! `cargo run -p dynamodb-rate-limit --example limited_client`.
 //!
-//! Two containers share the table. Time passes only while the client waits, so the whole takes no time.
+//! Two containers share the table. Time is simulated, so the example ends at once.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -17,12 +17,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     run(&mut io::stdout()).await
 }
 
-/// What the example shows, written to `out`.
+/// Runs the example and writes its output to `out`.
 pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let (opening, begun) = ("2026-11-28T09:00:00Z".parse::<Timestamp>()?, Instant::now());
+    let (start, begun) = ("2026-11-28T09:00:00Z".parse::<Timestamp>()?, Instant::now());
     let clock = Clock::new(move || {
-        let passed = i64::try_from(begun.elapsed().as_micros());
-        opening.timestamp_micros().saturating_add(passed.unwrap_or(i64::MAX))
+        let elapsed = i64::try_from(begun.elapsed().as_micros());
+        start.timestamp_micros().saturating_add(elapsed.unwrap_or(i64::MAX))
     });
     let database = Simulation::start();
     let client = database.client();
@@ -35,36 +35,41 @@ pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
         let (containers, ada) = ([container()?, container()?], Subject::user("ada"));
         writeln!(out, "{policy}")?;
 
-        // Two requests a second, which the containers get in turn.
+        // Two requests a second, to the containers in turn.
         database.faults.take_calls();
-        let (mut line, mut passed) = (String::new(), 0);
+        let (mut line, mut admitted) = (String::new(), 0);
         for container in containers.iter().cycle().take(40) {
             let allowed = container.check(&ada).await.decision().allowed;
             line.push(if allowed { '+' } else { '.' });
-            passed += u32::from(allowed);
+            admitted += u32::from(allowed);
             sleep(Duration::from_millis(500)).await;
         }
         let calls = database.faults.take_calls().count();
         writeln!(out, "  twice a second: {line}")?;
-        writeln!(out, "  {passed} of 40 passed, for {calls} calls of the table")?;
+        writeln!(out, "  {admitted} of 40 admitted, with {calls} table calls")?;
 
-        // Then as fast as it can, until it is told to wait.
-        let refused = loop {
+        // Then as fast as possible, until a request is rejected.
+        let rejected = loop {
             let checked = containers[0].check(&ada).await;
             if !checked.decision().allowed {
                 break checked;
             }
         };
-        tell(out, &refused, &containers[0])?;
-        sleep(refused.decision().retry_after).await;
+        write_rejection(out, &rejected, &containers[0])?;
+        sleep(rejected.decision().retry_after).await;
         let again = containers[0].check(&ada).await.decision().allowed;
-        writeln!(out, "  after {:?}: {}\n", refused.decision().retry_after, if again { "passed" } else { "refused" })?;
+        writeln!(
+            out,
+            "  after {:?}: {}\n",
+            rejected.decision().retry_after,
+            if again { "admitted" } else { "rejected" }
+        )?;
     }
     Ok(())
 }
 
-/// The answer to a request that did not pass, as HTTP has it.
-fn tell(out: &mut impl Write, refused: &Checked, limiter: &Limiter<DynamoTable>) -> io::Result<()> {
-    writeln!(out, "  429, retry-after: {}", refused.decision().retry_after_seconds())?;
-    refused.fields(limiter.policy()).iter().try_for_each(|(name, value)| writeln!(out, "  {name}: {value}"))
+/// Writes the status and fields of the HTTP response to a rejected request.
+fn write_rejection(out: &mut impl Write, rejected: &Checked, limiter: &Limiter<DynamoTable>) -> io::Result<()> {
+    writeln!(out, "  429, retry-after: {}", rejected.decision().retry_after_seconds())?;
+    rejected.fields(limiter.policy()).iter().try_for_each(|(name, value)| writeln!(out, "  {name}: {value}"))
 }

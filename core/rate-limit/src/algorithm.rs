@@ -1,4 +1,4 @@
-//! What the two limiters have in common: a pure decision on one item, carried out by one conditional update.
+//! The interface of both algorithms: a pure decision on one item, applied by one conditional update.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -6,63 +6,62 @@ use std::time::Duration;
 
 use super::decision::{Decision, Micros};
 
-/// The attributes of a limiter's item besides its key. All of them are integers.
+/// The attributes of a limiter's item without its key. All are integers.
 pub type Item = BTreeMap<String, i64>;
 
-/// The attribute that DynamoDB's time to live goes by, in seconds since the epoch.
+/// DynamoDB's time-to-live attribute, in seconds since the Unix epoch.
 pub(super) const EXPIRES_AT: &str = "expires_at";
 
-/// How long an item outlives its last use. Clocks must not differ by more than this.
+/// How long an item outlives its last use. Clock skew must stay below this.
 const GRACE: Micros = 3_600_000_000;
 
-/// What lies further ahead than any clock of ours can be is not believed, and overwritten.
+/// The largest tolerated clock skew. A stored time further ahead is invalid and is overwritten.
 pub(super) const MAX_SKEW: Micros = 60_000_000;
 
-/// A limiter's rule: pure, and without a clock of its own.
+/// A rate-limiting algorithm: pure, without a clock of its own.
 ///
-/// What it says depends on the item as it was last seen, which may be out of date or missing. That costs at most
-/// another call: the update's condition is what decides, and a refusal is only ever said when it holds for every later
-/// item as well.
+/// It works on the item as last read, which may be stale or missing. Stale input costs at most another call: the update's
+/// condition decides, and [`Step::Reject`] is only returned when it holds for every later state of the item as well.
 pub trait Algorithm: Debug + Send + Sync {
-    /// The most that can be spent at once.
+    /// The largest cost that can be admitted at once.
     fn limit(&self) -> u32;
 
-    /// The span to which the limit belongs, for callers to know: an untouched quota is whole again after it.
+    /// The time in which an unused quota is fully restored; reported to callers.
     fn window(&self) -> Duration;
 
-    /// What to do about a request of `cost`, given the item as it was last seen.
+    /// What to do with a request of `cost`, given the item as last read.
     fn step(&self, seen: Option<&Item>, now: Micros, cost: u32) -> Step;
 
-    /// The decision for a request whose update was carried out and left `item`.
+    /// The decision for a request whose update was applied and left `item`.
     fn accepted(&self, item: &Item, now: Micros) -> Decision;
 
-    /// What [`Self::step`]'s update makes of `item`, if its condition holds.
+    /// The item after [`Self::step`]'s update, if its condition holds.
     fn charge(&self, item: Option<&Item>, now: Micros, cost: u32) -> Item;
 }
 
-/// What to do about a request.
+/// What to do with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Refuse it. No call can change that.
-    Refuse(Decision),
-    /// Let it pass if this update's condition holds.
+    /// Reject it. A call cannot change that.
+    Reject(Decision),
+    /// Admit it if this update's condition holds.
     Try(Update),
 }
 
-/// One conditional `UpdateItem`, in DynamoDB's own words.
+/// One conditional `UpdateItem` as DynamoDB expressions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     /// The update expression.
     pub update: String,
     /// The condition expression.
     pub condition: String,
-    /// What the names with `#` stand for.
+    /// Expression attribute names (`#`).
     pub names: Vec<(String, String)>,
-    /// What the names with `:` stand for.
+    /// Expression attribute values (`:`).
     pub values: Vec<(&'static str, i64)>,
 }
 
-/// The second after which nobody needs an item that matters until `end`.
+/// The time to live of an item that is needed until `end`.
 pub(super) fn expiry(end: Micros) -> i64 {
     end.saturating_add(GRACE) / 1_000_000 + 1
 }

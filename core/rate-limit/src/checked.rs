@@ -1,29 +1,29 @@
-//! What became of a check, and what an HTTP answer says of it.
+//! The result of a check and its HTTP response fields.
 
 use super::decision::Decision;
 use super::error::TableError;
 use super::policy::Policy;
 
-/// What became of a check.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// The limiter's word.
+    /// The limiter decided.
     Decided(Decision),
-    /// The table did not help, and the limiter in this process's memory decided (`on_error=local`).
+    /// The table was unavailable and the limiter in this process's memory decided (`on_error=local`).
     Degraded(Decision, TableError),
-    /// The table did not help, and the policy says what happens then (`on_error=allow` or `deny`).
+    /// The table was unavailable and the policy's fixed decision applies (`on_error=allow` or `deny`).
     Uncounted(Decision, TableError),
 }
 
 impl Checked {
-    /// The decision, whoever took it.
+    /// The decision, from whatever source.
     pub fn decision(&self) -> &Decision {
         match self {
             Self::Decided(decision) | Self::Degraded(decision, _) | Self::Uncounted(decision, _) => decision,
         }
     }
 
-    /// Why the table did not help, if it did not.
+    /// Why the table was not used, if so.
     pub fn error(&self) -> Option<&TableError> {
         match self {
             Self::Decided(_) => None,
@@ -31,8 +31,8 @@ impl Checked {
         }
     }
 
-    /// The fields of an answer by draft-ietf-httpapi-ratelimit-headers-11, in requests of the policy's cost:
-    /// `RateLimit-Policy`, and `RateLimit` where the request was counted. Names are in lower case.
+    /// The response fields of draft-ietf-httpapi-ratelimit-headers-11, in units of requests: `RateLimit-Policy`, and
+    /// `RateLimit` if the request was counted. Names are in lower case.
     pub fn fields(&self, policy: &Policy) -> Vec<(&'static str, String)> {
         let mut fields = vec![("ratelimit-policy", policy.policy_field())];
         if let Self::Decided(decision) | Self::Degraded(decision, _) = self {
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_counted_tells_of_the_policy_alone() {
+    fn an_uncounted_request_gets_the_policy_field_only() {
         let policy: Policy = "token-bucket; rate=1/m; burst=3; by=user; name=change".parse().unwrap();
         let (reset_after, retry_after) = (Duration::from_secs(60), Duration::ZERO);
         let decision = Decision { allowed: true, limit: 3, remaining: 2, reset_after, retry_after };

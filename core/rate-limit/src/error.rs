@@ -1,27 +1,27 @@
-//! What can go wrong with the table.
+//! Errors of the table.
 
 use std::error::Error;
 
-/// The table was of no help.
+/// The table could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// It did not answer in time, or with an error.
-    #[error("the rate limit table did not answer: {0}")]
+    /// It did not respond in time, or with an error.
+    #[error("the rate limit table is unavailable: {0}")]
     Unavailable(String),
-    /// The item is not one of ours.
-    #[error("the rate limit item {key} cannot be read: {why}")]
+    /// The item was not written by this library.
+    #[error("the rate limit item {key} is malformed: {why}")]
     Malformed {
         /// The item's key.
         key: String,
-        /// What is wrong with it.
+        /// What is malformed.
         why: String,
     },
-    /// The item changed under every update.
-    #[error("the rate limit item {0} changed too often")]
+    /// Every conditional update met a changed item.
+    #[error("the rate limit item {0} changed during every attempt to update it")]
     Contended(String),
 }
 
-/// An error with all that led to it.
+/// The error with its chain of sources.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

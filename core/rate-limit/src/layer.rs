@@ -1,4 +1,4 @@
-//! A limiter before a service of `tower`.
+//! A `tower` layer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,15 +13,14 @@ use super::checked::Checked;
 use super::limiter::{Limiter, Table};
 use super::subject::Subject;
 
-/// Counts requests by the subject that a function finds in them, and lets pass what its [`Limiter`] does.
+/// Limits requests by the subject that `subject` extracts from them.
 ///
-/// A request that does not pass never gets to the service behind. Its answer is 429 with `Retry-After`, or 503 where the
-/// policy lets nothing pass that cannot be counted (`on_error=deny`), and has the response body's default, which is
-/// empty. The answer to every request with a subject has its [`Checked`] among its extensions: a layer around this one
-/// can make a body of it.
+/// A rejected request does not reach the inner service. Its response is 429 with `Retry-After`, or 503 if it could not be
+/// counted and the policy says `on_error=deny`. The body is the body type's default. Every response to a request with a
+/// subject carries its [`Checked`] as an extension, so an outer layer can render a body.
 ///
-/// A request without a subject passes and is not counted. Put what finds out who is asking before this layer, and what
-/// refuses requests without a known caller behind it.
+/// A request without a subject passes uncounted. Put authentication outside this layer and the rejection of anonymous
+/// requests inside it.
 ///
 /// ```
 /// use axum::{Router, body::Body, routing::get};
@@ -29,7 +28,7 @@ use super::subject::Subject;
 /// use http::Request;
 /// use tower::ServiceExt;
 ///
-/// /// Who is asking: what a layer that checks tokens has put into the request.
+/// /// The caller, set by an authentication layer.
 /// #[derive(Clone)]
 /// struct User(&'static str);
 ///
@@ -61,12 +60,12 @@ pub struct RateLimitLayer<T, F> {
 }
 
 impl<T, F> RateLimitLayer<T, F> {
-    /// The layer that counts requests in `limiter`. Layers may share one.
+    /// A layer that uses `limiter`, which layers may share.
     pub fn new(limiter: impl Into<Arc<Limiter<T>>>, subject: F) -> Self {
         Self { limiter: limiter.into(), subject, fields: false }
     }
 
-    /// The same layer, whose answers tell of the quota in `RateLimit-Policy` and `RateLimit` ([`Checked::fields`]).
+    /// Adds `RateLimit-Policy` and `RateLimit` to responses ([`Checked::fields`]).
     #[must_use]
     pub fn with_fields(self) -> Self {
         Self { fields: true, ..self }
@@ -87,7 +86,7 @@ impl<S, T, F: Clone> Layer<S> for RateLimitLayer<T, F> {
     }
 }
 
-/// A service behind a [`RateLimitLayer`].
+/// A service wrapped by a [`RateLimitLayer`].
 pub struct RateLimit<S, T, F> {
     inner: S,
     layer: RateLimitLayer<T, F>,
@@ -116,7 +115,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        // The one that said it is ready goes with the request; the next request asks its clone again.
+        // The service that returned ready must handle this request; its clone serves the next one.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let (limiter, fields) = (Arc::clone(&self.layer.limiter), self.layer.fields);
@@ -127,15 +126,16 @@ where
             if let Some(error) = checked.error() {
                 tracing::error!(%error, on_error = ?policy.on_error, "not counted");
             }
-            let mut response = if checked.decision().allowed { inner.call(request).await? } else { refusal(&checked) };
+            let mut response =
+                if checked.decision().allowed { inner.call(request).await? } else { rejection(&checked) };
             if fields {
                 let field = |(name, value)| Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?));
-                // One of several layers adds to what the others say.
+                // Several layers add up.
                 response.headers_mut().extend(checked.fields(policy).into_iter().filter_map(field));
             }
-            // What an inner layer refused stays what the answer is about.
-            let refused_inside = response.extensions().get::<Checked>().is_some_and(|inner| !inner.decision().allowed);
-            if !refused_inside {
+            // The rejection of an inner layer explains the response, so it is not overwritten.
+            let rejected_inside = response.extensions().get::<Checked>().is_some_and(|inner| !inner.decision().allowed);
+            if !rejected_inside {
                 response.extensions_mut().insert(checked);
             }
             Ok(response)
@@ -143,8 +143,8 @@ where
     }
 }
 
-/// The answer to a request that does not pass.
-fn refusal<B: Default>(checked: &Checked) -> Response<B> {
+/// The response to a rejected request.
+fn rejection<B: Default>(checked: &Checked) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = match checked {
         Checked::Decided(_) | Checked::Degraded(..) => StatusCode::TOO_MANY_REQUESTS,

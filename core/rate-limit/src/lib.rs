@@ -1,7 +1,8 @@
-//! Rate limiters that all containers share: token bucket and sliding window, on one DynamoDB item per key.
+//! Rate limiters shared by all containers: token bucket and sliding window, on one DynamoDB item per key.
 //!
-//! A limiter decides with one conditional update, and with none where a refusal is known already. The rules
-//! ([`TokenBucket`], [`SlidingWindow`]) are pure functions of an item and the time; [`Limiter`] does the calls.
+//! A limiter decides with one conditional update, or without a call when it already knows that the request must be
+//! rejected. The algorithms ([`TokenBucket`], [`SlidingWindow`]) are pure functions of an item and the time; [`Limiter`]
+//! makes the calls.
 //!
 //! ```
 //! use dynamodb_rate_limit::{DynamoTable, Limiter, Subject, create_table};
@@ -21,9 +22,9 @@
 //! # }
 //! ```
 //!
-//! With the feature `tower`, `RateLimitLayer` puts a limiter before a service and answers 429 in its place.
+//! With the feature `tower`, `RateLimitLayer` limits a service and rejects requests with 429.
 //!
-//! Keys are `name/settings/by/subject`. A key takes about 1,000 writes a second, which is DynamoDB's limit for an item.
+//! Keys are `name/settings/by/subject`. A key takes about 1,000 writes a second, DynamoDB's limit for one item.
 
 mod algorithm;
 mod checked;

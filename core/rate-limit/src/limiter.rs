@@ -1,4 +1,4 @@
-//! A limiter at work: the decision from memory where that is possible, else by a conditional update.
+//! The limiter: decides from memory where possible, otherwise by a conditional update.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +12,27 @@ use super::policy::{CostError, OnError, Policy};
 use super::subject::Subject;
 use service_clock::Clock;
 
-/// Keys that a process remembers, at least.
-const REMEMBERED: usize = 4096;
+/// The least number of keys cached per process.
+const CAPACITY: usize = 4096;
 
-/// Calls for one request, at most. Only a sub-window that ends, or an item that expires, between two of them makes a
-/// third necessary.
+/// The most calls per request. A third is only needed when a sub-window ends or an item expires between two calls.
 const CALLS: usize = 3;
 
-/// The table with the limiters' items.
+/// A table of limiter items.
 pub trait Table: Send + Sync {
-    /// Carries out one update on the item of `key`.
+    /// Applies one conditional update to the item of `key`.
     ///
     /// # Errors
-    /// Nobody knows whether it was carried out.
+    /// It is unknown whether the update was applied.
     fn update(&self, key: &str, update: &Update) -> impl Future<Output = Result<Updated, TableError>> + Send;
 }
 
-/// How an update ended.
+/// The result of an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Updated {
-    /// It was carried out, and this is the item now.
+    /// It was applied; the item after it.
     Stored(Item),
-    /// The condition did not hold of this item, if there is one.
+    /// The condition did not hold; the item, if it exists.
     Failed(Option<Item>),
 }
 
@@ -43,39 +42,39 @@ pub struct Limiter<T> {
     table: T,
     policy: Arc<Policy>,
     clock: Clock,
-    /// Items as the table last showed them. They may be out of date: that costs a call, never a wrong answer.
+    /// Items as last read. A stale one costs a call, never a wrong decision.
     seen: Memory,
-    /// Items of the limiter that stands in while the table does not answer.
+    /// Items of the in-memory limiter used while the table is unavailable.
     local: Memory,
 }
 
 impl<T: Table> Limiter<T> {
     /// Enforces `policy` with items in `table`.
     pub fn new(table: T, policy: Policy) -> Self {
-        let (seen, local) = (Memory::new(REMEMBERED), Memory::new(REMEMBERED));
+        let (seen, local) = (Memory::new(CAPACITY), Memory::new(CAPACITY));
         Self { table, policy: Arc::new(policy), clock: Clock::default(), seen, local }
     }
 
-    /// The same limiter with another clock than the system's.
+    /// Replaces the system clock.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// What is enforced.
+    /// The enforced policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Decides a request of the policy's cost, as of the time at which it is asked.
+    /// Checks a request of the policy's cost at the current time.
     pub async fn check(&self, subject: &Subject) -> Checked {
         self.decide(subject, self.policy.cost).await
     }
 
-    /// Decides a request of another cost.
+    /// Checks a request of the given cost.
     ///
     /// # Errors
-    /// The cost is 0, or more than the policy ever lets pass at once.
+    /// The cost is 0, or above the policy's limit.
     pub async fn check_cost(&self, subject: &Subject, cost: u32) -> Result<Checked, CostError> {
         self.policy.allows_cost(cost)?;
         Ok(self.decide(subject, cost).await)
@@ -84,13 +83,13 @@ impl<T: Table> Limiter<T> {
     async fn decide(&self, subject: &Subject, cost: u32) -> Checked {
         let now = self.clock.micros();
         let key = format!("{}/{}", self.policy.key, subject.as_str());
-        match self.ask(&key, now, cost).await {
+        match self.decide_at_table(&key, now, cost).await {
             Ok(decision) => Checked::Decided(decision),
-            Err(error) => self.without_table(&key, now, cost, error),
+            Err(error) => self.decide_without_table(&key, now, cost, error),
         }
     }
 
-    async fn ask(&self, key: &str, now: Micros, cost: u32) -> Result<Decision, TableError> {
+    async fn decide_at_table(&self, key: &str, now: Micros, cost: u32) -> Result<Decision, TableError> {
         let algorithm = &self.policy.algorithm;
         for call in 0.. {
             let update = match algorithm.step(self.seen.get(key).as_ref(), now, cost) {
@@ -110,7 +109,7 @@ impl<T: Table> Limiter<T> {
         Err(TableError::Contended(key.to_owned()))
     }
 
-    fn without_table(&self, key: &str, now: Micros, cost: u32, error: TableError) -> Checked {
+    fn decide_without_table(&self, key: &str, now: Micros, cost: u32, error: TableError) -> Checked {
         let algorithm = &self.policy.algorithm;
         let in_memory = |item: Option<Item>| match algorithm.step(item.as_ref(), now, cost) {
             Step::Reject(decision) => (decision, item),
@@ -127,7 +126,7 @@ impl<T: Table> Limiter<T> {
     }
 }
 
-/// A decision that nothing was counted for.
+/// A decision without counting.
 fn fixed(algorithm: &dyn Algorithm, allowed: bool) -> Decision {
     let limit = algorithm.limit();
     let (remaining, wait) = if allowed { (limit, Duration::ZERO) } else { (0, Duration::from_secs(1)) };
@@ -145,19 +144,19 @@ mod tests {
 
     const NOW: Micros = 1_700_000_000_000_000;
 
-    /// A table that answers at once, if it does, and counts.
+    /// A table in memory that counts its calls.
     #[derive(Debug, Default)]
     struct Counting {
         items: Mutex<HashMap<String, Item>>,
         calls: AtomicUsize,
-        away: AtomicBool,
+        down: AtomicBool,
     }
 
     impl Table for Arc<Counting> {
         async fn update(&self, key: &str, update: &Update) -> Result<Updated, TableError> {
             self.calls.fetch_add(1, Ordering::Relaxed);
-            if self.away.load(Ordering::Relaxed) {
-                return Err(TableError::Unavailable("away".to_owned()));
+            if self.down.load(Ordering::Relaxed) {
+                return Err(TableError::Unavailable("down".to_owned()));
             }
             let mut items = self.items.lock().unwrap();
             let old = items.get(key).cloned();
@@ -167,19 +166,19 @@ mod tests {
         }
     }
 
-    struct Bench {
+    struct Fixture {
         table: Arc<Counting>,
         limiter: Limiter<Arc<Counting>>,
         time: Arc<AtomicI64>,
     }
 
-    impl Bench {
+    impl Fixture {
         fn new(policy: &str) -> Self {
-            Self::beside(&Arc::default(), policy)
+            Self::sharing(&Arc::default(), policy)
         }
 
         /// Another container.
-        fn beside(table: &Arc<Counting>, policy: &str) -> Self {
+        fn sharing(table: &Arc<Counting>, policy: &str) -> Self {
             let time = Arc::new(AtomicI64::new(NOW));
             let shown = Arc::clone(&time);
             let clock = Clock::new(move || shown.load(Ordering::Relaxed));
@@ -194,8 +193,8 @@ mod tests {
             (checked.decision().allowed, self.table.calls.load(Ordering::Relaxed) - before)
         }
 
-        fn away(&self, away: bool) {
-            self.table.away.store(away, Ordering::Relaxed);
+        fn set_down(&self, down: bool) {
+            self.table.down.store(down, Ordering::Relaxed);
         }
     }
 
@@ -203,98 +202,102 @@ mod tests {
     const WINDOW: &str = "sliding-window; limit=3; window=10s; parts=10; by=user";
 
     #[tokio::test]
-    async fn what_was_foreseen_costs_one_call_and_a_known_refusal_none() {
+    async fn a_predicted_admission_costs_one_call_and_a_known_rejection_none() {
         for policy in [BUCKET, WINDOW] {
-            let bench = Bench::new(policy);
+            let fixture = Fixture::new(policy);
             for _ in 0..3 {
-                assert_eq!(bench.ask(NOW).await, (true, 1), "{policy}");
+                assert_eq!(fixture.ask(NOW).await, (true, 1), "{policy}");
             }
             for _ in 0..3 {
-                assert_eq!(bench.ask(NOW + 1).await, (false, 0), "{policy}");
+                assert_eq!(fixture.ask(NOW + 1).await, (false, 0), "{policy}");
             }
-            assert_eq!(bench.ask(NOW + 20_000_000).await, (true, 1), "{policy}");
+            assert_eq!(fixture.ask(NOW + 20_000_000).await, (true, 1), "{policy}");
         }
     }
 
     #[tokio::test]
-    async fn a_container_that_never_saw_the_item_needs_two_calls_at_most() {
+    async fn a_container_that_has_not_read_the_item_needs_at_most_two_calls() {
         for policy in [BUCKET, WINDOW] {
-            let first = Bench::new(policy);
+            let first = Fixture::new(policy);
             first.ask(NOW).await;
-            assert!(Bench::beside(&first.table, policy).ask(NOW).await.0);
-            let (allowed, calls) = Bench::beside(&first.table, policy).ask(NOW).await;
+            assert!(Fixture::sharing(&first.table, policy).ask(NOW).await.0);
+            let (allowed, calls) = Fixture::sharing(&first.table, policy).ask(NOW).await;
             assert!(allowed && calls <= 2, "{policy}: {calls}");
-            assert_eq!(Bench::beside(&first.table, policy).ask(NOW).await, (false, 1), "{policy}");
+            assert_eq!(Fixture::sharing(&first.table, policy).ask(NOW).await, (false, 1), "{policy}");
         }
     }
 
     #[tokio::test]
-    async fn users_do_not_count_against_each_other() {
-        let bench = Bench::new("token-bucket; rate=1/24h; burst=1; by=user");
-        assert!(bench.ask(NOW).await.0);
-        assert!(bench.limiter.check(&Subject::user("another")).await.decision().allowed);
-        assert!(!bench.ask(NOW).await.0);
+    async fn users_are_counted_separately() {
+        let fixture = Fixture::new("token-bucket; rate=1/24h; burst=1; by=user");
+        assert!(fixture.ask(NOW).await.0);
+        assert!(fixture.limiter.check(&Subject::user("another")).await.decision().allowed);
+        assert!(!fixture.ask(NOW).await.0);
     }
 
     #[tokio::test]
-    async fn without_the_table_the_limiter_lives_on_in_memory() {
+    async fn without_the_table_the_limiter_counts_in_memory() {
         for policy in [BUCKET, WINDOW] {
-            let bench = Bench::new(policy);
-            bench.away(true);
-            let answers =
-                [bench.ask(NOW).await.0, bench.ask(NOW).await.0, bench.ask(NOW).await.0, bench.ask(NOW).await.0];
-            assert_eq!(answers, [true, true, true, false], "{policy}");
-            bench.away(false);
-            assert_eq!(bench.ask(NOW).await, (true, 1), "the table knows nothing of it: {policy}");
+            let fixture = Fixture::new(policy);
+            fixture.set_down(true);
+            let admitted = [
+                fixture.ask(NOW).await.0,
+                fixture.ask(NOW).await.0,
+                fixture.ask(NOW).await.0,
+                fixture.ask(NOW).await.0,
+            ];
+            assert_eq!(admitted, [true, true, true, false], "{policy}");
+            fixture.set_down(false);
+            assert_eq!(fixture.ask(NOW).await, (true, 1), "the table did not count them: {policy}");
         }
     }
 
     #[tokio::test]
-    async fn what_comes_and_goes_with_the_table_adds_one_limiter_per_container_at_most() {
+    async fn an_intermittent_table_adds_at_most_one_limit_per_container() {
         for policy in [BUCKET, WINDOW] {
-            let bench = Bench::new(policy);
+            let fixture = Fixture::new(policy);
             let mut admitted = 0;
             for turn in 0..100 {
-                bench.away(turn % 2 == 0);
-                admitted += usize::from(bench.ask(NOW).await.0);
+                fixture.set_down(turn % 2 == 0);
+                admitted += usize::from(fixture.ask(NOW).await.0);
             }
             assert_eq!(admitted, 6, "{policy}");
         }
     }
 
     #[tokio::test]
-    async fn a_forgotten_view_costs_a_call_and_a_forgotten_counter_of_the_container_s_own_starts_anew() {
+    async fn an_evicted_item_costs_a_call_and_an_evicted_local_counter_restarts() {
         for policy in [BUCKET, WINDOW] {
-            let bench = Bench::new(policy);
+            let fixture = Fixture::new(policy);
             let crowd = async || {
-                for n in 0..2 * REMEMBERED {
-                    bench.limiter.check(&Subject::user(&n.to_string())).await;
+                for n in 0..2 * CAPACITY {
+                    fixture.limiter.check(&Subject::user(&n.to_string())).await;
                 }
             };
             for _ in 0..3 {
-                assert!(bench.ask(NOW).await.0);
+                assert!(fixture.ask(NOW).await.0);
             }
-            assert_eq!(bench.ask(NOW).await, (false, 0), "{policy}");
+            assert_eq!(fixture.ask(NOW).await, (false, 0), "{policy}");
             crowd().await;
-            let (allowed, calls) = bench.ask(NOW).await;
-            assert!(!allowed && calls > 0, "{policy}: the table remembers");
+            let (allowed, calls) = fixture.ask(NOW).await;
+            assert!(!allowed && calls > 0, "{policy}: the table has the count");
             crowd().await;
-            bench.away(true);
+            fixture.set_down(true);
             for _ in 0..3 {
-                assert!(bench.ask(NOW).await.0);
+                assert!(fixture.ask(NOW).await.0);
             }
-            assert!(!bench.ask(NOW).await.0);
+            assert!(!fixture.ask(NOW).await.0);
             crowd().await;
-            assert!(bench.ask(NOW).await.0, "{policy}: nobody remembers");
+            assert!(fixture.ask(NOW).await.0, "{policy}: the local count was evicted");
         }
     }
 
     #[tokio::test]
-    async fn without_the_table_a_policy_can_allow_or_deny() {
-        let allowing = Bench::new(&format!("{BUCKET}; on_error=allow"));
-        let denying = Bench::new(&format!("{BUCKET}; on_error=deny"));
-        for bench in [&allowing, &denying] {
-            bench.away(true);
+    async fn without_the_table_a_policy_can_allow_or_deny_all_requests() {
+        let allowing = Fixture::new(&format!("{BUCKET}; on_error=allow"));
+        let denying = Fixture::new(&format!("{BUCKET}; on_error=deny"));
+        for fixture in [&allowing, &denying] {
+            fixture.set_down(true);
         }
         for _ in 0..10 {
             assert_eq!(allowing.ask(NOW).await, (true, 1));
@@ -306,22 +309,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cost_above_the_limit_is_an_error_and_costs_nothing() {
-        let bench = Bench::new(BUCKET);
-        let error = bench.limiter.check_cost(&Subject::user("one"), 4).await;
+    async fn a_cost_above_the_limit_is_an_error_without_a_call() {
+        let fixture = Fixture::new(BUCKET);
+        let error = fixture.limiter.check_cost(&Subject::user("one"), 4).await;
         assert_eq!(error, Err(CostError { cost: 4, limit: 3 }));
-        assert_eq!(bench.table.calls.load(Ordering::Relaxed), 0);
+        assert_eq!(fixture.table.calls.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
-    async fn an_item_that_makes_no_sense_degrades_after_three_calls() {
-        let bench = Bench::new(WINDOW);
-        bench.ask(NOW).await;
-        for item in bench.table.items.lock().unwrap().values_mut() {
+    async fn a_contradictory_item_degrades_after_three_calls() {
+        let fixture = Fixture::new(WINDOW);
+        fixture.ask(NOW).await;
+        for item in fixture.table.items.lock().unwrap().values_mut() {
             item.remove("hi");
             item.insert("c".to_owned(), 1_000_000);
         }
-        let other = Bench::beside(&bench.table, WINDOW);
+        let other = Fixture::sharing(&fixture.table, WINDOW);
         assert_eq!(other.ask(NOW).await, (true, 3));
     }
 }

@@ -1,14 +1,12 @@
-//! Items by key, the least recently used forgotten first.
+//! A cache of items by key that evicts the least recently used.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::algorithm::Item;
 
-/// Between `capacity` and twice as many items.
-///
-/// Two generations instead of a list: what is used moves to the young one, and when that is full the old one is
-/// dropped whole.
+/// Holds between `capacity` and twice as many items, in two generations: a used item moves to the young one, and when that
+/// is full, the old one is dropped.
 #[derive(Debug)]
 pub(super) struct Memory {
     capacity: usize,
@@ -34,9 +32,9 @@ impl Memory {
         self.update(key, |_| ((), item));
     }
 
-    /// Replaces what is kept under `key`, with nobody in between.
+    /// Replaces the item of `key` atomically.
     pub(super) fn update<T>(&self, key: &str, change: impl FnOnce(Option<Item>) -> (T, Option<Item>)) -> T {
-        // A panic in `change` leaves the maps whole.
+        // A panic in `change` leaves the maps consistent.
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         let old = generations.old.remove(key);
         let (result, item) = change(generations.young.remove(key).or(old));
@@ -59,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_items_are_kept_and_no_more_than_twice_the_capacity() {
+    fn the_newest_items_are_retained_up_to_twice_the_capacity() {
         let memory = Memory::new(10);
         for n in 0..1000 {
             memory.put(&n.to_string(), Some(item(n)));
@@ -70,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_again_and_again_is_not_forgotten() {
+    fn a_frequently_used_item_is_not_evicted() {
         let memory = Memory::new(10);
         memory.put("used", Some(item(7)));
         for n in 0..1000 {
@@ -80,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_put_is_forgetting() {
+    fn putting_none_removes_the_item() {
         let memory = Memory::new(10);
         memory.put("key", Some(item(1)));
         memory.put("key", None);

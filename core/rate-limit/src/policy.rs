@@ -11,11 +11,11 @@ use super::sliding_window::SlidingWindow;
 use super::token_bucket::TokenBucket;
 use policy_text::{Setting, SettingsError};
 
-/// The longest window, and the longest that a bucket may take to fill.
+/// The longest window and the longest fill time of a bucket.
 const LONGEST: Duration = Duration::from_hours(366 * 24);
 /// The largest burst and limit.
 const LARGEST: u64 = 1_000_000_000;
-/// Sub-windows per window where a policy does not say. Up to about 30 the item takes one write unit a call.
+/// The default number of sub-windows per window. Up to about 30, a call takes one write unit.
 const PARTS: u32 = 20;
 const BUCKET: &[&str] = &["rate", "burst", "by", "name", "cost", "on_error"];
 const WINDOW: &[&str] = &["limit", "window", "parts", "by", "name", "cost", "on_error"];
@@ -23,20 +23,20 @@ const WINDOW: &[&str] = &["limit", "window", "parts", "by", "name", "cost", "on_
 /// Whose requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Those of a user.
+    /// The requests of a user.
     User,
-    /// Those from an address.
+    /// The requests from an IP address.
     Address,
 }
 
-/// What a request gets when the table does not answer.
+/// What happens to requests while the table is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
-    /// It passes.
+    /// They are admitted.
     Allow,
-    /// It does not.
+    /// They are rejected.
     Deny,
-    /// What the same limiter says that lives in this process's memory and counts what it lets through.
+    /// They are limited by the same algorithm in this process's memory.
     Local,
 }
 
@@ -46,56 +46,55 @@ pub enum OnError {
 /// - `token-bucket` with `rate`, such as `5/s`, `100/m` or `1/10s`, and `burst`;
 /// - `sliding-window` with `limit`, `window`, such as `60s`, and optionally `parts`, sub-windows per window (10 to 60);
 /// - for both: `by=user|ip`, and optionally `name` (requests are counted together under the same name and settings),
-///   `cost` (what a request spends, 1 if not said) and `on_error=allow|deny|local` (`local` if not said).
+///   `cost` (per request, default 1) and `on_error=allow|deny|local` (default `local`).
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(super) algorithm: Arc<dyn Algorithm>,
-    /// What a request gets when the table does not answer.
+    /// What happens to requests while the table is unavailable.
     pub on_error: OnError,
     /// Whose requests are counted together.
     pub by: By,
-    /// The name callers see.
+    /// The name shown to callers.
     pub name: String,
-    /// What a request spends.
+    /// The cost of a request.
     pub cost: u32,
-    /// Name and settings, without what does not alter the count: two policies that differ never share an item.
+    /// Name and the settings that affect the count, so that policies that count differently never share an item.
     pub(super) key: String,
     text: String,
 }
 
-/// A cost that no quota will ever hold, or none.
+/// The cost of a request is 0 or exceeds the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a request's cost must be from 1 to {limit}, the most the policy ever lets pass at once; it is {cost}")]
+#[error("a request's cost must be from 1 to {limit}, the policy's limit; it is {cost}")]
 pub struct CostError {
-    /// The cost asked for.
+    /// The given cost.
     pub cost: u32,
     /// The burst or limit.
     pub limit: u32,
 }
 
 impl Policy {
-    /// The most that can be spent at once: the burst, or the limit of a window.
+    /// The largest cost that can be admitted at once: the burst, or the limit of a window.
     pub fn limit(&self) -> u32 {
         self.algorithm.limit()
     }
 
-    /// Whether a request may cost this.
+    /// Checks that a request of this cost can be admitted at all.
     ///
     /// # Errors
-    /// It is 0, or more than the limit: it would never pass.
+    /// The cost is 0 or exceeds the limit.
     pub fn allows_cost(&self, cost: u32) -> Result<(), CostError> {
         let limit = self.limit();
         if (1..=limit).contains(&cost) { Ok(()) } else { Err(CostError { cost, limit }) }
     }
 
-    /// The field `RateLimit-Policy`: the quota, in requests, and the seconds
-    /// in which an untouched one is whole again.
+    /// The field `RateLimit-Policy`: the quota in requests, and the seconds in which an unused quota is fully restored.
     pub(super) fn policy_field(&self) -> String {
         format!("\"{}\";q={};w={}", self.name, self.limit() / self.cost, seconds(self.algorithm.window()).max(1))
     }
 
-    /// The field `RateLimit`: the requests that may still come at once, and the seconds until the
-    /// quota is whole; in a refusal, until there is room.
+    /// The field `RateLimit`: the remaining requests, and the seconds until the quota is restored or, for a rejected
+    /// request, until it can be retried.
     pub(super) fn limit_field(&self, decision: &Decision) -> String {
         let wait = if decision.allowed { decision.reset_after } else { decision.retry_after };
         format!("\"{}\";r={};t={}", self.name, decision.remaining / self.cost, seconds(wait))
@@ -124,7 +123,12 @@ impl FromStr for Policy {
             "sliding-window" => WINDOW,
             _ => {
                 let at = text.len() - text.trim_start().len();
-                return Err(SettingsError::new(text, at, kind, "a policy begins with token-bucket or sliding-window"));
+                return Err(SettingsError::new(
+                    text,
+                    at,
+                    kind,
+                    "expected a policy that begins with token-bucket or sliding-window",
+                ));
             }
         };
         let settings = policy_text::parse_from(text, text.len() - rest.len())?;
@@ -133,7 +137,7 @@ impl FromStr for Policy {
         }
         let find = |name| settings.iter().find(|setting| setting.name == name);
         let need = |name| {
-            let missing = || SettingsError::new(text, 0, text, format!("a {kind} needs {name}=…"));
+            let missing = || SettingsError::new(text, 0, text, format!("{kind} requires {name}=…"));
             find(name).ok_or_else(missing)
         };
         let (algorithm, key): (Arc<dyn Algorithm>, String) = if kind == "token-bucket" {
@@ -186,16 +190,16 @@ fn name<'a>(setting: &Setting<'a>) -> Result<&'a str, SettingsError> {
     if good { Ok(setting.value) } else { Err(setting.error("expected 1 to 32 of a-z, 0-9 and -")) }
 }
 
-/// The time that a rate gives a unit, rounded up so that the rate is never exceeded.
+/// The time per unit, rounded up so that the rate is never exceeded.
 fn interval(rate: &Setting<'_>) -> Result<Micros, SettingsError> {
     let (count, per) = rate.rate()?;
     let (count, per) = (u128::from(count), per.as_micros());
     let interval = per.div_ceil(count);
-    // Rounding may cost a thousandth of the rate; where a unit takes a millisecond it never costs as much.
+    // Rounding may change the rate by at most a thousandth, which always holds for rates up to 1000/s.
     if (interval * count - per) * 1000 > per {
         return Err(rate.error(
-            "the time of a unit is counted in whole microseconds, which is too coarse for this rate; take one of at \
-             most 1000/s, or one that divides 1000000/s",
+            "this rate cannot be represented in whole microseconds per unit; use at most 1000/s, or a rate that divides \
+             1000000/s",
         ));
     }
     Ok(Micros::try_from(interval).unwrap_or(Micros::MAX))
@@ -211,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_bucket_is_read() {
+    fn a_token_bucket_is_parsed() {
         let policy = policy("token-bucket; rate=5/s; burst=20; by=user");
         assert_eq!((policy.limit(), policy.by, policy.on_error, policy.cost), (20, By::User, OnError::Local, 1));
         assert_eq!(policy.key, "default/tb/200000/20/user");
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sliding_window_is_read() {
+    fn a_sliding_window_is_parsed() {
         let policy = policy("sliding-window;limit=100;window=1m;parts=30;by=ip;name=search;cost=5;on_error=deny");
         assert_eq!((policy.limit(), policy.by, policy.on_error, policy.cost), (100, By::Address, OnError::Deny, 5));
         assert_eq!(policy.key, "search/sw/100/60000000/30/ip");
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_tell_of_requests_and_of_seconds_rounded_up() {
+    fn the_fields_are_in_requests_and_in_seconds_rounded_up() {
         let policy = policy("sliding-window; limit=100; window=1500ms; by=ip; cost=5");
         assert_eq!(policy.policy_field(), "\"default\";q=20;w=2");
         let (reset_after, retry_after) = (Duration::from_millis(1400), Duration::from_micros(1));
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_that_count_differently_have_different_keys_and_others_share_one() {
+    fn only_policies_that_count_alike_share_a_key() {
         let base = policy("token-bucket; rate=5/s; burst=20; by=user");
         for other in ["rate=6/s; burst=20; by=user", "rate=5/s; burst=21; by=user", "rate=5/s; burst=20; by=ip"] {
             assert_ne!(policy(&format!("token-bucket; {other}")).key, base.key);
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_never_exceeded_by_rounding() {
+    fn rounding_never_raises_a_rate() {
         assert_eq!(policy("token-bucket; rate=3/s; burst=1; by=user").key, "default/tb/333334/1/user");
         assert_eq!(policy("token-bucket; rate=1000000/s; burst=1; by=user").key, "default/tb/1/1/user");
         assert_eq!(policy("token-bucket; rate=1/24h; burst=1; by=user").key, "default/tb/86400000000/1/user");
@@ -256,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_pointed_at() {
+    fn an_error_states_the_position_and_the_problem() {
         let bucket = |rest: &str| format!("token-bucket; {rest}");
         let window = |rest: &str| format!("sliding-window; {rest}");
         let cases = [
@@ -273,22 +277,22 @@ mod tests {
             (bucket("rate=5/s; burst=-1; by=user"), 31, "-1", "from 1 to"),
             (bucket("rate=5/s; burst=4294967296; by=user"), 31, "4294967296", "from 1 to"),
             (bucket("rate=1/24h; burst=367; by=user"), 33, "367", "366 days"),
-            (bucket("rate=5/s; by=user"), 1, "token-bucket; rate=5/s; by=user", "needs burst=…"),
-            (bucket("rate=5/s; burst=20"), 1, "token-bucket; rate=5/s; burst=20", "needs by=…"),
+            (bucket("rate=5/s; by=user"), 1, "token-bucket; rate=5/s; by=user", "requires burst=…"),
+            (bucket("rate=5/s; burst=20"), 1, "token-bucket; rate=5/s; burst=20", "requires by=…"),
             (bucket("rate=5/s; burst=20; by=header"), 38, "header", "user or ip"),
-            (bucket("rate=5/s; burst=20; by=user; color=red"), 44, "color", "there are rate, burst"),
-            (bucket("rate=5/s; burst=20; by=user; window=1s"), 44, "window", "there are rate, burst"),
-            (bucket("rate=5/s; burst=20; by=user; burst=30"), 44, "burst=30", "set twice"),
+            (bucket("rate=5/s; burst=20; by=user; color=red"), 44, "color", "expected one of rate, burst"),
+            (bucket("rate=5/s; burst=20; by=user; window=1s"), 44, "window", "expected one of rate, burst"),
+            (bucket("rate=5/s; burst=20; by=user; burst=30"), 44, "burst=30", "duplicate setting"),
             (bucket("rate=5/s; burst=20; by=user; cost=21"), 49, "21", "from 1 to 20"),
             (bucket("rate=5/s; burst=20; by=user; cost=0"), 49, "0", "from 1 to 20"),
             (bucket("rate=5/s; burst=20; by=user; name=Pay"), 49, "Pay", "of a-z"),
             (bucket("rate=5/s; burst=20; by=user; on_error=panic"), 53, "panic", "allow, deny or local"),
             (window("limit=0; window=60s; by=ip"), 23, "0", "from 1 to"),
-            (window("limit=10; window=0s; by=ip"), 34, "0s", "expected a time"),
-            (window("limit=10; window=60; by=ip"), 34, "60", "expected a time"),
-            (window("limit=10; window=8785h; by=ip"), 34, "8785h", "expected a time"),
+            (window("limit=10; window=0s; by=ip"), 34, "0s", "expected a duration"),
+            (window("limit=10; window=60; by=ip"), 34, "60", "expected a duration"),
+            (window("limit=10; window=8785h; by=ip"), 34, "8785h", "expected a duration"),
             (window("limit=10; window=60s; parts=9; by=ip"), 45, "9", "from 10 to 60"),
-            (window("limit=10; wíndow=60s; by=ip"), 27, "wíndow", "there are limit, window"),
+            (window("limit=10; wíndow=60s; by=ip"), 27, "wíndow", "expected one of limit, window"),
         ];
         for (text, character, found, problem) in cases {
             let error = text.parse::<Policy>().expect_err(&text).to_string();
@@ -298,25 +302,22 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_that_can_never_pass_is_refused_with_the_limit() {
+    fn a_cost_above_the_limit_is_rejected_with_the_limit() {
         let policy = policy("token-bucket; rate=5/s; burst=20; by=user");
         assert_eq!(policy.allows_cost(20), Ok(()));
         assert_eq!(policy.allows_cost(0), Err(CostError { cost: 0, limit: 20 }));
         let error = policy.allows_cost(21).expect_err("more than the burst");
-        assert_eq!(
-            error.to_string(),
-            "a request's cost must be from 1 to 20, the most the policy ever lets pass at once; it is 21"
-        );
+        assert_eq!(error.to_string(), "a request's cost must be from 1 to 20, the policy's limit; it is 21");
     }
 
     proptest! {
         #[test]
-        fn any_text_has_an_answer(text: String) {
+        fn no_text_panics(text: String) {
             let _ = text.parse::<Policy>();
         }
 
         #[test]
-        fn any_settings_have_an_answer(
+        fn no_settings_panic(
             kind in "token-bucket|sliding-window", settings in proptest::collection::vec(
                 "(rate|burst|limit|window|parts|by|cost|name)=[0-9a-z/]{0,22}", 0..6),
         ) {

@@ -1,7 +1,8 @@
-//! The sliding window: never more than a limit in any window, however it is laid.
+//! The sliding window: never more than the limit in any window.
 //!
-//! The item counts what was ever admitted (`c`) and remembers what the count was when a sub-window began (`s<index>`),
-//! so the sum over a window is one difference, and asking for room is one comparison. `hi` is the newest sub-window.
+//! The item holds the total cost ever admitted (`c`) and a checkpoint of that total at the start of each sub-window
+//! (`s<index>`). So the cost in a window is one difference, and the limit check is one comparison. `hi` is the newest
+//! sub-window.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,14 +13,14 @@ use super::decision::{Decision, Micros, quota, span};
 const COUNT: &str = "c";
 const NEWEST: &str = "hi";
 
-/// How much an item that was never seen may have admitted for a request to pass without a look at it. Such a request
-/// leaves stale checkpoints behind; this bounds them.
+/// The total below which a request may be admitted on an item that was never read. Such a request cannot remove stale
+/// checkpoints; this bounds their number.
 const UNSEEN: i64 = 30;
 
-/// At most `limit` units in any `window`, which is counted in sub-windows.
+/// At most `limit` units in any `window`, counted in sub-windows.
 ///
-/// It refuses only what an exact log over the window and one sub-window more would refuse. With clocks that are off by
-/// at most ε the window that is never exceeded is shorter by 2ε; the time that a request is under way counts as such.
+/// It rejects only what an exact log over the window plus one sub-window would reject. With clock errors up to ε, the limit
+/// holds for any window shorter by 2ε; network delay counts as clock error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlidingWindow {
     limit: u32,
@@ -27,7 +28,7 @@ pub struct SlidingWindow {
     part: Micros,
 }
 
-/// An item, read.
+/// A parsed item.
 struct View {
     count: i64,
     newest: i64,
@@ -48,29 +49,29 @@ impl View {
     }
 }
 
-/// Where a request falls, by what is known of the item.
+/// The sub-window of a request, given the last read item.
 struct Place {
-    /// The sub-window. An item that is ahead of a slow clock lends it its time.
+    /// The sub-window. A slow clock adopts the item's newer one.
     index: i64,
-    /// The oldest sub-window that the request's window touches.
+    /// The oldest sub-window in the request's window.
     oldest: i64,
     entry: Entry,
 }
 
-/// How a request comes into its sub-window.
+/// How a request enters its sub-window.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Entry {
-    /// As the first: it leaves a checkpoint, and clears away those that no window reaches any more.
+    /// As the first: it adds a checkpoint and removes those that no window needs any more.
     Open,
-    /// After others. That holds when the item is in a later sub-window by now, too.
+    /// After others, also if the item has moved on to a later sub-window.
     Join,
-    /// As the first in longer than a window, so that the item may expire at any time; or the item is from a clock that
-    /// cannot be right.
-    Anew,
+    /// As the first after more than a window, so that the item may expire at any time; or the item was written by a clock
+    /// that is impossibly far ahead.
+    Restart,
 }
 
 impl SlidingWindow {
-    /// At most `limit` units in any `window`, counted in `parts` sub-windows. No number is below 1: what is counts as 1.
+    /// At most `limit` units in any `window`, counted in `parts` sub-windows. Numbers below 1 count as 1.
     pub fn new(limit: u32, window: Micros, parts: u32) -> Self {
         let window = window.max(1);
         Self { limit: limit.max(1), window, part: (window / Micros::from(parts.max(1))).max(1) }
@@ -80,8 +81,8 @@ impl SlidingWindow {
         now.saturating_sub(self.window).div_euclid(self.part)
     }
 
-    /// When sub-window `index` has left the window.
-    fn gone(&self, index: i64) -> Micros {
+    /// When sub-window `index` leaves the window.
+    fn leaves_at(&self, index: i64) -> Micros {
         index.saturating_add(1).saturating_mul(self.part).saturating_add(self.window)
     }
 
@@ -89,7 +90,7 @@ impl SlidingWindow {
         let (own, oldest) = (now.div_euclid(self.part), self.oldest(now));
         let far = now.saturating_add(MAX_SKEW).div_euclid(self.part);
         match view.map(|view| view.newest) {
-            Some(newest) if newest < oldest || newest > far => Place { index: own, oldest, entry: Entry::Anew },
+            Some(newest) if newest < oldest || newest > far => Place { index: own, oldest, entry: Entry::Restart },
             Some(newest) if newest >= own => {
                 let oldest = self.oldest(now.max(newest.saturating_mul(self.part)));
                 Place { index: newest, oldest, entry: Entry::Join }
@@ -102,20 +103,20 @@ impl SlidingWindow {
         expiry(now.saturating_add(self.window).saturating_add(self.window))
     }
 
-    /// How the item stands, `used` of the limit being spent.
+    /// The decision for the state in `view`.
     fn decision(&self, allowed: bool, view: &View, oldest: i64, now: Micros, cost: u32) -> Decision {
         let limit = i64::from(self.limit);
         let used = view.count.saturating_sub(view.base(oldest));
-        // Room comes when the count at the window's edge has risen to this; the last sub-window that began below it
-        // has to go.
+        // The request fits once the checkpoint at the window's start has reached `needed`: the last sub-window that began
+        // below it must leave the window.
         let needed = view.count.saturating_add(i64::from(cost)).saturating_sub(limit);
         let blocking = view.checkpoints.range(oldest..).take_while(|(_, count)| **count < needed).last();
-        let retry = blocking.filter(|_| !allowed).map_or(0, |(index, _)| self.gone(*index).saturating_sub(now));
+        let retry = blocking.filter(|_| !allowed).map_or(0, |(index, _)| self.leaves_at(*index).saturating_sub(now));
         Decision {
             allowed,
             limit: self.limit,
             remaining: quota(limit.saturating_sub(used), self.limit),
-            reset_after: span(self.gone(view.newest).saturating_sub(now)),
+            reset_after: span(self.leaves_at(view.newest).saturating_sub(now)),
             retry_after: span(retry),
         }
     }
@@ -135,16 +136,16 @@ impl Algorithm for SlidingWindow {
         let Place { index, oldest, entry } = self.place(view.as_ref(), now);
         let room = i64::from(self.limit).saturating_sub(i64::from(cost));
         let base = view.as_ref().map_or(0, |view| view.base(oldest));
-        if let Some(view) = view.as_ref().filter(|view| entry != Entry::Anew && view.count.saturating_sub(base) > room)
-        {
+        let full = |view: &&View| entry != Entry::Restart && view.count.saturating_sub(base) > room;
+        if let Some(view) = view.as_ref().filter(full) {
             return Step::Reject(self.decision(false, view, oldest, now, cost));
         }
-        // What an item that was never seen has ever admitted is no less than what is in the window.
+        // For an item that was never read, the total bounds the cost in the window.
         let cap = (":cap", if view.is_some() { base.saturating_add(room) } else { room.min(UNSEEN) });
         let (condition, bound) = match (&view, entry) {
-            // Somebody may have used the item since it was seen, or it may have expired and been made anew, and then
-            // the old count must not be mistaken for the new one's.
-            (Some(view), Entry::Anew) => ("attribute_not_exists(c) OR hi = :seen", (":seen", view.newest)),
+            // The item may have been used since it was read, or have expired and been recreated. The old total must not
+            // be compared with the new one.
+            (Some(view), Entry::Restart) => ("attribute_not_exists(c) OR hi = :seen", (":seen", view.newest)),
             (_, Entry::Join) => ("c <= :cap AND hi >= :idx", cap),
             _ => ("(attribute_not_exists(c) OR c <= :cap) AND (attribute_not_exists(hi) OR hi <= :idx)", cap),
         };
@@ -194,7 +195,7 @@ impl Algorithm for SlidingWindow {
     }
 }
 
-/// Whether a window that ends in sub-window `index` reaches this checkpoint.
+/// Whether a window that ends in sub-window `index` needs the checkpoint `known`.
 fn keeps(known: i64, index: i64, oldest: i64) -> bool {
     (oldest..=index).contains(&known)
 }
@@ -206,12 +207,12 @@ mod tests {
     use super::*;
     use crate::model::expression;
 
-    /// The beginning of a sub-window of a second.
+    /// The start of a sub-window of one second.
     const NOW: Micros = 1_700_000_000_000_000;
     const SECOND: Micros = 1_000_000;
 
-    /// What becomes of a request when its calls are answered at once.
-    fn ask(window: SlidingWindow, item: &mut Option<Item>, now: Micros, cost: u32) -> Decision {
+    /// The decision when no other request interferes.
+    fn check(window: SlidingWindow, item: &mut Option<Item>, now: Micros, cost: u32) -> Decision {
         let mut seen = item.clone();
         for _ in 0..2 {
             match window.step(seen.as_ref(), now, cost) {
@@ -226,55 +227,55 @@ mod tests {
     }
 
     #[test]
-    fn what_was_admitted_counts_until_its_sub_window_has_left_the_window() {
+    fn an_admitted_request_counts_until_its_sub_window_leaves_the_window() {
         let (window, mut item) = (SlidingWindow::new(3, 10 * SECOND, 10), None);
-        assert_eq!(ask(window, &mut item, NOW, 1).remaining, 2);
-        assert_eq!(ask(window, &mut item, NOW + 5 * SECOND, 2).remaining, 0);
-        let refused = ask(window, &mut item, NOW + 6 * SECOND, 1);
-        assert_eq!((refused.allowed, refused.limit, refused.remaining), (false, 3, 0));
-        assert_eq!(refused.retry_after, Duration::from_secs(5));
-        assert_eq!(refused.reset_after, Duration::from_secs(10));
-        assert!(!ask(window, &mut item, NOW + 11 * SECOND - 1, 1).allowed);
-        assert!(ask(window, &mut item, NOW + 11 * SECOND, 1).allowed);
-        assert!(!ask(window, &mut item, NOW + 11 * SECOND, 1).allowed);
+        assert_eq!(check(window, &mut item, NOW, 1).remaining, 2);
+        assert_eq!(check(window, &mut item, NOW + 5 * SECOND, 2).remaining, 0);
+        let rejected = check(window, &mut item, NOW + 6 * SECOND, 1);
+        assert_eq!((rejected.allowed, rejected.limit, rejected.remaining), (false, 3, 0));
+        assert_eq!(rejected.retry_after, Duration::from_secs(5));
+        assert_eq!(rejected.reset_after, Duration::from_secs(10));
+        assert!(!check(window, &mut item, NOW + 11 * SECOND - 1, 1).allowed);
+        assert!(check(window, &mut item, NOW + 11 * SECOND, 1).allowed);
+        assert!(!check(window, &mut item, NOW + 11 * SECOND, 1).allowed);
     }
 
     #[test]
-    fn a_clock_that_is_slow_goes_by_the_item_and_is_not_refused_for_it() {
+    fn a_slow_clock_adopts_the_items_time_and_is_not_rejected_for_it() {
         let (window, mut item) = (SlidingWindow::new(2, 10 * SECOND, 10), None);
-        assert!(ask(window, &mut item, NOW + 3 * SECOND, 1).allowed);
-        assert!(ask(window, &mut item, NOW, 1).allowed);
+        assert!(check(window, &mut item, NOW + 3 * SECOND, 1).allowed);
+        assert!(check(window, &mut item, NOW, 1).allowed);
         assert_eq!(item.as_ref().map(|item| item[NEWEST]), Some((NOW + 3 * SECOND) / SECOND));
-        assert!(!ask(window, &mut item, NOW, 1).allowed);
+        assert!(!check(window, &mut item, NOW, 1).allowed);
     }
 
     #[test]
-    fn a_time_that_no_clock_of_ours_can_have_written_is_overwritten() {
+    fn an_impossibly_late_time_is_overwritten() {
         let (window, mut item) = (SlidingWindow::new(2, 10 * SECOND, 10), None);
-        assert!(ask(window, &mut item, NOW + 86_400 * SECOND, 2).allowed);
-        assert_eq!(ask(window, &mut item, NOW, 1).remaining, 1);
-        assert_eq!(ask(window, &mut item, NOW + SECOND, 1).remaining, 0);
-        assert!(!ask(window, &mut item, NOW + 2 * SECOND, 1).allowed);
-        assert!(ask(window, &mut item, NOW + 11 * SECOND, 1).allowed);
+        assert!(check(window, &mut item, NOW + 86_400 * SECOND, 2).allowed);
+        assert_eq!(check(window, &mut item, NOW, 1).remaining, 1);
+        assert_eq!(check(window, &mut item, NOW + SECOND, 1).remaining, 0);
+        assert!(!check(window, &mut item, NOW + 2 * SECOND, 1).allowed);
+        assert!(check(window, &mut item, NOW + 11 * SECOND, 1).allowed);
     }
 
     #[test]
-    fn the_item_stays_small_however_long_it_is_used() {
+    fn the_item_stays_small_under_long_use() {
         let (window, mut item) = (SlidingWindow::new(1_000, 10 * SECOND, 10), None);
         for step in 0..10_000 {
-            assert!(ask(window, &mut item, NOW + step * 700_000, 1).allowed);
+            assert!(check(window, &mut item, NOW + step * 700_000, 1).allowed);
             assert!(item.as_ref().is_some_and(|item| item.len() <= 3 + 12), "{item:?}");
         }
     }
 
     #[test]
-    fn the_item_stays_small_however_many_containers_see_it_for_the_first_time() {
+    fn the_item_stays_small_with_many_new_containers() {
         let (window, mut item) = (SlidingWindow::new(1_000, 10 * SECOND, 10), None);
         for step in 0..1_000 {
             let now = NOW + step * 7 * SECOND;
-            let Step::Try(first) = window.step(None, now, 1) else { panic!("refused unseen") };
+            let Step::Try(first) = window.step(None, now, 1) else { panic!("rejected without reading") };
             let stored = expression::apply(&first, item.as_ref()).map(|stored| item.insert(stored)).is_some();
-            assert!(stored || ask(window, &mut item, now, 1).allowed);
+            assert!(stored || check(window, &mut item, now, 1).allowed);
             assert!(item.as_ref().is_some_and(|item| item.len() <= 3 + 12 + 31), "{item:?}");
         }
     }
@@ -294,7 +295,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_item_and_time_has_an_answer(
+        fn no_item_or_time_panics(
             item in any_item(), now: i64, limit: u32, length: i64, parts: u32, cost: u32,
         ) {
             let window = SlidingWindow::new(limit, length, parts);
@@ -306,7 +307,7 @@ mod tests {
         }
 
         #[test]
-        fn the_item_in_memory_is_charged_as_the_one_in_the_table_and_the_wait_told_is_the_shortest(
+        fn memory_and_table_charge_alike_and_retry_after_is_minimal(
             waits in proptest::collection::vec((-3 * SECOND..15 * SECOND, 1u32..5), 1..40),
         ) {
             let window = SlidingWindow::new(4, 10 * SECOND + 7, 10);

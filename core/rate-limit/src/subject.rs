@@ -1,22 +1,22 @@
-//! Whose requests are counted: the part of an item's key that comes from outside.
+//! The subject of a limit: the part of an item's key that comes from the request.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr};
 
 use sha2::{Digest, Sha256};
 
-/// Longer or stranger texts appear in keys as their hash.
+/// Longer texts appear in keys as their hash.
 const VERBATIM_BYTES: usize = 128;
 
-/// A user or an address, as one key of bounded length, whatever its text.
+/// A user or an IP address, as a key of bounded length.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subject(String);
 
 impl Subject {
-    /// A user, by the id that the token gives.
+    /// A user, by the id in the token.
     pub fn user(id: &str) -> Self {
         let plain = id.len() <= VERBATIM_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic());
-        // The first character tells the two apart, so that no id can pass for another's hash.
+        // The first character distinguishes plain ids from hashes, so that no id can collide with the hash of another.
         if plain {
             return Self(format!("={id}"));
         }
@@ -27,9 +27,9 @@ impl Subject {
         }))
     }
 
-    /// An address, by what the gateway says it is.
+    /// An IP address, as the gateway reports it.
     ///
-    /// An IPv6 address counts as its network of 64 bits: that is what a customer has, and may choose freely in.
+    /// An IPv6 address counts as its /64 network, because a customer usually controls all addresses in one.
     pub fn address(text: &str) -> Self {
         match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
             Ok(IpAddr::V4(address)) => Self::user(&address.to_string()),
@@ -41,7 +41,7 @@ impl Subject {
         }
     }
 
-    /// The text in keys.
+    /// The text used in keys.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -52,12 +52,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_id_is_its_own_key() {
+    fn a_plain_id_is_used_verbatim() {
         assert_eq!(Subject::user("auth0|5f7c8ec7").as_str(), "=auth0|5f7c8ec7");
     }
 
     #[test]
-    fn a_strange_or_long_id_is_one_key_of_bounded_length() {
+    fn any_id_is_a_key_of_bounded_length() {
         let strange = ["", "a b", "naïve", "line\nbreak", "\0", &"x".repeat(100_000), "🦀"];
         for (place, id) in strange.into_iter().enumerate() {
             let key = Subject::user(id);
@@ -71,13 +71,13 @@ mod tests {
     }
 
     #[test]
-    fn no_id_passes_for_the_hash_of_another() {
+    fn no_id_collides_with_the_hash_of_another() {
         let hashed = Subject::user("a b");
         assert_ne!(Subject::user(hashed.as_str()), hashed);
     }
 
     #[test]
-    fn the_same_address_written_differently_is_one_subject() {
+    fn different_spellings_of_an_address_are_one_subject() {
         assert_eq!(Subject::address("192.0.2.7"), Subject::address("::ffff:192.0.2.7"));
         assert_eq!(Subject::address("2001:DB8::1"), Subject::address("2001:db8:0:0:0:0:0:1"));
         assert_ne!(Subject::address("192.0.2.7"), Subject::address("192.0.2.8"));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_still_one_key() {
+    fn an_invalid_address_is_a_key_of_bounded_length() {
         assert_eq!(Subject::address("unknown, 10.0.0.1").as_str().len(), 65);
     }
 }

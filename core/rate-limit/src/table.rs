@@ -1,4 +1,4 @@
-//! The limiters' table on DynamoDB.
+//! The table on DynamoDB.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::error::TableError;
 use super::limiter::{Table, Updated};
 use crate::error::chain;
 
-/// A request does not wait longer for its limiter.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// The default timeout of a call.
+const TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The table, called without retries and with little patience: an answer that is lost charges at most once.
+/// The table on DynamoDB, called without retries and with a short timeout: a lost response charges at most once.
 #[derive(Clone, Debug)]
 pub struct DynamoTable {
     client: Client,
@@ -25,23 +25,22 @@ pub struct DynamoTable {
 }
 
 impl DynamoTable {
-    /// The table of this name, with `client`'s credentials, region and endpoint.
+    /// The table `name`, with `client`'s credentials, region and endpoint, and a timeout of 100 ms.
     pub fn new(client: &Client, name: impl Into<String>) -> Self {
-        Self::with_timeout(client, name, PATIENCE)
+        Self::with_timeout(client, name, TIMEOUT)
     }
 
-    /// The same, for callers that may wait longer or not as long for a call.
-    pub fn with_timeout(client: &Client, name: impl Into<String>, patience: Duration) -> Self {
-        let timeouts = TimeoutConfig::builder().connect_timeout(patience).operation_timeout(patience).build();
+    /// [`DynamoTable::new`] with another timeout.
+    pub fn with_timeout(client: &Client, name: impl Into<String>, timeout: Duration) -> Self {
+        let timeouts = TimeoutConfig::builder().connect_timeout(timeout).operation_timeout(timeout).build();
         let config = client.config().to_builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
         Self { client: Client::from_conf(config.build()), name: name.into() }
     }
 
-    /// Opens a connection, so that the first request need not wait for one. Writes nothing, and whether it worked the
-    /// first request will show.
+    /// Opens a connection ahead of the first request, with an update whose condition never holds. Errors are ignored.
     pub async fn connect(&self) {
-        let patience = TimeoutConfig::builder().operation_timeout(PATIENCE * 10).build();
-        let never = self
+        let timeout = TimeoutConfig::builder().operation_timeout(TIMEOUT * 10).build();
+        let update = self
             .client
             .update_item()
             .table_name(&self.name)
@@ -49,8 +48,8 @@ impl DynamoTable {
             .update_expression("REMOVE nothing")
             .condition_expression("attribute_exists(id) AND attribute_not_exists(id)")
             .customize()
-            .config_override(aws_sdk_dynamodb::config::Builder::new().timeout_config(patience));
-        drop(never.send().await);
+            .config_override(aws_sdk_dynamodb::config::Builder::new().timeout_config(timeout));
+        drop(update.send().await);
     }
 }
 
@@ -58,7 +57,7 @@ impl Table for DynamoTable {
     async fn update(&self, key: &str, update: &Update) -> Result<Updated, TableError> {
         let names = update.names.iter().cloned().collect::<HashMap<_, _>>();
         let number = |(name, value): &(&str, i64)| ((*name).to_owned(), AttributeValue::N(value.to_string()));
-        let answer = self
+        let result = self
             .client
             .update_item()
             .table_name(&self.name)
@@ -71,7 +70,7 @@ impl Table for DynamoTable {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let error = match answer {
+        let error = match result {
             Ok(output) => return Ok(Updated::Stored(item(key, output.attributes.unwrap_or_default())?)),
             Err(error) => error,
         };
@@ -82,7 +81,7 @@ impl Table for DynamoTable {
     }
 }
 
-/// The integers of an item.
+/// Parses the attributes of an item.
 fn item(key: &str, attributes: HashMap<String, AttributeValue>) -> Result<Item, TableError> {
     let mut item = Item::new();
     for (name, value) in attributes {
@@ -91,7 +90,7 @@ fn item(key: &str, attributes: HashMap<String, AttributeValue>) -> Result<Item, 
         }
         let integer = value.as_n().ok().and_then(|number| number.parse().ok());
         let Some(integer) = integer else {
-            let why = format!("{name} is not an integer of 64 bits");
+            let why = format!("{name} is not a 64-bit integer");
             return Err(TableError::Malformed { key: key.to_owned(), why });
         };
         item.insert(name, integer);

@@ -1,8 +1,8 @@
 //! The token bucket: a steady rate, and a burst after a pause.
 //!
-//! Kept as GCRA (ITU-T I.371): instead of a level and a time, one number, the moment at which the bucket will be full
-//! again (`tat`, the theoretical arrival time). A unit of cost moves it by `interval`; a request passes if it ends no
-//! further ahead than a whole burst.
+//! Implemented as GCRA (ITU-T I.371): instead of a level and a time, the item holds the time at which the bucket will be
+//! full again (`tat`, the theoretical arrival time). Each unit of cost adds `interval`. A request is admitted if `tat`
+//! then lies no further ahead than a whole burst.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ const TAT: &str = "tat";
 
 /// A bucket of `burst` units that gains one each `interval`.
 ///
-/// The cost admitted in any span is at most `burst` + (span + 2ε) / `interval`, for clocks that are off by at most ε;
-/// the time that a request is under way counts as such. With one clock it decides as GCRA does.
+/// The cost admitted in any span is at most `burst` + (span + 2ε) / `interval` for clock errors up to ε; network delay
+/// counts as clock error. With a single clock it decides exactly as GCRA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenBucket {
     interval: Micros,
@@ -22,25 +22,25 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A bucket that gains a unit each `interval`. Neither number is below 1: what is counts as 1.
+    /// A bucket that gains a unit each `interval`. Numbers below 1 count as 1.
     pub fn new(interval: Micros, burst: u32) -> Self {
         Self { interval: interval.max(1), burst: burst.max(1) }
     }
 
-    /// How long `cost` units take to be gained.
-    fn worth(&self, cost: u32) -> Micros {
+    /// The time in which `cost` units are gained.
+    fn refill_time(&self, cost: u32) -> Micros {
         self.interval.saturating_mul(Micros::from(cost))
     }
 
-    /// The latest moment that `tat` can be, by any clock of ours.
-    fn far(&self, now: Micros) -> Micros {
-        now.saturating_add(self.worth(self.burst)).saturating_add(MAX_SKEW)
+    /// The latest valid `tat`.
+    fn latest(&self, now: Micros) -> Micros {
+        now.saturating_add(self.refill_time(self.burst)).saturating_add(MAX_SKEW)
     }
 
     fn decision(&self, allowed: bool, tat: Micros, now: Micros, cost: u32) -> Decision {
         let ahead = tat.saturating_sub(now).max(0);
-        let full = self.worth(self.burst);
-        let retry = if allowed { 0 } else { ahead.saturating_add(self.worth(cost)).saturating_sub(full) };
+        let full = self.refill_time(self.burst);
+        let retry = if allowed { 0 } else { ahead.saturating_add(self.refill_time(cost)).saturating_sub(full) };
         Decision {
             allowed,
             limit: self.burst,
@@ -57,16 +57,16 @@ impl Algorithm for TokenBucket {
     }
 
     fn window(&self) -> Duration {
-        span(self.worth(self.burst))
+        span(self.refill_time(self.burst))
     }
 
     fn step(&self, seen: Option<&Item>, now: Micros, cost: u32) -> Step {
-        let (inc, far) = (self.worth(cost), self.far(now));
-        let hi = now.saturating_add(self.worth(self.burst)).saturating_sub(inc);
-        let expires = (":expires", expiry(now.saturating_add(self.worth(self.burst))));
+        let (inc, latest) = (self.refill_time(cost), self.latest(now));
+        let hi = now.saturating_add(self.refill_time(self.burst)).saturating_sub(inc);
+        let expires = (":expires", expiry(now.saturating_add(self.refill_time(self.burst))));
         let (update, condition, values) = match seen.and_then(|item| item.get(TAT)) {
-            // It only grows, so what refuses now refuses for good.
-            Some(&tat) if hi < tat && tat <= far => return Step::Reject(self.decision(false, tat, now, cost)),
+            // `tat` only grows, so a later one would be rejected as well.
+            Some(&tat) if hi < tat && tat <= latest => return Step::Reject(self.decision(false, tat, now, cost)),
             Some(&tat) if now < tat && tat <= hi => (
                 "SET tat = tat + :inc, expires_at = :expires",
                 "tat BETWEEN :now AND :hi",
@@ -75,7 +75,7 @@ impl Algorithm for TokenBucket {
             _ => (
                 "SET tat = :now_inc, expires_at = :expires",
                 "attribute_not_exists(tat) OR tat <= :now OR tat > :far",
-                vec![(":now_inc", now.saturating_add(inc)), (":now", now), (":far", far), expires],
+                vec![(":now_inc", now.saturating_add(inc)), (":now", now), (":far", latest), expires],
             ),
         };
         Step::Try(Update { update: update.to_owned(), condition: condition.to_owned(), names: vec![], values })
@@ -86,9 +86,9 @@ impl Algorithm for TokenBucket {
     }
 
     fn charge(&self, item: Option<&Item>, now: Micros, cost: u32) -> Item {
-        let tat = item.and_then(|item| item.get(TAT)).copied().filter(|tat| *tat <= self.far(now)).unwrap_or(now);
-        let tat = tat.max(now).saturating_add(self.worth(cost));
-        let expires = expiry(now.saturating_add(self.worth(self.burst)));
+        let tat = item.and_then(|item| item.get(TAT)).copied().filter(|tat| *tat <= self.latest(now)).unwrap_or(now);
+        let tat = tat.max(now).saturating_add(self.refill_time(cost));
+        let expires = expiry(now.saturating_add(self.refill_time(self.burst)));
         Item::from([(TAT.to_owned(), tat), (EXPIRES_AT.to_owned(), expires)])
     }
 }
@@ -106,8 +106,8 @@ mod tests {
         Item::from([(TAT.to_owned(), tat)])
     }
 
-    /// What becomes of a request when its calls are answered at once.
-    fn ask(bucket: TokenBucket, item: &mut Option<Item>, now: Micros, cost: u32) -> Decision {
+    /// The decision when no other request interferes.
+    fn check(bucket: TokenBucket, item: &mut Option<Item>, now: Micros, cost: u32) -> Decision {
         let mut seen = item.clone();
         for _ in 0..2 {
             match bucket.step(seen.as_ref(), now, cost) {
@@ -122,40 +122,40 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_passes_at_once_and_then_one_unit_per_interval() {
+    fn a_burst_is_admitted_at_once_and_then_one_unit_per_interval() {
         let (bucket, mut item) = (TokenBucket::new(200_000, 3), None);
-        let remaining: Vec<u32> = (0..3).map(|_| ask(bucket, &mut item, NOW, 1).remaining).collect();
+        let remaining: Vec<u32> = (0..3).map(|_| check(bucket, &mut item, NOW, 1).remaining).collect();
         assert_eq!(remaining, [2, 1, 0]);
-        let refused = ask(bucket, &mut item, NOW + 50_000, 1);
-        assert!(!refused.allowed);
-        assert_eq!((refused.limit, refused.remaining), (3, 0));
-        assert_eq!(refused.retry_after, Duration::from_millis(150));
-        assert_eq!(refused.reset_after, Duration::from_millis(550));
-        assert!(ask(bucket, &mut item, NOW + 200_000, 1).allowed);
-        assert!(!ask(bucket, &mut item, NOW + 200_000, 1).allowed);
+        let rejected = check(bucket, &mut item, NOW + 50_000, 1);
+        assert!(!rejected.allowed);
+        assert_eq!((rejected.limit, rejected.remaining), (3, 0));
+        assert_eq!(rejected.retry_after, Duration::from_millis(150));
+        assert_eq!(rejected.reset_after, Duration::from_millis(550));
+        assert!(check(bucket, &mut item, NOW + 200_000, 1).allowed);
+        assert!(!check(bucket, &mut item, NOW + 200_000, 1).allowed);
     }
 
     #[test]
-    fn a_dear_request_waits_for_its_whole_cost() {
+    fn a_costly_request_waits_for_its_whole_cost() {
         let (bucket, mut item) = (TokenBucket::new(1_000_000, 10), None);
-        assert!(ask(bucket, &mut item, NOW, 4).allowed);
-        let refused = ask(bucket, &mut item, NOW, 10);
-        assert_eq!((refused.allowed, refused.remaining), (false, 6));
-        assert_eq!(refused.retry_after, Duration::from_secs(4));
-        assert!(ask(bucket, &mut item, NOW + 4_000_000, 10).allowed);
+        assert!(check(bucket, &mut item, NOW, 4).allowed);
+        let rejected = check(bucket, &mut item, NOW, 10);
+        assert_eq!((rejected.allowed, rejected.remaining), (false, 6));
+        assert_eq!(rejected.retry_after, Duration::from_secs(4));
+        assert!(check(bucket, &mut item, NOW + 4_000_000, 10).allowed);
     }
 
     #[test]
-    fn a_time_that_no_clock_of_ours_can_have_written_is_overwritten() {
+    fn an_impossibly_late_time_is_overwritten() {
         let bucket = TokenBucket::new(1_000_000, 10);
         let mut item = Some(item(NOW + 86_400_000_000));
-        let decision = ask(bucket, &mut item, NOW, 1);
+        let decision = check(bucket, &mut item, NOW, 1);
         assert_eq!((decision.allowed, decision.remaining), (true, 9));
     }
 
     proptest! {
         #[test]
-        fn any_item_and_time_has_an_answer(
+        fn no_item_or_time_panics(
             tat: Option<i64>, now: i64, interval: i64, burst: u32, cost: u32,
         ) {
             let (bucket, item) = (TokenBucket::new(interval, burst), tat.map(item));
@@ -167,7 +167,7 @@ mod tests {
         }
 
         #[test]
-        fn the_wait_that_is_told_is_the_shortest(
+        fn retry_after_is_minimal(
             ahead in -50_000i64..3_000_000, interval in 1i64..100_000, burst in 1u32..20, cost in 1u32..20,
         ) {
             let (bucket, cost) = (TokenBucket::new(interval, burst), cost.min(burst));
@@ -180,7 +180,7 @@ mod tests {
         }
 
         #[test]
-        fn the_item_in_memory_is_charged_as_the_one_in_the_table(
+        fn memory_and_table_charge_alike(
             ahead in proptest::option::of(-1_000_000i64..100_000_000), burst in 1u32..20, cost in 1u32..20,
         ) {
             let (bucket, cost) = (TokenBucket::new(10_000, burst), cost.min(burst));

@@ -1,5 +1,5 @@
-//! The layer for services of `tower`, before services that hold it to the rules.
-#![allow(clippy::unwrap_used, reason = "tests fail by panics that say why")]
+//! The `tower` layer, with inner services that check the contract.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,16 +13,16 @@ use service_clock::{Clock, Timestamp};
 use tokio::sync::Notify;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
-/// A table that does not help, so that limiters count in memory or not at all.
-struct Away;
+/// An unavailable table, so that limiters count in memory or not at all.
+struct Down;
 
-impl Table for Away {
+impl Table for Down {
     async fn update(&self, _key: &str, _update: &Update) -> Result<Updated, TableError> {
-        Err(TableError::Unavailable("away".to_owned()))
+        Err(TableError::Unavailable("down".to_owned()))
     }
 }
 
-/// The same, which takes its time until it is told to answer.
+/// An unavailable table that responds only when notified.
 struct Slow(Arc<Notify>);
 
 impl Table for Slow {
@@ -38,7 +38,7 @@ fn limiter<T: Table>(table: T, policy: &str) -> Limiter<T> {
     Limiter::new(table, policy.parse().unwrap()).with_clock(Clock::stopped_at(Timestamp::now()))
 }
 
-/// Who is asking, as a layer before this one has found out.
+/// The caller, as set by an outer layer.
 fn subject(request: &Request<()>) -> Option<Subject> {
     request.extensions().get::<&str>().map(|user| Subject::user(user))
 }
@@ -63,25 +63,25 @@ fn counting(
 }
 
 #[tokio::test]
-async fn a_refused_request_gets_no_further_and_is_told_when_to_come_again() {
+async fn a_rejected_request_gets_retry_after_and_does_not_reach_the_service() {
     let calls = Arc::default();
-    let service = RateLimitLayer::new(limiter(Away, ONCE), subject).layer(counting(&calls));
+    let service = RateLimitLayer::new(limiter(Down, ONCE), subject).layer(counting(&calls));
     let first = service.clone().oneshot(request("ada")).await.unwrap();
     assert_eq!((first.status(), first.body().as_str()), (StatusCode::OK, "found"));
-    let refused = service.clone().oneshot(request("ada")).await.unwrap();
-    assert_eq!((refused.status(), refused.body().as_str()), (StatusCode::TOO_MANY_REQUESTS, ""));
-    assert_eq!(field(&refused, "retry-after"), Some("60"));
+    let rejected = service.clone().oneshot(request("ada")).await.unwrap();
+    assert_eq!((rejected.status(), rejected.body().as_str()), (StatusCode::TOO_MANY_REQUESTS, ""));
+    assert_eq!(field(&rejected, "retry-after"), Some("60"));
     assert_eq!(service.oneshot(request("bob")).await.unwrap().status(), StatusCode::OK);
     assert_eq!(calls.load(SeqCst), 2);
 }
 
 #[tokio::test]
-async fn answers_tell_of_the_quota_if_they_are_to() {
+async fn responses_carry_the_quota_fields_if_enabled() {
     let calls = Arc::default();
     for (with_fields, quota, left) in
         [(false, None, [None; 2]), (true, Some("\"search\";q=1;w=60"), [Some("\"search\";r=0;t=60"); 2])]
     {
-        let layer = RateLimitLayer::new(limiter(Away, ONCE), subject);
+        let layer = RateLimitLayer::new(limiter(Down, ONCE), subject);
         let service = if with_fields { layer.with_fields() } else { layer }.layer(counting(&calls));
         for left in left {
             let response = service.clone().oneshot(request("ada")).await.unwrap();
@@ -91,20 +91,20 @@ async fn answers_tell_of_the_quota_if_they_are_to() {
 }
 
 #[tokio::test]
-async fn two_layers_tell_of_both_quotas() {
-    let layer = |policy: &str| RateLimitLayer::new(limiter(Away, policy), subject).with_fields();
+async fn two_layers_add_both_quotas() {
+    let layer = |policy: &str| RateLimitLayer::new(limiter(Down, policy), subject).with_fields();
     let other = "token-bucket; rate=1/s; burst=5; by=user; name=all";
     let service = ServiceBuilder::new().layer(layer(other)).layer(layer(ONCE)).service(counting(&Arc::default()));
     let response = service.oneshot(request("ada")).await.unwrap();
-    let told: Vec<_> = response.headers().get_all("ratelimit").iter().map(|value| value.to_str().unwrap()).collect();
-    assert_eq!(told, ["\"search\";r=0;t=60", "\"all\";r=4;t=1"]);
+    let values: Vec<_> = response.headers().get_all("ratelimit").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!(values, ["\"search\";r=0;t=60", "\"all\";r=4;t=1"]);
 }
 
 #[tokio::test]
-async fn what_an_inner_layer_has_refused_is_not_hidden_by_what_an_outer_one_allows() {
+async fn the_rejection_of_an_inner_layer_is_not_overwritten_by_an_outer_one() {
     let often = "token-bucket; rate=1/m; burst=9; by=user; name=all";
-    let inner = RateLimitLayer::new(limiter(Away, ONCE), subject).layer(counting(&Arc::default()));
-    let service = RateLimitLayer::new(limiter(Away, often), subject).layer(inner);
+    let inner = RateLimitLayer::new(limiter(Down, ONCE), subject).layer(counting(&Arc::default()));
+    let service = RateLimitLayer::new(limiter(Down, often), subject).layer(inner);
     for allowed in [true, false] {
         let response = service.clone().oneshot(request("ada")).await.unwrap();
         assert_eq!(response.extensions().get::<Checked>().unwrap().decision().allowed, allowed);
@@ -112,10 +112,10 @@ async fn what_an_inner_layer_has_refused_is_not_hidden_by_what_an_outer_one_allo
 }
 
 #[tokio::test]
-async fn what_cannot_be_counted_passes_or_not_as_the_policy_says() {
+async fn an_uncounted_request_is_admitted_or_rejected_by_the_policy() {
     let calls = Arc::default();
     let service = |on_error: &str| {
-        let limiter = limiter(Away, &format!("{ONCE}; on_error={on_error}"));
+        let limiter = limiter(Down, &format!("{ONCE}; on_error={on_error}"));
         RateLimitLayer::new(limiter, subject).with_fields().layer(counting(&calls))
     };
     let (allowing, denying) = (service("allow"), service("deny"));
@@ -129,9 +129,9 @@ async fn what_cannot_be_counted_passes_or_not_as_the_policy_says() {
 }
 
 #[tokio::test]
-async fn a_request_of_nobody_passes_and_is_not_counted() {
+async fn a_request_without_a_subject_passes_uncounted() {
     let calls = Arc::default();
-    let service = RateLimitLayer::new(limiter(Away, ONCE), subject).with_fields().layer(counting(&calls));
+    let service = RateLimitLayer::new(limiter(Down, ONCE), subject).with_fields().layer(counting(&calls));
     for _ in 0..3 {
         let response = service.clone().oneshot(Request::new(())).await.unwrap();
         assert_eq!((response.status(), field(&response, "ratelimit-policy")), (StatusCode::OK, None));
@@ -140,14 +140,14 @@ async fn a_request_of_nobody_passes_and_is_not_counted() {
 }
 
 #[tokio::test]
-async fn a_layer_around_it_can_make_a_body_of_what_was_decided() {
+async fn an_outer_layer_can_render_a_body_from_the_result() {
     let explain = |response: Response<String>| match response.extensions().get::<Checked>() {
         Some(checked) if !checked.decision().allowed => response.map(|_| "slow down".to_owned()),
         _ => response,
     };
     let service = ServiceBuilder::new()
         .map_response(explain)
-        .layer(RateLimitLayer::new(limiter(Away, ONCE), subject))
+        .layer(RateLimitLayer::new(limiter(Down, ONCE), subject))
         .service(counting(&Arc::default()));
     let mut bodies = Vec::new();
     for _ in 0..2 {
@@ -156,21 +156,21 @@ async fn a_layer_around_it_can_make_a_body_of_what_was_decided() {
     assert_eq!(bodies, ["found", "slow down"]);
 }
 
-/// A service for one request at a time, which keeps its place from being ready until the answer. Its clones have none.
+/// A service for one request at a time, which holds a permit from being ready until the response. Clones have none.
 struct Single {
     free: Arc<AtomicBool>,
-    placed: bool,
+    reserved: bool,
 }
 
 impl Clone for Single {
     fn clone(&self) -> Self {
-        Self { free: Arc::clone(&self.free), placed: false }
+        Self { free: Arc::clone(&self.free), reserved: false }
     }
 }
 
 impl Drop for Single {
     fn drop(&mut self) {
-        if self.placed {
+        if self.reserved {
             self.free.store(true, SeqCst);
         }
     }
@@ -182,32 +182,32 @@ impl Service<Request<()>> for Single {
     type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.placed = self.placed || self.free.swap(false, SeqCst);
-        if self.placed { Poll::Ready(Ok(())) } else { Poll::Pending }
+        self.reserved = self.reserved || self.free.swap(false, SeqCst);
+        if self.reserved { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn call(&mut self, _request: Request<()>) -> Self::Future {
-        assert!(self.placed, "called without having been ready");
-        let place = Self { free: Arc::clone(&self.free), placed: std::mem::take(&mut self.placed) };
+        assert!(self.reserved, "called before it was ready");
+        let permit = Self { free: Arc::clone(&self.free), reserved: std::mem::take(&mut self.reserved) };
         Box::pin(async move {
-            drop(place);
+            drop(permit);
             Ok(Response::default())
         })
     }
 }
 
 #[tokio::test]
-async fn the_service_that_was_ready_is_the_one_that_is_called_and_a_refusal_gives_its_place_back() {
+async fn the_service_that_was_ready_is_called_and_a_rejection_releases_it() {
     let (table, free) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(true)));
     let layer = RateLimitLayer::new(limiter(Slow(Arc::clone(&table)), ONCE), subject);
-    let mut service = layer.layer(Single { free, placed: false });
+    let mut service = layer.layer(Single { free, reserved: false });
     let context = &mut Context::from_waker(Waker::noop());
     for status in [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS, StatusCode::TOO_MANY_REQUESTS] {
-        assert!(service.poll_ready(context).is_ready(), "{status}: the place is free again");
-        let mut answer = service.call(request("ada"));
-        assert!(answer.as_mut().poll(context).is_pending(), "the table has not answered");
-        assert!(service.poll_ready(context).is_pending(), "there is no place for a second request");
+        assert!(service.poll_ready(context).is_ready(), "{status}: the permit was released");
+        let mut response = service.call(request("ada"));
+        assert!(response.as_mut().poll(context).is_pending(), "the table has not responded");
+        assert!(service.poll_ready(context).is_pending(), "no permit for a second request");
         table.notify_one();
-        assert_eq!(answer.await.unwrap().status(), status);
+        assert_eq!(response.await.unwrap().status(), status);
     }
 }

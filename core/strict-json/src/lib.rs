@@ -1,7 +1,7 @@
-//! JSON from outside: an object is an object.
+//! Deserializes JSON structs from objects only.
 //!
-//! What serde derives for a struct also takes a list of its fields in order, so that `["p1", 5]` would be a payment. And
-//! a list says nothing of its fields' names: whoever sends one has mixed something up.
+//! A derived `Deserialize` for a struct also accepts an array of its fields in order, so `["p1", 5]` would parse as a
+//! payment. An array carries no field names, so a caller that sends one has most likely made a mistake.
 //!
 //! ```
 //! #[derive(Debug, PartialEq, serde::Deserialize)]
@@ -21,10 +21,10 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde_json::Value;
 
-/// A `T` in which every struct, `T` itself and all that is in it, was written as an object.
+/// A `T` in which every struct, at every level, was an object in the JSON.
 ///
-/// Enums that serde has to read into memory first are out of its reach: for those with a `tag` inside there is
-/// [`tagged`]; in place of an `untagged` one, read a struct of all its fields.
+/// This does not reach into enums that serde buffers in memory first. For internally tagged enums use [`tagged`]; instead
+/// of an `untagged` enum, deserialize a struct with all its fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Strict<T>(pub T);
 
@@ -34,29 +34,29 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Strict<T> {
     }
 }
 
-/// Reads a JSON text, strictly.
+/// Deserializes a JSON text strictly.
 ///
 /// # Errors
-/// It is not JSON, or not of a `T`.
+/// The text is not JSON, or not a valid `T`.
 pub fn from_slice<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(json).map(|Strict(value)| value)
 }
 
-/// For a field that is a list of enums with a `tag` inside: each was written as an object.
+/// Deserializes a list of internally tagged enums from objects only, for use with `deserialize_with`.
 ///
 /// # Errors
-/// One was not, or is no `T`.
+/// An item is not an object, or not a valid `T`.
 pub fn tagged<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let objects = Vec::<serde_json::Map<_, _>>::deserialize(deserializer)?;
     objects.into_iter().map(|object| T::deserialize(Value::Object(object)).map_err(de::Error::custom)).collect()
 }
 
-/// Passes everything on to what it is around, and asks for a map where a struct is asked for. So does all that it gives
-/// out: visitors, seeds, and access to what is inside.
+/// Forwards everything to the wrapped deserializer, but requests a map where a struct is requested. The visitors, seeds and
+/// accessors that it hands out are wrapped in the same way.
 struct Objects<X>(X);
 
 /// The methods of a deserializer that take a visitor only.
-macro_rules! ask {
+macro_rules! forward_to_deserializer {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
             self.0.$method(Objects(visitor))
@@ -67,7 +67,7 @@ macro_rules! ask {
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
     type Error = D::Error;
 
-    ask! {
+    forward_to_deserializer! {
         deserialize_any deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
         deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64
         deserialize_char deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_option
@@ -119,7 +119,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
 }
 
 /// The methods of a visitor that take a plain value.
-macro_rules! tell {
+macro_rules! forward_to_visitor {
     ($($method:ident($value:ty))*) => {$(
         fn $method<E: de::Error>(self, value: $value) -> Result<V::Value, E> {
             self.0.$method(value)
@@ -134,7 +134,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Objects<V> {
         self.0.expecting(f)
     }
 
-    tell! {
+    forward_to_visitor! {
         visit_bool(bool) visit_i8(i8) visit_i16(i16) visit_i32(i32) visit_i64(i64) visit_i128(i128)
         visit_u8(u8) visit_u16(u16) visit_u32(u32) visit_u64(u64) visit_u128(u128) visit_f32(f32) visit_f64(f64)
         visit_char(char) visit_str(&str) visit_borrowed_str(&'de str) visit_string(String)
@@ -239,7 +239,7 @@ impl<'de, A: de::VariantAccess<'de>> de::VariantAccess<'de> for Objects<A> {
     }
 }
 
-/// The fields of a variant, which are those of a map.
+/// The fields of a struct variant, deserialized as a map.
 struct Map<V>(V);
 
 impl<'de, V: Visitor<'de>> de::DeserializeSeed<'de> for Map<V> {
@@ -284,7 +284,7 @@ mod tests {
         from_slice(json.to_string().as_bytes()).map_err(|error| error.to_string())
     }
 
-    /// With an object in the place of `X` it is read, and with a list it is not; serde alone would take both.
+    /// An object in place of `X` is accepted and an array is rejected; serde alone accepts both.
     fn object_only<T: DeserializeOwned + Debug>(json: &str) {
         let with = |inner: &str| json.replace('X', inner);
         for inner in ["{\"a\":1}", "[1]"] {
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_struct_is_an_object_wherever_it_stands() {
+    fn a_struct_must_be_an_object_at_every_level() {
         object_only::<Inner>("X");
         object_only::<Option<Inner>>("X");
         object_only::<Vec<Inner>>("[{\"a\":2},X]");
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tagged_enum_in_a_list_is_an_object_too() {
+    fn a_tagged_enum_in_a_list_must_be_an_object() {
         #[derive(Debug, Deserialize)]
         #[serde(tag = "kind")]
         enum Tagged {
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_read_as_ever() {
+    fn everything_else_is_deserialized_as_by_serde() {
         let all = json!({"n": null, "t": true, "i": -1, "f": 1.5, "s": "a\n", "l": [[], {}], "o": {"x": 1}});
         assert_eq!(read::<Value>(all.clone()), Ok(all));
         assert_eq!(read::<Choice>(json!("unit")), Ok(Choice::Unit));
@@ -340,11 +340,11 @@ mod tests {
         assert_eq!(read::<Outer<Option<u8>>>(json!({ "field": null })), Ok(Outer { field: None }));
         assert_eq!(read::<Outer<uuid::Uuid>>(json!({ "field": uuid::Uuid::nil() })).unwrap().field, uuid::Uuid::nil());
         assert!(read::<Outer<u8>>(json!({ "field": 1, "more": 2 })).unwrap_err().contains("unknown field `more`"));
-        assert!(from_slice::<Inner>(b"{\"a\":1} x").is_err(), "and nothing after it");
+        assert!(from_slice::<Inner>(b"{\"a\":1} x").is_err(), "trailing text");
     }
 
     #[test]
-    fn numbers_stay_as_they_were_written() {
+    fn raw_numbers_are_preserved() {
         let Outer { field } = from_slice::<Outer<Box<RawValue>>>(b"{\"field\": 1.500}").unwrap();
         assert_eq!(field.get(), "1.500");
         let Outer { field } = from_slice::<Outer<&RawValue>>(b"{\"field\": [1.0 ]}").unwrap();

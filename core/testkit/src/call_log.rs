@@ -1,4 +1,4 @@
-//! What was asked of DynamoDB, and what it cost.
+//! The calls made to DynamoDB, and their cost.
 
 use serde_json::Value;
 
@@ -7,21 +7,21 @@ use serde_json::Value;
 pub struct Call {
     /// `PutItem`, `Query`, …
     pub operation: String,
-    /// The table; empty when the request names none or several.
+    /// The table; empty if the request names none or several.
     pub table: String,
-    /// 1 for the first attempt, more for the retries that the SDK makes by itself.
+    /// 1 for the first attempt, more for the SDK's retries.
     pub attempt: u32,
-    /// What the database answered; none if it was not asked.
+    /// The database's response status; `None` if the request did not reach it.
     pub status: Option<u16>,
-    /// The name of the error in the database's answer: `ConditionalCheckFailedException`, …
+    /// The error in the database's response: `ConditionalCheckFailedException`, …
     pub error: Option<String>,
-    /// The read or write units that the database counted.
+    /// The read or write units that the database reported.
     pub units: f64,
     /// The request.
     pub body: Value,
 }
 
-/// Calls in the order in which they came.
+/// Calls in order of arrival.
 #[derive(Clone, Debug, Default)]
 pub struct Calls(pub Vec<Call>);
 
@@ -41,22 +41,22 @@ impl Calls {
         self.filter(|call| call.error.as_deref() == Some(error))
     }
 
-    /// The calls that are so.
+    /// The calls that match.
     pub fn filter(&self, which: impl Fn(&Call) -> bool) -> Self {
         Self(self.0.iter().filter(|call| which(call)).cloned().collect())
     }
 
-    /// How many.
+    /// The number of calls.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// What they cost together, in read or write units.
+    /// The read or write units of all calls.
     pub fn units(&self) -> f64 {
         self.0.iter().map(|call| call.units).sum()
     }
 
-    /// The operations in order, for a short assertion.
+    /// The operations in order, for short assertions.
     pub fn operations(&self) -> Vec<&str> {
         self.0.iter().map(|call| call.operation.as_str()).collect()
     }

@@ -1,23 +1,23 @@
-//! A small aggregate, whose streams are as long and as contended as a test wants them.
+//! A small aggregate for tests with long or contended streams.
 
 use dynamodb_event_store::{Aggregate, StoredEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// A total that cannot fall below zero, and a label that makes the state as large as a test wants it.
+/// A total that cannot fall below zero, and a label that can make the state large.
 ///
-/// `SCHEMA` is the snapshot's schema: counters of different schemas are the same but for their snapshots.
+/// `SCHEMA` is the snapshot's schema; otherwise counters of different schemas are the same.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counter<const SCHEMA: u32 = 1> {
-    /// What was added less what was taken.
+    /// The sum of added minus taken amounts.
     pub total: u64,
-    /// How many events there were, so that one applied twice shows.
+    /// The number of events, which reveals events applied twice.
     pub events: u64,
     /// The newest label.
     pub label: String,
 }
 
-/// The facts.
+/// The events of a counter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CounterEvent {
     /// The total grew.
@@ -28,39 +28,39 @@ pub enum CounterEvent {
     Labelled(String),
 }
 
-/// What can be asked of a counter.
+/// The commands of a counter.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Command {
     /// Adds to the total.
     Add(u64),
     /// Adds several times, in one commit.
     AddEach(Vec<u64>),
-    /// Takes from the total; refused when there is less.
+    /// Takes from the total; rejected when there is less.
     Take(u64),
-    /// Adds what is missing to this total; nothing, when nothing is.
+    /// Adds what is missing to reach this total, possibly nothing.
     RaiseTo(u64),
     /// Changes the label.
     Label(String),
 }
 
-/// There is less than was to be taken.
+/// The total is less than the amount to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the total is {total}")]
 pub struct TooLittle {
-    /// What there is.
+    /// The total.
     pub total: u64,
 }
 
-/// An event that is none of a counter's.
+/// An unknown event.
 #[derive(Debug, thiserror::Error)]
-#[error("no counter has an event {event_type} of schema {schema}")]
+#[error("a counter has no event {event_type} of schema {schema}")]
 pub struct UnknownEvent {
     event_type: String,
     schema: u32,
 }
 
 impl Command {
-    /// Decides.
+    /// Decides the command.
     ///
     /// # Errors
     /// [`TooLittle`].
@@ -112,7 +112,7 @@ impl<const SCHEMA: u32> Aggregate for Counter<SCHEMA> {
         StoredEvent { event_type: event_type.into(), schema, data }
     }
 
-    /// The first schema of `Added` called its amount `value`.
+    /// Schema 1 of `Added` called the amount `value`.
     fn decode(StoredEvent { event_type, schema, data }: StoredEvent) -> Result<CounterEvent, UnknownEvent> {
         let event = match (event_type.as_str(), schema) {
             ("Added", 1) => data["value"].as_u64().map(CounterEvent::Added),

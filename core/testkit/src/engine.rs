@@ -1,14 +1,14 @@
-//! An embedded DynamoDB that is called by function, without a network.
+//! An embedded DynamoDB called by function, without a network.
 
 use dynoxide::{Database, DynoxideError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::exchange::{Response, Request};
+use crate::exchange::{Request, Response};
 use crate::faults::Upstream;
 
-/// A database in memory, gone with its last clone.
+/// A database in memory, dropped with its last clone.
 #[derive(Clone)]
 pub(crate) struct Engine(Database);
 
@@ -17,8 +17,8 @@ impl Engine {
         Self(Database::memory().expect("an engine"))
     }
 
-    /// Makes a table that is billed on demand. `key` names the attributes of its key and their types: the hash key, and
-    /// the range key if there is one.
+    /// Creates a table billed on demand. `key` lists the key attributes and their types: the hash key and optionally
+    /// the range key.
     pub fn create_table(&self, name: &str, key: &[(&str, &str)]) {
         let attributes = key.iter().map(|(name, of)| json!({"AttributeName": name, "AttributeType": of}));
         let elements = key.iter().zip(["HASH", "RANGE"]);
@@ -35,7 +35,7 @@ impl Engine {
     }
 }
 
-/// The engine's own dispatch is a part of its HTTP server and not public: this is the same list.
+/// The engine's own dispatch is part of its HTTP server and not public; this is the same list.
 macro_rules! dispatch {
     ($database:expr, $operation:expr, $body:expr; $($name:literal => $method:ident,)*) => {
         match $operation {

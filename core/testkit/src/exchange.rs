@@ -1,4 +1,4 @@
-//! A request to DynamoDB and its answer, as they pass.
+//! Requests to DynamoDB and their responses.
 
 use serde_json::Value;
 
@@ -9,15 +9,15 @@ pub struct Request {
     pub target: String,
     /// 1 for the first attempt of an operation.
     pub attempt: u32,
-    /// The request itself.
+    /// The request body.
     pub body: Value,
 }
 
-/// An answer of DynamoDB.
+/// A response of DynamoDB.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// The JSON text.
+    /// The JSON body.
     pub body: Vec<u8>,
 }

@@ -1,6 +1,7 @@
-//! Faults between a client and DynamoDB, by a plan, and the record of all calls.
+//! Planned faults between a client and DynamoDB, and a record of all calls.
 //!
-//! [`Faults`] stands between a request and an [`Upstream`]. The proxy puts it on a socket, before any DynamoDB.
+//! [`Faults`] sits between a request and an [`Upstream`]. The proxy applies it to the network, in front of any
+//! DynamoDB.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,46 +10,46 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::call_log::{Call, Calls};
-use crate::exchange::{Response, Request};
+use crate::exchange::{Request, Response};
 use crate::stale::History;
 
-/// What may happen to a call.
+/// A fault of a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// It is done, and the connection closes without an answer.
-    LoseAnswer,
-    /// It is done, and the answer never comes.
+    /// It is executed, and the connection closes without a response.
+    LoseResponse,
+    /// It is executed, and no response ever comes.
     HangAfter,
-    /// It is not done, and the connection closes.
+    /// It is not executed, and the connection closes.
     LoseRequest,
-    /// It is not done, and no answer ever comes.
+    /// It is not executed, and no response ever comes.
     Hang,
-    /// The connection closes at once, and it is done that much later.
+    /// The connection closes at once, and it is executed after this delay.
     Late(Duration),
-    /// It is not done: `ProvisionedThroughputExceededException`.
+    /// It is not executed: `ProvisionedThroughputExceededException`.
     Throttle,
-    /// It is not done: `AccessDeniedException`, as for a permission that is missing.
+    /// It is not executed: `AccessDeniedException`, as for a missing permission.
     Deny,
-    /// It is not done: `InternalServerError`, status 500.
+    /// It is not executed: `InternalServerError`, status 500.
     Fail,
-    /// It is done, and the answer is the same status 500.
+    /// It is executed, and the response is the same status 500.
     FailAfter,
-    /// It is done and answered that much later.
+    /// It is executed with this delay.
     Delay(Duration),
-    /// An eventually consistent Query of an event table is answered as it was that many commits of the stream ago; any
-    /// other call is done as usual.
+    /// An eventually consistent Query of an event table gets the result of this many commits ago; other calls are
+    /// executed normally.
     Stale(usize),
-    /// A Query's answer lacks the item at this index, whatever the consistency; any other call is done as usual.
+    /// A Query's result lacks the item at this index, whatever the consistency; other calls are executed normally.
     Omit(usize),
 }
 
-/// What does the requests in the end.
+/// Executes the requests.
 pub trait Upstream: Clone + Send + Sync + 'static {
-    /// Does one request; none if the connection broke.
+    /// Executes a request; `None` if the connection broke.
     fn call(&self, request: Request) -> impl Future<Output = Option<Response>> + Send;
 }
 
-/// Decides about a call that has just arrived (so its `status`, `error` and `units` are empty).
+/// Decides about a call that has just arrived (its `status`, `error` and `units` are empty).
 type Plan = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
 type Latency = Box<dyn FnMut() -> Duration + Send>;
 
@@ -56,12 +57,12 @@ struct Inner {
     plan: Plan,
     latency: Latency,
     calls: Vec<Call>,
-    /// How many calls were there before those in `calls`.
+    /// The number of calls before those in `calls`.
     taken: usize,
     history: History,
 }
 
-/// The faults to come and the calls that were. Clones are the same one.
+/// Planned faults and recorded calls. Clones share their state.
 #[derive(Clone)]
 pub struct Faults(Arc<Mutex<Inner>>);
 
@@ -78,25 +79,24 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// From now on, `plan` says what happens to each call.
+    /// Sets the plan that decides about each call.
     ///
-    /// For chance, let it own a `fastrand::Rng` with a seed that the test prints.
+    /// For randomness, let it own a `fastrand::Rng` with a seed that the test prints.
     pub fn plan(&self, plan: impl FnMut(&Call) -> Option<Fault> + Send + 'static) {
         self.lock().plan = Box::new(plan);
     }
 
-    /// From now on, calls are done as they come.
-    pub fn none(&self) {
+    /// Removes the plan.
+    pub fn clear(&self) {
         self.plan(|_| None);
     }
 
-    /// From now on, each way takes that long: to the database, and back again.
+    /// Sets the latency of each direction.
     pub fn latency(&self, one_way: impl FnMut() -> Duration + Send + 'static) {
         self.lock().latency = Box::new(one_way);
     }
 
-    /// The calls since the last time, in the order in which they came. What is still under way is in it too, without
-    /// the database's answer.
+    /// The calls since the last time, in order of arrival. Calls in flight are included without a response.
     pub fn take_calls(&self) -> Calls {
         let mut inner = self.lock();
         inner.taken += inner.calls.len();
@@ -107,23 +107,23 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries a request through; none if the connection is to close without an answer.
-    pub async fn carry(&self, mut request: Request, upstream: &impl Upstream) -> Option<Response> {
-        let (fault, index) = self.arrived(&mut request);
-        self.travel().await;
-        let done = async |request: Request| {
-            let answer = upstream.call(request.clone()).await;
-            self.answered(index, &request, answer.as_ref());
-            answer
+    /// Forwards a request; `None` if the connection is to close without a response.
+    pub async fn forward(&self, mut request: Request, upstream: &impl Upstream) -> Option<Response> {
+        let (fault, index) = self.record_call(&mut request);
+        self.wait_latency().await;
+        let execute = async |request: Request| {
+            let response = upstream.call(request.clone()).await;
+            self.record_response(index, &request, response.as_ref());
+            response
         };
-        let answer = match fault {
-            None => done(request).await,
+        let response = match fault {
+            None => execute(request).await,
             Some(Fault::LoseResponse) => {
-                done(request).await;
+                execute(request).await;
                 None
             }
             Some(Fault::HangAfter) => {
-                done(request).await;
+                execute(request).await;
                 std::future::pending().await
             }
             Some(Fault::LoseRequest) => None,
@@ -132,8 +132,8 @@ impl Faults {
                 let (this, upstream) = (self.clone(), upstream.clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    let answer = upstream.call(request.clone()).await;
-                    this.answered(index, &request, answer.as_ref());
+                    let response = upstream.call(request.clone()).await;
+                    this.record_response(index, &request, response.as_ref());
                 });
                 None
             }
@@ -145,34 +145,34 @@ impl Faults {
             Some(Fault::Deny) => Some(denied("the caller is not authorized to perform this")),
             Some(Fault::Fail) => Some(internal_error()),
             Some(Fault::FailAfter) => {
-                done(request).await;
+                execute(request).await;
                 Some(internal_error())
             }
             Some(Fault::Delay(delay)) => {
                 tokio::time::sleep(delay / 2).await;
-                let answer = done(request).await;
+                let response = execute(request).await;
                 tokio::time::sleep(delay / 2).await;
-                answer
+                response
             }
             Some(Fault::Stale(commits)) => {
                 let view = self.lock().history.make_stale(&mut request, commits);
-                done(request).await.map(|answer| view.hide(answer))
+                execute(request).await.map(|response| view.hide(response))
             }
-            Some(Fault::Omit(index)) => done(request).await.map(|answer| omit(answer, index)),
+            Some(Fault::Omit(index)) => execute(request).await.map(|response| omit(response, index)),
         };
-        self.travel().await;
-        answer
+        self.wait_latency().await;
+        response
     }
 
-    async fn travel(&self) {
+    async fn wait_latency(&self) {
         let latency = (self.lock().latency)();
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
     }
 
-    /// Writes the call down, asks for its cost, and decides about it.
-    fn arrived(&self, request: &mut Request) -> (Option<Fault>, usize) {
+    /// Records the call, requests its cost, and decides about it.
+    fn record_call(&self, request: &mut Request) -> (Option<Fault>, usize) {
         let operation = request.target.rsplit('.').next().unwrap_or_default().to_owned();
         let table = table(&request.body).unwrap_or_default().to_owned();
         let body = request.body.clone();
@@ -186,17 +186,17 @@ impl Faults {
         (fault, inner.taken + inner.calls.len() - 1)
     }
 
-    fn answered(&self, index: usize, request: &Request, answer: Option<&Response>) {
-        let Some(answer) = answer else { return };
+    fn record_response(&self, index: usize, request: &Request, response: Option<&Response>) {
+        let Some(response) = response else { return };
         let mut inner = self.lock();
-        if answer.status == 200 {
+        if response.status == 200 {
             inner.history.learn(request);
         }
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        // The calls may have been taken while this one was under way.
+        let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+        // The calls may have been taken while this one was in flight.
         let index = index.checked_sub(inner.taken);
         let Some(call) = index.and_then(|index| inner.calls.get_mut(index)) else { return };
-        call.status = Some(answer.status);
+        call.status = Some(response.status);
         call.error = body["__type"].as_str().and_then(|name| name.rsplit('#').next()).map(str::to_owned);
         call.units = units(&body["ConsumedCapacity"]);
     }
@@ -215,7 +215,7 @@ const COSTED: [&str; 10] = [
     "TransactWriteItems",
 ];
 
-/// The one table that a request is about.
+/// The table of a request, if it is only one.
 fn table(body: &Value) -> Option<&str> {
     let of_actions = body["TransactItems"].as_array().into_iter().flatten().filter_map(Value::as_object);
     let of_actions = of_actions.flat_map(|action| action.values()).filter_map(|action| action["TableName"].as_str());
@@ -236,7 +236,7 @@ fn error(status: u16, name: &str, message: &str) -> Response {
     Response { status, body: json!({"__type": name, "message": message}).to_string().into_bytes() }
 }
 
-/// What DynamoDB answers to whoever lacks a permission.
+/// DynamoDB's response to a missing permission.
 pub fn denied(message: &str) -> Response {
     error(400, "com.amazon.coral.service#AccessDeniedException", message)
 }
@@ -245,13 +245,13 @@ fn internal_error() -> Response {
     error(500, "com.amazonaws.dynamodb.v20120810#InternalServerError", "The request failed for an internal reason.")
 }
 
-fn omit(mut answer: Response, index: usize) -> Response {
-    if let Ok(mut body) = serde_json::from_slice::<Value>(&answer.body)
+fn omit(mut response: Response, index: usize) -> Response {
+    if let Ok(mut body) = serde_json::from_slice::<Value>(&response.body)
         && let Some(items) = body["Items"].as_array_mut().filter(|items| index < items.len())
     {
         items.remove(index);
         body["Count"] = body["Items"].as_array().map_or(0, Vec::len).into();
-        answer.body = body.to_string().into_bytes();
+        response.body = body.to_string().into_bytes();
     }
-    answer
+    response
 }

@@ -1,5 +1,4 @@
-//! Tests of an aggregate's decisions, without a store: given these events, when this is decided, then these events follow,
-//! or it is refused.
+//! Given-when-then tests of an aggregate's decisions, without a store.
 //!
 //! ```
 //! use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent, TooLittle};
@@ -20,47 +19,47 @@ pub fn given<A: Aggregate>(history: &[A::Event]) -> Given<A> {
     Given(replay(history))
 }
 
-/// The state after this history. Every event has to follow the one before, and to come back from its stored form as it
-/// was; so has the state.
+/// The state after this history. Every event must be valid in its state and round-trip through its stored form, and so
+/// must the state.
 #[track_caller]
 pub fn replay<A: Aggregate>(history: &[A::Event]) -> A {
     let mut state = A::default();
-    live(&mut state, history);
+    apply_all(&mut state, history);
     state
 }
 
 #[track_caller]
-fn live<A: Aggregate>(state: &mut A, events: &[A::Event]) {
+fn apply_all<A: Aggregate>(state: &mut A, events: &[A::Event]) {
     for event in events {
         match A::decode(A::encode(event)) {
             Ok(read) => assert_eq!(read, *event, "an event does not survive the store"),
-            Err(error) => panic!("{event:?} cannot be read once it is stored: {error}"),
+            Err(error) => panic!("{event:?} cannot be decoded after it was stored: {error}"),
         }
         if let Err(error) = state.apply(event) {
-            panic!("{event:?} cannot follow: {error}");
+            panic!("{event:?} is not valid in this state: {error}");
         }
     }
     let snapshot = serde_dynamo::to_attribute_value::<_, serde_dynamo::AttributeValue>(&*state);
     match snapshot.and_then(serde_dynamo::from_attribute_value::<_, A>) {
         Ok(read) => assert_eq!(read, *state, "the state does not survive a snapshot"),
-        Err(error) => panic!("{state:?} cannot be kept in a snapshot: {error}"),
+        Err(error) => panic!("{state:?} cannot be read from a snapshot: {error}"),
     }
 }
 
-/// An aggregate, before something is decided.
-#[must_use = "say what is decided"]
+/// An aggregate before a decision.
+#[must_use = "call `when`"]
 #[derive(Clone, Debug)]
 pub struct Given<A>(A);
 
 impl<A: Aggregate> Given<A> {
-    /// This is decided.
+    /// Decides.
     pub fn when<R>(self, decide: impl FnOnce(&A) -> Result<Vec<A::Event>, R>) -> When<A, R> {
         When { decided: decide(&self.0), state: self.0 }
     }
 }
 
 /// A decision.
-#[must_use = "say what it comes to"]
+#[must_use = "call `then`, `then_no_events` or `then_rejected`"]
 #[derive(Debug)]
 pub struct When<A: Aggregate, R> {
     state: A,
@@ -68,28 +67,28 @@ pub struct When<A: Aggregate, R> {
 }
 
 impl<A: Aggregate, R: Debug + PartialEq> When<A, R> {
-    /// It comes to these events, in this order, and they can follow.
+    /// Expects these events, in this order and valid in their states.
     #[track_caller]
     pub fn then(mut self, expected: &[A::Event]) {
         match &self.decided {
             Ok(decided) => assert_eq!(decided, expected),
-            Err(refusal) => panic!("refused: {refusal:?}, instead of {expected:?}"),
+            Err(rejection) => panic!("rejected: {rejection:?}, expected {expected:?}"),
         }
-        live(&mut self.state, expected);
+        apply_all(&mut self.state, expected);
     }
 
-    /// It is so already: success, and no event.
+    /// Expects success without events.
     #[track_caller]
     pub fn then_no_events(self) {
         self.then(&[]);
     }
 
-    /// The rules refuse it, for this reason.
+    /// Expects this rejection.
     #[track_caller]
     pub fn then_rejected(self, expected: R) {
         match &self.decided {
-            Ok(decided) => panic!("decided: {decided:?}, instead of refused: {expected:?}"),
-            Err(refusal) => assert_eq!(*refusal, expected),
+            Ok(decided) => panic!("decided: {decided:?}, expected a rejection: {expected:?}"),
+            Err(rejection) => assert_eq!(*rejection, expected),
         }
     }
 }
@@ -112,29 +111,29 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_is_what_it_comes_to_and_nothing_else() {
+    fn a_decision_must_match_exactly() {
         decided(Command::Add(1)).then(&[Added(1)]);
         decided(Command::RaiseTo(5)).then_no_events();
         decided(Command::Take(6)).then_rejected(TooLittle { total: 5 });
 
         assert!(fails(|| decided(Command::Add(1)).then(&[Added(2)])).contains("Added(2)"));
         assert!(fails(|| decided(Command::Add(1)).then_no_events()).contains("Added(1)"));
-        assert!(fails(|| decided(Command::Take(6)).then_no_events()).starts_with("refused: TooLittle { total: 5 }"));
-        let told = fails(|| decided(Command::Take(5)).then_rejected(TooLittle { total: 5 }));
-        assert!(told.starts_with("decided: [Taken(5)]"), "{told}");
+        assert!(fails(|| decided(Command::Take(6)).then_no_events()).starts_with("rejected: TooLittle { total: 5 }"));
+        let message = fails(|| decided(Command::Take(5)).then_rejected(TooLittle { total: 5 }));
+        assert!(message.starts_with("decided: [Taken(5)]"), "{message}");
         assert!(fails(|| decided(Command::Take(6)).then_rejected(TooLittle { total: 4 })).contains("total: 4"));
     }
 
     #[test]
-    fn events_that_cannot_follow_are_neither_a_history_nor_a_decision() {
-        let told = fails(|| assert_eq!(replay::<Counter>(&[Added(1), Taken(2)]), Counter::default()));
-        assert_eq!(told, "Taken(2) cannot follow: the total is 1");
+    fn invalid_events_fail_in_a_history_and_in_a_decision() {
+        let message = fails(|| assert_eq!(replay::<Counter>(&[Added(1), Taken(2)]), Counter::default()));
+        assert_eq!(message, "Taken(2) is not valid in this state: the total is 1");
         let broken = |_: &Counter| Ok::<_, Infallible>(vec![Labelled("a".into()), Taken(6)]);
-        let told = fails(|| given(&[Added(5)]).when(broken).then(&[Labelled("a".into()), Taken(6)]));
-        assert_eq!(told, "Taken(6) cannot follow: the total is 5");
+        let message = fails(|| given(&[Added(5)]).when(broken).then(&[Labelled("a".into()), Taken(6)]));
+        assert_eq!(message, "Taken(6) is not valid in this state: the total is 5");
     }
 
-    /// A counter that forgets labels, and whose snapshots forget everything.
+    /// A counter that drops labels, and whose snapshots drop everything.
     #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
     struct Forgetful {
         #[serde(skip)]
@@ -166,10 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_come_back_from_the_store_is_told() {
-        let told = fails(|| assert_eq!(replay::<Forgetful>(&[Labelled("a".into())]), Forgetful::default()));
-        assert!(told.contains("an event does not survive the store"), "{told}");
-        let told = fails(|| assert_eq!(replay::<Forgetful>(&[Added(1)]), Forgetful::default()));
-        assert!(told.contains("the state does not survive a snapshot"), "{told}");
+    fn events_and_states_that_do_not_round_trip_fail() {
+        let message = fails(|| assert_eq!(replay::<Forgetful>(&[Labelled("a".into())]), Forgetful::default()));
+        assert!(message.contains("an event does not survive the store"), "{message}");
+        let message = fails(|| assert_eq!(replay::<Forgetful>(&[Added(1)]), Forgetful::default()));
+        assert!(message.contains("the state does not survive a snapshot"), "{message}");
     }
 }

@@ -1,14 +1,8 @@
-//! Support for the tests of services on DynamoDB: faults before a database, a proxy that has them, an embedded database on
-//! the paused clock, the calls that were made, waiting for a condition, tests of decisions, and an aggregate made for
-//! trying the event store.
+//! Test support for services on DynamoDB: faults, a proxy that injects them, an embedded database on the paused clock,
+//! recorded calls, given-when-then tests of decisions, and a test aggregate.
 //!
-//! A failure of this code is a failure of the test that uses it, so it panics and says why.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "what supports tests fails as tests do, by a panic that says why"
-)]
+//! Errors in this code panic, which fails the test that uses it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic fails the test")]
 
 pub mod call_log;
 pub mod counter_aggregate;

@@ -1,4 +1,4 @@
-//! A proxy before DynamoDB that makes [`Faults`] happen on the wire.
+//! A proxy in front of DynamoDB that injects [`Faults`].
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::exchange::{Response, Request};
+use crate::exchange::{Request, Response};
 use crate::faults::{Faults, Upstream};
 
-/// What a proxy answers by itself to a request with this `authorization` header, if anything.
+/// The proxy's own response to a request with this `authorization` header, if any.
 pub type Interceptor = Arc<dyn Fn(&str, &Request) -> Option<Response> + Send + Sync>;
 
-/// A running proxy on the loopback interface; it stops when dropped.
+/// A running proxy on the loopback interface, stopped when dropped.
 ///
-/// It has a thread and a runtime of its own, so it serves other processes as well, and tests whose clock is paused.
+/// It has its own thread and runtime, so it also serves other processes and tests with a paused clock.
 pub struct Proxy {
-    /// What happens to the calls, and what they were.
+    /// The faults and the recorded calls.
     pub faults: Faults,
     endpoint: String,
     stop: Option<oneshot::Sender<()>>,
@@ -35,17 +35,17 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one before the DynamoDB at that endpoint, on a free port, without faults.
+    /// Starts a proxy in front of the DynamoDB at `upstream`, on a free port, without faults.
     pub fn start(upstream: impl Into<String>) -> Self {
         Self::start_with(upstream.into(), None)
     }
 
-    /// Starts one that answers itself what `guard` has an answer for.
-    pub fn guard(upstream: impl Into<String>, guard: Interceptor) -> Self {
-        Self::start_with(upstream.into(), Some(guard))
+    /// Starts a proxy whose interceptor may respond instead of the upstream.
+    pub fn with_interceptor(upstream: impl Into<String>, interceptor: Interceptor) -> Self {
+        Self::start_with(upstream.into(), Some(interceptor))
     }
 
-    fn start_with(upstream: String, guard: Option<Interceptor>) -> Self {
+    fn start_with(upstream: String, interceptor: Option<Interceptor>) -> Self {
         let faults = Faults::default();
         let upstream = Http { endpoint: upstream, client: reqwest::Client::new() };
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
@@ -58,7 +58,7 @@ impl Proxy {
             let runtime = runtime.expect("a runtime");
             runtime.block_on(async {
                 tokio::select! {
-                    failed = serve(listener, served, upstream, guard) => panic!("the proxy stopped: {failed:?}"),
+                    failed = serve(listener, served, upstream, interceptor) => panic!("the proxy stopped: {failed:?}"),
                     _ = stopped => {}
                 }
             });
@@ -73,15 +73,14 @@ impl Proxy {
         &self.endpoint
     }
 
-    /// A client with the retries and time-outs that functions use, except that an attempt is given up after
-    /// `attempt_timeout`: as short as a test's patience with lost answers.
+    /// A client with the retries and timeouts of functions, except for the attempt timeout.
     pub fn client(&self, attempt_timeout: Duration) -> Client {
         let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("eu-central-1"))
             .credentials_provider(Credentials::new("local", "local", None, None, "local"))
             .endpoint_url(&self.endpoint)
-            // Clients share a budget of retries by default; a test must not depend on those beside it.
+            // Clients share a retry budget by default; tests must not depend on each other.
             .retry_partition(RetryPartition::new(uuid::Uuid::new_v4().to_string()));
         let config = dynamodb_event_store::client::for_requests(config);
         let timeouts = TimeoutConfig::builder()
@@ -105,29 +104,30 @@ async fn serve(
     listener: std::net::TcpListener,
     faults: Faults,
     upstream: Http,
-    guard: Option<Interceptor>,
+    interceptor: Option<Interceptor>,
 ) -> io::Result<Infallible> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        let (faults, upstream, guard) = (faults.clone(), upstream.clone(), guard.clone());
-        let service = service_fn(move |request| answer(request, faults.clone(), upstream.clone(), guard.clone()));
-        // An error is how a connection ends that has to close without an answer.
+        let (faults, upstream, interceptor) = (faults.clone(), upstream.clone(), interceptor.clone());
+        let service =
+            service_fn(move |request| response(request, faults.clone(), upstream.clone(), interceptor.clone()));
+        // A connection that must close without a response ends with an error.
         tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service));
     }
 }
 
-/// The connection closes, and the client is told nothing.
+/// The connection closes without a response.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection closes without an answer")]
+#[error("the connection closes without a response")]
 struct Lost;
 
-async fn answer(
+async fn response(
     request: hyper::Request<Incoming>,
     faults: Faults,
     upstream: Http,
-    guard: Option<Interceptor>,
+    interceptor: Option<Interceptor>,
 ) -> Result<hyper::Response<Full<Bytes>>, Lost> {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let target = header("x-amz-target").to_owned();
@@ -136,13 +136,13 @@ async fn answer(
     let body = request.into_body().collect().await.map_err(|_| Lost)?.to_bytes();
     let body = serde_json::from_slice(&body).map_err(|_| Lost)?;
     let request = Request { target, attempt, body };
-    let refusal = guard.and_then(|guard| guard(&authorization, &request));
-    let answer = match refusal {
-        Some(refusal) => Some(refusal),
-        // On a task of its own, since it is done even if the client does not wait for it.
-        None => tokio::spawn(async move { faults.carry(request, &upstream).await }).await.ok().flatten(),
+    let intercepted = interceptor.and_then(|interceptor| interceptor(&authorization, &request));
+    let response = match intercepted {
+        Some(intercepted) => Some(intercepted),
+        // In a task of its own, because it is executed even if the client does not wait for it.
+        None => tokio::spawn(async move { faults.forward(request, &upstream).await }).await.ok().flatten(),
     };
-    let Response { status, body } = answer.ok_or(Lost)?;
+    let Response { status, body } = response.ok_or(Lost)?;
     hyper::Response::builder().status(status).header("content-type", JSON).body(Full::from(body)).map_err(|_| Lost)
 }
 
@@ -162,11 +162,11 @@ struct Http {
 
 impl Upstream for Http {
     async fn call(&self, request: Request) -> Option<Response> {
-        // Databases on this machine ask for a signature and do not check it.
+        // Local databases require a signature and do not check it.
         const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 \
             Credential=local/20260101/eu-central-1/dynamodb/aws4_request, \
             SignedHeaders=host;x-amz-date;x-amz-target, Signature=0";
-        let answer = self
+        let response = self
             .client
             .post(&self.endpoint)
             .header("content-type", JSON)
@@ -177,7 +177,7 @@ impl Upstream for Http {
             .send()
             .await
             .ok()?;
-        let status = answer.status().as_u16();
-        Some(Response { status, body: answer.bytes().await.ok()?.to_vec() })
+        let status = response.status().as_u16();
+        Some(Response { status, body: response.bytes().await.ok()?.to_vec() })
     }
 }

@@ -1,7 +1,7 @@
-//! A DynamoDB without a network: a client whose requests go through [`Faults`] to an engine in the same task.
+//! A DynamoDB without a network: requests pass through [`Faults`] to an engine in the same process.
 //!
-//! On tokio's paused clock everything is decided by the seeds of the faults and of the test: thousands of interleavings
-//! take seconds, time-outs take no time, and a run can be repeated exactly.
+//! On tokio's paused clock a run is determined by the seeds of the faults and the test: thousands of interleavings take
+//! seconds, timeouts take no time, and a run can be repeated exactly.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryPartition;
@@ -12,13 +12,13 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 
 use crate::engine::Engine;
-use crate::exchange::{Response, Request};
+use crate::exchange::{Request, Response};
 use crate::faults::Faults;
 use crate::proxy::attempt;
 
-/// A database of its own, and what stands before it.
+/// A database with its faults.
 pub struct Simulation {
-    /// What happens to the calls, and what they were.
+    /// The faults and the recorded calls.
     pub faults: Faults,
     engine: Engine,
 }
@@ -32,25 +32,25 @@ impl Simulation {
         Self::without_tables().with_table(Self::TABLE, &[("stream_id", "S"), ("version", "N")])
     }
 
-    /// Starts without any table. Its clients make them, or [`Simulation::with_table`].
+    /// Starts without tables.
     pub fn without_tables() -> Self {
         Self { faults: Faults::default(), engine: Engine::start() }
     }
 
-    /// The same with one more table. `key` names the attributes of its key and their types (`S`, `N`, `B`): the hash
-    /// key, and the range key if there is one.
+    /// Adds a table. `key` lists the key attributes and their types (`S`, `N`, `B`): the hash key and optionally the
+    /// range key.
     #[must_use]
     pub fn with_table(self, name: &str, key: &[(&str, &str)]) -> Self {
         self.engine.create_table(name, key);
         self
     }
 
-    /// A client as functions have it, with faults.
+    /// A client as functions use it, with faults.
     pub fn client(&self) -> Client {
         client(self.faults.clone(), self.engine.clone())
     }
 
-    /// A client of the same database without faults, whose calls are not counted.
+    /// A client without faults, whose calls are not recorded.
     pub fn client_without_faults(&self) -> Client {
         client(Faults::default(), self.engine.clone())
     }
@@ -64,7 +64,7 @@ fn client(faults: Faults, engine: Engine) -> Client {
         .credentials_provider(Credentials::new("local", "local", None, None, "local"))
         .endpoint_url("http://simulation")
         .http_client(http_client_fn(move |_, _| connector.clone()))
-        // Clients share a budget of retries by default; a run must not depend on the runs beside it.
+        // Clients share a retry budget by default; runs must not depend on each other.
         .retry_partition(RetryPartition::new(uuid::Uuid::new_v4().to_string()));
     Client::from_conf(dynamodb_event_store::client::for_requests(config).build())
 }
@@ -84,16 +84,16 @@ impl std::fmt::Debug for Connector {
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let Self { faults, engine } = self.clone();
-        // On a task of its own, since what was sent is done even if the client does not wait for it.
-        let carried = tokio::spawn(async move {
+        // In a task of its own, because it is executed even if the client does not wait for it.
+        let forwarded = tokio::spawn(async move {
             let header = |name: &str| request.headers().get(name).unwrap_or_default();
             let (target, attempt) = (header("x-amz-target").to_owned(), attempt(header("amz-sdk-request")));
             let body = serde_json::from_slice(request.body().bytes()?).ok()?;
-            faults.carry(Request { target, attempt, body }, &engine).await
+            faults.forward(Request { target, attempt, body }, &engine).await
         });
         HttpConnectorFuture::new(async move {
             let lost = || ConnectorError::io("the connection closed".into());
-            let Response { status, body } = carried.await.ok().flatten().ok_or_else(lost)?;
+            let Response { status, body } = forwarded.await.ok().flatten().ok_or_else(lost)?;
             let status = status.try_into().map_err(|_| lost())?;
             Ok(HttpResponse::new(status, SdkBody::from(body)))
         })
@@ -133,28 +133,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_transaction_on_two_tables_is_done_whole_or_not_at_all() {
+    async fn a_transaction_on_two_tables_is_atomic() {
         let simulation = two_tables();
         let client = simulation.client();
         let both = client.transact_write_items().transact_items(put("left", "a")).transact_items(put("right", "b"));
         both.send().await.unwrap();
         let calls = simulation.faults.take_calls();
-        assert_eq!((calls.0[0].table.as_str(), calls.units()), ("", 4.0), "twice the price for each");
+        assert_eq!((calls.0[0].table.as_str(), calls.units()), ("", 4.0), "transactions cost twice as much");
 
         let absent = ConditionCheck::builder().table_name("left").set_key(Some(id("a")));
         let absent = absent.condition_expression("attribute_not_exists(id)").build().unwrap();
         let absent = TransactWriteItem::builder().condition_check(absent).build();
         let delete = Delete::builder().table_name("right").set_key(Some(id("b"))).build().unwrap();
         let delete = TransactWriteItem::builder().delete(delete).build();
-        let refused = client.transact_write_items().transact_items(absent).transact_items(delete).send().await;
-        let refused = refused.unwrap_err().into_service_error();
-        assert!(refused.is_transaction_canceled_exception(), "{refused:?}");
+        let cancelled = client.transact_write_items().transact_items(absent).transact_items(delete).send().await;
+        let cancelled = cancelled.unwrap_err().into_service_error();
+        assert!(cancelled.is_transaction_canceled_exception(), "{cancelled:?}");
         assert_eq!(simulation.faults.take_calls().0[0].error.as_deref(), Some("TransactionCanceledException"));
         assert_eq!((ids(&client, "left").await, ids(&client, "right").await), (vec!["a".into()], vec!["b".into()]));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn batches_are_written_and_read_and_tables_have_settings_and_go() {
+    async fn batches_and_table_operations_work() {
         let simulation = two_tables();
         let client = simulation.client();
         let put = |item| PutRequest::builder().set_item(Some(id(item))).build().unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_engine_does_not_know_is_an_error_as_dynamodb_answers_it() {
+    async fn an_unknown_operation_is_an_error_as_in_dynamodb() {
         let error = two_tables().client().list_backups().send().await.unwrap_err();
         assert_eq!(error.code(), Some("UnknownOperationException"));
     }

@@ -1,25 +1,25 @@
-//! What a replica that is behind would answer.
+//! Simulates the results of a stale replica.
 //!
-//! Only for tables of commits (`stream_id`, `version`), which are written once and never changed: there, an old answer
-//! is the new one less the newest items.
+//! Only for tables of commits (`stream_id`, `version`), which never change once written: an old result is the new one
+//! without the newest items.
 
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use crate::exchange::{Response, Request};
+use crate::exchange::{Request, Response};
 
 type Stream = (String, String);
 
-/// The versions that were stored, by table and stream.
+/// The stored versions, by table and stream.
 #[derive(Default)]
 pub(crate) struct History(HashMap<Stream, BTreeSet<u64>>);
 
-/// What a stale answer must not show: versions from this one on.
+/// The first version that a stale result must not contain.
 pub(crate) struct View(Option<u64>);
 
 impl History {
-    /// Takes note of a request that was done.
+    /// Records a request that was executed.
     pub fn learn(&mut self, request: &Request) {
         let item = &request.body["Item"];
         if request.target.ends_with(".PutItem")
@@ -30,7 +30,7 @@ impl History {
         }
     }
 
-    /// Turns an eventually consistent Query into the one that a replica, `commits` commits behind, would run.
+    /// Turns an eventually consistent Query into that of a replica that is `commits` commits behind.
     pub fn make_stale(&self, request: &mut Request, commits: usize) -> View {
         let body = &mut request.body;
         if !request.target.ends_with(".Query") || body["ConsistentRead"] == true || commits == 0 {
@@ -51,8 +51,8 @@ impl History {
             return View(None);
         };
         if body["ScanIndexForward"] == false {
-            // Going back, the replica's newest item is the first below what it lacks; a page that begins lower, or is
-            // confined to lower versions, is not concerned.
+            // Backwards, the replica's newest item is the first one below the missing ones. A page that starts lower,
+            // or is limited to lower versions, is unaffected.
             let begins_at = number(&body["ExclusiveStartKey"]["version"]).unwrap_or(u64::MAX);
             if hidden_from < begins_at && highest.is_none_or(|highest| hidden_from <= highest) {
                 body["ExclusiveStartKey"] =
@@ -64,20 +64,20 @@ impl History {
 }
 
 impl View {
-    /// Takes out of an answer what the replica cannot have.
-    pub fn hide(&self, mut answer: Response) -> Response {
-        let Some(hidden_from) = self.0 else { return answer };
-        let Ok(mut body) = serde_json::from_slice::<Value>(&answer.body) else { return answer };
-        let Some(items) = body["Items"].as_array_mut() else { return answer };
+    /// Removes items that the replica does not have.
+    pub fn hide(&self, mut response: Response) -> Response {
+        let Some(hidden_from) = self.0 else { return response };
+        let Ok(mut body) = serde_json::from_slice::<Value>(&response.body) else { return response };
+        let Some(items) = body["Items"].as_array_mut() else { return response };
         let before = items.len();
         items.retain(|item| number(&item["version"]).is_none_or(|version| version < hidden_from));
         let left = items.len();
         if left < before {
             body["Count"] = left.into();
             body.as_object_mut().and_then(|body| body.remove("LastEvaluatedKey"));
-            answer.body = body.to_string().into_bytes();
+            response.body = body.to_string().into_bytes();
         }
-        answer
+        response
     }
 }
 

@@ -3,8 +3,8 @@
 use orders_local::stack::Stack;
 use serde_json::{Value, json};
 
-use dynamodb_testkit::wait::until;
 use crate::support::{Scratch, start};
+use dynamodb_testkit::wait::until;
 
 async fn post(stack: &Stack, path: &str, body: &Value) -> (u16, Value) {
     let response = reqwest::Client::new().post(format!("{}/dev/{path}", stack.url())).json(body).send().await.unwrap();

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use orders_local::lambda::Logs;
 use orders_local::stack::{Stack, StackOptions};

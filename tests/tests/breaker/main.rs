@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dynamodb_circuit_breaker::{
-    Action, ErrorClass, Change, Changed, Circuit, CircuitBreaker, ClassifyError, Item, Override, Outcome, State, Store, Table,
-    Unavailable,
+    Action, Change, Changed, Circuit, CircuitBreaker, ClassifyError, ErrorClass, Item, Outcome, Override, State, Store,
+    Table, Unavailable,
 };
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
@@ -91,7 +91,8 @@ async fn the_table_and_the_evaluator_in_memory_agree() {
         if fastrand::u8(0..50) == 0 {
             let until = fastrand::bool().then(|| clock.load(SeqCst) + fastrand::u64(0..3_000_000));
             let actions = [Action::ForceOpen { until }, Action::ForceClosed { until }, Action::Reset];
-            let order = Override { action: fastrand::choice(actions).unwrap(), by: "somebody".into(), why: "dice".into() };
+            let order =
+                Override { action: fastrand::choice(actions).unwrap(), by: "somebody".into(), why: "dice".into() };
             breakers[breaker].set_override(&order).await.unwrap();
             orders += 1;
         }
@@ -168,7 +169,8 @@ async fn a_healthy_callee_costs_one_read_per_cache_time_and_an_open_breaker_no_c
 #[tokio::test]
 async fn a_table_that_hangs_or_fails_delays_a_call_only_briefly() {
     let tables = TestTables::create(&[TABLE]).await;
-    for fault in [Fault::Hang, Fault::HangAfter, Fault::LoseRequest, Fault::LoseResponse, Fault::Throttle, Fault::Fail] {
+    for fault in [Fault::Hang, Fault::HangAfter, Fault::LoseRequest, Fault::LoseResponse, Fault::Throttle, Fault::Fail]
+    {
         let proxy = Proxy::start(tables.endpoint());
         let table = Table::new(proxy.client(PATIENCE), tables.name(TABLE));
         let settings = "failures=3; calls=3; cache=10s; open=10s".parse().unwrap();

@@ -201,7 +201,7 @@ async fn a_command_ends_at_its_deadline_when_a_call_hangs() {
         let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
         fixture.simulation.faults.plan(move |call| Some(Fault::HangAfter).filter(|_| call.operation == hanging));
         let begun = Instant::now();
-        let request = Request::unkeyed().until(begun + Duration::from_millis(700));
+        let request = Request::unkeyed().with_deadline(begun + Duration::from_millis(700));
         // One hangs in its write, the other in the consistent read before its refusal.
         let command = if hanging == "PutItem" { Command::Add(1) } else { Command::Take(9) };
         let error = fixture.store.execute(loaded, &request, |counter, _| command.decide(counter)).await.unwrap_err();
@@ -218,7 +218,7 @@ async fn a_deadline_that_has_passed_sends_nothing() {
     let fixture = Fixture::at(1).await;
     let loaded = fixture.store.load(&fixture.stream, Consistency::Eventual).await.unwrap();
     fixture.simulation.faults.take_calls();
-    let request = Request::unkeyed().until(Instant::now());
+    let request = Request::unkeyed().with_deadline(Instant::now());
     let error =
         fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter)).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Store(StoreError::Unavailable(_))), "{error:?}");
@@ -235,7 +235,7 @@ async fn a_command_that_loses_every_race_is_contended_at_its_deadline_and_stores
         let quicker = self::store::<1>(plain.clone(), Simulation::TABLE, 4);
         fixture.simulation.faults.latency(|| Duration::from_millis(5));
         let begun = Instant::now();
-        let request = Request::unkeyed().until(begun + Duration::from_millis(milliseconds));
+        let request = Request::unkeyed().with_deadline(begun + Duration::from_millis(milliseconds));
         let overtake = async {
             loop {
                 run(&quicker, stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
@@ -269,7 +269,7 @@ async fn a_command_whose_conflict_responses_are_lost_is_retried() {
         Some(Fault::LoseResponse).filter(|_| call.operation == "PutItem" && operations <= 5)
     });
     fixture.simulation.faults.latency(|| Duration::from_millis(30));
-    let request = Request::unkeyed().until(Instant::now() + Duration::from_secs(30));
+    let request = Request::unkeyed().with_deadline(Instant::now() + Duration::from_secs(30));
     let execute = fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter));
     let overtake = async {
         for _ in 0..60 {
@@ -289,7 +289,7 @@ async fn a_command_whose_conflict_responses_are_all_lost_is_contended_after_40_r
     fixture.simulation.faults.plan(|call| Some(Fault::LoseResponse).filter(|_| call.operation == "PutItem"));
     fixture.simulation.faults.latency(|| Duration::from_millis(30));
     fixture.simulation.faults.take_calls();
-    let request = Request::unkeyed().until(Instant::now() + Duration::from_secs(30));
+    let request = Request::unkeyed().with_deadline(Instant::now() + Duration::from_secs(30));
     let execute = fixture.store.execute(loaded, &request, |counter, _| Command::Add(1).decide(counter));
     let overtake = async {
         loop {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::Segment;
-use dynamodb_event_store::projection::{RowsAhead, Difference, RebuildProgress, Verification};
+use dynamodb_event_store::projection::{Difference, RebuildProgress, RowsAhead, Verification};
 use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
 use orders_core::domain::OrderId;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use dynamodb_event_store::projection::{RowsAhead, RebuildProgress, Verification};
+use dynamodb_event_store::projection::{RebuildProgress, RowsAhead, Verification};
 use dynamodb_event_store::{Segment, Version};
 use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
@@ -43,14 +43,16 @@ async fn rebuild_in(world: &World, total_segments: u32, ahead: RowsAhead) -> Reb
         }
         progress
     };
-    join_all((0..total_segments).map(segment)).await.into_iter().fold(RebuildProgress::default(), |sum, each| RebuildProgress {
-        streams: sum.streams + each.streams,
-        written: sum.written + each.written,
-        newer: sum.newer + each.newer,
-        lowered: sum.lowered + each.lowered,
-        removed: sum.removed + each.removed,
-        unprojectable: sum.unprojectable + each.unprojectable,
-        ..RebuildProgress::default()
+    join_all((0..total_segments).map(segment)).await.into_iter().fold(RebuildProgress::default(), |sum, each| {
+        RebuildProgress {
+            streams: sum.streams + each.streams,
+            written: sum.written + each.written,
+            newer: sum.newer + each.newer,
+            lowered: sum.lowered + each.lowered,
+            removed: sum.removed + each.removed,
+            unprojectable: sum.unprojectable + each.unprojectable,
+            ..RebuildProgress::default()
+        }
     })
 }
 
@@ -75,7 +77,8 @@ async fn rows_are_lowered_to_their_remaining_events_or_removed_without_any() {
 
     // A segment of the rows may be done before that of the events: the lowered row is then written again.
     let lowered = rebuild(&world, RowsAhead::Rebuild).await;
-    let expected = RebuildProgress { streams: 6, lowered: 2, removed: 2, written: lowered.written, ..RebuildProgress::default() };
+    let expected =
+        RebuildProgress { streams: 6, lowered: 2, removed: 2, written: lowered.written, ..RebuildProgress::default() };
     assert_eq!(lowered, expected);
     assert!((4..=6).contains(&lowered.written), "{lowered:?}");
     for id in &ids {

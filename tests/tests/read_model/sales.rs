@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use dynamodb_event_store::projection::{RowsAhead, Counts, RebuildProgress, Projection, Verification};
+use dynamodb_event_store::projection::{Counts, Projection, RebuildProgress, RowsAhead, Verification};
 use dynamodb_event_store::{Change, EventStore, Segment, StreamRecord};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;

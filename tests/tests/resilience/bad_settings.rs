@@ -38,10 +38,22 @@ async fn a_function_with_an_invalid_setting_does_not_start_and_logs_its_name_and
     for (variable, value, why) in [
         (RATE_LIMIT, "", "is not set"),
         (RATE_LIMIT, "leaky-bucket; rate=5/s", "at \"leaky-bucket\""),
-        (RATE_LIMIT, "token-bucket; rate=0/s; burst=20; by=user", "at \"0/s\": expected a positive whole number per duration"),
-        (RATE_LIMIT, "token-bucket; rate=-5/s; burst=20; by=user", "at \"-5/s\": expected a positive whole number per duration"),
+        (
+            RATE_LIMIT,
+            "token-bucket; rate=0/s; burst=20; by=user",
+            "at \"0/s\": expected a positive whole number per duration",
+        ),
+        (
+            RATE_LIMIT,
+            "token-bucket; rate=-5/s; burst=20; by=user",
+            "at \"-5/s\": expected a positive whole number per duration",
+        ),
         (RATE_LIMIT, "token-bucket; rate=5/s; burst=0; by=user", "at \"0\": expected a whole number from 1"),
-        (RATE_LIMIT, "token-bucket; rate=5/s; burst=20; by=user; colour=red", "at \"colour\": unknown setting; expected one of"),
+        (
+            RATE_LIMIT,
+            "token-bucket; rate=5/s; burst=20; by=user; colour=red",
+            "at \"colour\": unknown setting; expected one of",
+        ),
         (RATE_LIMIT, "token-bucket; rate=5/s; burst=99999999999999999999; by=user", "at \"99999999999999999999\""),
         (RATE_LIMIT, "token-bucket; rate=5000000/s; burst=20; by=user", "at \"5000000/s\""),
         (RATE_LIMIT, "sliding-window; limit=5; window=0s; by=user", "at \"0s\": expected a duration from 1s"),

@@ -76,7 +76,8 @@ async fn both_read_models_catch_up_whether_the_row_is_behind_or_gone() {
     for order_id in [&behind, &gone] {
         shop.pay(order_id).await.expect(200);
         for (model, rows) in models {
-            until("the row of the payment", async || version(&shop, rows, order_id).await.as_deref() == Some("2")).await;
+            until("the row of the payment", async || version(&shop, rows, order_id).await.as_deref() == Some("2"))
+                .await;
             fall_behind(&shop, model, rows, order_id).await;
         }
     }

@@ -1,34 +1,34 @@
-//! What must hold whatever happens, checked against what really happened.
+//! The invariants, checked against what really happened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dynamodb_circuit_breaker::{Action, Circuit, Counts, Item, Outcome, Settings, State, Permit, Transition, Value};
+use dynamodb_circuit_breaker::{Action, Circuit, Counts, Item, Outcome, Permit, Settings, State, Transition, Value};
 
 use crate::world::{LAG, SECOND, SKEW, TIMEOUT, Who};
 
 pub struct Checks {
     settings: Settings,
-    /// The first thing that did not hold.
+    /// The first violation.
     pub violation: Option<String>,
     /// When each generation ended.
     ended: BTreeMap<u64, u64>,
-    /// How many calls of each generation failed, and how many succeeded, by their permits.
+    /// How many calls of each generation failed and succeeded, by their permits.
     failed: BTreeMap<u64, u64>,
     succeeded: BTreeMap<u64, u64>,
-    /// The slots that calls have taken at the table.
+    /// The slots taken at the table.
     leases: BTreeMap<Who, Lease>,
-    /// Probes' outcomes.
+    /// Outcomes of probes.
     outcomes: BTreeMap<Who, Outcome>,
-    /// Wins of each generation by probes that held their slot.
-    wins: BTreeMap<u64, u64>,
-    /// Containers that the table has not answered.
-    away: BTreeSet<usize>,
-    /// The transitions that each container was told it made, and those that the table told it so.
-    told: BTreeSet<(usize, Rank)>,
-    answered: BTreeSet<(usize, Rank)>,
-    /// Which container made a transition.
+    /// Probe successes of each generation by probes that held their slot.
+    probe_successes: BTreeMap<u64, u64>,
+    /// Containers without the table.
+    without_table: BTreeSet<usize>,
+    /// The transitions of each container that its hook was called for, and those that the table confirmed to it.
+    notified: BTreeSet<(usize, Rank)>,
+    confirmed: BTreeSet<(usize, Rank)>,
+    /// The container that made each transition.
     makers: BTreeMap<Rank, usize>,
-    /// How often it opened, closed, went from half-open to open, and did so by hand.
+    /// How often it opened, closed, reopened, and was overridden.
     pub seen: [u64; 4],
 }
 
@@ -52,10 +52,10 @@ impl Checks {
             succeeded: BTreeMap::new(),
             leases: BTreeMap::new(),
             outcomes: BTreeMap::new(),
-            wins: BTreeMap::new(),
-            away: BTreeSet::new(),
-            told: BTreeSet::new(),
-            answered: BTreeSet::new(),
+            probe_successes: BTreeMap::new(),
+            without_table: BTreeSet::new(),
+            notified: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
             makers: BTreeMap::new(),
             seen: [0; 4],
         }
@@ -67,22 +67,22 @@ impl Checks {
         }
     }
 
-    pub fn heard(&mut self, container: usize, answered: bool) {
-        if answered {
-            self.away.remove(&container)
+    pub fn responded(&mut self, container: usize, confirmed: bool) {
+        if confirmed {
+            self.without_table.remove(&container)
         } else {
-            self.away.insert(container)
+            self.without_table.insert(container)
         };
     }
 
-    /// A call begins.
+    /// A call starts.
     pub fn admitted(&mut self, now: u64, who: Who, permit: Permit, item: &Item) {
         let late = 3 * SECOND + LAG + 2 * TIMEOUT;
-        let connected = !self.away.contains(&who.container);
-        if let Some(generation) = held_by_hand(item, now, |action| matches!(action, Action::ForceOpen { .. })) {
+        let connected = !self.without_table.contains(&who.container);
+        if let Some(generation) = overridden(item, now, |action| matches!(action, Action::ForceOpen { .. })) {
             let begun = self.ended.get(&(generation - 1)).copied().unwrap_or(now);
             let barred = connected && (now > begun + late || permit.generation() == generation);
-            self.require(!barred, || format!("{who:?} passed while it was held open: {permit:?}"));
+            self.require(!barred, || format!("{who:?} passed while it was held opening: {permit:?}"));
         }
         let stale = !permit.is_probe()
             && connected
@@ -104,10 +104,10 @@ impl Checks {
         *count.entry(permit.generation()).or_default() += 1;
     }
 
-    /// The table has made a change.
+    /// The table has applied a change.
     pub fn changed(&mut self, now: u64, who: Who, before: &Item, after: &Item) {
         let (Ok(old), Ok(new)) = (Circuit::read(before), Circuit::read(after)) else {
-            return self.require(false, || format!("an item that cannot be read: {after:?}"));
+            return self.require(false, || format!("a malformed item: {after:?}"));
         };
         let generation = old.generation;
         let rank = (new.generation, new.state == State::HalfOpen);
@@ -116,27 +116,29 @@ impl Checks {
         }
         match (old.state, new.state, new.generation.wrapping_sub(generation)) {
             (_, state, steps) if old.last_override != new.last_override => {
-                self.require(steps == 1, || format!("an order was carried out that had met {old:?}: {new:?}"));
-                self.require(state != State::HalfOpen, || format!("an order left {after:?}"));
+                self.require(steps == 1, || format!("an override of {old:?} was applied to a later circuit: {new:?}"));
+                self.require(state != State::HalfOpen, || format!("an override left {after:?}"));
                 self.seen[3] += 1;
             }
             (State::Closed, State::Closed, 0) => {}
             (State::Closed, State::Open, 1) => {
                 let failures = sum(before, 'f', generation);
                 self.require(failures >= self.settings.failures, || format!("opened by {failures} failures"));
-                let held = held_by_hand(before, now, |action| matches!(action, Action::ForceClosed { .. }));
+                let held = overridden(before, now, |action| matches!(action, Action::ForceClosed { .. }));
                 self.require(held.is_none(), || format!("opened while it was held closed: {before:?}"));
                 self.seen[0] += 1;
             }
-            (State::Open | State::HalfOpen, State::HalfOpen, 0) => self.probed(now, who, &old, before, after),
+            (State::Open | State::HalfOpen, State::HalfOpen, 0) => self.finish_probe(now, who, &old, before, after),
             (State::HalfOpen, State::Open, 1) => {
-                self.holds_its_slot(who, generation, before, Outcome::Failure);
-                self.require(new.open_until > old.open_until, || "opened again for no longer".into());
+                self.require_slot(who, generation, before, Outcome::Failure);
+                self.require(new.open_until > old.open_until, || "reopened without a later end".into());
                 self.seen[2] += 1;
             }
             (State::HalfOpen, State::Closed, 1) => {
-                let wins = self.probe_successes.get(&generation).copied().unwrap_or_default();
-                self.require(wins >= self.settings.successes, || format!("closed by {wins} successes"));
+                let probe_successes = self.probe_successes.get(&generation).copied().unwrap_or_default();
+                self.require(probe_successes >= self.settings.successes, || {
+                    format!("closed by {probe_successes} successes")
+                });
                 self.seen[1] += 1;
             }
             illegal => self.require(false, || format!("{illegal:?}: {before:?} became {after:?}")),
@@ -151,34 +153,34 @@ impl Checks {
         self.require(after.len() <= 100, || format!("the item grows: {after:?}"));
     }
 
-    /// A container's hook is told of a transition that the container made.
-    pub fn told(&mut self, container: usize, transition: &Transition) {
+    /// A container's hook is called for a transition of its own.
+    pub fn notified(&mut self, container: usize, transition: &Transition) {
         let rank = (transition.generation, transition.to == State::HalfOpen);
         let made = self.makers.get(&rank) == Some(&container);
-        self.require(made, || format!("{container} was told that it made {transition:?}"));
-        let once = self.told.insert((container, rank));
-        self.require(once, || format!("{container} was told twice of {transition:?}"));
+        self.require(made, || format!("{container} did not make {transition:?}"));
+        let once = self.notified.insert((container, rank));
+        self.require(once, || format!("{container} was notified twice of {transition:?}"));
     }
 
-    /// A container learns from the table that it made a transition, unless it did not change anything.
-    pub fn answered(&mut self, container: usize, item: &Item) {
+    /// A container gets the table's response to a change. It may have been a transition.
+    pub fn confirmed(&mut self, container: usize, item: &Item) {
         let Ok(circuit) = Circuit::read(item) else { return };
-        self.answered.insert((container, (circuit.generation, circuit.state == State::HalfOpen)));
+        self.confirmed.insert((container, (circuit.generation, circuit.state == State::HalfOpen)));
     }
 
-    /// What the table told, the hooks were told.
-    pub fn all_is_told(&mut self) {
-        let untold = self.answered.difference(&self.told).next().copied();
-        self.require(untold.is_none(), || format!("nobody was told of {untold:?}"));
+    /// Every confirmed transition was passed to a hook.
+    pub fn all_confirmed_were_notified(&mut self) {
+        let missed = self.confirmed.difference(&self.notified).next().copied();
+        self.require(missed.is_none(), || format!("no hook was called for {missed:?}"));
     }
 
-    /// The container begins anew.
+    /// The container restarts.
     pub fn crashed(&mut self, container: usize) {
-        self.told.retain(|(told, _)| *told != container);
-        self.answered.retain(|(answered, _)| *answered != container);
+        self.notified.retain(|(notified, _)| *notified != container);
+        self.confirmed.retain(|(confirmed, _)| *confirmed != container);
     }
 
-    /// Nothing counts, now or for another clock or later, but what has happened in this generation, and each of it once.
+    /// The counters never exceed what happened in this generation, for any clock or at any later time.
     fn counted(&mut self, now: u64, circuit: &Circuit, before: &Item, after: &Item) {
         let generation = circuit.generation;
         let windows = (now - 30 * SECOND..now + 30 * SECOND).step_by(5_000_000);
@@ -191,22 +193,22 @@ impl Checks {
         self.require(within, || format!("{happened:?} in generation {generation}: {before:?} became {after:?}"));
     }
 
-    fn probed(&mut self, now: u64, who: Who, old: &Circuit, before: &Item, after: &Item) {
+    fn finish_probe(&mut self, now: u64, who: Who, old: &Circuit, before: &Item, after: &Item) {
         let generation = old.generation;
         for slot in (0..10).map(|slot| format!("p{slot}")) {
             match (number(before, &slot), number(after, &slot)) {
                 (held, taken) if held == taken => {}
                 (held, Some(token)) => {
-                    let barred = held_by_hand(before, now, |action| matches!(action, Action::ForceOpen { .. }));
+                    let barred = overridden(before, now, |action| matches!(action, Action::ForceOpen { .. }));
                     let early = old.state == State::Open && (now + SKEW < old.open_until || barred.is_some());
                     self.require(!early, || format!("probed early: {before:?}"));
-                    let robbed = held.is_some_and(|held| held > now + SKEW);
-                    self.require(!robbed, || format!("{who:?} took {slot} from a probe whose lease was not over"));
+                    let stolen = held.is_some_and(|held| held > now + SKEW);
+                    self.require(!stolen, || format!("{who:?} took {slot} from a probe whose lease had not expired"));
                     self.leases.insert(who, Lease { generation, slot, token });
                 }
                 (_, None) => {
                     let outcome = self.outcomes.get(&who).copied().unwrap_or(Outcome::Ignored);
-                    self.holds_its_slot(who, generation, before, outcome);
+                    self.require_slot(who, generation, before, outcome);
                     let won = number(after, "wins") > number(before, "wins");
                     self.require(won == (outcome == Outcome::Success), || format!("{outcome:?} gave {after:?}"));
                     if won {
@@ -221,18 +223,18 @@ impl Checks {
         self.require(probes as u64 <= self.settings.probes, || format!("{probes} probes at a time"));
     }
 
-    /// The change must come from a probe with this outcome that has its slot yet.
-    fn holds_its_slot(&mut self, who: Who, generation: u64, before: &Item, outcome: Outcome) {
+    /// The change must come from a probe with this outcome that still holds its slot.
+    fn require_slot(&mut self, who: Who, generation: u64, before: &Item, outcome: Outcome) {
         let lease = self.leases.get(&who).filter(|lease| lease.generation == generation).cloned();
         let holds = lease.is_some_and(|lease| number(before, &lease.slot) == Some(lease.token));
         self.require(holds, || format!("{who:?} changed a circuit without holding a slot of {before:?}"));
-        let told = self.outcomes.get(&who).copied();
-        self.require(told == Some(outcome), || format!("{who:?} reported {outcome:?} for {told:?}"));
+        let notified = self.outcomes.get(&who).copied();
+        self.require(notified == Some(outcome), || format!("{who:?} reported {outcome:?} for {notified:?}"));
     }
 }
 
-/// The generation of the order of this kind that holds the breaker, if it does so by every clock.
-fn held_by_hand(item: &Item, now: u64, kind: fn(Action) -> bool) -> Option<u64> {
+/// The generation of an override of this kind that is in force by every clock.
+fn overridden(item: &Item, now: u64, kind: fn(Action) -> bool) -> Option<u64> {
     let circuit = Circuit::read(item).ok()?;
     circuit.active_override(now + SKEW).filter(|held| kind(held.requested.action)).map(|held| held.generation)
 }

@@ -1,32 +1,32 @@
-//! Containers with clocks of their own that call through the real breaker, and the dice that say what happens next.
+//! Containers with clocks of their own that call through the real breaker, and a random scheduler.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use dynamodb_circuit_breaker::{Action, Circuit, CircuitBreaker, Order, Origin};
+use dynamodb_circuit_breaker::{Action, Circuit, CircuitBreaker, Origin, Override};
 use service_clock::Clock;
 
-use crate::world::{Call, Rules, SECOND, SKEW, Shared, Way, Who, World, lock};
+use crate::world::{Call, Connection, Rules, SECOND, SKEW, Shared, Who, World, lock};
 
-/// How long an order lasts at most, if it has an end.
+/// The longest override with an end.
 pub const LONGEST_ORDER: u64 = 3 * SECOND;
 
 pub struct Fleet {
     pub world: Shared,
     containers: Vec<Container>,
     tasks: Vec<Task>,
-    /// Whether requests get lost and containers die.
+    /// Whether requests get lost and containers crash.
     pub faults: bool,
     pub rejected: u64,
 }
 
 struct Container {
-    breaker: Arc<CircuitBreaker<Way>>,
+    breaker: Arc<CircuitBreaker<Connection>>,
     skew: u64,
 }
 
-/// A call on its way, and, at its end, whether the breaker let it through.
+/// A call in flight, which returns whether the breaker allowed it.
 type Task = (Who, Pin<Box<dyn Future<Output = bool>>>);
 
 impl Fleet {
@@ -39,10 +39,10 @@ impl Fleet {
         Self { world, containers, tasks: vec![], faults: true, rejected: 0 }
     }
 
-    /// One thing happens.
+    /// One random event.
     pub fn step(&mut self) {
-        let dice = lock(&self.world).rng.u32(0..1_000);
-        match dice {
+        let random = lock(&self.world).rng.u32(0..1_000);
+        match random {
             0..200 => self.begin(),
             200..480 => self.serve(),
             480..720 => self.poll_one(),
@@ -56,7 +56,7 @@ impl Fleet {
                 let mut world = lock(&self.world);
                 world.callee_is_up = !world.callee_is_up;
             }
-            930..934 if self.faults => self.order(),
+            930..934 if self.faults => self.set_override(),
             934..937 if self.faults => {
                 let mut world = lock(&self.world);
                 world.table_is_up = !world.table_is_up;
@@ -74,13 +74,13 @@ impl Fleet {
         }
     }
 
-    /// A request is served, a call ends or a task goes on.
-    pub fn something_answers(&mut self) {
+    /// Serves a request, ends a call or polls a task.
+    pub fn advance(&mut self) {
         let serves = lock(&self.world).rng.bool();
         if serves { self.serve() } else { self.poll_one() }
     }
 
-    /// A while in which nothing goes wrong any more: every container makes a call every tenth of a second.
+    /// A time without faults: every container makes a call every tenth of a second.
     pub fn calm(&mut self, span: u64) {
         {
             let mut world = lock(&self.world);
@@ -91,9 +91,9 @@ impl Fleet {
             for container in 0..self.containers.len() {
                 self.begin_at(container);
             }
-            // Longer than any chain of steps that one call takes.
+            // More steps than one call takes.
             for _ in 0..40 {
-                lock(&self.world).do_everything();
+                lock(&self.world).complete_all();
                 for container in 0..self.containers.len() {
                     self.poll(container);
                 }
@@ -105,8 +105,8 @@ impl Fleet {
         }
     }
 
-    /// Somebody orders something by hand.
-    fn order(&mut self) {
+    /// Sets a random override.
+    fn set_override(&mut self) {
         let (container, action) = {
             let mut world = lock(&self.world);
             let (containers, now) = (self.containers.len(), world.now);
@@ -118,35 +118,35 @@ impl Fleet {
             };
             (world.rng.usize(0..containers), action)
         };
-        self.order_at(container, action);
+        self.set_override_at(container, action);
     }
 
-    fn order_at(&mut self, container: usize, action: Action) {
+    fn set_override_at(&mut self, container: usize, action: Action) {
         let who = Who { container, call: lock(&self.world).number() };
         let breaker = self.containers[container].breaker.clone();
-        let order = Order { action, by: "somebody".into(), why: "dice".into() };
+        let set_override = Override { action, by: "somebody".into(), why: "random".into() };
         let task = async move {
-            _ = breaker.set_override(&order).await;
+            _ = breaker.set_override(&set_override).await;
             true
         };
         self.tasks.push((who, Box::pin(task)));
         self.poll(container);
     }
 
-    /// What is held by hand without an end is ended by hand.
-    pub fn let_go(&mut self) {
-        // Whatever is on its way may be an order too.
+    /// Resets an override without an end.
+    pub fn end_overrides(&mut self) {
+        // Requests in flight may be overrides too.
         self.calm(SECOND / 2);
         let item = lock(&self.world).current();
         let held = Circuit::read(&item).unwrap_or_default();
         if held.active_override(u64::MAX).is_some() {
-            self.order_at(0, Action::Reset);
+            self.set_override_at(0, Action::Reset);
         }
     }
 
     fn begin(&mut self) {
         let container = lock(&self.world).rng.usize(0..self.containers.len());
-        // Two at a time in one process, to show that they do not disturb one another.
+        // Two at a time per process, to test concurrent calls.
         if self.tasks.iter().filter(|(who, _)| who.container == container).count() < 2 {
             self.begin_at(container);
         }
@@ -178,7 +178,7 @@ impl Fleet {
         self.poll(container);
     }
 
-    /// All calls of a container go on as far as they can.
+    /// Polls all calls of a container.
     fn poll(&mut self, container: usize) {
         let mut context = Context::from_waker(Waker::noop());
         self.tasks.retain_mut(|(who, task)| {
@@ -227,7 +227,7 @@ impl Fleet {
         self.poll(container);
     }
 
-    /// The container's process dies; the next one knows nothing.
+    /// The container crashes and restarts without state.
     fn crash(&mut self) {
         let index = lock(&self.world).rng.usize(0..self.containers.len());
         self.tasks.retain(|(who, _)| who.container != index);
@@ -241,11 +241,11 @@ impl Container {
         let clock = world.clone();
         let clock = Clock::new(move || (lock(&clock).now + skew - SKEW).try_into().unwrap_or(i64::MAX));
         let settings = lock(world).rules.settings;
-        let hears = world.clone();
-        let breaker = CircuitBreaker::new("callee", settings, Way(world.clone())).with_clock(clock);
+        let checks = world.clone();
+        let breaker = CircuitBreaker::new("callee", settings, Connection(world.clone())).with_clock(clock);
         let breaker = breaker.on_transition(move |transition| {
             if transition.origin == Origin::ThisProcess {
-                lock(&hears).checks.told(index, transition);
+                lock(&checks).checks.notified(index, transition);
             }
         });
         Self { breaker: Arc::new(breaker), skew }

@@ -1,4 +1,4 @@
-//! The breaker under every interleaving that dice can think of, and what its calls cost.
+//! The breaker under random interleavings, and the cost of its calls.
 
 #[cfg(test)]
 mod calls;
@@ -9,21 +9,21 @@ mod checks;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]
-mod orders;
+mod overrides;
 #[cfg(test)]
 mod transitions;
 #[cfg(test)]
 mod world;
 
-use dynamodb_circuit_breaker::{Change, Guard};
+use dynamodb_circuit_breaker::{Change, Condition};
 use fleet::{Fleet, LONGEST_ORDER};
 use world::{Rules, SECOND, lock};
 
 const SETTINGS: &str = "failures=3; calls=3; ratio=30%; window=5s; open=1s; open-max=4s; probes=2; successes=2; \
                         lease=2s; ramp=1s; cache=1s";
 
-/// One world from its beginning to its recovery. What did not hold, if anything; how often it opened, closed, opened
-/// again and did so by hand.
+/// Runs one world until its recovery. The violation, if any; otherwise how often it opened, closed, reopened and was
+/// overridden.
 fn run(seed: u64, rules: Rules) -> Result<[u64; 4], String> {
     let containers = fastrand::Rng::with_seed(seed ^ 0x5eed).usize(2..=8);
     let mut fleet = Fleet::new(seed, rules, containers);
@@ -33,21 +33,19 @@ fn run(seed: u64, rules: Rules) -> Result<[u64; 4], String> {
             return Err(violation);
         }
     }
-    // What is held without an end is let go by hand, and the rest ends by itself: the longest time of an order, the longest
-    // time open, a lease that nobody ends, what is believed from before, and the ramp.
-    fleet.let_go();
+    // Overrides without an end are reset, and the rest expires: the longest override, the longest open time, an
+    // abandoned lease, the cache and the ramp.
+    fleet.end_overrides();
     fleet.calm(LONGEST_ORDER + 4 * SECOND + 2 * SECOND + 6 * SECOND);
     fleet.rejected = 0;
     fleet.calm(2 * SECOND);
-    lock(&fleet.world).checks.all_is_told();
+    lock(&fleet.world).checks.all_confirmed_were_notified();
     if let Some(violation) = lock(&fleet.world).checks.violation.take() {
         return Err(violation);
     }
     match fleet.rejected {
         0 => Ok(lock(&fleet.world).checks.seen),
-        rejected => {
-            Err(format!("{rejected} calls rejected long after all is well: {:?}", lock(&fleet.world).current()))
-        }
+        rejected => Err(format!("{rejected} calls rejected long after recovery: {:?}", lock(&fleet.world).current())),
     }
 }
 
@@ -58,7 +56,7 @@ fn seed() -> u64 {
 }
 
 #[test]
-fn every_property_holds_in_any_order_of_events() {
+fn every_invariant_holds_in_any_interleaving() {
     let seed = seed();
     let mut seen = [0; 4];
     for n in 0..10_000 {
@@ -68,64 +66,66 @@ fn every_property_holds_in_any_order_of_events() {
         }
     }
     println!(
-        "opened {} times, closed {} times, opened again {} times, by hand {} times",
+        "opened {} times, closed {} times, reopened {} times, overridden {} times",
         seen[0], seen[1], seen[2], seen[3]
     );
-    assert!(seen.into_iter().all(|times| times > 1_000), "the worlds were too peaceful: {seen:?}");
+    assert!(seen.into_iter().all(|times| times > 1_000), "too little happened: {seen:?}");
 }
 
-/// The change with its guard rewritten, from the leaves up.
-fn rewrite(change: Change, rule: fn(Guard) -> Option<Guard>) -> Change {
-    fn walk(guard: Guard, rule: fn(Guard) -> Option<Guard>) -> Option<Guard> {
-        let walk_all = |guards: Vec<Guard>| guards.into_iter().filter_map(|guard| walk(guard, rule)).collect();
-        let guard = match guard {
-            Guard::All(guards) => Guard::All(walk_all(guards)),
-            Guard::Any(guards) => Guard::Any(walk_all(guards)),
+/// The change with its condition rewritten, from the leaves up.
+fn rewrite(change: Change, rule: fn(Condition) -> Option<Condition>) -> Change {
+    fn walk(condition: Condition, rule: fn(Condition) -> Option<Condition>) -> Option<Condition> {
+        let walk_all =
+            |conditions: Vec<Condition>| conditions.into_iter().filter_map(|condition| walk(condition, rule)).collect();
+        let condition = match condition {
+            Condition::All(conditions) => Condition::All(walk_all(conditions)),
+            Condition::Any(conditions) => Condition::Any(walk_all(conditions)),
             leaf => leaf,
         };
-        rule(guard)
+        rule(condition)
     }
-    let guard = walk(change.guard, rule).unwrap_or(Guard::All(vec![]));
-    Change { guard, ..change }
+    let condition = walk(change.condition, rule).unwrap_or(Condition::All(vec![]));
+    Change { condition, ..change }
 }
 
-fn without_generation(guard: Guard) -> Option<Guard> {
-    Some(guard).filter(|guard| !matches!(guard, Guard::Is(name, _) | Guard::Absent(name) if name == "gen"))
+fn without_generation(condition: Condition) -> Option<Condition> {
+    Some(condition)
+        .filter(|condition| !matches!(condition, Condition::Is(name, _) | Condition::Absent(name) if name == "gen"))
 }
 
-fn without_fence(guard: Guard) -> Option<Guard> {
-    Some(guard).filter(|guard| !matches!(guard, Guard::Is(name, _) if name.starts_with('p')))
+fn without_fence(condition: Condition) -> Option<Condition> {
+    Some(condition).filter(|condition| !matches!(condition, Condition::Is(name, _) if name.starts_with('p')))
 }
 
-fn without_expiry(guard: Guard) -> Option<Guard> {
-    Some(guard).filter(|guard| !matches!(guard, Guard::Below(name, _) if name.starts_with('p')))
+fn without_expiry(condition: Condition) -> Option<Condition> {
+    Some(condition).filter(|condition| !matches!(condition, Condition::Below(name, _) if name.starts_with('p')))
 }
 
-fn without_slots(guard: Guard) -> Option<Guard> {
-    let about_slots = |guard: &Guard| matches!(guard, Guard::Absent(name) if name.starts_with('p'));
-    match guard {
-        Guard::Any(guards) if guards.iter().any(about_slots) => None,
-        guard => Some(guard),
+fn without_slots(condition: Condition) -> Option<Condition> {
+    let about_slots = |condition: &Condition| matches!(condition, Condition::Absent(name) if name.starts_with('p'));
+    match condition {
+        Condition::Any(conditions) if conditions.iter().any(about_slots) => None,
+        condition => Some(condition),
     }
 }
 
-fn by_hand(change: &Change) -> bool {
+fn is_override(change: &Change) -> bool {
     change.set.iter().any(|(name, _)| name == "manual")
 }
 
 #[test]
-fn broken_breakers_are_caught_by_the_same_runs() {
+fn broken_breakers_are_caught() {
     let seed = seed();
     let sound = Rules::new(SETTINGS);
     let same_generation: fn(Change) -> Change = |mut change| {
         change.set.retain(|(name, _)| name != "gen");
         change
     };
-    let unguarded: fn(Change) -> Change = |change| match by_hand(&change) {
-        true => Change { guard: Guard::All(vec![]), ..change },
+    let unconditional: fn(Change) -> Change = |change| match is_override(&change) {
+        true => Change { condition: Condition::All(vec![]), ..change },
         false => change,
     };
-    let in_the_next: fn(Change) -> Change = |mut change| {
+    let in_next_generation: fn(Change) -> Change = |mut change| {
         for (name, _) in &mut change.add {
             if let Some((letter, part)) = name.split_at_checked(1).filter(|(letter, _)| ["f", "k"].contains(letter)) {
                 let (generation, part) = part.split_once('_').unwrap_or(("0", part));
@@ -142,8 +142,8 @@ fn broken_breakers_are_caught_by_the_same_runs() {
         ("leases never end", Rules { mutation: |change| rewrite(change, without_expiry), ..sound }),
         ("slots not checked", Rules { mutation: |change| rewrite(change, without_slots), ..sound }),
         ("changes sent twice", Rules { resends: true, ..sound }),
-        ("orders not guarded", Rules { mutation: unguarded, ..sound }),
-        ("counted in the next generation", Rules { mutation: in_the_next, ..sound }),
+        ("overrides not conditional", Rules { mutation: unconditional, ..sound }),
+        ("counted in the next generation", Rules { mutation: in_next_generation, ..sound }),
     ];
     for (name, rules) in broken {
         let caught = (0..10_000).find_map(|n| run(seed.wrapping_add(n), rules).err().map(|violation| (n, violation)));

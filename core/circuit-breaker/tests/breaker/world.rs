@@ -1,30 +1,29 @@
-//! A world with one breaker's item, a callee, and a network in which anything can happen between any two steps.
+//! A world with one breaker's item, a callee, and a network that delays, loses or reorders requests.
 //!
-//! A request for the table may be served at any time after it was sent, once or never, whether or not anybody still
-//! waits for the answer.
+//! A request to the table may be served at any time after it was sent, once or never, even after its sender gave up.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use dynamodb_circuit_breaker::{Change, Changed, Item, Outcome, Settings, Store, Permit, Unavailable};
+use dynamodb_circuit_breaker::{Change, Changed, Item, Outcome, Permit, Settings, Store, Unavailable};
 
 use crate::checks::Checks;
 
 pub const SECOND: u64 = 1_000_000;
-/// How far a container's clock may be from the true time, each way.
+/// The largest error of a container's clock, in both directions.
 pub const SKEW: u64 = SECOND / 5;
 /// How old an eventually consistent read may be.
 pub const LAG: u64 = SECOND / 2;
-/// How long a container waits for the table.
+/// A container's timeout for table calls.
 pub const TIMEOUT: u64 = SECOND / 10;
 
-/// How a world differs from others.
+/// The rules of a world.
 #[derive(Clone, Copy)]
 pub struct Rules {
     pub settings: Settings,
-    /// What a broken breaker would send instead of a change.
+    /// What a broken breaker sends instead of a change.
     pub mutation: fn(Change) -> Change,
-    /// Whether every change arrives twice, as if it were retried without need.
+    /// Whether every change arrives twice, as by a retry.
     pub resends: bool,
 }
 
@@ -35,7 +34,7 @@ impl Rules {
     }
 }
 
-/// One call of one container; its number is never used again.
+/// One call of one container, with a unique number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Who {
     pub container: usize,
@@ -48,14 +47,14 @@ pub struct World {
     pub rules: Rules,
     pub checks: Checks,
     pub callee_is_up: bool,
-    /// While the callee is up, how many calls of a hundred fail, and how many are the caller's own mistake.
+    /// While the callee is up, the percentage of calls that fail, and of those that fail by the caller.
     pub noise: (u8, u8),
     pub table_is_up: bool,
-    /// Every state of the item, and since when.
+    /// Every version of the item, and since when.
     pub item: Vec<(u64, Item)>,
     pub requests: Vec<Request>,
     pub calls: Vec<Call>,
-    /// Whose future is being polled.
+    /// Who is being polled.
     pub polled: Who,
     numbers: u64,
     pub reads: u64,
@@ -76,7 +75,7 @@ enum Kind {
     Change(Change),
 }
 
-/// A call that the callee is at.
+/// A call that the callee is processing.
 pub struct Call {
     pub who: Who,
     pub permit: Permit,
@@ -119,7 +118,7 @@ impl World {
         self.item.last().map(|(_, item)| item.clone()).unwrap_or_default()
     }
 
-    /// The table does what a request asks for, unless it is down.
+    /// The table serves a request, unless it is down.
     pub fn serve(&mut self, index: usize) {
         if !self.table_is_up {
             return self.lose(index, true);
@@ -155,21 +154,21 @@ impl World {
         changed
     }
 
-    /// Nobody hears the answer; the request itself may go on.
-    pub fn lose(&mut self, index: usize, for_good: bool) {
+    /// The response is lost; the request itself may still be served.
+    pub fn lose(&mut self, index: usize, also_request: bool) {
         self.requests[index].waited = false;
-        if for_good || self.requests[index].answer.is_some() {
+        if also_request || self.requests[index].answer.is_some() {
             self.requests.swap_remove(index);
         }
     }
 
-    /// The callee answers.
+    /// The callee responds.
     pub fn finish(&mut self, index: usize) {
-        let (failing, mistaken) = self.noise;
+        let (failing, by_caller) = self.noise;
         let outcome = match (self.callee_is_up, self.rng.u8(0..100)) {
             (false, 0..90) => Outcome::Failure,
             (true, dice) if dice < failing => Outcome::Failure,
-            (_, dice) if dice < failing + mistaken => Outcome::Ignored,
+            (_, dice) if dice < failing + by_caller => Outcome::Ignored,
             _ => Outcome::Success,
         };
         let Call { who, permit, .. } = self.calls[index];
@@ -177,8 +176,8 @@ impl World {
         self.calls[index].outcome = Some(outcome);
     }
 
-    /// Table and callee do all that they were asked.
-    pub fn do_everything(&mut self) {
+    /// Table and callee serve all requests.
+    pub fn complete_all(&mut self) {
         for index in (0..self.requests.len()).rev() {
             if self.requests[index].answer.is_none() {
                 self.serve(index);
@@ -191,7 +190,7 @@ impl World {
         }
     }
 
-    /// A container dies with all that it was waiting for.
+    /// A container crashes with its pending calls.
     pub fn crash(&mut self, container: usize) {
         for request in self.requests.iter_mut().filter(|request| request.who.container == container) {
             request.waited = false;
@@ -202,11 +201,11 @@ impl World {
     }
 }
 
-/// A container's way to the table.
-pub struct Way(pub Shared);
+/// A container's connection to the table.
+pub struct Connection(pub Shared);
 
-impl Way {
-    async fn ask(&self, kind: Kind) -> Result<Changed, Unavailable> {
+impl Connection {
+    async fn call(&self, kind: Kind) -> Result<Changed, Unavailable> {
         let number = {
             let mut world = lock(&self.0);
             match kind {
@@ -225,31 +224,31 @@ impl Way {
                 if let Some(index) = index {
                     world.lose(index, false);
                 }
-                world.checks.heard(container, false);
-                return Poll::Ready(Err(Unavailable("no answer".into())));
+                world.checks.responded(container, false);
+                return Poll::Ready(Err(Unavailable("timeout".into())));
             };
             let Some(answer) = world.requests[index].answer.take() else { return Poll::Pending };
             if let (Kind::Change(change), Changed::Applied(item)) = (&world.requests[index].kind, &answer)
                 && change.set.iter().any(|(name, _)| name == "st")
             {
                 let item = item.clone();
-                world.checks.answered(container, &item);
+                world.checks.confirmed(container, &item);
             }
             world.requests.swap_remove(index);
-            world.checks.heard(container, true);
+            world.checks.responded(container, true);
             Poll::Ready(Ok(answer))
         })
         .await
     }
 }
 
-impl Store for Way {
+impl Store for Connection {
     async fn read(&self, _: &str, consistent: bool) -> Result<Item, Unavailable> {
-        let (Changed::Applied(item) | Changed::ConditionFailed(item)) = self.ask(Kind::Read { consistent }).await?;
+        let (Changed::Applied(item) | Changed::ConditionFailed(item)) = self.call(Kind::Read { consistent }).await?;
         Ok(item)
     }
 
     async fn change(&self, _: &str, change: &Change) -> Result<Changed, Unavailable> {
-        self.ask(Kind::Change(change.clone())).await
+        self.call(Kind::Change(change.clone())).await
     }
 }

@@ -1,4 +1,4 @@
-//! Holding totals against the rows that they are the sum of.
+//! Auditing totals against the sum of their rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,40 +14,40 @@ use super::totals::{CHANGES, Total, Totals, addition};
 use super::transaction::Transactions;
 use crate::scan::Segment;
 
-/// How long the parts of a transaction may come into sight one after the other.
+/// How long the parts of a transaction may become visible one after the other.
 const COMMIT_TIME: Duration = Duration::from_secs(2);
 
-/// How a comparison of totals with rows ended.
+/// The result of an audit.
 #[derive(Debug, Default)]
 pub(super) struct Audited {
-    /// Totals that are not the sum of what the rows count.
+    /// Totals that differ from the sum of the rows' counts.
     pub wrong: Vec<WrongTotal>,
-    /// Totals that were not compared: they changed meanwhile, cannot be read, or time was up.
+    /// Totals that were not compared: they changed meanwhile, cannot be read, or the deadline passed.
     pub unsettled: u64,
 }
 
-/// A total that is not the sum of what the rows count.
+/// A total that differs from the sum of the rows' counts.
 #[derive(Debug)]
 pub(super) struct WrongTotal {
     pub name: String,
-    /// The sum of what the rows count.
+    /// The sum of the rows' counts.
     pub rows: Counters,
-    /// What the total says.
+    /// The stored total.
     pub total: Total,
 }
 
 impl<M: ReadModel> Projection<M> {
-    /// The table of totals, for the segment that looks at them; none if that is another one, or if the rows do not count.
+    /// The totals, in the segment that audits them; `None` in others, or if the rows do not count.
     pub(super) fn audited_totals(&self, segment: Segment) -> Option<Totals> {
         let totals = self.totals.as_ref().filter(|_| segment.is_first())?;
         Some(Totals::new(self.client.clone(), totals.table()))
     }
 
-    /// Compares all totals with all rows, in one go: what it holds meanwhile is a few hundred bytes for each total.
+    /// Compares all totals with all rows in one run, which holds a few hundred bytes per total.
     ///
-    /// All rows are read, strongly, and what they count is added up. A total that no transaction has changed from before
-    /// the first row was read until after the last has to be that sum. The others are being written, and are left for
-    /// another time.
+    /// It sums up the counts of all rows by a consistent read. A total that no transaction has changed from before the
+    /// first row was read until after the last must equal that sum. The others are being written and are left for
+    /// another run.
     pub(super) async fn audit(&self, totals: &Totals, deadline: Instant) -> Result<Audited, ProjectionError> {
         let (before, _) = totals.all().await.map_err(ProjectionError::unavailable)?;
         sleep(COMMIT_TIME).await;
@@ -57,19 +57,19 @@ impl<M: ReadModel> Projection<M> {
         let (now, damaged) = totals.all().await.map_err(ProjectionError::unavailable)?;
         let mut audited = compare(&before, &rows, now, &damaged);
         if !audited.wrong.is_empty() {
-            // What has changed by now was under way when the last row was read.
+            // A total that has changed by now was being written when the last row was read.
             sleep(COMMIT_TIME).await;
             let (later, _) = totals.all().await.map_err(ProjectionError::unavailable)?;
-            let moved =
+            let changed =
                 |wrong: &WrongTotal| later.get(&wrong.name).is_some_and(|total| total.changes != wrong.total.changes);
             let found = audited.wrong.len();
-            audited.wrong.retain(|wrong| !moved(wrong));
+            audited.wrong.retain(|wrong| !changed(wrong));
             audited.unsettled += (found - audited.wrong.len()) as u64;
         }
         Ok(audited)
     }
 
-    /// What all rows count together; none if there was no time to read them all.
+    /// The sum of all rows' counts; `None` if the deadline passed first.
     async fn sum_of_rows(&self, deadline: Instant) -> Result<Option<Counts>, ProjectionError> {
         let (mut sum, mut after) = (Counts::default(), None);
         loop {
@@ -116,21 +116,20 @@ fn compare(
 }
 
 impl Transactions {
-    /// Adds what a total lacks, unless somebody has corrected it meanwhile. True if that was done.
-    ///
-    /// What it lacks does not depend on what else is counted in the meantime.
+    /// Adds the difference to a total, unless it was corrected concurrently. Returns whether it did. The difference
+    /// does not depend on what is counted meanwhile.
     pub(super) async fn correct(
         &self,
         client: &aws_sdk_dynamodb::Client,
         wrong: &WrongTotal,
     ) -> Result<bool, ProjectionError> {
-        let mut lack = wrong.rows.clone();
+        let mut missing = wrong.rows.clone();
         for (counter, n) in &wrong.total.counters {
-            let lacks = lack.entry(counter.clone()).or_default();
-            *lacks = lacks.saturating_sub(*n);
+            let difference = missing.entry(counter.clone()).or_default();
+            *difference = difference.saturating_sub(*n);
         }
-        lack.retain(|_, n| *n != 0);
-        let addition = addition(self.table(), 0, &wrong.name, &lack).map_err(ProjectionError::unavailable)?;
+        missing.retain(|_, n| *n != 0);
+        let addition = addition(self.table(), 0, &wrong.name, &missing).map_err(ProjectionError::unavailable)?;
         let request = client
             .update_item()
             .table_name(addition.table_name)

@@ -1,8 +1,8 @@
-//! What read models have left behind: the streams whose rows are to be brought up to their events later.
+//! The backlog: streams whose rows are brought up to date later.
 //!
-//! The event table's stream has two readers at most, so several read models follow it in one function, and what one of them
-//! cannot do for now must not keep the others waiting. It is noted here, one item for a stream of a model, and caught up on
-//! from the event store.
+//! A DynamoDB stream supports at most two readers, so several read models share one function. What one of them cannot
+//! process must not delay the others. It is recorded here, one item per model and stream, and caught up from the event
+//! store.
 
 use std::error::Error;
 
@@ -24,32 +24,33 @@ use crate::error::chain;
 use crate::stream_id::StreamId;
 use crate::table::keyed_table;
 
-/// How many streams are noted or caught up on at once.
+/// How many streams are recorded or caught up concurrently.
 const IN_FLIGHT: usize = 24;
-/// The streams of a page.
+/// The page size.
 const PAGE: i32 = 100;
-/// A table of streams that read models are behind on. Cheap to clone.
+/// A table of streams that read models lag behind on. Cheap to clone.
 #[derive(Clone, Debug)]
+#[doc(alias = "retry_queue")]
 pub struct Backlog {
     client: Client,
     table: String,
 }
 
-/// The backlog could not be read or written; the SDK has retried already. The caller tries again later.
+/// The backlog could not be read or written, after the SDK's retries. Retry later.
 #[derive(Debug, thiserror::Error)]
-#[error("the backlog of read models does not answer")]
+#[error("the read models' backlog table is unavailable")]
 pub struct BacklogError(#[source] Box<dyn Error + Send + Sync>);
 
-/// What became of a run through a model's backlog.
+/// The result of catching up on a model's backlog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CatchUpResult {
-    /// Streams whose rows are up to their events again.
+    /// Streams whose rows are up to date again.
     pub done: u64,
     /// Of these, streams that are parked now.
     pub parked: u64,
-    /// Streams that were tried and are still behind.
+    /// Streams that still failed.
     pub failed: u64,
-    /// Streams that are in the backlog after the run.
+    /// Streams left in the backlog after the run.
     pub left: u64,
 }
 
@@ -59,15 +60,19 @@ impl Backlog {
         Self { client, table: table.into() }
     }
 
-    /// Notes that a model is behind on these streams.
+    /// Records the streams on which a model lags behind.
     ///
     /// # Errors
-    /// [`BacklogError`]: some of them may be noted.
-    pub async fn note(&self, model: &str, behind: &[LaggingStream]) -> Result<(), BacklogError> {
-        stream::iter(behind).map(Ok).try_for_each_concurrent(IN_FLIGHT, |each| self.note_one(model, each)).await
+    /// [`BacklogError`]; some of them may be recorded.
+    pub async fn record(&self, model: &str, behind: &[LaggingStream]) -> Result<(), BacklogError> {
+        stream::iter(behind).map(Ok).try_for_each_concurrent(IN_FLIGHT, |each| self.record_one(model, each)).await
     }
 
-    async fn note_one(&self, model: &str, LaggingStream { stream, version }: &LaggingStream) -> Result<(), BacklogError> {
+    async fn record_one(
+        &self,
+        model: &str,
+        LaggingStream { stream, version }: &LaggingStream,
+    ) -> Result<(), BacklogError> {
         let update = self
             .client
             .update_item()
@@ -88,18 +93,18 @@ impl Backlog {
         }
     }
 
-    /// Catches up on what a model is behind on, until that is all, a page ends after the deadline, or all of a page fails.
-    /// Safe beside the projection, and beside itself.
+    /// Catches up on a model's backlog, until it is empty, the first page after the deadline, or a page of failures
+    /// only. Safe beside the projection and other runs.
     ///
     /// # Errors
-    /// [`BacklogError`]: what was caught up on before stays so.
+    /// [`BacklogError`]; the streams caught up on before are done.
     pub async fn catch_up<M: ReadModel>(
         &self,
         projection: &Projection<M>,
         deadline: Instant,
     ) -> Result<CatchUpResult, BacklogError> {
         let (mut caught_up, mut after) = (CatchUpResult::default(), None);
-        // From either end, so that streams which fail again and again do not hide all others for ever.
+        // From a random end, so that streams which keep failing do not block all others.
         let forward = fastrand::bool();
         loop {
             let page =
@@ -137,7 +142,7 @@ impl Backlog {
             Ok(parked) => parked,
             Err(error) => return Ok(Err(error)),
         };
-        // A later note stays.
+        // A newer entry stays.
         let delete = self
             .client
             .delete_item()
@@ -157,7 +162,7 @@ impl Backlog {
         }
     }
 
-    /// How many streams a model is behind on.
+    /// The number of streams in a model's backlog.
     async fn count(&self, model: &str) -> Result<u64, BacklogError> {
         let (mut pages, mut count) = (self.query(model).select(Select::Count).into_paginator().send(), 0);
         while let Some(page) = pages.next().await {

@@ -1,4 +1,4 @@
-//! The event table's stream, batch by batch, into rows.
+//! Projecting batches of the event table's stream.
 
 use std::collections::BTreeMap;
 
@@ -14,21 +14,21 @@ use crate::error::{CommitError, chain};
 use crate::stream_id::{StreamId, Version};
 use crate::stream_record::{Change, StreamRecord};
 
-/// How many streams of a batch are written at once.
+/// How many streams of a batch are written concurrently.
 const IN_FLIGHT: usize = 24;
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Projected {
-    /// The first record that is to be given again, with all that follow it; `None` if the batch is done.
+    /// The sequence number of the first record to retry, with all that follow; `None` if the batch is done.
     pub retry_from: Option<String>,
-    /// The streams whose rows were not brought up to the batch: why it is to be given again.
+    /// The streams whose rows are not up to date with the batch, which is why it is retried.
     pub behind: Vec<LaggingStream>,
-    /// How many streams of the batch have an event that stopped their row.
+    /// Streams of the batch that were parked.
     pub parked: u64,
-    /// How many streams DynamoDB refuses to have projected, whole or in part: somebody has to mend the deployment.
+    /// Streams that DynamoDB refuses to have projected, in whole or in part: the deployment must be fixed.
     pub refused: u64,
-    /// How many records tell that a stored event was altered or deleted, or is of no stream that the model knows.
+    /// Records of modified or deleted events, or of streams unknown to the model.
     pub violations: u64,
 }
 
@@ -37,27 +37,27 @@ pub struct Projected {
 pub struct LaggingStream {
     /// The stream.
     pub stream: StreamId,
-    /// The version that the row has to get to, at least.
+    /// The version that the row must reach, at least.
     pub version: Version,
 }
 
 /// The records of one stream in a batch.
 struct Received<E> {
-    /// The place in the batch of the first of them.
+    /// The index in the batch of the first one.
     earliest: usize,
-    /// What each holds, by the version of its first event. A record that comes twice is here once.
+    /// The commits by first version, so duplicate records collapse.
     commits: BTreeMap<Version, Result<Commit<E>, CommitError>>,
 }
 
 impl<E> Received<E> {
-    /// How far a row has to be for an obstacle at `version` not to matter: past it if it was received, and past all
-    /// that was received if it lies before.
+    /// The version that a row must have for an unreadable commit at `version` not to matter: that version if the commit
+    /// was received, all that was received if it lies before.
     fn needed(&self, version: Version) -> Version {
         let all = self.commits.last_key_value().map_or(version, |(last, _)| *last);
         if self.commits.range(..=version).next().is_some() { version } else { all }
     }
 
-    /// The version of the newest event that was received, or of the commit that it is in, if that cannot be read.
+    /// The newest version received; for an unreadable commit, its first version.
     fn newest(&self) -> Version {
         let newest = self.commits.last_key_value();
         newest.map_or(0, |(first, commit)| commit.as_ref().map_or(*first, Commit::last))
@@ -65,18 +65,18 @@ impl<E> Received<E> {
 }
 
 impl<M: ReadModel> Projection<M> {
-    /// Projects a batch: each stream with one write, if nothing is missing; many streams at once.
+    /// Projects a batch: many streams concurrently, each with one write if nothing is missing.
     ///
-    /// What can never be projected parks its stream and counts as done, so that the other streams go on; what fails for
-    /// now is to be given again.
+    /// A stream with an event that can never be projected is parked and counts as done, so the others continue.
+    /// Transient failures are to be retried.
     pub async fn project(&self, batch: Vec<StreamRecord>) -> Projected {
         let mut projected = Projected::default();
         let mut streams: BTreeMap<StreamId, Received<EventOf<M>>> = BTreeMap::new();
         let mut sequence_numbers = Vec::with_capacity(batch.len());
         for (place, record) in batch.into_iter().enumerate() {
             sequence_numbers.push(record.sequence_number);
-            let place_of = place_of(&record.keys).filter(|(stream, _)| self.model.includes(stream));
-            match (place_of, record.change) {
+            let commit_key = commit_key(&record.keys).filter(|(stream, _)| self.model.includes(stream));
+            match (commit_key, record.change) {
                 (Some((stream, version)), Change::Inserted(image)) => {
                     let received =
                         streams.entry(stream).or_insert_with(|| Received { earliest: place, commits: BTreeMap::new() });
@@ -85,8 +85,8 @@ impl<M: ReadModel> Projection<M> {
                 (_, change) => {
                     projected.violations += 1;
                     let what = match change {
-                        Change::Inserted(_) => "an item was added that is of no stream of the read model",
-                        Change::Modified => "a stored event was altered",
+                        Change::Inserted(_) => "an item of a stream unknown to the read model was added",
+                        Change::Modified => "a stored event was modified",
                         Change::Removed => "a stored event was deleted",
                     };
                     tracing::error!(model = M::NAME, keys = ?record.keys, "{what}");
@@ -117,10 +117,10 @@ impl<M: ReadModel> Projection<M> {
         projected
     }
 
-    /// The streams that a batch has events of, each with the newest version that was received.
+    /// The streams in a batch with the newest version of each.
     pub(super) fn streams_of(&self, batch: &[StreamRecord]) -> Vec<LaggingStream> {
         let mut versions: BTreeMap<StreamId, Version> = BTreeMap::new();
-        for (stream, version) in batch.iter().filter_map(|record| place_of(&record.keys)) {
+        for (stream, version) in batch.iter().filter_map(|record| commit_key(&record.keys)) {
             let newest = versions.entry(stream).or_default();
             *newest = version.max(*newest);
         }
@@ -128,17 +128,17 @@ impl<M: ReadModel> Projection<M> {
         of_model.map(|(stream, version)| LaggingStream { stream, version }).collect()
     }
 
-    /// Brings the row of a stream that was behind up to a version, from the event store; parks it where that is what is
-    /// left to do. Answers whether it is parked now.
+    /// Brings the row of a lagging stream up to a version from the event store, or parks it. Returns whether it is
+    /// parked.
     ///
     /// # Errors
-    /// [`ProjectionError::Unavailable`]: try again later.
+    /// [`ProjectionError::Unavailable`]: retry later.
     pub async fn catch_up_to(&self, behind: &LaggingStream) -> Result<bool, ProjectionError> {
         let LaggingStream { stream, version } = behind;
-        match self.heal(stream, *version).await {
+        match self.bring_to(stream, *version).await {
             Ok(()) => Ok(false),
             Err(ProjectionError::Unprojectable { version, reason, source }) => {
-                // A program that can read it was here before: what comes after it may still be missing.
+                // A version that can read it was here before: what follows may still be missing.
                 if !self.park(stream, version, reason, version).await? {
                     return Err(ProjectionError::contended());
                 }
@@ -162,7 +162,7 @@ impl<M: ReadModel> Projection<M> {
                             tracing::error!(model = M::NAME, stream_id = %stream, version, reason, error, "stream parked");
                             return Ok(End::Parked { refused: is_refused(&*source) });
                         }
-                        // A program that can read it was here before: what comes after it may still be missing.
+                        // A version that can read it was here before: what follows may still be missing.
                         Ok(false) => {
                             received.commits.retain(|first, _| *first > past);
                             continue;
@@ -181,8 +181,8 @@ impl<M: ReadModel> Projection<M> {
         }
     }
 
-    /// Follows the commits in the order of their versions, as far as they can be read. Before one that cannot, the row
-    /// gets everything that comes before it.
+    /// Applies the commits in order of their versions, up to the first unreadable one. The row gets everything before
+    /// that.
     async fn follow_all(&self, stream: &StreamId, received: &Received<EventOf<M>>) -> Result<(), ProjectionError> {
         let readable: Vec<_> = received.commits.values().map_while(|commit| commit.as_ref().ok()).cloned().collect();
         for run in readable.chunk_by(|commit, next| commit.last() + 1 == next.first) {
@@ -193,9 +193,9 @@ impl<M: ReadModel> Projection<M> {
         let Some((version, error)) = obstacles.next() else { return Ok(()) };
         let unreadable = |source| Err(ProjectionError::unreadable(error.version().max(version), source));
         if readable.last().map_or(0, Commit::last) + 1 < version {
-            match self.heal(stream, version - 1).await {
-                // The row is parked where it stands: others are not to wait until somebody has mended the deployment,
-                // and a repair makes up for what it lacks.
+            match self.bring_to(stream, version - 1).await {
+                // The row is parked at its version: the other streams must not wait for a fix of the deployment, and a
+                // repair adds what is missing.
                 Err(error) if is_refused(&error) => return unreadable(Cause::from(error)),
                 healed => healed?,
             }
@@ -204,7 +204,7 @@ impl<M: ReadModel> Projection<M> {
     }
 }
 
-/// How a stream's part of a batch ended well.
+/// The result of a stream's part of a batch.
 enum End {
     Projected,
     Parked {
@@ -213,14 +213,14 @@ enum End {
     },
 }
 
-/// A stream's part of a batch is to be given again.
+/// A stream's part of a batch must be retried.
 struct Failed {
-    /// Not before somebody has mended the deployment.
+    /// Only after a fix of the deployment.
     refused: bool,
 }
 
-/// The stream and the version that a commit's key names.
-fn place_of(keys: &Item) -> Option<(StreamId, Version)> {
+/// Stream and version in a commit's key.
+fn commit_key(keys: &Item) -> Option<(StreamId, Version)> {
     let (AttributeValue::S(stream), AttributeValue::N(version)) = (keys.get("stream_id")?, keys.get("version")?) else {
         return None;
     };

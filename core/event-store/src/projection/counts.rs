@@ -1,4 +1,4 @@
-//! What rows contribute to totals.
+//! The contributions of rows to totals.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 /// Counters by their names.
 pub type Counters = BTreeMap<String, i128>;
 
-/// Counters of totals, by the names of totals. A counter that is 0 is not there, and neither is a total without counters.
+/// Counters by total. Counters that are 0 and totals without counters are omitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Counts(BTreeMap<String, Counters>);
 
-/// An attribute that does not hold counts.
+/// A malformed `counted` attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the attribute `counted` is not a map of maps of integers")]
 pub struct InvalidCounts;
 
 impl Counts {
-    /// The counts in an attribute; none where there is no such attribute.
+    /// Parses the attribute; empty if it is missing.
     ///
     /// # Errors
     /// [`InvalidCounts`].
@@ -34,7 +34,7 @@ impl Counts {
         Ok(counts)
     }
 
-    /// The attribute that holds them.
+    /// The attribute.
     pub fn to_attribute(&self) -> AttributeValue {
         let counters = |counters: &Counters| {
             let counters = counters.iter().map(|(counter, n)| (counter.clone(), AttributeValue::N(n.to_string())));
@@ -44,9 +44,9 @@ impl Counts {
         AttributeValue::M(totals)
     }
 
-    /// Adds to a counter of a total. Totals and counters have names; `shard`, `name` and `changes` are taken.
+    /// Adds to a counter of a total. Names must not be empty; `shard`, `name` and `changes` are reserved.
     ///
-    /// Sums beyond 128 bits do not occur: DynamoDB's numbers have 38 digits, and rows hold what events hold.
+    /// Sums beyond 128 bits do not occur, because DynamoDB numbers have 38 digits.
     pub fn add(&mut self, total: &str, counter: &str, n: i128) {
         let counters = self.0.entry(total.to_owned()).or_default();
         let sum = counters.entry(counter.to_owned()).or_default();
@@ -64,12 +64,12 @@ impl Counts {
         other.each(|total, counter, n| self.add(total, counter, n));
     }
 
-    /// What has to be added to `before` to have these.
+    /// The difference to `before`.
     #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        let mut since = self.clone();
-        before.each(|total, counter, n| since.add(total, counter, n.saturating_neg()));
-        since
+    pub fn difference(&self, before: &Self) -> Self {
+        let mut difference = self.clone();
+        before.each(|total, counter, n| difference.add(total, counter, n.saturating_neg()));
+        difference
     }
 
     /// Whether all counters are 0.
@@ -77,7 +77,7 @@ impl Counts {
         self.0.is_empty()
     }
 
-    /// The totals, by name.
+    /// The totals by name.
     pub fn totals(&self) -> impl ExactSizeIterator<Item = (&String, &Counters)> {
         self.0.iter()
     }
@@ -104,14 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_gives_the_counts_back_and_none_counts_nothing() {
+    fn an_attribute_round_trips_and_a_missing_one_is_empty() {
         let some = counts(&[("monday", "orders", 2), ("monday", "value", -7), ("tuesday", "orders", 1)]);
         assert_eq!(Counts::read(Some(&some.to_attribute())), Ok(some));
         assert_eq!(Counts::read(None), Ok(Counts::default()));
     }
 
     #[test]
-    fn what_is_no_map_of_maps_of_integers_is_an_error() {
+    fn a_malformed_attribute_is_rejected() {
         let map = |value| AttributeValue::M([("a".into(), value)].into());
         let text = || AttributeValue::S("1".into());
         for damaged in [text(), map(text()), map(map(text())), map(map(AttributeValue::N("1.5".into())))] {
@@ -120,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn the_difference_holds_what_changed_and_nothing_else() {
+    fn the_difference_holds_only_what_changed() {
         let before = counts(&[("monday", "pending", 1), ("monday", "value", 50), ("tuesday", "paid", 1)]);
         let after = counts(&[("monday", "paid", 1), ("monday", "value", 50), ("tuesday", "paid", 1)]);
         let difference = counts(&[("monday", "pending", -1), ("monday", "paid", 1)]);
-        assert_eq!(after.since(&before), difference);
-        assert!(before.since(&before).is_empty());
+        assert_eq!(after.difference(&before), difference);
+        assert!(before.difference(&before).is_empty());
         let mut sum = before;
         sum.add_all(&difference);
         assert_eq!(sum, after);

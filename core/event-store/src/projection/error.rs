@@ -1,4 +1,4 @@
-//! Why a row is not brought up to its events.
+//! Errors of projections.
 
 use std::error::Error;
 
@@ -10,19 +10,19 @@ pub(super) type Cause = Box<dyn Error + Send + Sync>;
 /// A row could not be brought up to its events.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectionError {
-    /// Trying again does not help: this program cannot make a row of these events. A mended one can.
-    #[error("the stream cannot be projected from version {version} on: {reason}")]
+    /// These events cannot be projected by this program. Do not retry before the next deployment.
+    #[error("the stream cannot be projected from version {version}: {reason}")]
     Unprojectable {
-        /// The event that is in the way.
+        /// The event that prevents it.
         version: Version,
-        /// Why, in words that may be kept in the row.
+        /// The reason, as stored in the row.
         reason: &'static str,
-        /// Why, in full.
+        /// The cause.
         #[source]
         source: Cause,
     },
-    /// Trying again later may help.
-    #[error("the row could not be written for now")]
+    /// A transient failure. Retry later.
+    #[error("the row is temporarily unavailable for writing")]
     Unavailable(#[source] Cause),
 }
 
@@ -43,9 +43,9 @@ impl ProjectionError {
         Self::Unavailable(source.into())
     }
 
-    /// Others were faster, every time.
+    /// Every attempt met a concurrent change.
     pub(super) fn contended() -> Self {
-        Self::unavailable("others wrote the row between all attempts")
+        Self::unavailable("the row changed during every attempt to write it")
     }
 }
 

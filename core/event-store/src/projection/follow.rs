@@ -1,7 +1,7 @@
-//! Bringing the row of one stream up to its events.
+//! Bringing the row of a stream up to its events.
 
 use super::error::ProjectionError;
-use super::model::{CurrentRow, EventOf, ChangeError, ReadModel, RowItem};
+use super::model::{ChangeError, CurrentRow, EventOf, ReadModel, RowItem};
 use super::state::{Expected, RowState};
 use super::write::Written;
 use super::{Projection, error::Cause};
@@ -11,14 +11,14 @@ use crate::error::{CommitError, StoreError};
 use crate::history::Page;
 use crate::stream_id::{StreamId, Version};
 
-/// How often a row may turn out to be other than it just was before it is left for later.
+/// How often a row may change concurrently before the attempt is given up.
 pub(super) const MAX_ROUNDS: usize = 8;
-/// The most attributes that are changed by name. DynamoDB allows an expression 300 operators and 4 KB.
+/// The most attributes changed by name. DynamoDB allows 300 operators and 4 KB per expression.
 const MAX_CHANGES: usize = 150;
 
 impl<M: ReadModel> Projection<M> {
-    /// Brings the row up to commits that follow each other: with one write and no read, if the row has everything
-    /// before them and nothing of them, and the model can do without the row.
+    /// Applies consecutive commits: with one write and no read, if the row has exactly the events before them and the
+    /// model does not need the row.
     pub(super) async fn follow(
         &self,
         stream: &StreamId,
@@ -26,17 +26,17 @@ impl<M: ReadModel> Projection<M> {
     ) -> Result<(), ProjectionError> {
         let (Some(first), Some(last)) = (commits.first(), commits.last().map(Commit::last)) else { return Ok(()) };
         let found = self.patch(stream, commits, Expected::At(first.first - 1)).await?;
-        self.reach(stream, last, commits, found).await
+        self.continue_to(stream, last, commits, found).await
     }
 
     /// Brings the row to `version`, or as far as the event store can be read.
-    pub(super) async fn heal(&self, stream: &StreamId, version: Version) -> Result<(), ProjectionError> {
+    pub(super) async fn bring_to(&self, stream: &StreamId, version: Version) -> Result<(), ProjectionError> {
         let found = self.read_row(stream).await?;
-        self.reach(stream, version, &[], Some(found)).await
+        self.continue_to(stream, version, &[], Some(found)).await
     }
 
-    /// Goes on from what a write has found, until the row is at `last` or parked.
-    async fn reach(
+    /// Continues from the row that a write found, until it is at `last` or parked.
+    async fn continue_to(
         &self,
         stream: &StreamId,
         last: Version,
@@ -49,7 +49,7 @@ impl<M: ReadModel> Projection<M> {
                 return Ok(());
             }
             commits = &commits[commits.partition_point(|commit| commit.first <= seen.version)..];
-            // A row whose version cannot be read may hold anything.
+            // A row without a readable version may hold anything.
             let follows = seen.version > 0 || seen.row.is_empty();
             found = match commits.first() {
                 Some(next) if follows && next.first == seen.version + 1 => {
@@ -61,20 +61,21 @@ impl<M: ReadModel> Projection<M> {
         Err(ProjectionError::contended())
     }
 
-    /// Makes one stream's row anew from its events, and has it follow the coming ones again if it was parked. Answers
-    /// the version that the row is at; `None` if the stream has no events.
+    /// Recreates a stream's row from its events and unparks it. Returns the row's version; `None` if the stream has no
+    /// events.
     ///
-    /// Safe at any time, beside the projection too. Costs a read of the row, one of the events, and a write.
+    /// Safe at any time, beside the projection too. Costs a read of the row and of the events, and a write.
     ///
     /// # Errors
+    /// See [`ProjectionError`]; the row stays unchanged.
     /// See [`ProjectionError`]; the row stays as it was.
     pub async fn repair(&self, stream: &StreamId) -> Result<Option<Version>, ProjectionError> {
         for _ in 0..MAX_ROUNDS {
             let seen = self.read_row(stream).await?;
-            // Read after the row, so the events cannot be older than it.
+            // Read after the row, so the events cannot be older.
             let Some((version, refolded)) = self.fold(stream).await? else { return Ok(None) };
             let put = self.put(stream, version, refolded, Expected::Unpark(&seen)).await?;
-            // A row that was ahead made the projection pass over what was stored meanwhile: looked at once more.
+            // A row that was ahead made the projection skip concurrent events, so check again.
             if put.is_none() && seen.version <= version {
                 return Ok(Some(version));
             }
@@ -82,14 +83,14 @@ impl<M: ReadModel> Projection<M> {
         Err(ProjectionError::contended())
     }
 
-    /// The row as it is, read strongly.
+    /// The row, by a consistent read.
     pub(super) async fn read_row(&self, stream: &StreamId) -> Result<RowState, ProjectionError> {
         let get = self.client.get_item().table_name(&self.table).set_key(Some(self.key(stream)));
         let answer = get.consistent_read(true).send().await;
         Ok(RowState::of(answer.map_err(ProjectionError::unavailable)?.item))
     }
 
-    /// Applies commits to the row as it is.
+    /// Applies commits to the row.
     async fn patch(&self, stream: &StreamId, commits: &[Commit<EventOf<M>>], expected: Expected<'_>) -> Written {
         let change = match self.model.change(stream, commits, expected.before()) {
             Ok(change) => change,
@@ -97,7 +98,7 @@ impl<M: ReadModel> Projection<M> {
                 return self.read_row(stream).await.map(Some);
             }
             Err(ChangeError::Unusable) => return self.refold(stream, expected).await,
-            Err(no_change) => return Err(unchangeable(commits, no_change)),
+            Err(no_change) => return Err(rejected_change(commits, no_change)),
         };
         if change.attributes.len() > MAX_CHANGES {
             return self.refold(stream, expected).await;
@@ -105,14 +106,17 @@ impl<M: ReadModel> Projection<M> {
         self.update(stream, commits.last().map_or(0, Commit::last), change, expected).await
     }
 
-    /// Applies what the row lacks, from the event store; makes it anew where that does not follow what it has.
+    /// Applies missing commits from the event store; recreates the row if they do not follow it.
     async fn catch_up(&self, stream: &StreamId, seen: &RowState) -> Written {
         if seen.version > 0 {
             match self.events.page_after(stream, seen.version, usize::MAX).await {
                 Ok(tail) if !tail.commits.is_empty() => {
-                    return stopped(self.patch(stream, &tail.commits, Expected::Seen(seen)).await?, tail.unreadable);
+                    return then_unreadable(
+                        self.patch(stream, &tail.commits, Expected::Seen(seen)).await?,
+                        tail.unreadable,
+                    );
                 }
-                Ok(Page { obstacle: Some(obstacle), .. }) => return stopped(None, Some(obstacle)),
+                Ok(Page { unreadable: Some(unreadable), .. }) => return then_unreadable(None, Some(unreadable)),
                 Ok(_) | Err(StoreError::Corrupt(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -120,35 +124,35 @@ impl<M: ReadModel> Projection<M> {
         self.refold(stream, Expected::Seen(seen)).await
     }
 
-    /// Replaces the row by one made of all events, or of those before the first that cannot be read if the row has not
-    /// got that far.
+    /// Replaces the row by one made of all events, or of those before the first unreadable one if the row is not that
+    /// far.
     async fn refold(&self, stream: &StreamId, expected: Expected<'_>) -> Written {
-        let Page { commits, obstacle, .. } = self.events.page_after(stream, 0, usize::MAX).await?;
+        let Page { commits, unreadable, .. } = self.events.page_after(stream, 0, usize::MAX).await?;
         let written = match self.row_of(stream, &commits)? {
-            Some((version, row)) if obstacle.is_none() || version > expected.version() => {
+            Some((version, row)) if unreadable.is_none() || version > expected.version() => {
                 self.put(stream, version, row, expected).await?
             }
-            None if obstacle.is_none() => {
+            None if unreadable.is_none() => {
                 return Err(ProjectionError::corrupt(1, "the event table has no event of this stream"));
             }
             _ => None,
         };
-        stopped(written, obstacle)
+        then_unreadable(written, unreadable)
     }
 
-    /// The row that all events of a stream make, and its version. The events are read strongly, and checked.
+    /// The row made of all events of a stream, and its version, by a consistent and checked read.
     pub(super) async fn fold(&self, stream: &StreamId) -> Result<Option<(Version, RowItem)>, ProjectionError> {
         self.row_of(stream, &self.events.commits_after(stream, 0).await?)
     }
 
-    /// The row that all commits of a stream make, and its version; none if there are none.
+    /// The row made of all commits of a stream, and its version; `None` without commits.
     pub(super) fn row_of(
         &self,
         stream: &StreamId,
         commits: &[Commit<EventOf<M>>],
     ) -> Result<Option<(Version, RowItem)>, ProjectionError> {
         let Some(last) = commits.last().map(Commit::last) else { return Ok(None) };
-        // A scan may pass the place of a commit before that is stored, and meet the next one.
+        // A scan may pass the position of a commit before that is stored and return the next one.
         let mut next = 1;
         for commit in commits {
             if commit.first != next {
@@ -161,7 +165,7 @@ impl<M: ReadModel> Projection<M> {
             state.apply(event).map_err(|error| ProjectionError::corrupt(version, error))?;
         }
         let change = self.model.change(stream, commits, CurrentRow::Missing);
-        let change = change.map_err(|no_change| unchangeable(commits, no_change))?;
+        let change = change.map_err(|no_change| rejected_change(commits, no_change))?;
         let mut row = self.key(stream);
         row.extend(change.attributes.into_iter().filter_map(|(attribute, value)| Some((attribute, value?))));
         row.insert("version".into(), aws_sdk_dynamodb::types::AttributeValue::N(last.to_string()));
@@ -169,8 +173,8 @@ impl<M: ReadModel> Projection<M> {
     }
 }
 
-/// What a model says no to, once it knows all that there is to know.
-fn unchangeable<E>(commits: &[Commit<E>], no_change: ChangeError) -> ProjectionError {
+/// The error for a change that the model rejects.
+fn rejected_change<E>(commits: &[Commit<E>], no_change: ChangeError) -> ProjectionError {
     let version = match no_change {
         ChangeError::InvalidEvent { version, .. } => version,
         ChangeError::NeedsRow | ChangeError::Unusable => commits.first().map_or(0, |commit| commit.first),
@@ -178,10 +182,10 @@ fn unchangeable<E>(commits: &[Commit<E>], no_change: ChangeError) -> ProjectionE
     ProjectionError::corrupt(version, Cause::from(no_change))
 }
 
-/// What became of a write that goes as far as an obstacle: when it is done, the obstacle is what is left.
-fn stopped(written: Option<RowState>, obstacle: Option<CommitError>) -> Written {
-    match (written, obstacle) {
-        (None, Some(obstacle)) => Err(StoreError::from(obstacle).into()),
+/// The result of a write up to an unreadable commit: when it is done, the unreadable commit remains.
+fn then_unreadable(written: Option<RowState>, unreadable: Option<CommitError>) -> Written {
+    match (written, unreadable) {
+        (None, Some(unreadable)) => Err(StoreError::from(unreadable).into()),
         (written, _) => Ok(written),
     }
 }

@@ -1,4 +1,5 @@
-//! The rows that an event table which was taken back leaves behind: of streams that have no event, or have others by now.
+//! Rows left behind when the event table was restored to an earlier point: of streams without events, or with other
+//! events.
 
 use std::collections::HashMap;
 
@@ -14,46 +15,46 @@ use crate::error::{StoreError, chain};
 use crate::scan::Segment;
 use crate::stream_id::{StreamId, Version};
 
-/// The most rows of a page.
+/// The page size.
 const PAGE: i32 = 1_000;
-/// How many rows are lowered at once.
+/// How many rows are processed concurrently.
 const IN_FLIGHT: usize = 32;
 
-/// Some rows of a segment.
+/// Rows of a segment.
 pub(super) struct RowsPage {
     pub rows: Vec<RowItem>,
-    /// Where to go on after; none at the segment's end.
+    /// The position to continue after; `None` at the end of the segment.
     pub next: Option<StreamId>,
 }
 
-/// Those of a page of rows that have no event.
+/// Rows of a page that have no events.
 pub(super) struct OrphansPage {
-    /// The rows' keys.
+    /// Their keys.
     pub orphans: Vec<StreamId>,
-    /// Where to go on after; none at the segment's end.
+    /// The position to continue after; `None` at the end of the segment.
     pub next: Option<StreamId>,
 }
 
-/// What a page of rows came to.
+/// The result of a page.
 pub(super) struct LoweredPage {
-    /// Rows that were made anew, since they held what is not in their events.
+    /// Rows recreated because they differed from their events.
     pub lowered: u64,
     /// Rows without events that were removed.
     pub removed: u64,
-    /// Where to go on after; none at the segment's end.
+    /// The position to continue after; `None` at the end of the segment.
     pub next: Option<StreamId>,
 }
 
-/// What became of a row.
+/// The result of a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+enum RowResult {
     Left,
     Lowered,
     Removed,
 }
 
 impl<M: ReadModel> Projection<M> {
-    /// Looks through a page of a segment of the rows.
+    /// Finds rows without events in a page of a segment.
     pub(super) async fn orphans(
         &self,
         segment: Segment,
@@ -69,22 +70,23 @@ impl<M: ReadModel> Projection<M> {
         Ok(OrphansPage { orphans, next: page.next })
     }
 
-    /// Makes the rows of a page what their events are now, and removes those that have none.
+    /// Recreates the rows of a page that differ from their events, and removes those without events.
     ///
-    /// Versions do not tell which rows these are: a stream that is begun again while its old row is still there grows
-    /// up to the row's version, and the projection then adds to the old row what comes after it.
+    /// Versions do not identify these rows: a restarted stream may grow to the old row's version, and then its events
+    /// are added to the old row.
     pub(super) async fn lower_page(
         &self,
         segment: Segment,
         after: Option<StreamId>,
     ) -> Result<LoweredPage, ProjectionError> {
         let RowsPage { rows, next } = self.rows_page(segment, after, &[], false).await?;
-        let ends: Vec<End> = stream::iter(rows).map(|row| self.lower(row)).buffered(IN_FLIGHT).try_collect().await?;
+        let ends: Vec<RowResult> =
+            stream::iter(rows).map(|row| self.lower(row)).buffered(IN_FLIGHT).try_collect().await?;
         let count = |end| ends.iter().filter(|each| **each == end).count() as u64;
-        Ok(LoweredPage { lowered: count(End::Lowered), removed: count(End::Removed), next })
+        Ok(LoweredPage { lowered: count(RowResult::Lowered), removed: count(RowResult::Removed), next })
     }
 
-    /// Some rows of a segment, or these of their attributes if any are named.
+    /// Rows of a segment, or only the named attributes.
     pub(super) async fn rows_page(
         &self,
         segment: Segment,
@@ -113,44 +115,44 @@ impl<M: ReadModel> Projection<M> {
         Ok(RowsPage { rows: page.items.unwrap_or_default(), next })
     }
 
-    async fn lower(&self, row: RowItem) -> Result<End, ProjectionError> {
-        let Some(stream) = Self::stream_of(&row) else { return Ok(End::Left) };
+    async fn lower(&self, row: RowItem) -> Result<RowResult, ProjectionError> {
+        let Some(stream) = Self::stream_of(&row) else { return Ok(RowResult::Left) };
         if !self.model.includes(&stream) {
             return self.remove_orphan(&stream).await;
         }
         match self.fold(&stream).await {
             Ok(None) => self.remove_orphan(&stream).await,
-            Ok(Some((_, made))) if made == row => Ok(End::Left),
+            Ok(Some((_, made))) if made == row => Ok(RowResult::Left),
             Ok(Some((version, _))) => {
-                let made = self.make_again(&stream).await?;
-                Ok(if made && !is_late(row, version) { End::Lowered } else { End::Left })
+                let made = self.recreate(&stream).await?;
+                Ok(if made && !only_lags(row, version) { RowResult::Lowered } else { RowResult::Left })
             }
-            // The rebuild has named it before.
-            Err(ProjectionError::Unprojectable { .. }) => Ok(End::Left),
+            // The rebuild has already reported it.
+            Err(ProjectionError::Unprojectable { .. }) => Ok(RowResult::Left),
             Err(error) => Err(error),
         }
     }
 
-    /// Removes a row, if its stream has no event at all. If it has, the row is made of these.
-    async fn remove_orphan(&self, stream: &StreamId) -> Result<End, ProjectionError> {
+    /// Removes a row if its stream has no events; recreates it otherwise.
+    async fn remove_orphan(&self, stream: &StreamId) -> Result<RowResult, ProjectionError> {
         for _ in 0..MAX_ROUNDS {
             let seen = self.read_row(stream).await?;
             if seen.row.is_empty() {
-                return Ok(End::Left);
+                return Ok(RowResult::Left);
             }
             if self.has_events(stream).await? {
-                return Ok(if self.make_again(stream).await? { End::Lowered } else { End::Left });
+                return Ok(if self.recreate(stream).await? { RowResult::Lowered } else { RowResult::Left });
             }
             if self.delete(stream, &seen).await?.is_none() {
-                return self.make_again(stream).await.map(|_| End::Removed);
+                return self.recreate(stream).await.map(|_| RowResult::Removed);
             }
         }
         Err(ProjectionError::contended())
     }
 
-    /// Makes a row of the events that there are by now: the projection took them for what the old row had. False if no
-    /// row can be made of them.
-    async fn make_again(&self, stream: &StreamId) -> Result<bool, ProjectionError> {
+    /// Recreates a row from the current events, which the projection took for those of the old row. False if that is
+    /// impossible.
+    async fn recreate(&self, stream: &StreamId) -> Result<bool, ProjectionError> {
         if !self.model.includes(stream) {
             return Ok(false);
         }
@@ -163,7 +165,7 @@ impl<M: ReadModel> Projection<M> {
         }
     }
 
-    /// Whether there is anything of a stream, be it broken; read strongly.
+    /// Whether a stream has any item, even a broken one, by a consistent read.
     async fn has_events(&self, stream: &StreamId) -> Result<bool, ProjectionError> {
         match self.events.page_after(stream, 0, 1).await {
             Ok(page) => Ok(!page.commits.is_empty() || page.unreadable.is_some()),
@@ -173,8 +175,8 @@ impl<M: ReadModel> Projection<M> {
     }
 }
 
-/// Whether a row only lacks what the projection is about to add.
-fn is_late(row: RowItem, version: Version) -> bool {
+/// Whether a row only lacks events that the projection is about to add.
+fn only_lags(row: RowItem, version: Version) -> bool {
     let state = RowState::of(Some(row));
     state.version < version && state.parked.is_none()
 }

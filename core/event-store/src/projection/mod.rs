@@ -1,12 +1,12 @@
-//! Projections: rows that follow streams, and can be made anew from them at any time.
+//! Projections: rows that follow streams and can be recreated at any time.
 //!
-//! A [`ReadModel`] says what events change in the row of a stream; a [`Projection`] keeps the rows. It takes batches of the
-//! event table's stream, in whatever order they come and however often, and writes each stream's events of a batch with one
-//! conditional write. A row that lacks events gets them from the event store. A stream with an event that cannot be read is
-//! parked: its row is marked and stands still, and all others go on.
+//! A [`ReadModel`] defines how events change the row of a stream; a [`Projection`] maintains the rows. It takes batches
+//! of the event table's stream, in any order and with duplicates, and applies each stream's events of a batch with one
+//! conditional write. A row that lacks events gets them from the event store. A stream with an unreadable event is
+//! parked: its row is marked and stays unchanged while all others continue.
 //!
-//! Rows can be repaired one by one, rebuilt beside live traffic, compared with their events, and lowered after the event
-//! table was taken back. Rows that count keep [`Totals`], exactly. The [`guide`] makes a read model step by step.
+//! Rows can be repaired one by one, rebuilt beside live traffic, verified against their events, and recreated after the
+//! event table was restored. Rows that count maintain exact [`Totals`]. The [`guide`] builds a read model step by step.
 
 mod audit;
 mod backlog;
@@ -34,9 +34,9 @@ pub use backlog::{Backlog, BacklogError, CatchUpResult, create_backlog_table};
 pub use batch::{LaggingStream, Projected};
 pub use counts::{Counters, Counts, InvalidCounts};
 pub use error::ProjectionError;
-pub use model::{CurrentRow, COUNTED, EventOf, ChangeError, ReadModel, RowChange, RowItem};
-pub use rebuild::{RowsAhead, RebuildProgress, RebuildError, RowPosition};
-pub use side_by_side::{GroupResult, ReadModelGroup, ModelResult};
+pub use model::{COUNTED, ChangeError, CurrentRow, EventOf, ReadModel, RowChange, RowItem};
+pub use rebuild::{RebuildError, RebuildProgress, RowPosition, RowsAhead};
+pub use side_by_side::{GroupResult, ModelResult, ReadModelGroup};
 pub use totals::{Total, Totals, TotalsError, create_totals_table};
 pub use verify::{Difference, Reached, Verification, VerifyError};
 
@@ -44,10 +44,10 @@ use crate::EventStore;
 use crate::stream_id::StreamId;
 use transaction::Transactions;
 
-/// Keeps the rows of a read model. Cheap to clone.
+/// Maintains the rows of a read model. Cheap to clone.
 ///
-/// The order of records is not relied on, nor that each comes once, nor that it comes at all: a row is written on
-/// condition of its version, skips what it has, and catches up from the event store on what it lacks.
+/// It relies on neither order nor delivery of records: a row is written on condition of its version, skips events it
+/// has, and gets missing ones from the event store.
 #[derive(Clone, Debug)]
 pub struct Projection<M: ReadModel> {
     client: aws_sdk_dynamodb::Client,
@@ -68,7 +68,7 @@ impl<M: ReadModel> Projection<M> {
         Self { client, table: table.into(), events, model, totals: None }
     }
 
-    /// The same, for rows that count: with the table of their totals.
+    /// Maintains totals in this table, for rows that count.
     #[must_use]
     pub fn with_totals(self, table: impl Into<String>) -> Self {
         Self { totals: Some(Transactions::new(table.into())), ..self }
@@ -79,7 +79,7 @@ impl<M: ReadModel> Projection<M> {
         [(M::KEY.to_owned(), AttributeValue::S(stream.to_string()))].into()
     }
 
-    /// The stream that a row is of.
+    /// The stream of a row.
     fn stream_of(row: &RowItem) -> Option<StreamId> {
         Some(StreamId::new(row.get(M::KEY)?.as_s().ok()?))
     }

@@ -1,4 +1,4 @@
-//! What a read model says: where its rows are, and what events change in them.
+//! The definition of a read model.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -9,41 +9,41 @@ use crate::aggregate::Aggregate;
 use crate::commit::Commit;
 use crate::stream_id::{StreamId, Version};
 
-/// An item of a table of rows, as DynamoDB has it.
+/// An item of a table of rows.
 pub type RowItem = HashMap<String, AttributeValue>;
 
-/// The attribute of a row that holds what it contributes to totals: a map from the names of totals to maps from the names
-/// of counters to integers. See [`super::Totals`].
+/// The row attribute with its contributions to totals: a map from total names to maps from counter names to integers.
+/// See [`super::Totals`].
 pub const COUNTED: &str = "counted";
 
 /// The events of a read model's streams.
 pub type EventOf<M> = <<M as ReadModel>::Aggregate as Aggregate>::Event;
 
-/// A read model: one row per stream, in a table whose key is the stream's name.
+/// A read model: one row per stream, in a table with the stream name as its key.
 ///
-/// A model is pure. It says what events change in a row, and [`super::Projection`] does the rest: what arrives twice, in
-/// another order or not at all, what cannot be read, rebuilding, and verifying.
+/// A model is pure and defines how events change a row. [`super::Projection`] handles duplicates, reordering, gaps,
+/// unreadable events, rebuilds and verification.
 pub trait ReadModel: Clone + Debug + Send + Sync + 'static {
-    /// Whose streams are read.
+    /// The aggregate whose streams are projected.
     type Aggregate: Aggregate;
 
-    /// The model's name, in log lines and for operators.
+    /// The model's name in logs and for operators.
     const NAME: &'static str;
 
-    /// The attribute that is the table's key (S). It holds the name of the stream.
+    /// The key attribute of the table (S), which holds the stream name.
     const KEY: &'static str;
 
-    /// Whether the model has a row of this stream. A stream of which it has none is counted as a violation when an event of
-    /// it arrives, so that nothing is passed over unseen.
+    /// Whether the model has a row for this stream. An event of any other stream counts as a violation, so that it does
+    /// not go unnoticed.
     fn includes(&self, stream: &StreamId) -> bool {
         _ = stream;
         true
     }
 
-    /// What commits that follow each other change in the row that has all events before them, and none of theirs.
+    /// The change that consecutive commits make to the row with exactly the events before them.
     ///
-    /// The key and `version` are set by the store. The attributes `version`, `parked` and [`COUNTED`] are its own: a model
-    /// sets none of them but the last.
+    /// The store sets the key and `version`. The attributes `version`, `parked` and [`COUNTED`] are reserved; a model
+    /// may only set the last.
     ///
     /// # Errors
     /// See [`ChangeError`].
@@ -58,39 +58,39 @@ pub trait ReadModel: Clone + Debug + Send + Sync + 'static {
 /// The row before a change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CurrentRow<'a> {
-    /// There is none: the commits begin with the stream's first.
-    Nothing,
-    /// There is one, but it was not read. A model that can do without saves the read of every row.
-    Unseen,
-    /// This is it.
+    /// It does not exist: the commits start with the stream's first.
+    Missing,
+    /// It exists, but was not read. A model that does not need it saves a read per row.
+    NotRead,
+    /// The row.
     Row(&'a RowItem),
 }
 
-/// What is to be changed in a row.
+/// The change of a row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RowChange {
-    /// The attributes that are set, or, where there is no value, removed: whatever the row held before.
+    /// Attributes to set, or to remove if there is no value.
     pub attributes: BTreeMap<String, Option<AttributeValue>>,
-    /// The change is right only for a row that does not have this attribute. Where it has, the store reads the row and asks
-    /// once more.
-    pub unless: Option<&'static str>,
+    /// The change is only valid for a row without this attribute. Otherwise the store reads the row and calls the model
+    /// again.
+    pub unless_exists: Option<&'static str>,
 }
 
-/// There is no change to be told.
+/// Why there is no change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
-    /// It depends on the row. The store reads the row and asks once more.
-    #[error("the row before it has to be known")]
+    /// The change depends on the row. The store reads it and calls the model again.
+    #[error("the change depends on the row, which was not read")]
     NeedsRow,
-    /// Nothing can be told from the row, which is of another form, or damaged. The store makes it anew from all events.
-    #[error("the row before it cannot be read")]
+    /// The row has another form or is malformed. The store recreates it from all events.
+    #[error("the row cannot be read")]
     Unusable,
-    /// An event that this stream cannot have at this place. The stream is parked.
-    #[error("the event at version {version} cannot be in this stream: {why}")]
-    Misplaced {
-        /// The event.
+    /// The event is not valid at this position. The stream is parked.
+    #[error("the event at version {version} is not valid at this position: {why}")]
+    InvalidEvent {
+        /// Its version.
         version: Version,
-        /// What is wrong with it.
+        /// The reason.
         why: &'static str,
     },
 }

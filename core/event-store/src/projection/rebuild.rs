@@ -1,4 +1,4 @@
-//! Making all rows anew, while the projection goes on.
+//! Recreating all rows while the projection continues.
 
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -15,65 +15,65 @@ use crate::error::{StoreError, chain};
 use crate::scan::{CommitPosition, Segment};
 use crate::stream_id::{StreamId, Version};
 
-/// How many rows are written at once.
+/// How many rows are written concurrently.
 const IN_FLIGHT: usize = 32;
 
-/// What becomes of rows that have more than the events make of them.
+/// What happens to rows that are ahead of the scanned events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowsAhead {
-    /// They are left as they are: it is the scan that is older.
-    Left,
-    /// The event table was taken back. After all streams come all rows: those that are not what a strong read of their
-    /// events makes are made anew, and those without any event are removed.
-    Lowered,
+    /// They stay: the scan is older.
+    Keep,
+    /// For a restored event table: after all streams, every row is compared with a consistent read of its events. Rows
+    /// that differ are recreated, rows without events removed.
+    Rebuild,
 }
 
-/// Where a rebuild of a segment stands.
+/// The progress of rebuilding a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RebuildProgress {
-    /// Everything up to here is done; the next run goes on after it. None at the start, and when `done`.
+    /// The position to continue after. `None` at the start, and when `done`.
     pub token: Option<CommitPosition>,
-    /// The whole segment is done.
+    /// Whether the whole segment is done.
     pub done: bool,
     /// Streams seen, in all runs so far.
     pub streams: u64,
-    /// Their commits that can be read: items of the event table.
+    /// Their readable commits.
     pub commits: u64,
-    /// The events in them.
+    /// Their events.
     pub events: u64,
     /// Rows written.
     pub written: u64,
-    /// Rows that were right, and were left. Only rows that count are looked at before they are written.
+    /// Rows that were correct. Only rows that count are read before they are written.
     pub right: u64,
-    /// Rows that were newer than the scan, and were left. Not counted where rows are lowered: these are looked at again.
+    /// Rows that were newer than the scan. Not counted with [`RowsAhead::Rebuild`], which checks them again.
     pub newer: u64,
-    /// Rows that held what is not in their events, and were made anew. Only where rows are lowered.
+    /// Rows recreated because they differed from their events. Only with [`RowsAhead::Rebuild`].
     pub lowered: u64,
-    /// Rows without events that were removed. Only where rows are lowered.
+    /// Rows without events that were removed. Only with [`RowsAhead::Rebuild`].
     pub removed: u64,
-    /// Where the pass over the rows stands: up to this key, or at the start. It comes after all streams.
+    /// The position in the pass over the rows, which follows all streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<RowPosition>,
-    /// Totals that were not the sum of what the rows count, and were corrected.
+    /// Totals that differed from the sum of the rows' counts and were corrected.
     pub corrected: u64,
-    /// Totals that were not compared, since they were written meanwhile, or time was up.
+    /// Totals that were not compared, because they were being written or the deadline passed.
     pub unsettled: u64,
-    /// All rows are done, and the totals come next: in the first segment, and in one go.
+    /// Whether all rows are done and only the totals remain, in the first segment.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub totals: bool,
-    /// Streams of which no row can be made; the log names each. They stay as they are.
+    /// Streams that cannot be projected. The log names each; their rows stay unchanged.
     pub unprojectable: u64,
 }
 
-/// A place in the rows.
+/// A position in the rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowPosition {
-    /// The last row that was looked at.
+    /// The last row that was checked.
     pub stream_id: Option<StreamId>,
 }
 
-enum End {
+enum RowResult {
     Written,
     Right,
     Newer,
@@ -81,17 +81,18 @@ enum End {
 }
 
 impl<M: ReadModel> Projection<M> {
-    /// Writes the rows of a segment, from where `progress` stands until the segment ends, a page does after the deadline,
-    /// or something fails after the first streams.
+    /// Rebuilds the rows of a segment, from `progress` until the end of the segment, the first page after the deadline,
+    /// or an error after the first streams.
     ///
-    /// One pass: the event table is read once, page by page, and each row is written once, on condition that it is not
-    /// newer: so the projection may go on beside it, and an interrupted or repeated rebuild does no harm. A row that counts
-    /// is read before, and written only where it differs. Rows of streams that can be projected again are unparked.
+    /// The event table is read once, page by page. Each row is written once, on condition that it is not newer. So the
+    /// projection may continue, and the run can be interrupted and repeated. A row that counts is read first and only
+    /// written if it differs. Rows of streams that can be projected again are unparked.
     ///
-    /// If rows are to be lowered, a pass over all rows of the segment follows, with a read of the events of each. That is
-    /// safe beside commands and the projector too, as long as no record reaches it of the events that the table has lost.
+    /// With [`RowsAhead::Rebuild`], a pass over all rows of the segment follows, with a read of each row's events. That
+    /// is safe beside commands and the projection, as long as no stream records of lost events arrive.
     ///
     /// # Errors
+    /// See [`RebuildError`], at the first streams; start again from the last progress.
     /// See [`RebuildError`], at the first streams: start again from the last progress.
     pub async fn rebuild(
         &self,
@@ -100,31 +101,31 @@ impl<M: ReadModel> Projection<M> {
         ahead: RowsAhead,
         deadline: Instant,
     ) -> Result<RebuildProgress, RebuildError> {
-        let (mut progress, mut moved) = (progress, false);
+        let (mut progress, mut progressed) = (progress, false);
         if progress.rows.is_none() && !progress.totals {
-            (progress, moved) = (self.make_rows(segment, progress, ahead, deadline).await?, true);
+            (progress, progressed) = (self.write_rows(segment, progress, ahead, deadline).await?, true);
         }
         if progress.rows.is_some() {
-            (progress, moved) = (self.lower_rows(segment, progress, moved, deadline).await?, true);
+            (progress, progressed) = (self.recreate_rows_ahead(segment, progress, progressed, deadline).await?, true);
         }
         let Some(totals) = self.audited_totals(segment).filter(|_| progress.done || progress.totals) else {
             return Ok(progress);
         };
         let before = RebuildProgress { done: false, totals: true, ..progress };
-        if moved && Instant::now() >= deadline {
+        if progressed && Instant::now() >= deadline {
             return Ok(before);
         }
         match self.correct_totals(&totals, before.clone(), deadline).await {
-            // What was done before it is not to be done again.
-            Err(error) if moved => {
-                tracing::warn!(model = M::NAME, error = chain(&error), "the rebuild breaks off");
+            // Completed work must not be repeated.
+            Err(error) if progressed => {
+                tracing::warn!(model = M::NAME, error = chain(&error), "rebuild interrupted");
                 Ok(before)
             }
             corrected => corrected,
         }
     }
 
-    /// The totals, which every write of a row keeps at the sum of what the rows count; somebody else may have written there.
+    /// Corrects totals that differ from the sum of the rows' counts, because something else wrote to them.
     async fn correct_totals(
         &self,
         totals: &Totals,
@@ -134,7 +135,7 @@ impl<M: ReadModel> Projection<M> {
         let audited = self.audit(totals, deadline).await?;
         let (mut corrected, mut unsettled) = (progress.corrected, audited.unsettled);
         for wrong in &audited.wrong {
-            tracing::warn!(model = M::NAME, ?wrong, "a total is not the sum of what the rows count");
+            tracing::warn!(model = M::NAME, ?wrong, "a total differs from the sum of its rows");
             match &self.totals {
                 Some(transactions) if transactions.correct(&self.client, wrong).await? => corrected += 1,
                 _ => unsettled += 1,
@@ -143,8 +144,8 @@ impl<M: ReadModel> Projection<M> {
         Ok(RebuildProgress { done: true, totals: false, corrected, unsettled, ..progress })
     }
 
-    /// The rows of all streams of the segment.
-    async fn make_rows(
+    /// Writes the rows of all streams of the segment.
+    async fn write_rows(
         &self,
         segment: Segment,
         mut progress: RebuildProgress,
@@ -158,12 +159,12 @@ impl<M: ReadModel> Projection<M> {
             let (next, ends) = tokio::join!(streams.next_page(), self.write_all(&waiting));
             let written =
                 waiting.iter().zip(ends).try_for_each(|(each, end)| end.map(|end| progress.count(each, &end, ahead)));
-            // However short the time, a run moves on.
-            let moved = progress.streams > before;
+            // Every run makes progress, however short its time.
+            let progressed = progress.streams > before;
             let next = match written.map_err(RebuildError::from).and(next.map_err(RebuildError::from)) {
-                // What was done before it is not to be done again.
-                Err(error) if moved => {
-                    tracing::warn!(error = chain(&error), "the rebuild breaks off");
+                // Completed work must not be repeated.
+                Err(error) if progressed => {
+                    tracing::warn!(error = chain(&error), "rebuild interrupted");
                     return Ok(progress);
                 }
                 next => next?,
@@ -173,31 +174,31 @@ impl<M: ReadModel> Projection<M> {
                     let rows = (ahead == RowsAhead::Rebuild).then(RowPosition::default);
                     return Ok(RebuildProgress { token: None, done: rows.is_none(), rows, ..progress });
                 }
-                Some(_) if moved && Instant::now() >= deadline => return Ok(progress),
+                Some(_) if progressed && Instant::now() >= deadline => return Ok(progress),
                 Some(complete) => waiting = complete,
             }
         }
     }
 
-    /// The rows of the segment, those of streams without events among them.
-    async fn lower_rows(
+    /// Compares the rows of the segment with their events, including rows without events.
+    async fn recreate_rows_ahead(
         &self,
         segment: Segment,
         mut progress: RebuildProgress,
-        mut moved: bool,
+        mut progressed: bool,
         deadline: Instant,
     ) -> Result<RebuildProgress, RebuildError> {
         loop {
             let after = progress.rows.clone().and_then(|rows| rows.stream_id);
             let page = match self.lower_page(segment, after).await {
-                // What was done before it is not to be done again.
-                Err(error) if moved => {
-                    tracing::warn!(error = chain(&error), "the rebuild breaks off");
+                // Completed work must not be repeated.
+                Err(error) if progressed => {
+                    tracing::warn!(error = chain(&error), "rebuild interrupted");
                     return Ok(progress);
                 }
                 page => page?,
             };
-            moved = true;
+            progressed = true;
             progress.lowered += page.lowered;
             progress.removed += page.removed;
             progress.done = page.next.is_none();
@@ -208,11 +209,11 @@ impl<M: ReadModel> Projection<M> {
         }
     }
 
-    async fn write_all(&self, streams: &[WholeStream<EventOf<M>>]) -> Vec<Result<End, ProjectionError>> {
+    async fn write_all(&self, streams: &[WholeStream<EventOf<M>>]) -> Vec<Result<RowResult, ProjectionError>> {
         stream::iter(streams).map(|each| self.write_row(each)).buffered(IN_FLIGHT).collect().await
     }
 
-    async fn write_row(&self, whole: &WholeStream<EventOf<M>>) -> Result<End, ProjectionError> {
+    async fn write_row(&self, whole: &WholeStream<EventOf<M>>) -> Result<RowResult, ProjectionError> {
         let stream = &whole.stream;
         let row = match &whole.commits {
             Ok(commits) => self.row_of(stream, commits),
@@ -220,7 +221,7 @@ impl<M: ReadModel> Projection<M> {
         };
         let end = match row {
             Ok(row) => self.put_unless_newer(stream, row).await,
-            // A scan sees no moment of the table: what looks wrong in it is read once more, strongly.
+            // A scan is not a snapshot: what looks wrong is read again consistently.
             Err(_) => match self.fold(stream).await {
                 Ok(row) => self.put_unless_newer(stream, row).await,
                 Err(error) => Err(error),
@@ -228,33 +229,33 @@ impl<M: ReadModel> Projection<M> {
         };
         if let Err(error @ ProjectionError::Unprojectable { .. }) = end {
             tracing::error!(model = M::NAME, stream_id = %stream, error = chain(&error), "stream not rebuilt");
-            return Ok(End::Unprojectable);
+            return Ok(RowResult::Unprojectable);
         }
         end
     }
 
-    /// Writes a row, unless there is one that has more, or is parked for an event which the scan has not seen yet.
+    /// Writes a row, unless the existing one is newer, or parked for an event that the scan has not seen yet.
     async fn put_unless_newer(
         &self,
         stream: &StreamId,
         row: Option<(Version, RowItem)>,
-    ) -> Result<End, ProjectionError> {
-        let Some((version, row)) = row else { return Ok(End::Newer) };
+    ) -> Result<RowResult, ProjectionError> {
+        let Some((version, row)) = row else { return Ok(RowResult::Newer) };
         if self.totals.is_none() {
             let put = self.put(stream, version, row, Expected::NotAheadOf(version)).await?;
-            return Ok(put.map_or(End::Written, |_| End::Newer));
+            return Ok(put.map_or(RowResult::Written, |_| RowResult::Newer));
         }
         for _ in 0..MAX_ROUNDS {
-            // What the totals change by depends on what the row counted before.
+            // The change of the totals depends on what the row counted before.
             let seen = self.read_row(stream).await?;
             if seen.is_ahead_of(version) {
-                return Ok(End::Newer);
+                return Ok(RowResult::Newer);
             }
             if seen.row == row {
-                return Ok(End::Right);
+                return Ok(RowResult::Right);
             }
             if self.put(stream, version, row.clone(), Expected::Replace(&seen)).await?.is_none() {
-                return Ok(End::Written);
+                return Ok(RowResult::Written);
             }
         }
         Err(ProjectionError::contended())
@@ -262,25 +263,25 @@ impl<M: ReadModel> Projection<M> {
 }
 
 impl RebuildProgress {
-    /// A stream is done, and all before it are.
-    fn count<E>(&mut self, whole: &WholeStream<E>, end: &End, ahead: RowsAhead) {
+    /// Counts a finished stream.
+    fn count<E>(&mut self, whole: &WholeStream<E>, end: &RowResult, ahead: RowsAhead) {
         self.token = Some(whole.end.clone());
         self.streams += 1;
         let commits = whole.commits.as_deref().unwrap_or_default();
         self.commits += commits.len() as u64;
         self.events += commits.iter().map(|commit| commit.events.len() as u64).sum::<u64>();
         match (end, ahead) {
-            (End::Written, _) => self.written += 1,
-            (End::Right, _) => self.right += 1,
-            (End::Newer, RowsAhead::Keep) => self.newer += 1,
-            // The pass over the rows looks at it.
-            (End::Newer, RowsAhead::Rebuild) => {}
-            (End::Unprojectable, _) => self.unprojectable += 1,
+            (RowResult::Written, _) => self.written += 1,
+            (RowResult::Right, _) => self.right += 1,
+            (RowResult::Newer, RowsAhead::Keep) => self.newer += 1,
+            // The pass over the rows checks it.
+            (RowResult::Newer, RowsAhead::Rebuild) => {}
+            (RowResult::Unprojectable, _) => self.unprojectable += 1,
         }
     }
 }
 
-/// A rebuild that could not go on. The progress before it holds; the same run again is safe.
+/// A rebuild was interrupted. The last progress is valid; the run can be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     /// The event table could not be read.

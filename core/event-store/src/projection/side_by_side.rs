@@ -1,4 +1,4 @@
-//! Several read models on one stream, of which none holds up the others.
+//! Several read models on one stream that do not delay each other.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,90 +13,90 @@ use super::model::ReadModel;
 use crate::error::chain;
 use crate::stream_record::StreamRecord;
 
-/// How long a model that fails is waited for, by having its batches given again; and how long it may take for a batch.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Failures that lie further apart have nothing to do with each other.
-const SPELL: Duration = Duration::from_secs(60);
-/// How long a model that has failed for longer may take for a batch.
-const PROBE: Duration = Duration::from_secs(1);
+/// How long a failing model is retried with its batches, and its timeout per batch.
+const RETRY_TIME: Duration = Duration::from_secs(10);
+/// Failures further apart are unrelated.
+const FAILURE_GAP: Duration = Duration::from_secs(60);
+/// The timeout per batch for a model that has failed for longer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What several read models made of one batch.
+/// Projects batches to several read models.
 ///
-/// While a model fails for a moment, the batch is given again, to all: each passes over what it has. A model that goes on
-/// failing while another one does its work is no longer waited for: what it cannot do is noted in the [`Backlog`], and the
-/// batch is done. While all fail, the batch is given again, since none is held up by another.
+/// While a model fails briefly, the batch is retried for all; each skips what it has. If it keeps failing while another
+/// model succeeds, its streams are recorded in the [`Backlog`] and the batch is done. While all models fail, the batch
+/// is retried.
 #[derive(Debug)]
 pub struct ReadModelGroup {
     backlog: Backlog,
-    /// The models that fail.
+    /// The failing models.
     failing: Mutex<BTreeMap<&'static str, Failing>>,
 }
 
-/// A model fails: since the first time, with no more than [`SPELL`] between two times.
+/// A model that fails, with at most [`SPELL`] between two failures.
 #[derive(Clone, Copy, Debug)]
 struct Failing {
     since: Instant,
     last: Instant,
 }
 
-/// What one model made of a batch.
+/// The result of one model for a batch.
 #[derive(Debug)]
 pub struct ModelResult {
     model: &'static str,
-    /// How it went.
+    /// The projection's result.
     pub projected: Projected,
-    /// It has failed for so long that it is not waited for.
-    given_up: bool,
+    /// Whether it has failed for so long that the batch is not retried for it.
+    skipped: bool,
 }
 
-/// What is left to do with a batch that several models took.
+/// The result of a batch for all models.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupResult {
-    /// The first record that is to be given again, with all that follow it; `None` if the batch is done.
+    /// The first record to retry, with all that follow; `None` if the batch is done.
     pub retry_from: Option<String>,
-    /// Streams that were noted in the backlog.
+    /// Streams recorded in the backlog.
     pub noted: u64,
 }
 
 impl ReadModelGroup {
-    /// With a backlog for what is left behind.
+    /// A group with this backlog.
     pub fn new(backlog: Backlog) -> Self {
         Self { backlog, failing: Mutex::default() }
     }
 
-    /// Has a model take a batch.
+    /// Projects a batch to one model.
     pub async fn take<M: ReadModel>(&self, projection: &Projection<M>, batch: Vec<StreamRecord>) -> ModelResult {
-        let patience = if self.is_given_up(M::NAME) { PROBE } else { PATIENCE };
+        let timeout = if self.is_skipped(M::NAME) { PROBE_TIMEOUT } else { RETRY_TIME };
         let first = batch.first().map(|record| record.sequence_number.clone());
         let all = projection.streams_of(&batch);
-        let projected = tokio::time::timeout(patience, projection.project(batch)).await.unwrap_or_else(|_| {
-            tracing::warn!(model = M::NAME, "a batch took too long");
+        let projected = tokio::time::timeout(timeout, projection.project(batch)).await.unwrap_or_else(|_| {
+            tracing::warn!(model = M::NAME, "projecting a batch timed out");
             Projected { retry_from: first, behind: all, ..Projected::default() }
         });
         let (mut failing, now) = (self.failing(), Instant::now());
-        failing.retain(|_, failing| now.duration_since(failing.last) <= SPELL);
+        failing.retain(|_, failing| now.duration_since(failing.last) <= FAILURE_GAP);
         if projected.retry_from.is_some() {
             failing.entry(M::NAME).or_insert(Failing { since: now, last: now }).last = now;
         }
         drop(failing);
-        let given_up = projected.retry_from.is_some() && self.is_given_up(M::NAME);
-        ModelResult { model: M::NAME, projected, given_up }
+        let skipped = projected.retry_from.is_some() && self.is_skipped(M::NAME);
+        ModelResult { model: M::NAME, projected, skipped }
     }
 
-    /// Settles a batch that all models have taken.
+    /// Combines the results of all models.
     pub async fn settle(&self, all: &[ModelResult]) -> GroupResult {
         let failed = || all.iter().filter(|taken| taken.projected.retry_from.is_some());
-        // Sequence numbers are numbers in decimal (DynamoDB Streams API reference, `StreamRecord`).
+        // Sequence numbers are decimal numbers (DynamoDB Streams API reference, `StreamRecord`).
         let earliest = failed().filter_map(|taken| taken.projected.retry_from.clone());
         let retry_from = earliest.min_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
         let held_up = failed().count() < all.len();
-        if retry_from.is_none() || !held_up || failed().any(|taken| !taken.given_up) {
+        if retry_from.is_none() || !held_up || failed().any(|taken| !taken.skipped) {
             return GroupResult { retry_from, noted: 0 };
         }
         let mut noted = 0;
         for ModelResult { model, projected, .. } in failed() {
-            if let Err(error) = self.backlog.note(model, &projected.behind).await {
-                tracing::error!(model, error = chain(&error), "what is behind could not be noted");
+            if let Err(error) = self.backlog.record(model, &projected.behind).await {
+                tracing::error!(model, error = chain(&error), "the backlog could not be recorded");
                 return GroupResult { retry_from, noted };
             }
             noted += projected.behind.len() as u64;
@@ -104,10 +104,10 @@ impl ReadModelGroup {
         GroupResult { retry_from: None, noted }
     }
 
-    /// Whether a model has failed for so long that it is not waited for. Batches of another shard, which may be well, do not
-    /// matter.
-    fn is_given_up(&self, model: &str) -> bool {
-        self.failing().get(model).is_some_and(|failing| failing.since.elapsed() >= PATIENCE)
+    /// Whether a model has failed for so long that batches are not retried for it. Successful batches of other shards
+    /// do not reset this.
+    fn is_skipped(&self, model: &str) -> bool {
+        self.failing().get(model).is_some_and(|failing| failing.since.elapsed() >= RETRY_TIME)
     }
 
     fn failing(&self) -> MutexGuard<'_, BTreeMap<&'static str, Failing>> {

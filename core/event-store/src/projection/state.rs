@@ -1,4 +1,4 @@
-//! Where a row stands, and what a write requires of it.
+//! The state of a row, and the conditions of writes.
 
 use std::collections::HashMap;
 
@@ -8,28 +8,28 @@ use serde::Serialize;
 use super::model::{CurrentRow, RowItem};
 use crate::stream_id::Version;
 
-/// Why a row stands still.
+/// The attribute of a parked row.
 #[derive(Serialize)]
 pub(super) struct Parked {
     /// The event that could not be projected.
     pub version: Version,
-    /// What is the matter with it.
+    /// The reason.
     pub reason: &'static str,
 }
 
-/// A row as it was read.
+/// A row as read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RowState {
-    /// All of it; empty if there is none.
+    /// The whole row; empty if it does not exist.
     pub row: RowItem,
-    /// It has every event up to this version: 0 where there is no row, or none whose version can be read.
+    /// The newest version in it; 0 if it does not exist or has no readable version.
     pub version: Version,
-    /// It stays as it is, for an event of this version, until it is repaired.
+    /// The version of the event for which it is parked until it is repaired.
     pub parked: Option<Version>,
 }
 
 impl RowState {
-    /// Where the row in an item stands.
+    /// Parses a row.
     pub fn of(item: Option<RowItem>) -> Self {
         let row = item.unwrap_or_default();
         let number = |value: &AttributeValue| value.as_n().ok()?.parse().ok();
@@ -40,37 +40,52 @@ impl RowState {
         Self { version: row.get("version").and_then(number).unwrap_or(0), parked, row }
     }
 
-    /// Whether it has, or stands still for, what is not in a stream up to `version`.
+    /// Whether it has, or is parked for, an event beyond `version`.
     pub fn is_ahead_of(&self, version: Version) -> bool {
         self.version > version || self.parked.is_some_and(|parked| parked > version)
     }
 }
 
-/// What a row must still be like for a write to be right.
+/// What a write expects of the row.
 #[derive(Clone, Copy)]
 pub(super) enum Expected<'a> {
-    /// Not parked, and at this version; 0 is a row without one, or none.
+    /// Not parked, and at this version; 0 for none.
     At(Version),
-    /// Not parked, and at the version that was seen.
+    /// Not parked, and at the version read.
     Seen(&'a RowState),
-    /// At the version that was seen. Parked or not, it will not be parked any more.
+    /// At the version read. It is unparked.
     Unpark(&'a RowState),
-    /// At the version that was seen, and parked if it was.
+    /// At the version read, and parked as read.
     Replace(&'a RowState),
     /// Not ahead of this version.
     NotAheadOf(Version),
 }
 
-/// A condition in DynamoDB's language.
-#[derive(Debug, Default)]
+/// A DynamoDB condition expression.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Condition {
     pub text: String,
     pub names: HashMap<String, String>,
     pub values: HashMap<String, AttributeValue>,
 }
 
+/// Adds a condition to any of the SDK's builders of conditional writes, which share no trait.
+macro_rules! on_condition {
+    ($request:expr, $condition:expr) => {{
+        let $crate::projection::state::Condition { text, names, values } = $condition;
+        $request
+            .condition_expression(text)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values).filter(|values| !values.is_empty()))
+            .return_values_on_condition_check_failure(
+                aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
+            )
+    }};
+}
+pub(super) use on_condition;
+
 impl<'a> Expected<'a> {
-    /// The row, as far as it was seen.
+    /// The row, as far as it was read.
     pub fn row(self) -> Option<&'a RowItem> {
         match self {
             Self::At(_) | Self::NotAheadOf(_) => None,
@@ -78,10 +93,12 @@ impl<'a> Expected<'a> {
         }
     }
 
-    /// What a model is told of the row.
+    /// The row as passed to the model.
     pub fn before(self) -> CurrentRow<'a> {
         match self {
-            Self::Seen(seen) | Self::Unpark(seen) | Self::Replace(seen) if seen.version > 0 => CurrentRow::Row(&seen.row),
+            Self::Seen(seen) | Self::Unpark(seen) | Self::Replace(seen) if seen.version > 0 => {
+                CurrentRow::Row(&seen.row)
+            }
             Self::At(0) | Self::Seen(_) | Self::Unpark(_) | Self::Replace(_) => CurrentRow::Missing,
             Self::At(_) | Self::NotAheadOf(_) => CurrentRow::NotRead,
         }
@@ -94,7 +111,7 @@ impl<'a> Expected<'a> {
         }
     }
 
-    /// The condition for it.
+    /// The condition.
     pub fn condition(self) -> Condition {
         let mut condition = Condition::default();
         match self {
@@ -127,7 +144,7 @@ impl<'a> Expected<'a> {
 }
 
 impl Condition {
-    /// That an attribute has this value, or is not there.
+    /// Requires that an attribute has this value or does not exist.
     pub fn is(&mut self, attribute: &str, value: Option<&AttributeValue>) {
         match value {
             None => self.and(&format!("attribute_not_exists(#{attribute})")),
@@ -160,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_stands_where_its_version_says_and_at_the_start_if_that_cannot_be_read() {
+    fn a_row_without_a_readable_version_is_at_version_0() {
         let number = AttributeValue::N("5".into());
         assert_eq!(RowState::of(None), RowState::default());
         assert_eq!(state(&[("version", number.clone())]).version, 5);
@@ -168,11 +185,11 @@ mod tests {
         let mark = |version| AttributeValue::M([("version".into(), version)].into());
         assert_eq!(state(&[("version", number.clone())]).parked, None);
         assert_eq!(state(&[("parked", mark(number.clone())), ("version", number)]).parked, Some(5));
-        assert_eq!(state(&[("parked", AttributeValue::Bool(true))]).parked, Some(Version::MAX), "and stays so");
+        assert_eq!(state(&[("parked", AttributeValue::Bool(true))]).parked, Some(Version::MAX), "until it is repaired");
     }
 
     #[test]
-    fn a_row_is_ahead_by_its_version_or_by_what_it_stands_still_for() {
+    fn a_row_is_ahead_by_its_version_or_by_the_event_that_parked_it() {
         let number = |n: &str| AttributeValue::N(n.into());
         let parked = |version, at| {
             state(&[

@@ -1,4 +1,4 @@
-//! The streams of a segment of the event table, one after the other.
+//! Grouping a scan of the event table into whole streams.
 
 use super::model::{EventOf, ReadModel};
 use crate::EventStore;
@@ -7,15 +7,15 @@ use crate::error::{CommitError, StoreError};
 use crate::scan::{CommitPosition, Segment};
 use crate::stream_id::StreamId;
 
-/// All commits of one stream, or the first of them that cannot be read.
+/// All commits of a stream, or its first error.
 pub(super) struct WholeStream<E> {
     pub stream: StreamId,
     pub commits: Result<Vec<Commit<E>>, CommitError>,
-    /// The place of the last of them: a scan that goes on after it misses nothing.
+    /// The position of the last commit, after which a scan can continue.
     pub end: CommitPosition,
 }
 
-/// Cuts the pages of a scan into whole streams. At any time it holds a page, and what it has seen of one stream.
+/// Groups the pages of a scan into whole streams. Holds at most a page and the commits of one stream.
 pub(super) struct WholeStreams<'a, M: ReadModel> {
     events: &'a EventStore<M::Aggregate>,
     model: &'a M,
@@ -31,8 +31,13 @@ enum Next {
 }
 
 impl<'a, M: ReadModel> WholeStreams<'a, M> {
-    /// The model's streams of `segment` that lie after a place, which is the end of one, or the start.
-    pub fn after(events: &'a EventStore<M::Aggregate>, model: &'a M, segment: Segment, place: Option<CommitPosition>) -> Self {
+    /// The model's streams of `segment` after a position, which is the end of a stream or the start.
+    pub fn after(
+        events: &'a EventStore<M::Aggregate>,
+        model: &'a M,
+        segment: Segment,
+        place: Option<CommitPosition>,
+    ) -> Self {
         Self { events, model, segment, next: place.map_or(Next::Start, Next::After), open: None }
     }
 
@@ -72,9 +77,8 @@ impl<'a, M: ReadModel> WholeStreams<'a, M> {
                 let stream = place.stream_id.clone();
                 *none = Some(WholeStream { stream, commits: commit.map(|commit| vec![commit]), end: place });
             }
-            // No row could be made of it.
             _ => {
-                tracing::error!(model = M::NAME, stream_id = %place.stream_id, "passed over a stream that is none of the read model's")
+                tracing::error!(model = M::NAME, stream_id = %place.stream_id, "stream unknown to the read model skipped")
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Totals: sums over rows, in a table of their own.
 //!
-//! A row may count: its attribute `counted` says what it contributes to which totals. Every write of such a row adds to the
-//! totals what changed, in the same transaction, on condition that the row counts what it was taken to count. So the totals
-//! are the sum over all rows, exactly, and each event is counted once: in the row.
+//! The attribute `counted` of a row holds its contributions to totals. Every write of such a row changes the totals in
+//! the same transaction, on condition that the row counted what was read. So the totals are exactly the sum over all
+//! rows, and each event counts once.
 //!
-//! The items of a total are its shards. A transaction writes to one that it picks at random, so that a total of which all
-//! rows are a part takes more writes than one item could; a reader adds them up.
+//! A total is sharded over several items. A transaction writes to a random shard, so that a total over all rows takes
+//! more writes than one item could. A reader adds the shards up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -20,9 +20,9 @@ use super::counts::Counters;
 use super::model::RowItem;
 use crate::table::keyed_table;
 
-/// The shards of every total.
+/// The number of shards of a total.
 const SHARDS: u8 = 16;
-/// The attribute that counts the transactions which an item was in.
+/// The attribute that counts the transactions of an item.
 pub(super) const CHANGES: &str = "changes";
 
 /// A table of totals, for reading. Cheap to clone.
@@ -32,13 +32,13 @@ pub struct Totals {
     table: String,
 }
 
-/// The table of totals could not answer.
+/// The totals could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TotalsError {
-    /// DynamoDB did not answer, or not with a result; the SDK has retried already. The caller tries again later.
-    #[error("the table of totals does not answer")]
+    /// DynamoDB did not respond or responded with an error, after the SDK's retries. Retry later.
+    #[error("the table of totals is unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
-    /// Somebody else wrote there. A person has to look.
+    /// Something else wrote to the table; it needs manual inspection.
     #[error("shard {shard} of the total {name} holds {attribute}, which is not an integer")]
     Damaged {
         /// The shard.
@@ -51,7 +51,7 @@ pub enum TotalsError {
 }
 
 impl TotalsError {
-    /// The total that it is about.
+    /// The damaged total.
     fn total(&self) -> Option<&str> {
         match self {
             Self::Damaged { name, .. } => Some(name),
@@ -60,12 +60,12 @@ impl TotalsError {
     }
 }
 
-/// A total as it is at a moment.
+/// A total at one point in time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Total {
-    /// Its counters; those that are 0 are not there.
+    /// Its counters; those that are 0 are omitted.
     pub counters: Counters,
-    /// How many transactions it was in. While this stays the same, the total does.
+    /// The number of transactions. While it stays the same, so does the total.
     pub changes: u64,
     pub(super) changes_of_first_shard: u64,
 }
@@ -76,14 +76,14 @@ impl Totals {
         Self { client, table: table.into() }
     }
 
-    /// All totals, read strongly; of those of which a shard cannot be read, the names only.
+    /// All totals by a consistent read; of damaged ones only the names.
     pub(super) async fn all(&self) -> Result<(BTreeMap<String, Total>, BTreeSet<String>), TotalsError> {
         let (mut totals, mut damaged) = (BTreeMap::new(), BTreeSet::new());
         for (shard, items) in self.shards("\u{1}", "\u{10FFFF}", true).await?.into_iter().enumerate() {
             for item in items {
                 match add(&mut totals, shard, item) {
                     Err(error @ TotalsError::Damaged { .. }) => {
-                        tracing::error!(%error, "a total is left as it is");
+                        tracing::error!(%error, "damaged total skipped");
                         damaged.extend(error.total().map(str::to_owned));
                     }
                     added => added?,
@@ -94,11 +94,10 @@ impl Totals {
         Ok((totals, damaged))
     }
 
-    /// The totals whose names are between these two, both included, in the order of their names. A total that was never
-    /// counted in is not there.
+    /// The totals with names from `first` to `last`, in order. Totals that were never counted are omitted.
     ///
-    /// Costs one query per shard, 16 side by side, and a page more per megabyte; half as much if the answer may be a moment
-    /// old.
+    /// Costs 16 concurrent queries, one per shard, and one more page per megabyte; half of that for an eventually
+    /// consistent read.
     ///
     /// # Errors
     /// See [`TotalsError`].
@@ -137,7 +136,7 @@ impl Totals {
     }
 }
 
-/// Adds what an item of a shard holds to its total.
+/// Adds an item of a shard to its total.
 fn add(totals: &mut BTreeMap<String, Total>, shard: usize, item: RowItem) -> Result<(), TotalsError> {
     let (name, counters, changes) = read(item)?;
     let total = totals.entry(name).or_default();
@@ -153,7 +152,7 @@ fn add(totals: &mut BTreeMap<String, Total>, shard: usize, item: RowItem) -> Res
     Ok(())
 }
 
-/// A shard's share of a total: the name, the counters, and how often they changed.
+/// Parses an item of a shard: the name, the counters, and the number of changes.
 fn read(mut item: RowItem) -> Result<(String, Counters, u64), TotalsError> {
     let mut text = |attribute: &str| match item.remove(attribute) {
         Some(AttributeValue::S(text)) => text,
@@ -169,17 +168,17 @@ fn read(mut item: RowItem) -> Result<(String, Counters, u64), TotalsError> {
     Ok((name, counters, changes))
 }
 
-/// Whether an item can hold this: its key and its number of changes have names of their own, and no name is empty.
+/// Whether the names are valid: neither empty nor reserved.
 pub(super) fn is_writable((total, counters): (&String, &Counters)) -> bool {
     !total.is_empty() && counters.keys().all(|counter| !["", "shard", "name", CHANGES].contains(&counter.as_str()))
 }
 
-/// The shard that a transaction writes to.
+/// A random shard.
 pub(super) fn any_shard() -> u8 {
     fastrand::u8(..SHARDS)
 }
 
-/// The update that adds to the counters of a total, in one of its shards.
+/// The update that adds to the counters of a total in one shard.
 pub(super) fn addition(table: &str, shard: u8, total: &str, counters: &Counters) -> Result<Update, BuildError> {
     let mut update = Update::builder()
         .table_name(table)
@@ -196,12 +195,12 @@ pub(super) fn addition(table: &str, shard: u8, total: &str, counters: &Counters)
     update.update_expression(format!("ADD {}", add.join(","))).build()
 }
 
-/// The request that creates a table of totals of this name, to be sent as it is or with more settings.
+/// The request that creates a table of totals, to be sent as it is or with more settings.
 ///
-/// Its key is `shard` (S) and `name` (S); it is billed on demand.
+/// The key is `shard` (S) and `name` (S), billed on demand.
 ///
 /// # Errors
-/// None with this version of the SDK, whose builders check what is given to them.
+/// The SDK rejects the definition; this version never does.
 pub fn create_totals_table(client: &Client, name: impl Into<String>) -> Result<CreateTableFluentBuilder, BuildError> {
     let text = |name| (name, ScalarAttributeType::S);
     Ok(keyed_table(client, text("shard"), text("name"))?.table_name(name))

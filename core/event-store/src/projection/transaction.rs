@@ -1,7 +1,7 @@
-//! Rows that count, written together with the totals that they count in.
+//! Writing rows that count together with their totals.
 //!
-//! Each row and the totals change in one `TransactWriteItems`, so whatever is lost, repeated or cut off, the totals are the
-//! sum of what the rows count. The rows of a batch share transactions: the totals are then written once for many rows.
+//! A row and its totals change in one `TransactWriteItems`, so the totals are always the sum of the rows' counts. The
+//! rows of a batch share transactions, which then write the totals once for many rows.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,55 +10,53 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{
-    CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
-};
+use aws_sdk_dynamodb::types::{CancellationReason, Delete, Put, TransactWriteItem, Update};
 use tokio::sync::oneshot;
 
 use super::counts::Counters;
 use super::error::ProjectionError;
-use super::state::{Condition, RowState};
+use super::state::{RowState, on_condition};
 use super::totals;
 use super::write::{Action, RowWrite, Written, not_written};
 
 /// The most actions of a transaction (DynamoDB API reference, `TransactWriteItems`).
 const MAX_ACTIONS: usize = 100;
-/// The most rows that share a transaction: one that is cancelled is paid for all of them.
+/// The most rows per transaction: a cancelled one is charged for all of them.
 const MAX_ROWS: usize = 25;
-/// How often a transaction that met others on the same totals is tried.
+/// How often a transaction is tried that conflicts with others on the same totals.
 const MAX_ATTEMPTS: u32 = 8;
-/// The longest wait before the second attempt; each one after may be twice as long.
+/// The longest wait before the second attempt; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 
-/// The rows that wait to be written, in the order in which they came. Cheap to clone.
+/// A queue of rows to be written. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Transactions {
     table: String,
-    line: Arc<Line>,
+    queue: Arc<Queue>,
 }
 
 #[derive(Debug, Default)]
-struct Line {
-    waiting: Mutex<VecDeque<Waiting>>,
-    /// Held by the one who writes for all.
-    turn: tokio::sync::Mutex<()>,
+struct Queue {
+    waiting: Mutex<VecDeque<QueuedWrite>>,
+    /// Held by the task that writes for all.
+    writer: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueuedWrite {
     write: RowWrite,
     answer: oneshot::Sender<Written>,
 }
 
-/// Why none of several rows was written.
+/// None of several rows was written.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the transaction of rows and totals was not made")]
-struct NotMade(#[source] Arc<SdkError<TransactWriteItemsError>>);
+#[error("the transaction of rows and totals failed")]
+struct TransactionFailed(#[source] Arc<SdkError<TransactWriteItemsError>>);
 
 impl Transactions {
     /// With totals in this table.
     pub fn new(table: String) -> Self {
-        Self { table, line: Arc::default() }
+        Self { table, queue: Arc::default() }
     }
 
     /// The table of the totals.
@@ -66,40 +64,38 @@ impl Transactions {
         &self.table
     }
 
-    /// Writes a row and its totals, together with the others that wait.
+    /// Writes a row and its totals, together with other rows in the queue.
     pub async fn commit(&self, client: &Client, write: RowWrite) -> Written {
         let refused = match write.counts.totals().len() {
-            MAX_ACTIONS.. => Some("it changes more totals than a transaction may"),
-            _ if !write.counts.totals().all(totals::is_writable) => {
-                Some("a total or counter has a name that cannot be")
-            }
+            MAX_ACTIONS.. => Some("the row changes more totals than a transaction can"),
+            _ if !write.counts.totals().all(totals::is_writable) => Some("a total or counter has an invalid name"),
             _ => None,
         };
         if let Some(reason) = refused {
             return Err(ProjectionError::unprojectable(write.version, reason, reason));
         }
         let (answer, mut answered) = oneshot::channel();
-        self.waiting().push_back(Waiting { write, answer });
-        // The other rows of the batch get in line first.
+        self.waiting().push_back(QueuedWrite { write, answer });
+        // Lets the other rows of the batch enter the queue.
         tokio::task::yield_now().await;
-        let _turn = self.line.turn.lock().await;
+        let _writer = self.queue.writer.lock().await;
         loop {
             match answered.try_recv() {
                 Ok(written) => return written,
                 Err(oneshot::error::TryRecvError::Closed) => {
-                    return Err(ProjectionError::unavailable("whoever wrote the row for others as well was stopped"));
+                    return Err(ProjectionError::unavailable("the task that wrote the row was cancelled"));
                 }
                 Err(oneshot::error::TryRecvError::Empty) => self.run(client, self.next_group()).await,
             }
         }
     }
 
-    /// The rows that come next and fit into a transaction: the first that waits at least.
-    fn next_group(&self) -> Vec<Waiting> {
+    /// The next rows that fit into a transaction, at least one.
+    fn next_group(&self) -> Vec<QueuedWrite> {
         let mut waiting = self.waiting();
-        let (mut group, mut totals): (Vec<Waiting>, _) = (Vec::new(), BTreeSet::new());
+        let (mut group, mut totals): (Vec<QueuedWrite>, _) = (Vec::new(), BTreeSet::new());
         while let Some(next) = waiting.pop_front() {
-            // Whoever waited for it has gone, and has it given again.
+            // Its caller was cancelled and will retry.
             if next.answer.is_closed() {
                 continue;
             }
@@ -117,12 +113,12 @@ impl Transactions {
         group
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
-        self.line.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<QueuedWrite>> {
+        self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the rows of a group, and answers each.
-    async fn run(&self, client: &Client, mut group: Vec<Waiting>) {
+    /// Writes the rows of a group and reports the result of each.
+    async fn run(&self, client: &Client, mut group: Vec<QueuedWrite>) {
         let (mut wait, mut cancelled) = (FIRST_WAIT, String::new());
         for _ in 0..MAX_ATTEMPTS {
             if group.is_empty() {
@@ -130,7 +126,7 @@ impl Transactions {
             }
             let actions = match self.actions(&group) {
                 Ok(actions) => actions,
-                Err(error) => return answer_all(group, |_| ProjectionError::unavailable(error.to_string())),
+                Err(error) => return fail_all(group, |_| ProjectionError::unavailable(error.to_string())),
             };
             let Err(error) = client.transact_write_items().set_transact_items(Some(actions)).send().await else {
                 return group.into_iter().for_each(|row| row.answer(Ok(None)));
@@ -139,14 +135,14 @@ impl Transactions {
             group = match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(exception)) => {
                     cancelled = exception.message().unwrap_or_default().to_owned();
-                    sort_out(group, exception.cancellation_reasons())
+                    without_failed(group, exception.cancellation_reasons())
                 }
-                // What is invalid about one of them is not the others' affair.
+                // One invalid row must not fail the others.
                 Some(invalid) if invalid.code() == Some("ValidationException") => {
                     let message = invalid.message().map(str::to_owned);
-                    let error = NotMade(error.into());
+                    let error = TransactionFailed(error.into());
                     if before == 1 {
-                        return answer_all(group, |row| {
+                        return fail_all(group, |row| {
                             not_written(row.version, true, message.as_deref(), error.clone().into())
                         });
                     }
@@ -156,8 +152,8 @@ impl Transactions {
                     return;
                 }
                 _ => {
-                    let error = NotMade(error.into());
-                    return answer_all(group, |_| ProjectionError::unavailable(error.clone()));
+                    let error = TransactionFailed(error.into());
+                    return fail_all(group, |_| ProjectionError::unavailable(error.clone()));
                 }
             };
             if group.len() == before {
@@ -165,14 +161,16 @@ impl Transactions {
                 wait *= 2;
             }
         }
-        answer_all(group, |_| ProjectionError::unavailable(format!("every transaction was cancelled: {cancelled}")));
+        fail_all(group, |_| {
+            ProjectionError::unavailable(format!("every attempt of the transaction was cancelled: {cancelled}"))
+        });
     }
 
-    /// The rows first, in their order, then the totals.
-    fn actions(&self, group: &[Waiting]) -> Result<Vec<TransactWriteItem>, BuildError> {
+    /// The rows in order, then the totals.
+    fn actions(&self, group: &[QueuedWrite]) -> Result<Vec<TransactWriteItem>, BuildError> {
         let mut totals: BTreeMap<&String, Counters> = BTreeMap::new();
         let mut actions = Vec::with_capacity(group.len() + 1);
-        for Waiting { write, .. } in group {
+        for QueuedWrite { write, .. } in group {
             for (name, counters) in write.counts.totals() {
                 let total = totals.entry(name).or_default();
                 for (counter, n) in counters {
@@ -183,7 +181,7 @@ impl Transactions {
             actions.push(write.to_action()?);
         }
         let shard = totals::any_shard();
-        // A total whose counters stay as they are is written all the same: it tells that rows have changed under it.
+        // An unchanged total is written as well, to show the audit that its rows have changed.
         for (total, mut counters) in totals {
             counters.retain(|_, n| *n != 0);
             let update = totals::addition(&self.table, shard, total, &counters)?;
@@ -195,49 +193,42 @@ impl Transactions {
 
 impl RowWrite {
     fn to_action(&self) -> Result<TransactWriteItem, BuildError> {
-        let Self { table, key, action, condition: Condition { text: condition, names, values }, .. } = self;
-        let (names, values) = (Some(names.clone()), Some(values.clone()).filter(|values| !values.is_empty()));
-        let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
-        let item = TransactWriteItem::builder();
-        Ok(match action {
+        let Self { table, key, action, condition, .. } = self;
+        let (item, key, condition) = (TransactWriteItem::builder(), Some(key.clone()), condition.clone());
+        let item = match action {
             Action::Put(row) => {
-                let put = Put::builder().table_name(table).set_item(Some(row.clone())).condition_expression(condition);
-                let put = put.set_expression_attribute_names(names).set_expression_attribute_values(values);
-                item.put(put.return_values_on_condition_check_failure(all_old).build()?)
+                let put = Put::builder().table_name(table).set_item(Some(row.clone()));
+                item.put(on_condition!(put, condition).build()?)
             }
             Action::Update(update) => {
-                let request = Update::builder().table_name(table).set_key(Some(key.clone())).update_expression(update);
-                let request = request.condition_expression(condition).set_expression_attribute_names(names);
-                let request = request.set_expression_attribute_values(values);
-                item.update(request.return_values_on_condition_check_failure(all_old).build()?)
+                let request = Update::builder().table_name(table).set_key(key).update_expression(update);
+                item.update(on_condition!(request, condition).build()?)
             }
             Action::Delete => {
-                let delete =
-                    Delete::builder().table_name(table).set_key(Some(key.clone())).condition_expression(condition);
-                let delete = delete.set_expression_attribute_names(names).set_expression_attribute_values(values);
-                item.delete(delete.return_values_on_condition_check_failure(all_old).build()?)
+                let delete = Delete::builder().table_name(table).set_key(key);
+                item.delete(on_condition!(delete, condition).build()?)
             }
-        }
-        .build())
+        };
+        Ok(item.build())
     }
 }
 
-impl Waiting {
-    /// Whoever asked may have gone by now.
+impl QueuedWrite {
+    /// Reports the result; its receiver may be gone.
     fn answer(self, written: Written) {
         drop(self.answer.send(written));
     }
 }
 
-fn answer_all(group: Vec<Waiting>, error: impl Fn(&RowWrite) -> ProjectionError) {
+fn fail_all(group: Vec<QueuedWrite>, error: impl Fn(&RowWrite) -> ProjectionError) {
     for row in group {
         let error = error(&row.write);
         row.answer(Err(error));
     }
 }
 
-/// Answers the rows that a transaction was cancelled for; the others can be tried again without them.
-fn sort_out(group: Vec<Waiting>, reasons: &[CancellationReason]) -> Vec<Waiting> {
+/// Reports the errors of the rows that cancelled a transaction, and returns the others to retry.
+fn without_failed(group: Vec<QueuedWrite>, reasons: &[CancellationReason]) -> Vec<QueuedWrite> {
     let mut rest = Vec::new();
     let mut reasons = reasons.iter();
     for row in group {

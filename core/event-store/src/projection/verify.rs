@@ -1,4 +1,4 @@
-//! Comparing rows with the events that they should come from. Nothing is changed.
+//! Comparing rows with their events, without changing anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
@@ -21,46 +21,45 @@ use crate::error::{StoreError, chain};
 use crate::scan::{CommitPosition, Segment};
 use crate::stream_id::{StreamId, Version};
 
-/// The most differences that an answer lists; the log has all.
+/// The most differences that are returned; the log has all.
 const LISTED: usize = 100;
-/// How many suspects are looked at at once.
+/// How many suspects are checked concurrently.
 const IN_FLIGHT: usize = 32;
-/// How long the projection may take to follow an event.
+/// The assumed maximum delay of the projection.
 const PROJECTION_TIME: Duration = Duration::from_secs(2);
 
-/// Where a verification of a segment stands.
+/// The progress of verifying a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
-    /// Everything up to here is done; the next run goes on after it. None at the start, and when `done`.
+    /// The position to continue after. `None` at the start, and when `done`.
     pub token: Option<Reached>,
-    /// The whole segment is done.
+    /// Whether the whole segment is done.
     pub done: bool,
     /// Streams compared, in all runs so far.
     pub streams: u64,
-    /// Streams whose row is not what their events make.
+    /// Differences found.
     pub different: u64,
-    /// Totals that were not compared, since they were written meanwhile, or time was up: see again when there is less to do,
-    /// or with more time.
+    /// Totals that were not compared, because they were being written or the deadline passed. Verify again later or
+    /// with more time.
     pub unsettled: u64,
     /// The first of the differences.
     #[serde(deserialize_with = "strict_json::tagged")]
     pub differences: Vec<Difference>,
 }
 
-/// How far a verification has come: first through the events, then through the rows, and then, in the first segment, through
-/// the totals.
+/// The position of a verification: first through the events, then the rows, then, in the first segment, the totals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reached {
     /// Up to this commit.
     Events(CommitPosition),
-    /// Through all events, and up to this row, if it has begun with the rows.
+    /// Through all events, and up to this row.
     Rows(Option<StreamId>),
-    /// Through all rows. The totals come in one go.
+    /// Through all rows; the totals remain, in one step.
     Totals,
 }
 
-/// A row that is not what its events make. `repair` mends it.
+/// A difference between a row and its events. `repair` corrects it, unless stated otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "difference", rename_all = "snake_case")]
 pub enum Difference {
@@ -73,43 +72,43 @@ pub enum Difference {
     Version {
         /// The stream.
         stream_id: StreamId,
-        /// The row's version, if it has one.
+        /// The row's version, if any.
         row: Option<Version>,
         /// The version of the newest event.
         events: Version,
     },
-    /// The row has the right version, and other attributes.
+    /// The row has the right version, but other attributes.
     Attributes {
         /// The stream.
         stream_id: StreamId,
-        /// Those that differ, are missing or should not be there.
+        /// The attributes that differ, are missing or are extra.
         attributes: BTreeSet<String>,
     },
-    /// There is a row, but no event of such a stream. `repair` does not delete it; a rebuild after a restore does.
+    /// A row without events. `repair` does not remove it; a rebuild after a restore does.
     Orphan {
         /// The row's key.
         stream_id: StreamId,
     },
-    /// A total is not the sum of what the rows count: somebody else has written there. `repair` does not mend it; a rebuild
-    /// does.
+    /// A total differs from the sum of its rows, because something else wrote to it. `repair` does not correct it; a
+    /// rebuild does.
     Total {
         /// The total.
         total: String,
-        /// What the rows count: counters with their values in decimal, those of 0 left out.
+        /// The sum of the rows' counts as decimal texts, without zeros.
         rows: BTreeMap<String, String>,
-        /// What the total says, in the same form.
+        /// The stored counters, in the same form.
         counters: BTreeMap<String, String>,
     },
-    /// No row can be made of the events: the row, if there is one, stands still.
+    /// The events cannot be projected; the row, if any, stays unchanged.
     Unprojectable {
         /// The stream.
         stream_id: StreamId,
-        /// The event that is in the way.
+        /// The event that prevents it.
         version: Version,
     },
 }
 
-/// A verification that could not go on. The progress before it holds.
+/// A verification was interrupted. The last progress is valid.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The event table could not be read.
@@ -119,25 +118,24 @@ pub enum VerifyError {
     #[error(transparent)]
     Stream(#[from] ProjectionError),
     /// The rows could not be read.
-    #[error("the table of rows does not answer")]
+    #[error("the table of rows is unavailable")]
     Rows(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl<M: ReadModel> Projection<M> {
-    /// Compares the rows of a segment's streams with their events, and looks for rows without events, from where
-    /// `verification` stands until the segment ends, a page does after the deadline, or something fails after the first
-    /// page. What differs is read once more, strongly, after the projection has had time: a row that is only about to be
-    /// written is no difference.
+    /// Compares the rows of a segment's streams with their events, and finds rows without events. It runs from
+    /// `verification` until the end of the segment, the first page after the deadline, or an error after the first
+    /// page. Differences are checked again by consistent reads, after the projection had time to catch up.
     ///
     /// # Errors
-    /// See [`VerifyError`], in the first page; start again from the last answer.
+    /// See [`VerifyError`], in the first page; start again from the last progress.
     pub async fn verify(
         &self,
         segment: Segment,
         mut verification: Verification,
         deadline: Instant,
     ) -> Result<Verification, VerifyError> {
-        let mut moved = false;
+        let mut progressed = false;
         loop {
             let before = verification.clone();
             let token = match verification.token.clone() {
@@ -147,14 +145,14 @@ impl<M: ReadModel> Projection<M> {
                 None => self.next_streams(segment, None, &mut verification).await,
             };
             let token = match token {
-                // What was done before it is not to be done again.
-                Err(error) if moved => {
-                    tracing::warn!(error = chain(&error), "the verification breaks off");
+                // Completed pages must not be repeated.
+                Err(error) if progressed => {
+                    tracing::warn!(error = chain(&error), "verification interrupted");
                     return Ok(before);
                 }
                 token => token?,
             };
-            moved = true;
+            progressed = true;
             verification.done = token.is_none();
             verification.token = token;
             if verification.done || Instant::now() >= deadline {
@@ -163,7 +161,7 @@ impl<M: ReadModel> Projection<M> {
         }
     }
 
-    /// Compares the streams of some pages, at least one of them.
+    /// Compares the streams of at least one page.
     async fn next_streams(
         &self,
         segment: Segment,
@@ -179,7 +177,7 @@ impl<M: ReadModel> Projection<M> {
             }
             let differences = stream::iter(suspects).map(|stream| self.difference(stream)).buffered(IN_FLIGHT);
             for difference in differences.try_collect::<Vec<_>>().await?.into_iter().flatten() {
-                verification.tell(M::NAME, difference);
+                verification.add_difference(M::NAME, difference);
             }
             verification.streams += complete.len() as u64;
             if let Some(last) = complete.last() {
@@ -189,7 +187,7 @@ impl<M: ReadModel> Projection<M> {
         Ok(Some(Reached::Rows(None)))
     }
 
-    /// Looks for rows without events in one page.
+    /// Finds rows without events in one page.
     async fn next_orphans(
         &self,
         segment: Segment,
@@ -198,7 +196,7 @@ impl<M: ReadModel> Projection<M> {
     ) -> Result<Option<Reached>, VerifyError> {
         let page = self.orphans(segment, after).await?;
         for stream_id in page.orphans {
-            verification.tell(M::NAME, Difference::Orphan { stream_id });
+            verification.add_difference(M::NAME, Difference::Orphan { stream_id });
         }
         let totals = || self.audited_totals(segment).map(|_| Reached::Totals);
         Ok(page.next.map(|stream| Reached::Rows(Some(stream))).or_else(totals))
@@ -217,12 +215,12 @@ impl<M: ReadModel> Projection<M> {
         let text = |counters: Counters| counters.into_iter().map(|(counter, n)| (counter, n.to_string())).collect();
         for WrongTotal { name, rows, total } in audited.wrong {
             let difference = Difference::Total { total: name, rows: text(rows), counters: text(total.counters) };
-            verification.tell(M::NAME, difference);
+            verification.add_difference(M::NAME, difference);
         }
         Ok(None)
     }
 
-    /// The streams among these whose row is not what the scanned events make.
+    /// The streams whose row differs from the scanned events.
     async fn suspects(&self, streams: &[WholeStream<EventOf<M>>]) -> Result<Vec<StreamId>, VerifyError> {
         let rows = self.rows(streams).await?;
         let same = |whole: &&WholeStream<EventOf<M>>| match &whole.commits {
@@ -240,9 +238,9 @@ impl<M: ReadModel> Projection<M> {
         Ok(rows.into_iter().filter_map(|row| Some((Self::stream_of(&row)?, row))).collect())
     }
 
-    /// The difference between one stream's row and its events, both read strongly.
+    /// The difference between a row and its events, both by consistent reads.
     async fn difference(&self, stream: StreamId) -> Result<Option<Difference>, VerifyError> {
-        // The row first: the events read after it are not older, and a row that is behind by then was behind before.
+        // The row is read first, so that the events are not older.
         let row = self.read_row(&stream).await?.row;
         let folded = self.fold(&stream).await;
         let stream_id = stream;
@@ -267,7 +265,7 @@ impl<M: ReadModel> Projection<M> {
 }
 
 impl Verification {
-    fn tell(&mut self, model: &'static str, difference: Difference) {
+    fn add_difference(&mut self, model: &'static str, difference: Difference) {
         tracing::warn!(model, ?difference, "row differs from its events");
         self.different += 1;
         if self.differences.len() < LISTED {
@@ -276,7 +274,7 @@ impl Verification {
     }
 }
 
-/// The names of the attributes that two rows do not share.
+/// The attributes in which two rows differ.
 fn differing(row: &RowItem, expected: &RowItem) -> BTreeSet<String> {
     let names = row.keys().chain(expected.keys());
     let differs = |name: &&String| -> bool {
@@ -291,17 +289,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_differences_are_counted_and_the_first_100_are_listed() {
+    fn all_differences_are_counted_and_the_first_100_listed() {
         let mut verification = Verification::default();
         for n in 0..250 {
             let stream_id = StreamId::new(n.to_string());
-            verification.tell("numbers", Difference::Version { stream_id, row: None, events: 1 });
+            verification.add_difference("numbers", Difference::Version { stream_id, row: None, events: 1 });
         }
         assert_eq!((verification.different, verification.differences.len()), (250, LISTED));
     }
 
     #[test]
-    fn attributes_that_differ_are_named_whichever_side_they_are_on() {
+    fn differing_attributes_of_both_rows_are_named() {
         let row = |pairs: &[(&str, &str)]| -> RowItem {
             pairs.iter().map(|(name, value)| ((*name).into(), AttributeValue::S((*value).into()))).collect()
         };

@@ -1,4 +1,4 @@
-//! Writing one row, on condition that it is what it was taken for.
+//! Conditional writes of one row.
 
 use std::error::Error;
 
@@ -6,29 +6,29 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
 use super::Projection;
 use super::counts::Counts;
 use super::error::{Cause, ProjectionError};
 use super::model::{COUNTED, ReadModel, RowChange, RowItem};
-use super::state::{Condition, Expected, Parked, RowState};
+use super::state::{Condition, Expected, Parked, RowState, on_condition};
 use crate::stream_id::{StreamId, Version};
 
-/// What became of a conditional write: `None` if it was done, or else the row that is there instead.
+/// The result of a conditional write: `None` if it was applied, otherwise the current row.
 pub(super) type Written = Result<Option<RowState>, ProjectionError>;
 
-/// A write of one row, in DynamoDB's language.
+/// A write of one row as DynamoDB expressions.
 #[derive(Debug)]
 pub(super) struct RowWrite {
     pub table: String,
     pub key: RowItem,
     pub action: Action,
     pub condition: Condition,
-    /// What the totals change by.
+    /// The change of the totals.
     pub counts: Counts,
-    /// The version of the newest event in it.
+    /// The version of the newest event in the row.
     pub version: Version,
 }
 
@@ -50,11 +50,11 @@ impl<M: ReadModel> Projection<M> {
         expected: Expected<'_>,
     ) -> Written {
         let mut write = self.expecting(stream, version, expected);
-        // A change that leaves alone what the row counts does not depend on it.
+        // A change that does not touch the counts does not depend on them.
         if let Some(counted) = change.attributes.get(COUNTED) {
             self.count(&mut write, expected, counted.as_ref())?;
         }
-        // Where the row has the attribute after all, it comes back whole.
+        // If the row has the attribute, the failed condition returns the whole row.
         if let Some(attribute) = change.unless_exists {
             write.condition.text += " AND attribute_not_exists(#unless)";
             write.condition.names.insert("#unless".into(), attribute.to_owned());
@@ -78,7 +78,7 @@ impl<M: ReadModel> Projection<M> {
         self.send(write).await
     }
 
-    /// Replaces a row, or makes it.
+    /// Creates or replaces a row.
     pub(super) async fn put(
         &self,
         stream: &StreamId,
@@ -99,8 +99,8 @@ impl<M: ReadModel> Projection<M> {
         self.send(write).await
     }
 
-    /// Marks the row, or makes one that is only a mark: it stands still until it is repaired. False if the row has the
-    /// event of version `past` already, and nothing was marked.
+    /// Parks the row, creating it if needed: it stays unchanged until it is repaired. False if the row already has the
+    /// event of version `past` and was not parked.
     pub(super) async fn park(
         &self,
         stream: &StreamId,
@@ -125,13 +125,13 @@ impl<M: ReadModel> Projection<M> {
         Ok(self.send(write).await?.is_none_or(|found| found.parked.is_some()))
     }
 
-    /// A write that removes the row, as long as its action is no other one, on condition of what is expected.
+    /// A conditional write, with deletion as its default action.
     fn expecting(&self, stream: &StreamId, version: Version, expected: Expected<'_>) -> RowWrite {
         let (table, key, counts) = (self.table.clone(), self.key(stream), Counts::default());
         RowWrite { table, key, action: Action::Delete, condition: expected.condition(), counts, version }
     }
 
-    /// Has the totals change by what the row counts after a write, and did not before: on condition that it did just that.
+    /// Adds the change of the row's counts to a write, on condition that the row still counts what was read.
     fn count(
         &self,
         write: &mut RowWrite,
@@ -143,17 +143,17 @@ impl<M: ReadModel> Projection<M> {
             return Ok(());
         }
         write.condition.is(COUNTED, before);
-        let reason = "what the row counts cannot be read";
+        let reason = "the counts of the row are malformed";
         let unreadable = |source| ProjectionError::unprojectable(write.version, reason, source);
         let before = match (Counts::read(before), expected) {
-            // Whatever it was, it is over. A comparison of the totals with the rows finds what it has left there.
+            // The row is replaced. An audit of the totals corrects what the malformed counts left there.
             (Err(error), Expected::Unpark(_) | Expected::Replace(_)) => {
-                tracing::error!(model = M::NAME, key = ?write.key, %error, "taken for nothing");
+                tracing::error!(model = M::NAME, key = ?write.key, %error, "malformed counts ignored");
                 Counts::default()
             }
             (before, _) => before.map_err(unreadable)?,
         };
-        write.counts = Counts::read(counted).map_err(unreadable)?.since(&before);
+        write.counts = Counts::read(counted).map_err(unreadable)?.difference(&before);
         Ok(())
     }
 
@@ -161,39 +161,28 @@ impl<M: ReadModel> Projection<M> {
         if !write.counts.is_empty() {
             return match &self.totals {
                 Some(totals) => totals.commit(&self.client, write).await,
-                None => Err(ProjectionError::unavailable("the read model counts, and has no table of totals")),
+                None => Err(ProjectionError::unavailable("the read model counts, but has no table of totals")),
             };
         }
         let RowWrite { table, key, action, condition, version, counts: _ } = write;
-        let Condition { text: condition, names, values } = condition;
-        let values = Some(values).filter(|values| !values.is_empty());
-        let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
         match action {
             Action::Put(row) => {
-                let put = self.client.put_item().table_name(table).set_item(Some(row)).condition_expression(condition);
-                let put = put.set_expression_attribute_names(Some(names)).set_expression_attribute_values(values);
-                settle(version, put.return_values_on_condition_check_failure(all_old).send().await, |error| match error
-                {
+                let put = self.client.put_item().table_name(table).set_item(Some(row));
+                settle(version, on_condition!(put, condition).send().await, |error| match error {
                     PutItemError::ConditionalCheckFailedException(failed) => Some(failed),
                     _ => None,
                 })
             }
             Action::Update(update) => {
                 let request = self.client.update_item().table_name(table).set_key(Some(key)).update_expression(update);
-                let request = request.condition_expression(condition).set_expression_attribute_names(Some(names));
-                let request = request.set_expression_attribute_values(values);
-                let sent = request.return_values_on_condition_check_failure(all_old).send().await;
-                settle(version, sent, |error| match error {
+                settle(version, on_condition!(request, condition).send().await, |error| match error {
                     UpdateItemError::ConditionalCheckFailedException(failed) => Some(failed),
                     _ => None,
                 })
             }
             Action::Delete => {
-                let delete =
-                    self.client.delete_item().table_name(table).set_key(Some(key)).condition_expression(condition);
-                let delete = delete.set_expression_attribute_names(Some(names)).set_expression_attribute_values(values);
-                let sent = delete.return_values_on_condition_check_failure(all_old).send().await;
-                settle(version, sent, |error| match error {
+                let delete = self.client.delete_item().table_name(table).set_key(Some(key));
+                settle(version, on_condition!(delete, condition).send().await, |error| match error {
                     DeleteItemError::ConditionalCheckFailedException(failed) => Some(failed),
                     _ => None,
                 })
@@ -202,7 +191,7 @@ impl<M: ReadModel> Projection<M> {
     }
 }
 
-/// Tells a write that was done from one whose condition failed, and what may be tried again from what may not.
+/// The result of a write, from the SDK's result.
 fn settle<T, E>(
     version: Version,
     sent: Result<T, SdkError<E>>,
@@ -220,11 +209,11 @@ where
     Err(not_written(version, invalid, message.as_deref(), error.into()))
 }
 
-/// Why a row was not written: for what DynamoDB calls invalid, and what it says of it.
+/// The error for a row that was not written; `message` is DynamoDB's.
 pub(super) fn not_written(version: Version, invalid: bool, message: Option<&str>, source: Cause) -> ProjectionError {
     let too_large = message.is_some_and(|message| message.starts_with("Item size") && message.contains("exceeded"));
     match invalid && too_large {
-        true => ProjectionError::unprojectable(version, "the row would be larger than DynamoDB allows", source),
+        true => ProjectionError::unprojectable(version, "the row exceeds the maximum item size", source),
         false => ProjectionError::Unavailable(source),
     }
 }

@@ -1,4 +1,4 @@
-//! What commands come to.
+//! Running commands.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -21,7 +21,7 @@ pub async fn a_command_is_one_commit_at_the_next_versions(world: &impl World) {
     assert_eq!(total(&store).await, (3, 6));
 }
 
-pub async fn writers_at_the_same_time_lose_nothing_and_store_nothing_twice(world: &impl World) {
+pub async fn concurrent_writers_lose_and_duplicate_nothing(world: &impl World) {
     let store = world.counters();
     let writer = async |n: u64| {
         let mut versions = Vec::new();
@@ -35,7 +35,7 @@ pub async fn writers_at_the_same_time_lose_nothing_and_store_nothing_twice(world
     assert_eq!(total(&store).await, (24, 84));
 }
 
-pub async fn a_writer_that_read_before_another_wrote_decides_again_on_what_is_there(world: &impl World) {
+pub async fn a_writer_with_a_stale_read_decides_again(world: &impl World) {
     let store = world.counters();
     add(&store, 2).await;
     let early = store.load(&stream(), Consistency::Strong).await.unwrap();
@@ -53,7 +53,7 @@ pub async fn a_writer_that_read_before_another_wrote_decides_again_on_what_is_th
     assert_eq!(total(&store).await, (6, 10));
 }
 
-pub async fn a_stream_that_was_taken_for_new_keeps_what_it_has(world: &impl World) {
+pub async fn an_existing_stream_assumed_new_is_preserved(world: &impl World) {
     let store = world.counters();
     add(&store, 2).await;
     let new = Loaded::new_stream(stream());
@@ -61,7 +61,7 @@ pub async fn a_stream_that_was_taken_for_new_keeps_what_it_has(world: &impl Worl
     assert_eq!((executed.version, executed.outcome), (3, (7, 1)));
 }
 
-pub async fn a_refusal_is_told_of_the_newest_state_and_stores_nothing(world: &impl World) {
+pub async fn a_rejection_is_decided_on_the_newest_state_and_stores_nothing(world: &impl World) {
     let store = world.counters();
     let error = run(&store, &Command::Take(1), &request()).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Rejected(TooLittle { total: 0 })), "{error:?}");
@@ -73,7 +73,7 @@ pub async fn a_refusal_is_told_of_the_newest_state_and_stores_nothing(world: &im
     assert_eq!(total(&store).await, (3, 0));
 }
 
-pub async fn a_decision_without_events_is_told_and_stores_nothing(world: &impl World) {
+pub async fn a_decision_without_events_stores_nothing(world: &impl World) {
     let store = world.counters();
     let nothing = run(&store, &Command::RaiseTo(0), &request()).await.unwrap();
     assert_eq!((nothing.version, nothing.outcome, nothing.settled), (0, (0, 0), Settled::Unchanged));
@@ -83,9 +83,7 @@ pub async fn a_decision_without_events_is_told_and_stores_nothing(world: &impl W
     assert_eq!(total(&store).await, (2, 2));
 }
 
-pub async fn a_command_is_decided_at_the_time_that_it_is_recorded_and_never_before_the_newest_commit(
-    world: &impl World,
-) {
+pub async fn a_command_is_decided_at_its_recorded_time_and_never_before_the_newest_commit(world: &impl World) {
     let stream = stream();
     for (now, recorded) in [(100, 100), (90, 100), (101, 101)] {
         let (store, request) = (world.store_at::<Counter>(time(now)), request());
@@ -100,7 +98,7 @@ pub async fn a_command_is_decided_at_the_time_that_it_is_recorded_and_never_befo
     }
 }
 
-pub async fn a_decision_that_breaks_the_aggregates_own_rules_is_an_error_and_stores_nothing(world: &impl World) {
+pub async fn a_decision_with_an_invalid_event_is_an_error_and_stores_nothing(world: &impl World) {
     let store = world.counters();
     add(&store, 1).await;
     let decide = |_: &_, _| Ok::<_, TooLittle>(vec![CounterEvent::Added(1), CounterEvent::Taken(9)]);

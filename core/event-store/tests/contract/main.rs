@@ -1,6 +1,6 @@
-//! What every store promises, as sentences: held to by the store on DynamoDB and by its double in memory.
+//! The contract of every store, tested on DynamoDB and in memory.
 //!
-//! DynamoDB is an embedded one, or the one at `DYNAMODB_ENDPOINT`.
+//! DynamoDB is an embedded engine, or the endpoint in `DYNAMODB_ENDPOINT`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic that says why")]
 
 mod commands;
@@ -34,34 +34,34 @@ macro_rules! contract {
 contract! {
     commands {
         a_command_is_one_commit_at_the_next_versions,
-        writers_at_the_same_time_lose_nothing_and_store_nothing_twice,
-        a_writer_that_read_before_another_wrote_decides_again_on_what_is_there,
-        a_stream_that_was_taken_for_new_keeps_what_it_has,
-        a_refusal_is_told_of_the_newest_state_and_stores_nothing,
-        a_decision_without_events_is_told_and_stores_nothing,
-        a_command_is_decided_at_the_time_that_it_is_recorded_and_never_before_the_newest_commit,
-        a_decision_that_breaks_the_aggregates_own_rules_is_an_error_and_stores_nothing,
+        concurrent_writers_lose_and_duplicate_nothing,
+        a_writer_with_a_stale_read_decides_again,
+        an_existing_stream_assumed_new_is_preserved,
+        a_rejection_is_decided_on_the_newest_state_and_stores_nothing,
+        a_decision_without_events_stores_nothing,
+        a_command_is_decided_at_its_recorded_time_and_never_before_the_newest_commit,
+        a_decision_with_an_invalid_event_is_an_error_and_stores_nothing,
         a_commit_larger_than_an_item_is_an_error_and_stores_nothing,
     }
 
     requests {
-        a_repeat_with_the_same_key_has_the_first_answer_however_much_came_after_it,
+        a_repeat_with_the_same_key_gets_the_first_result,
         a_key_used_for_another_request_is_an_error_and_stores_nothing,
-        a_key_is_remembered_through_31_others_and_then_names_a_new_request,
+        a_key_is_retained_through_31_others,
         requests_without_a_key_are_different_requests,
-        the_same_request_at_the_same_time_is_stored_once_and_answered_alike,
+        concurrent_identical_requests_are_stored_once_with_one_result,
         a_condition_on_the_version_is_checked_after_the_key_and_before_the_rules,
-        a_command_that_is_only_examined_is_checked_as_strictly_and_stores_nothing,
-        a_caller_whose_deadline_has_passed_is_told_so_and_nothing_is_stored,
+        examining_a_command_checks_it_and_stores_nothing,
+        an_expired_deadline_is_an_error_and_stores_nothing,
     }
 
     reads {
-        a_stream_that_nobody_wrote_to_is_empty,
+        a_new_stream_is_empty,
         a_stream_is_read_until_any_version_even_within_a_commit,
         a_stream_is_read_until_any_time_in_whole_commits,
         the_commits_of_a_stream_are_read_in_pages_without_gap_or_overlap,
-        a_commit_has_what_its_request_brought_along,
+        a_commit_has_the_metadata_of_its_request,
         streams_do_not_mix,
-        an_event_that_is_not_known_is_an_error_that_names_its_place_and_nothing_is_stored_after_it,
+        an_unknown_event_is_an_error_with_its_version_and_nothing_is_stored_after_it,
     }
 }

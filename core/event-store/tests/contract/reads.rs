@@ -1,4 +1,4 @@
-//! What is read of streams.
+//! Reading streams.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::worlds::{World, add, keyed, newest, request, run, stream, time, total};
 
-pub async fn a_stream_that_nobody_wrote_to_is_empty(world: &impl World) {
+pub async fn a_new_stream_is_empty(world: &impl World) {
     let store = world.counters();
     for consistency in [Consistency::Eventual, Consistency::Strong] {
         for until in [Until::Head, Until::Version(3), Until::Time(time(9))] {
@@ -75,7 +75,7 @@ pub async fn the_commits_of_a_stream_are_read_in_pages_without_gap_or_overlap(wo
     }
 }
 
-pub async fn a_commit_has_what_its_request_brought_along(world: &impl World) {
+pub async fn a_commit_has_the_metadata_of_its_request(world: &impl World) {
     let (store, command) = (world.store_at(time(5)), Command::AddEach(vec![1, 2]));
     let metadata = Metadata { actor: "ada".into(), correlation_id: "order 7".into(), causation_id: "click".into() };
     let request = Request { metadata, ..keyed("key", &command) };
@@ -101,7 +101,7 @@ pub async fn streams_do_not_mix(world: &impl World) {
     assert_eq!(store.commits_after(&other, 0).await.unwrap().len(), 1);
 }
 
-/// A text that grows, whose streams are no counter's.
+/// A growing text, as another aggregate than the counter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Text(String);
 
@@ -136,16 +136,15 @@ impl Aggregate for Text {
     }
 }
 
-pub async fn an_event_that_is_not_known_is_an_error_that_names_its_place_and_nothing_is_stored_after_it(
-    world: &impl World,
-) {
+pub async fn an_unknown_event_is_an_error_with_its_version_and_nothing_is_stored_after_it(world: &impl World) {
     add(&world.counters(), 2).await;
     let store = world.store_at::<Text>(time(0));
     let unreadable = |error: StoreError, version| match error {
         StoreError::Unreadable(error @ CommitError::Undecodable { .. }) => {
             assert_eq!(error.version(), version);
-            let told =
-                format!("the event `Added` at version {version} of stream stream cannot be read as one of `text`");
+            let told = format!(
+                "the event `Added` at version {version} of stream stream cannot be decoded as an event of `text`"
+            );
             assert_eq!(error.to_string(), told);
         }
         error => panic!("{error:?}"),

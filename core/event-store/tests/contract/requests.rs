@@ -1,4 +1,4 @@
-//! What requests bring along.
+//! Idempotency keys, conditions and deadlines.
 
 use dynamodb_event_store::{Consistency, Examined, ExecuteError, Settled, Store, StoreError, Versions};
 use dynamodb_testkit::counter_aggregate::{Command, Counter, TooLittle};
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::worlds::{World, add, keyed, request, run, stream, total};
 
-pub async fn a_repeat_with_the_same_key_has_the_first_answer_however_much_came_after_it(world: &impl World) {
+pub async fn a_repeat_with_the_same_key_gets_the_first_result(world: &impl World) {
     let store = world.counters();
     add(&store, 1).await;
     let command = Command::AddEach(vec![10, 20]);
@@ -31,7 +31,7 @@ pub async fn a_key_used_for_another_request_is_an_error_and_stores_nothing(world
     assert_eq!(total(&store).await, (1, 1));
 }
 
-pub async fn a_key_is_remembered_through_31_others_and_then_names_a_new_request(world: &impl World) {
+pub async fn a_key_is_retained_through_31_others(world: &impl World) {
     let (store, command) = (world.counters(), Command::Add(1));
     run(&store, &command, &keyed("once", &command)).await.unwrap();
     for n in 0..31 {
@@ -52,7 +52,7 @@ pub async fn requests_without_a_key_are_different_requests(world: &impl World) {
     }
 }
 
-pub async fn the_same_request_at_the_same_time_is_stored_once_and_answered_alike(world: &impl World) {
+pub async fn concurrent_identical_requests_are_stored_once_with_one_result(world: &impl World) {
     let (store, command) = (world.counters(), Command::Add(7));
     add(&store, 1).await;
     let requests: Vec<_> = (0..6).map(|_| keyed("key", &command)).collect();
@@ -82,7 +82,7 @@ pub async fn a_condition_on_the_version_is_checked_after_the_key_and_before_the_
     assert_eq!(total(&store).await, (4, 4));
 }
 
-pub async fn a_command_that_is_only_examined_is_checked_as_strictly_and_stores_nothing(world: &impl World) {
+pub async fn examining_a_command_checks_it_and_stores_nothing(world: &impl World) {
     let (store, command) = (world.counters(), Command::Add(1));
     run(&store, &command, &keyed("key", &command)).await.unwrap();
     let early = store.load(&stream(), Consistency::Eventual).await.unwrap();
@@ -105,10 +105,10 @@ pub async fn a_command_that_is_only_examined_is_checked_as_strictly_and_stores_n
     assert_eq!(total(&store).await, (2, 2));
 }
 
-pub async fn a_caller_whose_deadline_has_passed_is_told_so_and_nothing_is_stored(world: &impl World) {
+pub async fn an_expired_deadline_is_an_error_and_stores_nothing(world: &impl World) {
     let store = world.counters();
     let loaded = store.load(&stream(), Consistency::Strong).await.unwrap();
-    let late = request().until(Instant::now());
+    let late = request().with_deadline(Instant::now());
     let error = run(&store, &Command::Add(1), &late).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Store(StoreError::Unavailable(_))), "{error:?}");
     let error = store.execute(loaded, &late, |counter, _| Command::Add(1).decide(counter)).await.unwrap_err();

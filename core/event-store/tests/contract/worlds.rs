@@ -1,4 +1,4 @@
-//! The stores that are tested, and what the tests share.
+//! The tested stores, and helpers.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,16 +14,15 @@ use dynamodb_testkit::simulation::Simulation;
 use service_clock::{Clock, Timestamp};
 use uuid::Uuid;
 
-/// Where streams are kept for one test.
+/// The storage of one test.
 pub trait World {
-    /// The store that is tested.
+    /// The tested store.
     type Store<A: Aggregate>: Store<A>;
 
-    /// Without any stream.
+    /// Without streams.
     async fn start() -> Self;
 
-    /// A store of these streams, as those of this aggregate, whose clock stands still, and whose commits are recorded in
-    /// the epoch `2`.
+    /// A store of these streams as those of another aggregate, with a stopped clock and the epoch `2`.
     fn store_at<A: Aggregate>(&self, now: Timestamp) -> Self::Store<A>;
 
     /// The store of counters.
@@ -63,14 +62,14 @@ impl World for DynamoDb {
     }
 
     fn store_at<A: Aggregate>(&self, now: Timestamp) -> EventStore<A> {
-        // Often enough that most tests meet a snapshot.
+        // So often that most tests meet a snapshot.
         let store = EventStore::new(self.client.clone(), &self.table, NonZeroU32::new(3).unwrap());
         store.with_clock(Clock::stopped_at(now)).in_epoch(Some("2".parse().unwrap()))
     }
 }
 
 impl DynamoDb {
-    /// Leaves a database that was there before as it was.
+    /// Deletes the table from an external database.
     pub async fn end(self) {
         self.client.delete_table().table_name(self.table).send().await.unwrap();
     }
@@ -93,14 +92,14 @@ pub fn stream() -> StreamId {
     StreamId::new("stream")
 }
 
-/// A request without a key, with half a minute's patience: a database on a busy machine may be slow.
+/// A request without a key and with a timeout of half a minute, because databases may be slow under load.
 pub fn request() -> Request {
     let request = Request::unkeyed();
     let deadline = request.deadline + Duration::from_secs(20);
-    request.until(deadline)
+    request.with_deadline(deadline)
 }
 
-/// The request that names this command by a key.
+/// A request for this command with a key.
 pub fn keyed(key: &str, command: &Command) -> Request {
     let (key, hash) = (IdempotencyKey::parse(key).unwrap(), RequestHash::of("command", command).unwrap());
     Request { key: CommitKey::keyed(&stream(), "writer", &key, hash), ..request() }
@@ -108,25 +107,25 @@ pub fn keyed(key: &str, command: &Command) -> Request {
 
 pub type Outcome = Result<Executed<Counter>, ExecuteError<TooLittle>>;
 
-/// Runs the command on the stream.
+/// Runs the command.
 pub async fn run(store: &impl Store<Counter>, command: &Command, request: &Request) -> Outcome {
     store.run(&stream(), request, |counter, _| command.decide(counter)).await
 }
 
-/// Adds 1 so often.
+/// Adds 1 repeatedly.
 pub async fn add(store: &impl Store<Counter>, times: usize) {
     for _ in 0..times {
         run(store, &Command::Add(1), &request()).await.unwrap();
     }
 }
 
-/// The version and the state of the stream.
+/// Version and state of the stream.
 pub async fn newest(store: &impl Store<Counter>) -> (Version, Counter) {
     let loaded = store.load(&stream(), Consistency::Strong).await.unwrap();
     (loaded.stream().version(), loaded.stream().state().clone())
 }
 
-/// The version and the total of the stream.
+/// Version and total of the stream.
 pub async fn total(store: &impl Store<Counter>) -> (Version, u64) {
     let (version, counter) = newest(store).await;
     assert_eq!(counter.events, version, "each event is applied once");

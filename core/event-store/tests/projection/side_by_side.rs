@@ -1,9 +1,9 @@
-//! Several read models on one stream, and what they leave behind.
+//! Several read models on one stream, and their backlog.
 
 use std::time::Duration;
 
 use dynamodb_event_store::StreamId;
-use dynamodb_event_store::projection::{Backlog, GroupResult, LaggingStream, CatchUpResult};
+use dynamodb_event_store::projection::{Backlog, CatchUpResult, GroupResult, LaggingStream};
 use dynamodb_testkit::faults::Fault;
 use tokio::time::{Instant, advance, sleep};
 
@@ -12,20 +12,20 @@ use crate::world::{World, later, of};
 const WAIT: Duration = Duration::from_secs(11);
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_fails_for_a_moment_has_the_batch_given_again() {
+async fn a_brief_failure_of_a_model_retries_the_batch() {
     let world = World::start().await;
     let batch = world.store(&["a", "b"]).await;
     let counted = of("counted");
     world.database.faults.plan(move |call| Some(Fault::Throttle).filter(|_| counted(call)));
     assert_eq!(world.take(&batch).await, GroupResult { retry_from: Some("100".into()), noted: 0 });
-    assert_eq!(world.version("plain", "a").await, 1, "the other one did its work");
+    assert_eq!(world.version("plain", "a").await, 1, "the other model continued");
     world.database.faults.clear();
     assert_eq!(world.take(&batch).await, GroupResult::default());
     assert_eq!(world.total().await["events"], 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_goes_on_failing_holds_up_no_other_and_catches_up_later() {
+async fn a_lasting_failure_of_a_model_does_not_delay_others() {
     for fault in [Fault::Throttle, Fault::Hang, Fault::Deny] {
         let world = World::start().await;
         let batch = world.store(&["a", "b"]).await;
@@ -55,7 +55,7 @@ async fn a_model_that_goes_on_failing_holds_up_no_other_and_catches_up_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_all_models_fail_or_nothing_can_be_noted_the_batch_is_given_again() {
+async fn the_batch_is_retried_while_all_models_or_the_backlog_fail() {
     let world = World::start().await;
     let batch = world.store(&["a"]).await;
     for tables in [["plain", "counted"], ["backlog", "counted"]] {
@@ -69,11 +69,11 @@ async fn while_all_models_fail_or_nothing_can_be_noted_the_batch_is_given_again(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_noted_again_while_it_is_caught_up_on_stays_noted() {
+async fn a_newer_backlog_entry_survives_catching_up() {
     let world = World::start().await;
     world.store(&["a"]).await;
     let behind = |version| LaggingStream { stream: StreamId::new("a"), version };
-    world.backlog.note("plain", &[behind(1)]).await.unwrap();
+    world.backlog.record("plain", &[behind(1)]).await.unwrap();
     world.database.faults.plan(|call| {
         Some(Fault::Delay(Duration::from_millis(200)))
             .filter(|_| call.operation == "UpdateItem" || call.operation == "PutItem")
@@ -81,9 +81,9 @@ async fn a_stream_that_is_noted_again_while_it_is_caught_up_on_stays_noted() {
     let again = async {
         sleep(Duration::from_millis(50)).await;
         let others = Backlog::new(world.database.client_without_faults(), "backlog");
-        others.note("plain", &[behind(2)]).await.unwrap();
+        others.record("plain", &[behind(2)]).await.unwrap();
         // An older note changes nothing.
-        others.note("plain", &[behind(1)]).await.unwrap();
+        others.record("plain", &[behind(1)]).await.unwrap();
     };
     let (caught_up, ()) = tokio::join!(world.backlog.catch_up(&world.plain, later()), again);
     assert_eq!(caught_up.unwrap(), CatchUpResult { done: 1, left: 1, ..CatchUpResult::default() });

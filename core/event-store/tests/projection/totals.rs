@@ -1,4 +1,4 @@
-//! Totals are the sum of what rows count, whoever writes there.
+//! Totals are the sum of the rows' counts, whatever else writes to them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use dynamodb_event_store::projection::{
-    RowsAhead, GroupResult, CurrentRow, COUNTED, Counts, Difference, ChangeError, RebuildProgress, Projection, ReadModel, RowChange,
-    Totals, Verification,
+    COUNTED, ChangeError, Counts, CurrentRow, Difference, GroupResult, Projection, ReadModel, RebuildProgress,
+    RowChange, RowsAhead, Totals, Verification,
 };
 use dynamodb_event_store::{Commit, Request, Segment, StreamId};
 use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use crate::world::{World, later};
 
 #[tokio::test(start_paused = true)]
-async fn a_total_that_somebody_else_wrote_to_is_found_and_corrected_once() {
+async fn a_wrong_total_is_found_and_corrected_once() {
     let world = World::start().await;
     let batch = world.store(&["a", "b", "a"]).await;
     assert_eq!(world.take(&batch).await, GroupResult::default());
@@ -39,13 +39,17 @@ async fn a_total_that_somebody_else_wrote_to_is_found_and_corrected_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_total_that_cannot_be_read_is_left_and_ends_no_rebuild() {
+async fn a_damaged_total_is_skipped_and_does_not_end_a_rebuild() {
     let world = World::start().await;
     let batch = world.store(&["a"]).await;
     assert_eq!(world.take(&batch).await, GroupResult::default());
     let text = |text: &str| AttributeValue::S(text.to_owned());
-    let update =
-        world.database.client_without_faults().update_item().table_name("totals").update_expression("SET events = :many");
+    let update = world
+        .database
+        .client_without_faults()
+        .update_item()
+        .table_name("totals")
+        .update_expression("SET events = :many");
     let update =
         update.key("shard", text("3")).key("name", text("all")).expression_attribute_values(":many", text("many"));
     update.send().await.unwrap();
@@ -55,7 +59,7 @@ async fn a_total_that_cannot_be_read_is_left_and_ends_no_rebuild() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_total_that_is_being_written_is_not_taken_for_a_wrong_one() {
+async fn a_total_being_written_is_not_reported_as_wrong() {
     let world = World::start().await;
     let batch = world.store(&["a"]).await;
     assert_eq!(world.take(&batch).await, GroupResult::default());
@@ -117,13 +121,14 @@ impl ReadModel for Sums {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_change_against_each_other_are_seen_to_have_changed() {
+async fn opposite_changes_of_rows_count_as_changes_of_the_total() {
     let world = World::start().await;
     let sums = Projection::new(world.database.client(), "counted", world.store.clone(), Sums).with_totals("totals");
     let batch = world.store(&["a", "b"]).await;
     assert_eq!(sums.project(batch).await.retry_from, None);
     let changes = async || {
-        let totals = Totals::new(world.database.client_without_faults(), "totals").between("all", "all", true).await.unwrap();
+        let totals =
+            Totals::new(world.database.client_without_faults(), "totals").between("all", "all", true).await.unwrap();
         (totals["all"].counters.clone(), totals["all"].changes)
     };
     let before = changes().await;
@@ -140,13 +145,17 @@ async fn rows_that_change_against_each_other_are_seen_to_have_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_whose_counts_are_damaged_is_made_anew_and_the_total_corrected() {
+async fn a_row_with_malformed_counts_is_recreated_and_the_total_corrected() {
     let world = World::start().await;
     let batch = world.store(&["a", "b", "a"]).await;
     assert_eq!(world.take(&batch).await, GroupResult::default());
     let damage = async |table: &str| {
-        let update =
-            world.database.client_without_faults().update_item().table_name(table).update_expression("SET counted = :junk");
+        let update = world
+            .database
+            .client_without_faults()
+            .update_item()
+            .table_name(table)
+            .update_expression("SET counted = :junk");
         let update = update.key("id", AttributeValue::S("a".into()));
         update.expression_attribute_values(":junk", AttributeValue::S("junk".into())).send().await.unwrap();
     };
@@ -163,12 +172,13 @@ async fn a_row_whose_counts_are_damaged_is_made_anew_and_the_total_corrected() {
         let delete = client.delete_item().table_name(Simulation::TABLE).key("stream_id", AttributeValue::S("a".into()));
         delete.key("version", AttributeValue::N(version.into())).send().await.unwrap();
     }
-    let lowered = world.counted.rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Rebuild, later()).await.unwrap();
+    let lowered =
+        world.counted.rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Rebuild, later()).await.unwrap();
     assert_eq!((lowered.done, lowered.removed, world.total().await["events"]), (true, 1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hole_in_a_scan_is_read_again_and_one_in_a_stream_is_told() {
+async fn a_gap_in_a_scan_is_read_again_and_one_in_a_stream_is_reported() {
     let world = World::start().await;
     let batch = world.store(&["a", "a", "a"]).await;
     assert_eq!(world.take(&batch).await, GroupResult::default());
@@ -185,7 +195,7 @@ async fn a_hole_in_a_scan_is_read_again_and_one_in_a_stream_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_leaves_the_counts_alone_is_one_plain_write() {
+async fn a_change_without_counts_is_a_single_write() {
     /// How many events each counter has, and one in the total for each counter.
     #[derive(Clone, Debug)]
     struct Begun;
@@ -195,7 +205,12 @@ async fn a_change_that_leaves_the_counts_alone_is_one_plain_write() {
         const NAME: &'static str = "begun";
         const KEY: &'static str = "id";
 
-        fn change(&self, _: &StreamId, _: &[Commit<CounterEvent>], before: CurrentRow<'_>) -> Result<RowChange, ChangeError> {
+        fn change(
+            &self,
+            _: &StreamId,
+            _: &[Commit<CounterEvent>],
+            before: CurrentRow<'_>,
+        ) -> Result<RowChange, ChangeError> {
             let mut change = RowChange::default();
             if before == CurrentRow::Missing {
                 let mut counts = Counts::default();
@@ -218,7 +233,7 @@ async fn a_change_that_leaves_the_counts_alone_is_one_plain_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_no_total_can_have_parks_the_stream() {
+async fn an_invalid_total_name_parks_the_stream() {
     #[derive(Clone, Debug)]
     struct Misnamed(&'static str, &'static str);
 
@@ -227,10 +242,18 @@ async fn a_name_that_no_total_can_have_parks_the_stream() {
         const NAME: &'static str = "misnamed";
         const KEY: &'static str = "id";
 
-        fn change(&self, _: &StreamId, _: &[Commit<CounterEvent>], _: CurrentRow<'_>) -> Result<RowChange, ChangeError> {
+        fn change(
+            &self,
+            _: &StreamId,
+            _: &[Commit<CounterEvent>],
+            _: CurrentRow<'_>,
+        ) -> Result<RowChange, ChangeError> {
             let mut counts = Counts::default();
             counts.add(self.0, self.1, 1);
-            Ok(RowChange { attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(), unless_exists: None })
+            Ok(RowChange {
+                attributes: [(COUNTED.to_owned(), Some(counts.to_attribute()))].into(),
+                unless_exists: None,
+            })
         }
     }
 

@@ -1,4 +1,4 @@
-//! Two read models of counters on one stream, of which one counts.
+//! Two read models of counters on one stream, one of which counts.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::projection::{
-    RowsAhead, Backlog, GroupResult, CurrentRow, COUNTED, Counters, Counts, ChangeError, RebuildProgress, Projection, ReadModel,
-    RowChange, ReadModelGroup, Totals, Verification, create_backlog_table, create_totals_table,
+    Backlog, COUNTED, ChangeError, Counters, Counts, CurrentRow, GroupResult, Projection, ReadModel, ReadModelGroup,
+    RebuildProgress, RowChange, RowsAhead, Totals, Verification, create_backlog_table, create_totals_table,
 };
 use dynamodb_event_store::{Change, Commit, EventStore, Request, Segment, StreamId, StreamRecord};
 use dynamodb_testkit::call_log::Call;
@@ -15,11 +15,11 @@ use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
 use dynamodb_testkit::simulation::Simulation;
 use tokio::time::Instant;
 
-/// A row for each counter: how many events it has.
+/// A row per counter with its number of events.
 #[derive(Clone, Debug)]
 pub struct Plain;
 
-/// The same, and a total of all of them.
+/// The same, with a total.
 #[derive(Clone, Debug)]
 pub struct Counted;
 
@@ -32,7 +32,12 @@ impl ReadModel for Plain {
     const NAME: &'static str = "plain";
     const KEY: &'static str = "id";
 
-    fn change(&self, _: &StreamId, commits: &[Commit<CounterEvent>], _: CurrentRow<'_>) -> Result<RowChange, ChangeError> {
+    fn change(
+        &self,
+        _: &StreamId,
+        commits: &[Commit<CounterEvent>],
+        _: CurrentRow<'_>,
+    ) -> Result<RowChange, ChangeError> {
         let events = AttributeValue::N(events_after(commits).to_string());
         Ok(RowChange { attributes: [("events".to_owned(), Some(events))].into(), unless_exists: None })
     }
@@ -85,7 +90,7 @@ impl World {
         }
     }
 
-    /// Stores one more event in each of these streams; answers the records of all that is stored.
+    /// Stores one more event in each of these streams and returns the records of all events.
     pub async fn store(&self, streams: &[&str]) -> Vec<StreamRecord> {
         for stream in streams {
             let add = |counter: &Counter, _| Command::Add(1).decide(counter);
@@ -106,10 +111,11 @@ impl World {
         self.side_by_side.settle(&[plain, counted]).await
     }
 
-    /// The version of a row; 0 if there is none.
+    /// The version of a row; 0 if it does not exist.
     pub async fn version(&self, table: &str, stream: &str) -> u64 {
         let key = AttributeValue::S(stream.into());
-        let row = self.database.client_without_faults().get_item().table_name(table).key("id", key).send().await.unwrap();
+        let row =
+            self.database.client_without_faults().get_item().table_name(table).key("id", key).send().await.unwrap();
         row.item.map_or(0, |row| row["version"].as_n().unwrap().parse().unwrap())
     }
 
@@ -126,10 +132,11 @@ impl World {
         self.counted.rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Keep, later()).await.unwrap()
     }
 
-    /// Somebody else writes to the totals.
+    /// Writes wrong totals.
     pub async fn damage(&self, shard: u8, events: i64) {
         let text = |text: &str| AttributeValue::S(text.to_owned());
-        let update = self.database.client_without_faults().update_item().table_name("totals").update_expression("ADD events :n");
+        let update =
+            self.database.client_without_faults().update_item().table_name("totals").update_expression("ADD events :n");
         let update = update.key("shard", text(&shard.to_string())).key("name", text("all"));
         update.expression_attribute_values(":n", AttributeValue::N(events.to_string())).send().await.unwrap();
     }

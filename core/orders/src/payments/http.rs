@@ -137,7 +137,7 @@ mod tests {
     use super::super::tests::{ORDER, claim};
     use super::*;
     use crate::domain::harness::properties;
-    use dynamodb_circuit_breaker::{ErrorClass, ClassifyError};
+    use dynamodb_circuit_breaker::{ClassifyError, ErrorClass};
 
     /// A server that reads one request of each connection, answers it with these bytes, and hangs up; or that keeps the
     /// connection and says no more.

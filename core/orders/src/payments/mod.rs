@@ -13,7 +13,7 @@ pub use guarded::GuardedProvider;
 pub use http::{HttpProvider, InvalidProvider, Timeouts};
 
 use crate::domain::{Currency, Money, OrderId, PaymentId, Reason};
-use dynamodb_circuit_breaker::{ErrorClass, ClassifyError};
+use dynamodb_circuit_breaker::{ClassifyError, ErrorClass};
 
 /// A payment as the caller claims it.
 #[derive(Clone, Debug, PartialEq, Eq)]

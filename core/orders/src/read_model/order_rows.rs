@@ -9,7 +9,7 @@ use crate::domain::event::OrderEvent;
 use crate::domain::ids::{OrderId, PaymentId};
 use crate::domain::state::{Cancellation, Order, Payment, RefundDone, RejectedPayment, Shipment, Status};
 use crate::store::order_of;
-use dynamodb_event_store::projection::{CurrentRow, ChangeError, ReadModel, RowChange};
+use dynamodb_event_store::projection::{ChangeError, CurrentRow, ReadModel, RowChange};
 use dynamodb_event_store::{Commit, StreamId};
 
 /// The read model with a row for every order: what clients see of it, and the lists.
@@ -213,7 +213,11 @@ mod tests {
         }
     }
 
-    fn change(order_id: OrderId, commits: &[Commit<OrderEvent>], before: CurrentRow<'_>) -> Result<RowChange, ChangeError> {
+    fn change(
+        order_id: OrderId,
+        commits: &[Commit<OrderEvent>],
+        before: CurrentRow<'_>,
+    ) -> Result<RowChange, ChangeError> {
         OrderRows.change(&order_id.into(), commits, before)
     }
 

@@ -1,20 +1,18 @@
-//! DynamoDB's conditional update of one item, for the expressions that limiters use.
-//!
-//! It reads the very texts that are sent. That it reads them as DynamoDB does is what the tests on real engines show.
+//! An interpreter of the update expressions that limiters send. Tests on real engines show that it agrees with DynamoDB.
 
 use std::collections::HashMap;
 
 use super::super::algorithm::{Item, Update};
 
-/// What `update` makes of `item`; nothing if its condition does not hold.
+/// The item after `update`; `None` if its condition does not hold.
 ///
 /// # Panics
-/// DynamoDB would not accept the expressions.
+/// DynamoDB would reject the expressions.
 pub fn apply(update: &Update, item: Option<&Item>) -> Option<Item> {
     holds(update, item).then(|| write(update, item))
 }
 
-/// Whether the condition holds of the item.
+/// Whether the condition holds for the item.
 pub fn holds(update: &Update, item: Option<&Item>) -> bool {
     let mut reader = Reader::new(&update.condition, update, item);
     let holds = reader.any();
@@ -22,12 +20,12 @@ pub fn holds(update: &Update, item: Option<&Item>) -> bool {
     holds
 }
 
-/// What the update makes of the item, whatever the condition says.
+/// The item after the update, ignoring the condition.
 pub fn write(update: &Update, item: Option<&Item>) -> Item {
     let mut reader = Reader::new(&update.update, update, item);
     let mut written = item.cloned().unwrap_or_default();
     let mut touched = Vec::new();
-    // Every operand is read from the item as it was.
+    // Every operand is read from the item before the update.
     reader.expect("SET");
     loop {
         let path = reader.path();
@@ -136,7 +134,7 @@ impl<'a> Reader<'a> {
         } else {
             right
         };
-        // A comparison with an attribute that is not there does not hold.
+        // A comparison with a missing attribute is false.
         let (Some(left), Some(right), Some(upper)) = (left, right, upper) else { return false };
         match operator {
             "BETWEEN" => {
@@ -182,7 +180,7 @@ impl<'a> Reader<'a> {
         if token.starts_with('#') {
             return (*self.names.get(token).unwrap_or_else(|| panic!("{token} has no name"))).to_owned();
         }
-        assert!(token.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{token} is no path");
+        assert!(token.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{token} is not a path");
         token.to_owned()
     }
 

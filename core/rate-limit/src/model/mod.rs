@@ -1,4 +1,4 @@
-//! The limiters against reference models, in random interleavings.
+//! Tests of the limiters against reference models in random interleavings.
 
 pub(super) mod expression;
 mod sliding_window;
@@ -17,27 +17,27 @@ use world::Trace;
 /// Interleavings per property.
 const RUNS: u64 = 10_000;
 
-/// An algorithm's settings, and what may happen to it.
+/// An algorithm's settings and the conditions of a run.
 trait Case: Debug {
     fn of(seed: u64) -> Self;
 
-    /// One interleaving of the algorithm, and whether the properties hold in it.
+    /// Runs one interleaving and checks the properties.
     fn run(&self, algorithm: &Arc<dyn Algorithm>, seed: u64) -> (Trace, Result<(), String>);
 }
 
-/// What happened in all runs together.
+/// Totals over all runs.
 #[derive(Debug, Default)]
 struct Tally {
     admitted: usize,
-    refused: usize,
-    refused_without_call: usize,
-    unanswered: usize,
+    rejected: usize,
+    rejected_without_call: usize,
+    failed: usize,
     expired: usize,
     error: Micros,
     calls: [usize; 4],
 }
 
-/// Runs what `make` makes of each case until the first that goes wrong, which is described.
+/// Runs the algorithm that `make` returns for each case, up to the first failure.
 fn run_all<C: Case>(make: impl Fn(&mut C) -> Arc<dyn Algorithm>) -> Result<Tally, String> {
     let base = fastrand::u64(..);
     let mut tally = Tally::default();
@@ -51,7 +51,7 @@ fn run_all<C: Case>(make: impl Fn(&mut C) -> Arc<dyn Algorithm>) -> Result<Tally
     Ok(tally)
 }
 
-/// Asserts that the properties do not hold of all runs.
+/// Asserts that the properties do not hold in all runs.
 fn assert_caught<C: Case>(make: impl Fn(&mut C) -> Arc<dyn Algorithm>) {
     match run_all(make) {
         Err(why) => println!("caught: {why}"),
@@ -59,39 +59,39 @@ fn assert_caught<C: Case>(make: impl Fn(&mut C) -> Arc<dyn Algorithm>) {
     }
 }
 
-/// Asserts that the properties hold of all runs, and that the runs were worth the name.
+/// Asserts that the properties hold in all runs, and that enough happened in them.
 fn assert_holds<C: Case>(make: impl Fn(&mut C) -> Arc<dyn Algorithm>) {
     let tally = run_all(make).unwrap_or_else(|why| panic!("{why}"));
     println!("{tally:?}");
     let least = usize::try_from(RUNS).expect("a small number") / 20;
     let happened =
-        [tally.admitted, tally.refused, tally.refused_without_call, tally.unanswered, tally.expired, tally.calls[2]];
+        [tally.admitted, tally.rejected, tally.rejected_without_call, tally.failed, tally.expired, tally.calls[2]];
     assert!(happened.iter().all(|times| *times > least), "too little happened: {tally:?}");
 }
 
 impl Tally {
     fn add(&mut self, trace: &Trace) {
         self.admitted += trace.events.iter().filter(|event| event.admitted).count();
-        self.refused += trace.events.iter().filter(|event| !event.admitted).count();
+        self.rejected += trace.events.iter().filter(|event| !event.admitted).count();
         self.expired += trace.expired;
         self.error = self.error.max(trace.error());
-        for (calls, checked) in &trace.answers {
+        for (calls, checked) in &trace.results {
             self.calls[*calls] += 1;
             match checked {
                 Checked::Decided(decision) => {
-                    self.refused_without_call += usize::from(*calls == 0 && !decision.allowed)
+                    self.rejected_without_call += usize::from(*calls == 0 && !decision.allowed)
                 }
-                Checked::Degraded(..) | Checked::Uncounted(..) => self.unanswered += 1,
+                Checked::Degraded(..) | Checked::Uncounted(..) => self.failed += 1,
             }
         }
     }
 }
 
-/// An algorithm whose updates are not what they should be.
+/// An algorithm with broken updates.
 #[derive(Clone, Debug)]
 struct Broken<A> {
     sound: A,
-    how: fn(&A, &mut Update, Option<&Item>, Micros),
+    mutate: fn(&A, &mut Update, Option<&Item>, Micros),
 }
 
 impl<A: Algorithm> Algorithm for Broken<A> {
@@ -106,10 +106,10 @@ impl<A: Algorithm> Algorithm for Broken<A> {
     fn step(&self, seen: Option<&Item>, now: Micros, cost: u32) -> Step {
         match self.sound.step(seen, now, cost) {
             Step::Try(mut update) => {
-                (self.how)(&self.sound, &mut update, seen, now);
+                (self.mutate)(&self.sound, &mut update, seen, now);
                 Step::Try(update)
             }
-            refuse @ Step::Reject(_) => refuse,
+            reject @ Step::Reject(_) => reject,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The sliding window against an exact log.
+//! Tests of the sliding window against an exact log.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use super::super::algorithm::{Algorithm, Item, Step, Update};
 use super::super::decision::Micros;
 use super::super::sliding_window::SlidingWindow;
 use super::{Broken, Trace, assert_caught, assert_holds, expression, world};
-use world::Weather;
+use world::Conditions;
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
     limit: u32,
     window: Micros,
     parts: u32,
-    weather: Weather,
+    conditions: Conditions,
 }
 
 impl Case {
@@ -27,7 +27,7 @@ impl Case {
         self.window / Micros::from(self.parts)
     }
 
-    /// No window is exceeded, and nothing refused that an exact log over a sub-window more would let pass.
+    /// No window is exceeded, and nothing is rejected that an exact log over one more sub-window would admit.
     fn holds(&self, trace: &Trace) -> Result<(), String> {
         let error = 2 * trace.error();
         for (place, event) in trace.events.iter().enumerate() {
@@ -39,7 +39,7 @@ impl Case {
                 return Err(format!("{} units with {event:?}", within(self.window - error)));
             }
             if !event.admitted && within(self.window + self.part() + error) <= self.limit {
-                return Err(format!("{event:?} refused without reason"));
+                return Err(format!("{event:?} rejected without reason"));
             }
         }
         Ok(())
@@ -52,25 +52,25 @@ impl super::Case for Case {
         let window = [1_000_000, 1_000_003, 59, 60_000_000][rng.usize(..4)];
         let parts = [10, 20, 60][rng.usize(..3)].min(u32::try_from(window).unwrap_or(10));
         let part = window / Micros::from(parts);
-        let weather = Weather {
+        let conditions = Conditions {
             skew: [0, 0, part / 3, part * 2, window / 3][rng.usize(..5)],
-            travels: rng.bool(),
+            delays: rng.bool(),
             lost: [0, 0, 10, 40][rng.usize(..4)],
             crashes: rng.bool(),
-            counts_refused: false,
+            counts_rejected: false,
         };
-        Self { limit: rng.u32(1..=12), window, parts, weather }
+        Self { limit: rng.u32(1..=12), window, parts, conditions }
     }
 
     fn run(&self, algorithm: &Arc<dyn Algorithm>, seed: u64) -> (Trace, Result<(), String>) {
-        let trace = world::run(algorithm, self.weather, self.part(), self.window, seed);
+        let trace = world::run(algorithm, self.conditions, self.part(), self.window, seed);
         let holds = self.holds(&trace);
         (trace, holds)
     }
 }
 
-fn broken(case: &Case, how: fn(&SlidingWindow, &mut Update, Option<&Item>, Micros)) -> Arc<dyn Algorithm> {
-    Arc::new(Broken { sound: case.sound(), how })
+fn broken(case: &Case, mutate: fn(&SlidingWindow, &mut Update, Option<&Item>, Micros)) -> Arc<dyn Algorithm> {
+    Arc::new(Broken { sound: case.sound(), mutate })
 }
 
 fn value(update: &Update, name: &str) -> i64 {
@@ -86,21 +86,21 @@ fn set(update: &mut Update, name: &str, change: impl Fn(i64) -> i64) {
 }
 
 #[test]
-fn no_window_is_ever_exceeded_and_nothing_refused_without_reason_whatever_happens_between_two_awaits() {
+fn under_any_interleaving_no_window_is_exceeded_and_no_request_rejected_without_reason() {
     assert_holds(|case: &mut Case| Arc::new(case.sound()));
 }
 
-/// A window beside exact logs: one of what the window let pass, and one that decides for itself.
+/// Totals of a window and of an exact log that decides by itself.
 #[derive(Debug, Default)]
 struct Comparison {
     asked: usize,
     admitted: usize,
     admitted_by_log: usize,
-    /// Refused, and let pass by the log that decides for itself.
+    /// Rejected by the window, admitted by the log.
     only_by_log: usize,
 }
 
-/// An hour of arrivals, in flocks, at 1.5 times what the window lets pass.
+/// An hour of bursts of requests, at 1.5 times the admitted rate.
 fn compare(parts: u32, seed: u64) -> Comparison {
     let (limit, length, hour) = (100, 60_000_000, 3_600_000_000);
     let window = SlidingWindow::new(limit, length, parts);
@@ -121,7 +121,7 @@ fn compare(parts: u32, seed: u64) -> Comparison {
             assert!(item.is_some(), "an item that was just seen predicts the branch");
             own.push(now);
         } else {
-            assert!(!room(&own, length + length / Micros::from(parts)), "refused without reason");
+            assert!(!room(&own, length + length / Micros::from(parts)), "rejected without reason");
         }
         result.asked += 1;
         result.only_by_log += usize::from(by_log && !admitted);
@@ -131,19 +131,19 @@ fn compare(parts: u32, seed: u64) -> Comparison {
 }
 
 #[test]
-fn beside_an_exact_log_it_is_never_over_and_lets_nearly_as_much_pass() {
+fn it_is_never_over_the_limit_and_admits_nearly_as_much_as_an_exact_log() {
     let seed = fastrand::u64(..);
     let results = [10, 20, 60].map(|parts| (parts, compare(parts, seed)));
     let percent = |part: usize, whole: usize| 100.0 * part as f64 / whole as f64;
     for (parts, result) in &results {
-        let (refused, passed) = (result.asked - result.admitted, percent(result.admitted, result.admitted_by_log));
+        let (rejected, passed) = (result.asked - result.admitted, percent(result.admitted, result.admitted_by_log));
         println!(
-            "seed {seed}, {parts} sub-windows: of {} requests {refused} refused, {:.1} % of all where the log would \
-             not; it lets {passed:.1} % as many pass",
+            "seed {seed}, {parts} sub-windows: {rejected} of {} requests rejected, {:.1} % of all only by the window; \
+             {passed:.1} % as many admitted as by the log",
             result.asked,
             percent(result.only_by_log, result.asked)
         );
-        assert!(refused > 1000 && passed > 100.0 - 200.0 / f64::from(*parts), "seed {seed}: {result:?}");
+        assert!(rejected > 1000 && passed > 100.0 - 200.0 / f64::from(*parts), "seed {seed}: {result:?}");
     }
     let [tenth, _, sixtieth] = results.map(|(_, result)| result.only_by_log);
     assert!(sixtieth < tenth, "seed {seed}");
@@ -172,7 +172,7 @@ fn a_window_whose_base_is_a_sub_window_too_late_is_caught() {
 }
 
 #[test]
-fn a_window_that_lets_a_slow_clock_write_into_the_past_is_caught() {
+fn a_window_that_lets_a_slow_clock_write_to_the_past_is_caught() {
     assert_caught(|case: &mut Case| {
         broken(case, |_, update, _, _| {
             update.condition = update.condition.replace("hi <= :idx", "hi > :zero OR hi <= :zero")
@@ -181,15 +181,15 @@ fn a_window_that_lets_a_slow_clock_write_into_the_past_is_caught() {
 }
 
 #[test]
-fn a_window_that_counts_what_it_refuses_is_caught() {
+fn a_window_that_counts_rejected_requests_is_caught() {
     assert_caught(|case: &mut Case| {
-        case.weather.counts_refused = true;
+        case.conditions.counts_rejected = true;
         Arc::new(case.sound())
     });
 }
 
 #[test]
-fn a_window_that_takes_an_expired_count_for_the_one_of_an_item_made_anew_is_caught() {
+fn a_window_that_mixes_up_expired_and_recreated_items_is_caught() {
     assert_caught(|case: &mut Case| {
         broken(case, |sound, update, seen, _| {
             let Some(seen) = seen.filter(|_| update.condition.contains(":seen")) else { return };
@@ -201,12 +201,12 @@ fn a_window_that_takes_an_expired_count_for_the_one_of_an_item_made_anew_is_caug
 }
 
 #[test]
-fn a_window_whose_item_expires_while_it_is_needed_is_caught() {
+fn a_window_whose_item_expires_too_early_is_caught() {
     assert_caught(|case: &mut Case| broken(case, |_, update, _, _| set(update, ":expires", |_| 0)));
 }
 
 #[test]
-fn a_window_that_forgets_checkpoints_it_still_needs_is_caught() {
+fn a_window_that_removes_needed_checkpoints_is_caught() {
     assert_caught(|case: &mut Case| {
         broken(case, |_, update, seen, _| {
             let first = seen.and_then(|seen| seen.keys().find(|name| name.starts_with('s')));

@@ -1,4 +1,4 @@
-//! The token bucket against its bound and against a bucket that holds tokens.
+//! Tests of the token bucket against its bound and against a reference bucket.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use super::super::algorithm::{Algorithm, Item, Update};
 use super::super::decision::Micros;
 use super::super::token_bucket::TokenBucket;
 use super::{Broken, Trace, assert_caught, assert_holds, world};
-use world::Weather;
+use world::Conditions;
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
     interval: Micros,
     burst: u32,
-    weather: Weather,
+    conditions: Conditions,
 }
 
 impl Case {
@@ -22,7 +22,7 @@ impl Case {
         TokenBucket::new(self.interval, self.burst)
     }
 
-    /// The cost admitted in any span is at most the burst, and what is gained in the span and the clocks' error.
+    /// The cost admitted in any span is at most the burst plus what is gained in the span and the clock error.
     fn bounded(&self, trace: &Trace) -> Result<(), String> {
         let admitted: Vec<_> = trace.events.iter().filter(|event| event.admitted).collect();
         let error = trace.error();
@@ -39,7 +39,7 @@ impl Case {
         Ok(())
     }
 
-    /// Each decision is that of a bucket that holds its tokens and is asked in the same order.
+    /// Each decision equals that of a reference bucket that gets the requests in the same order.
     fn equals_reference(&self, trace: &Trace) -> Result<(), String> {
         let full = self.interval * Micros::from(self.burst);
         let (mut level, mut last) = (full, Micros::MIN);
@@ -60,31 +60,31 @@ impl super::Case for Case {
     fn of(seed: u64) -> Self {
         let mut rng = Rng::with_seed(!seed);
         let interval = [1, 7, 1000, 50_000, 200_000][rng.usize(..5)];
-        let weather = Weather {
+        let conditions = Conditions {
             skew: [0, 0, interval / 2, interval * 3, 1_000_000][rng.usize(..5)],
-            travels: rng.bool(),
+            delays: rng.bool(),
             lost: [0, 0, 10, 40][rng.usize(..4)],
             crashes: rng.bool(),
-            counts_refused: false,
+            counts_rejected: false,
         };
-        Self { interval, burst: rng.u32(1..=20), weather }
+        Self { interval, burst: rng.u32(1..=20), conditions }
     }
 
     fn run(&self, algorithm: &Arc<dyn Algorithm>, seed: u64) -> (Trace, Result<(), String>) {
         let length = self.interval * Micros::from(self.burst);
-        let trace = world::run(algorithm, self.weather, self.interval, length, seed);
-        let one_clock = self.weather.skew == 0 && !self.weather.travels;
+        let trace = world::run(algorithm, self.conditions, self.interval, length, seed);
+        let one_clock = self.conditions.skew == 0 && !self.conditions.delays;
         let holds = self.bounded(&trace).and_then(|()| if one_clock { self.equals_reference(&trace) } else { Ok(()) });
         (trace, holds)
     }
 }
 
-fn broken(case: &Case, how: fn(&TokenBucket, &mut Update, Option<&Item>, Micros)) -> Arc<dyn Algorithm> {
-    Arc::new(Broken { sound: case.bucket(), how })
+fn broken(case: &Case, mutate: fn(&TokenBucket, &mut Update, Option<&Item>, Micros)) -> Arc<dyn Algorithm> {
+    Arc::new(Broken { sound: case.bucket(), mutate })
 }
 
 #[test]
-fn the_admitted_cost_stays_in_bounds_whatever_happens_between_two_awaits() {
+fn under_any_interleaving_the_admitted_cost_is_bounded() {
     assert_holds(|case: &mut Case| Arc::new(case.bucket()));
 }
 
@@ -99,7 +99,7 @@ fn a_bucket_without_its_upper_guard_is_caught() {
 }
 
 #[test]
-fn a_bucket_that_takes_itself_for_idle_without_looking_is_caught() {
+fn a_bucket_that_assumes_it_is_idle_is_caught() {
     assert_caught(|case: &mut Case| {
         broken(case, |_, update, _, _| {
             update.condition = update.condition.replace("tat <= :now", "tat >= :now");
@@ -108,15 +108,15 @@ fn a_bucket_that_takes_itself_for_idle_without_looking_is_caught() {
 }
 
 #[test]
-fn a_bucket_that_counts_what_it_refuses_is_caught() {
+fn a_bucket_that_counts_rejected_requests_is_caught() {
     assert_caught(|case: &mut Case| {
-        case.weather.counts_refused = true;
+        case.conditions.counts_rejected = true;
         Arc::new(case.bucket())
     });
 }
 
 #[test]
-fn a_bucket_whose_item_expires_while_it_is_needed_is_caught() {
+fn a_bucket_whose_item_expires_too_early_is_caught() {
     assert_caught(|case: &mut Case| {
         broken(case, |_, update, _, now| {
             for (name, value) in &mut update.values {

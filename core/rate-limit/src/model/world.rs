@@ -1,4 +1,4 @@
-//! A table of one item, clients that call it, and a scheduler that lets anything happen at every await point.
+//! A table of one item, its clients, and a scheduler that interleaves them at every await point.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -19,23 +19,23 @@ use super::expression;
 
 /// What can happen in a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
+pub struct Conditions {
     /// How far a client's clock may be off.
     pub skew: Micros,
-    /// Whether time passes while calls are under way.
-    pub travels: bool,
-    /// Answers and requests lost, of 100.
+    /// Whether time passes during calls.
+    pub delays: bool,
+    /// The percentage of lost requests and of lost responses.
     pub lost: u8,
     /// Whether clients crash.
     pub crashes: bool,
-    /// Whether the table counts what it refuses, which is wrong.
-    pub counts_refused: bool,
+    /// Whether the table counts rejected requests, which is wrong.
+    pub counts_rejected: bool,
 }
 
-/// Something that was decided.
+/// A decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
-    /// The true time at which the item was changed or showed that there is no room.
+    /// The true time at which the item was changed or was found full.
     pub at: Micros,
     /// The time by the client's clock.
     pub now: Micros,
@@ -45,12 +45,12 @@ pub struct Event {
     pub admitted: bool,
 }
 
-/// All that was decided, in the order of the table.
+/// All decisions, in the order at the table.
 #[derive(Debug, Default)]
 pub struct Trace {
     pub events: Vec<Event>,
-    /// Calls per request that was answered, with what was answered.
-    pub answers: Vec<(usize, Checked)>,
+    /// The number of calls and the result of each finished request.
+    pub results: Vec<(usize, Checked)>,
     /// Items that DynamoDB deleted.
     pub expired: usize,
 }
@@ -65,10 +65,10 @@ impl Trace {
 struct World {
     time: Micros,
     item: Option<Item>,
-    weather: Weather,
+    conditions: Conditions,
     rng: Rng,
     trace: Trace,
-    /// For each client, the request it is at.
+    /// The current request of each client.
     requests: Vec<Request>,
 }
 
@@ -77,35 +77,35 @@ struct Request {
     now: Micros,
     cost: u32,
     calls: usize,
-    /// The place in the trace and the true time at which the last call failed.
+    /// The index in the trace and the true time of the last failed call.
     failed: Option<(usize, Micros)>,
 }
 
-/// A client's way to the table.
-struct Line {
+/// A client's connection to the table.
+struct Connection {
     world: Arc<Mutex<World>>,
     client: usize,
 }
 
-impl Line {
+impl Connection {
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().expect("no client panics while it holds the world")
     }
 }
 
-impl Table for Line {
+impl Table for Connection {
     async fn update(&self, _key: &str, update: &Update) -> Result<Updated, TableError> {
-        let lost = |world: &mut World| world.rng.u8(..100) < world.weather.lost;
+        let lost = |world: &mut World| world.rng.u8(..100) < world.conditions.lost;
         let gone = || TableError::Unavailable("lost".to_owned());
         self.world().requests[self.client].calls += 1;
-        somebody_else().await;
+        yield_to_others().await;
         let no_request = lost(&mut self.world());
         if no_request {
-            somebody_else().await;
+            yield_to_others().await;
             return Err(gone());
         }
         let updated = self.world().apply(self.client, update);
-        somebody_else().await;
+        yield_to_others().await;
         if lost(&mut self.world()) { Err(gone()) } else { Ok(updated) }
     }
 }
@@ -120,13 +120,13 @@ impl World {
         }
         self.requests[client].failed = Some((self.trace.events.len(), self.time));
         let old = self.item.clone();
-        if self.weather.counts_refused {
+        if self.conditions.counts_rejected {
             self.item = Some(expression::write(update, old.as_ref()));
         }
         Updated::Failed(old)
     }
 
-    /// DynamoDB deletes what has expired when it comes to it.
+    /// DynamoDB deletes expired items with a delay.
     fn expire(&mut self) {
         let expired = |item: &Item| item["expires_at"] * 1_000_000 < self.time;
         if self.item.as_ref().is_some_and(expired) && self.rng.bool() {
@@ -136,8 +136,8 @@ impl World {
     }
 }
 
-/// Lets the scheduler choose who goes on.
-async fn somebody_else() {
+/// Lets the scheduler choose the next client.
+async fn yield_to_others() {
     let mut asked = false;
     poll_fn(|_| if std::mem::replace(&mut asked, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
@@ -145,22 +145,22 @@ async fn somebody_else() {
 type Check = Pin<Box<dyn Future<Output = Checked>>>;
 
 struct Client {
-    limiter: Arc<Limiter<Line>>,
+    limiter: Arc<Limiter<Connection>>,
     skew: Micros,
     check: Option<Check>,
 }
 
-/// Runs clients of `algorithm` in all weathers: one interleaving, chosen by `seed`.
+/// Runs clients of `algorithm` in one interleaving, chosen by `seed`.
 ///
-/// `unit` is the algorithm's own unit of time, at whose edges things happen, and `length` the time in which it forgets.
-pub fn run(algorithm: &Arc<dyn Algorithm>, weather: Weather, unit: Micros, length: Micros, seed: u64) -> Trace {
+/// `unit` is the algorithm's unit of time, and `length` the time after which it forgets.
+pub fn run(algorithm: &Arc<dyn Algorithm>, conditions: Conditions, unit: Micros, length: Micros, seed: u64) -> Trace {
     let mut rng = Rng::with_seed(seed);
     let count = rng.usize(2..=8);
     let begin = 1_700_000_000_000_000 + rng.i64(0..1_000_000_000);
     let world = World {
         time: begin,
         item: None,
-        weather,
+        conditions,
         rng: rng.fork(),
         trace: Trace::default(),
         requests: vec![Request::default(); count],
@@ -169,13 +169,17 @@ pub fn run(algorithm: &Arc<dyn Algorithm>, weather: Weather, unit: Micros, lengt
     let mut policy: Policy = "token-bucket; rate=1/s; burst=1; by=user; on_error=deny".parse().expect("a good policy");
     policy.algorithm = Arc::clone(algorithm);
     let limiter = |client| {
-        let (line, shown) = (Line { world: Arc::clone(&world), client }, Arc::clone(&world));
+        let (connection, shown) = (Connection { world: Arc::clone(&world), client }, Arc::clone(&world));
         let clock =
             Clock::new(move || shown.lock().expect("no client panics while it holds the world").requests[client].now);
-        Arc::new(Limiter::new(line, policy.clone()).with_clock(clock))
+        Arc::new(Limiter::new(connection, policy.clone()).with_clock(clock))
     };
     let mut clients: Vec<Client> = (0..count)
-        .map(|client| Client { limiter: limiter(client), skew: rng.i64(-weather.skew..=weather.skew), check: None })
+        .map(|client| Client {
+            limiter: limiter(client),
+            skew: rng.i64(-conditions.skew..=conditions.skew),
+            check: None,
+        })
         .collect();
     let lock = || world.lock().expect("no client panics while it holds the world");
     for _ in 0..rng.usize(20..160) {
@@ -183,14 +187,14 @@ pub fn run(algorithm: &Arc<dyn Algorithm>, weather: Weather, unit: Micros, lengt
         match rng.u8(..100) {
             0..50 => step(&mut clients[client], client, &world, &mut rng),
             50..90 => {
-                if weather.travels || clients.iter().all(|client| client.check.is_none()) {
+                if conditions.delays || clients.iter().all(|client| client.check.is_none()) {
                     let most = if rng.u8(..5) == 0 { length } else { unit };
                     let most = if clients.iter().any(|client| client.check.is_some()) { unit / 8 } else { most };
                     lock().time += rng.i64(0..=most * 2);
                 }
             }
             90..94 => {
-                if weather.crashes {
+                if conditions.crashes {
                     clients[client].check = None;
                     clients[client].limiter = limiter(client);
                 }
@@ -207,11 +211,11 @@ pub fn run(algorithm: &Arc<dyn Algorithm>, weather: Weather, unit: Micros, lengt
             }
         }
     }
-    assert!(weather.skew < MAX_SKEW);
+    assert!(conditions.skew < MAX_SKEW);
     std::mem::take(&mut lock().trace)
 }
 
-/// Begins a request, or goes on with the one that is under way.
+/// Starts a client's request or continues the current one.
 fn step(state: &mut Client, client: usize, world: &Arc<Mutex<World>>, rng: &mut Rng) {
     let lock = || world.lock().expect("no client panics while it holds the world");
     if state.check.is_none() {
@@ -229,7 +233,7 @@ fn step(state: &mut Client, client: usize, world: &Arc<Mutex<World>>, rng: &mut 
     let mut world = lock();
     let Request { now, cost, calls, failed } = world.requests[client];
     if let Checked::Decided(Decision { allowed: false, .. }) = checked {
-        // Said without a call, it takes effect at once.
+        // A rejection without a call takes effect at once.
         let (place, at) = failed.unwrap_or((world.trace.events.len(), world.time));
         world.trace.events.insert(place, Event { at, now, cost, admitted: false });
         for request in &mut world.requests {
@@ -238,5 +242,5 @@ fn step(state: &mut Client, client: usize, world: &Arc<Mutex<World>>, rng: &mut 
             }
         }
     }
-    world.trace.answers.push((calls, checked));
+    world.trace.results.push((calls, checked));
 }

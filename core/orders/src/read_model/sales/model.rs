@@ -11,7 +11,7 @@ use crate::domain::ids::PaymentId;
 use crate::domain::money::{Currency, Money};
 use crate::domain::state::{Order, Status};
 use crate::store::order_of;
-use dynamodb_event_store::projection::{CurrentRow, COUNTED, Counts, ChangeError, ReadModel, RowChange, RowItem};
+use dynamodb_event_store::projection::{COUNTED, ChangeError, Counts, CurrentRow, ReadModel, RowChange, RowItem};
 use dynamodb_event_store::{Commit, StreamId};
 
 /// The read model of sales: totals of each day in UTC, in the deployment's currency.
@@ -358,7 +358,10 @@ mod tests {
             (&stream(), 2, vec![paid("p1"), created()], CurrentRow::Row(&good), 3),
         ] {
             let change = SALES().change(stream, &[commit(first, events)], before);
-            assert!(matches!(change, Err(ChangeError::InvalidEvent { version, .. }) if version == misplaced), "{change:?}");
+            assert!(
+                matches!(change, Err(ChangeError::InvalidEvent { version, .. }) if version == misplaced),
+                "{change:?}"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! The newest keyed commits of a stream: what a repeat of a request is answered from.
+//! The newest keyed commits of a stream, from which repeated requests are answered.
 
 use std::collections::VecDeque;
 
@@ -10,14 +10,14 @@ use uuid::Uuid;
 use super::idempotency::RequestHash;
 use super::stream_id::Version;
 
-/// How many keyed commits a stream remembers. A repeat of an older one is a new request.
+/// How many keyed commits are retained per stream. A repeat of an older one is a new request.
 const CAPACITY: usize = 32;
 
-/// The newest keyed commits, oldest first. Part of every snapshot, so that a snapshot forgets nothing.
+/// The newest keyed commits, oldest first. They are part of every snapshot.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Remembered<O>(VecDeque<KeyedCommit<O>>);
+pub(super) struct RecentKeyedCommits<O>(VecDeque<KeyedCommit<O>>);
 
-/// What is left of a keyed commit.
+/// The retained part of a keyed commit.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct KeyedCommit<O> {
     pub id: Uuid,
@@ -27,13 +27,13 @@ pub(super) struct KeyedCommit<O> {
     pub outcome: O,
 }
 
-impl<O> Default for Remembered<O> {
+impl<O> Default for RecentKeyedCommits<O> {
     fn default() -> Self {
         Self(VecDeque::new())
     }
 }
 
-impl<O> Remembered<O> {
+impl<O> RecentKeyedCommits<O> {
     pub fn push(&mut self, commit: KeyedCommit<O>) {
         if self.0.len() == CAPACITY {
             self.0.pop_front();
@@ -49,7 +49,7 @@ impl<O> Remembered<O> {
 /// The stored form: a list of `[id, version, request hash, outcome]`, about 45 bytes each.
 type Compact<O> = (ByteArray<16>, Version, ByteArray<16>, O);
 
-impl<O: Serialize> Serialize for Remembered<O> {
+impl<O: Serialize> Serialize for RecentKeyedCommits<O> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(|commit| -> Compact<&O> {
             let (id, hash) = (ByteArray::new(commit.id.into_bytes()), ByteArray::new(commit.request_hash.0));
@@ -58,15 +58,15 @@ impl<O: Serialize> Serialize for Remembered<O> {
     }
 }
 
-impl<'de, O: DeserializeOwned> Deserialize<'de> for Remembered<O> {
+impl<'de, O: DeserializeOwned> Deserialize<'de> for RecentKeyedCommits<O> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let stored = Vec::<Compact<O>>::deserialize(deserializer)?;
-        let mut remembered = Self::default();
+        let mut recent = Self::default();
         for (id, version, hash, outcome) in stored {
             let (id, request_hash) = (Uuid::from_bytes(id.into_array()), RequestHash(hash.into_array()));
-            remembered.push(KeyedCommit { id, version, request_hash, outcome });
+            recent.push(KeyedCommit { id, version, request_hash, outcome });
         }
-        Ok(remembered)
+        Ok(recent)
     }
 }
 
@@ -80,19 +80,19 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_32_are_remembered_and_older_ones_forgotten() {
-        let mut remembered = Remembered::default();
-        (1..=40).for_each(|n| remembered.push(keyed(n)));
-        assert_eq!(remembered.find(Uuid::from_u128(8)), None);
-        assert_eq!(remembered.find(Uuid::from_u128(9)), Some(&keyed(9)));
-        assert_eq!(remembered.find(Uuid::from_u128(40)), Some(&keyed(40)));
+    fn the_newest_32_are_retained() {
+        let mut recent = RecentKeyedCommits::default();
+        (1..=40).for_each(|n| recent.push(keyed(n)));
+        assert_eq!(recent.find(Uuid::from_u128(8)), None);
+        assert_eq!(recent.find(Uuid::from_u128(9)), Some(&keyed(9)));
+        assert_eq!(recent.find(Uuid::from_u128(40)), Some(&keyed(40)));
     }
 
     #[test]
-    fn the_stored_form_gives_the_same_back() {
-        let mut remembered = Remembered::default();
-        (1..=40).for_each(|n| remembered.push(keyed(n)));
-        let stored: serde_dynamo::AttributeValue = serde_dynamo::to_attribute_value(&remembered).unwrap();
-        assert_eq!(serde_dynamo::from_attribute_value::<_, Remembered<String>>(stored).unwrap(), remembered);
+    fn the_stored_form_round_trips() {
+        let mut recent = RecentKeyedCommits::default();
+        (1..=40).for_each(|n| recent.push(keyed(n)));
+        let stored: serde_dynamo::AttributeValue = serde_dynamo::to_attribute_value(&recent).unwrap();
+        assert_eq!(serde_dynamo::from_attribute_value::<_, RecentKeyedCommits<String>>(stored).unwrap(), recent);
     }
 }

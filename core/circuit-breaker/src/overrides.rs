@@ -1,23 +1,24 @@
-//! What somebody orders by hand, and the record of it in the item.
+//! Manual overrides, and their record in the item.
 
 use std::fmt;
 
 use super::change::{Item, Malformed, Value};
 
-/// What to do. Times are microseconds since 1970.
+/// What an override does. Times are microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// No call passes, and none probes, until then or until the next order. Then probes decide.
+    /// All calls are rejected, without probes, until the end or the next override. Then probes decide.
     ForceOpen {
-        /// The end, if it has one.
+        /// The end, if any.
         until: Option<u64>,
     },
-    /// Every call passes, until then or until the next order. Failures are counted and do not open it.
+    /// All calls are allowed until the end or the next override. Failures are counted but do not open it.
     ForceClosed {
-        /// The end, if it has one.
+        /// The end, if any.
         until: Option<u64>,
     },
-    /// It is closed, nothing is counted, and it goes on by its own rules. All calls pass at once, without a ramp.
+    /// The breaker closes with empty counters and follows its own rules again. All calls are allowed at once, without a
+    /// ramp.
     Reset,
 }
 
@@ -30,7 +31,7 @@ impl Action {
         }
     }
 
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::ForceOpen { .. } => "open",
             Self::ForceClosed { .. } => "closed",
@@ -49,29 +50,29 @@ impl fmt::Display for Action {
     }
 }
 
-/// An order, and who is answerable for it.
+/// A requested override.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// What to do.
+pub struct Override {
+    /// What it does.
     pub action: Action,
-    /// Who orders it.
+    /// Who requests it.
     pub by: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// An order that was carried out.
+/// An override that was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedOverride {
-    /// The order.
-    pub order: Order,
-    /// When, in microseconds since 1970.
+    /// The request.
+    pub requested: Override,
+    /// When, in microseconds since the Unix epoch.
     pub at: u64,
-    /// The generation that it began.
+    /// The generation that it started.
     pub generation: u64,
 }
 
-/// The attributes of an intervention.
+/// The attributes of an override.
 pub(super) const ACTION: &str = "manual";
 pub(super) const GENERATION: &str = "manual_gen";
 pub(super) const BY: &str = "manual_by";
@@ -80,16 +81,16 @@ pub(super) const AT: &str = "manual_at";
 pub(super) const UNTIL: &str = "manual_until";
 
 impl AppliedOverride {
-    /// The last one that the item tells of.
+    /// The last override in the item.
     pub(super) fn read(item: &Item) -> Result<Option<Self>, Malformed> {
         let malformed = |name: &str| Malformed(name.to_owned());
         let number = |name: &str| match item.get(name) {
             Some(Value::Number(number)) => Ok(Some(*number)),
             None => Ok(None),
-            Some(Value::Word(_)) => Err(malformed(name)),
+            Some(Value::Text(_)) => Err(malformed(name)),
         };
         let word = |name: &str| match item.get(name) {
-            Some(Value::Word(word)) => Ok(Some(word.clone())),
+            Some(Value::Text(word)) => Ok(Some(word.clone())),
             None => Ok(None),
             Some(Value::Number(_)) => Err(malformed(name)),
         };
@@ -103,6 +104,6 @@ impl AppliedOverride {
         };
         let (by, why) = (word(BY)?.unwrap_or_default(), word(WHY)?.unwrap_or_default());
         let (at, generation) = (number(AT)?.unwrap_or_default(), number(GENERATION)?.unwrap_or_default());
-        Ok(Some(Self { order: Order { action, by, why }, at, generation }))
+        Ok(Some(Self { requested: Override { action, by, why }, at, generation }))
     }
 }
