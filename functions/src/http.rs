@@ -107,7 +107,8 @@ where
             let mut request = gateway::request(&event).with_lambda_context(context.clone());
             request.extensions_mut().insert(ColdStart(cold_start));
             let response = service.clone().oneshot(request).await.unwrap_or_else(|error| {
-                tracing::error!(error = %error.into(), "a layer failed");
+                let log = || tracing::error!(error = %error.into(), "a layer failed");
+                telemetry::request(&context.request_id, cold_start).in_scope(log);
                 Problem::internal("a layer failed").into_answer(&context.request_id).into()
             });
             Ok::<_, Infallible>(gateway::Response::from(response))

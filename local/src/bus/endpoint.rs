@@ -68,7 +68,7 @@ async fn call(State(bus): State<Bus>, headers: HeaderMap, body: Body) -> Respons
     match fault {
         Some(Fault::HangAfter) => std::future::pending().await,
         // An error of the body closes the connection.
-        Some(Fault::LoseAnswer) => Body::from_stream(stream::once(async { Err::<Bytes, _>("lost") })).into_response(),
+        Some(Fault::LoseResponse) => Body::from_stream(stream::once(async { Err::<Bytes, _>("lost") })).into_response(),
         _ => response,
     }
 }

@@ -11,7 +11,7 @@ pub enum Fault {
     /// Every entry whose number, from 1, is a multiple of this is rejected with `ThrottlingException`; the status is 200.
     FailEntries(usize),
     /// The request is processed, and the connection closes without a response.
-    LoseAnswer,
+    LoseResponse,
     /// The request is not processed, and no response comes.
     Hang,
     /// The request is processed, and no response comes.
