@@ -1,4 +1,4 @@
-//! `Accept` (RFC 9110, section 12.5.1): in which of its forms a caller wants to have an answer.
+//! `Accept` (RFC 9110, section 12.5.1) selects the media type of a response.
 
 use std::cmp::Reverse;
 
@@ -12,10 +12,10 @@ struct MediaRange<'a> {
     weight: u16,
 }
 
-/// The media type among those that are offered that the caller prefers, the first of several; `None` if it accepts none of
-/// them. A caller that says nothing accepts everything.
+/// The offered media type that the caller prefers, the first of several; `None` if it accepts none of them. Without the
+/// header it accepts everything.
 ///
-/// Parameters but the weight make no difference, and what is malformed is passed over.
+/// Parameters other than the weight are ignored, and so are malformed ranges.
 pub fn preferred<'a>(accept: Option<&str>, offered: &[&'a str]) -> Option<&'a str> {
     let Some(accept) = accept.filter(|accept| !accept.trim_matches(OWS).is_empty()) else {
         return offered.first().copied();
@@ -26,7 +26,7 @@ pub fn preferred<'a>(accept: Option<&str>, offered: &[&'a str]) -> Option<&'a st
     accepted.min_by_key(|(weight, _)| Reverse(*weight)).map(|(_, media_type)| media_type)
 }
 
-/// What the most specific range that a media type is in says of it.
+/// The weight of the most specific range that matches a media type, or 0.
 fn weight(media_type: &str, ranges: &[MediaRange<'_>]) -> u16 {
     let (kind, subtype) = media_type.split_once('/').unwrap_or((media_type, ""));
     let is = |range: &str, own: &str| range.eq_ignore_ascii_case(own);
@@ -57,7 +57,7 @@ fn media_ranges(mut accept: &str) -> Vec<MediaRange<'_>> {
     }
 }
 
-/// The range that a text begins with, and what follows it: nothing, or a comma.
+/// The range at the start of a text, and the rest: empty, or from a comma on.
 fn media_range(text: &str) -> Option<(MediaRange<'_>, &str)> {
     let (kind, rest) = token(text)?;
     let (subtype, rest) = token(rest.strip_prefix('/')?)?;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_accepts_everything_gets_what_is_offered_first() {
+    fn the_first_offered_type_is_chosen_when_all_are_accepted() {
         assert_eq!(preferred(None, &["application/json", "text/csv"]), JSON);
         for accept in ["", " ", "*/*", "*/*;q=0.1", "text/html, */*;q=0.8", "application/json, text/csv", "text/*, */*"]
         {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_heavier_one_is_preferred_and_the_more_specific_range_decides() {
+    fn the_higher_weight_wins_and_the_most_specific_range_decides() {
         for (accept, expected) in [
             ("text/csv", CSV),
             ("TEXT/CSV", CSV),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_offered_or_not_wanted_is_not_chosen() {
+    fn a_type_that_is_not_offered_or_has_weight_0_is_not_chosen() {
         for accept in
             ["text/html", "application/xml, image/*", "*/*;q=0", "text/csv;q=0", "application/json;q=0.000", "csv"]
         {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_passed_over() {
+    fn malformed_ranges_are_ignored() {
         for malformed in [
             "text/csv;q=2",
             "text/csv;q=1.001",

@@ -1,4 +1,4 @@
-//! Whether a request may have effects, which its limits decide while it is processed.
+//! Whether a request may have effects: its rate limits decide that while it is processed.
 
 use tokio::sync::SetOnce;
 
@@ -7,7 +7,7 @@ use tokio::sync::SetOnce;
 pub(crate) struct Admission(Option<SetOnce<()>>);
 
 impl Admission {
-    /// Not before its limits have admitted it.
+    /// Not until its limits admit it.
     pub(crate) fn pending() -> Self {
         Self(Some(SetOnce::new()))
     }
@@ -19,10 +19,10 @@ impl Admission {
         }
     }
 
-    /// It may, from now on.
+    /// Admits the request.
     pub(crate) fn admit(&self) {
         if let Some(admitted) = &self.0 {
-            // It may have been admitted before.
+            // Admitting twice has no effect.
             drop(admitted.set(()));
         }
     }

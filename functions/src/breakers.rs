@@ -6,10 +6,10 @@ use dynamodb_circuit_breaker::{Action, AppliedOverride, Circuit, CircuitBreaker,
 use serde_json::{Value, json};
 use service_clock::Timestamp;
 
-/// Somebody wants to see, and nobody's payment waits: the first look of a container may take its connection's time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// The timeout of an operator's calls. No payment waits for them, so it allows for the connection of a new container.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is told of a breaker.
+/// A breaker as operators see it.
 pub(crate) fn show(breaker: &CircuitBreaker, circuit: &Circuit, now: Timestamp) -> Value {
     let settings = breaker.settings();
     let window = circuit.window(settings, micros(now));
@@ -38,7 +38,7 @@ pub(crate) fn show(breaker: &CircuitBreaker, circuit: &Circuit, now: Timestamp) 
     shown
 }
 
-/// The last override is told after its end too, with who is answerable for it.
+/// The last override, with who requested it, even after its end.
 fn show_override(last: &AppliedOverride, in_force: bool) -> Value {
     json!({
         "state": match last.requested.action {
@@ -54,12 +54,12 @@ fn show_override(last: &AppliedOverride, in_force: bool) -> Value {
     })
 }
 
-/// Microseconds since 1970, as breakers count; 0 for what was before.
+/// Microseconds since 1970, the unit of breakers; 0 for earlier times.
 pub(crate) fn micros(time: Timestamp) -> u64 {
     u64::try_from(time.timestamp_micros()).unwrap_or_default()
 }
 
-/// `None` for what never happened.
+/// `None` for 0, which means never.
 fn time(micros: u64) -> Option<Timestamp> {
     let millis = i64::try_from(micros / 1_000).ok().filter(|millis| *millis > 0);
     millis.and_then(Timestamp::from_millis)

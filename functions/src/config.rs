@@ -1,4 +1,4 @@
-//! What the environment says, read once at the start.
+//! Configuration from the environment, read once at startup.
 
 use std::env;
 use std::fmt;
@@ -19,15 +19,15 @@ pub struct Config {
     pub orders_table: String,
     /// The one currency of the deployment, with the highest price of one piece.
     pub currency: Currency,
-    /// What stands before `read`, `write`, … in a scope.
+    /// The prefix of the scopes: what precedes `read`, `write`, ….
     pub scope_prefix: String,
-    /// Every how many versions a commit carries a snapshot.
+    /// The number of versions from one snapshot to the next.
     pub snapshot_every: NonZeroU32,
-    /// The epoch of the events that are stored from now on; none before the store was ever taken back.
+    /// The epoch of new events; `None` if the event table was never restored to an earlier point.
     pub event_epoch: Option<Epoch>,
 }
 
-/// A setting that is missing or wrong. The function cannot start; mend the template's parameter or environment.
+/// A setting that is missing or invalid. The function cannot start; correct the template's parameter or environment.
 #[derive(PartialEq, Eq, thiserror::Error)]
 #[error("the environment variable {variable} {why}")]
 pub struct ConfigError {
@@ -41,7 +41,7 @@ impl ConfigError {
     }
 }
 
-/// As `main` prints it when it returns one.
+/// `main` prints the error that it returns with `Debug`.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -52,7 +52,7 @@ impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// The first variable that is missing or wrong, with the reason.
+    /// The first variable that is missing or invalid, with the reason.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::read(|variable| env::var(variable).ok())
     }
@@ -64,7 +64,7 @@ impl Config {
         Ok(Self {
             order_events_table: text("ORDER_EVENTS_TABLE")?,
             orders_table: text("ORDERS_TABLE")?,
-            currency: currency.with_max_price(&max_price).map_err(|error| wrong("MAX_PRICE", error))?,
+            currency: currency.with_max_price(&max_price).map_err(|error| invalid("MAX_PRICE", error))?,
             scope_prefix: scope_prefix(text("SCOPE_PREFIX")?)?,
             snapshot_every: parsed("SNAPSHOT_EVERY", &text("SNAPSHOT_EVERY")?)?,
             event_epoch: match lookup("EVENT_EPOCH").filter(|text| !text.is_empty()) {
@@ -81,13 +81,13 @@ impl Config {
     }
 }
 
-/// The tables of sales, for the functions that keep these. No other function has them: at a deployment its new code may run
-/// for a moment in the environment from before.
+/// The sales tables, for the functions that maintain them. Other functions must not read these variables: during a
+/// deployment, new code may briefly run with the old environment.
 #[derive(Clone, Debug)]
 pub struct SalesTables {
-    /// What each order adds to the sales.
+    /// The contribution of each order to the sales.
     pub rows: String,
-    /// The sales of each day.
+    /// The totals of each day.
     pub totals: String,
 }
 
@@ -101,10 +101,10 @@ impl SalesTables {
     }
 }
 
-/// A setting that some functions have beside those of [`Config`].
+/// A setting that only some functions have.
 ///
 /// # Errors
-/// The variable is missing or wrong, with the reason.
+/// The variable is missing or invalid, with the reason.
 pub fn setting<T: std::str::FromStr<Err: fmt::Display>>(variable: &'static str) -> Result<T, ConfigError> {
     parsed(variable, &text(|variable| env::var(variable).ok(), variable)?)
 }
@@ -120,33 +120,33 @@ pub(crate) fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
     variable: &'static str,
     text: &str,
 ) -> Result<T, ConfigError> {
-    text.parse().map_err(|error| wrong(variable, error))
+    text.parse().map_err(|error| invalid(variable, error))
 }
 
-fn wrong(variable: &'static str, error: impl fmt::Display) -> ConfigError {
-    ConfigError { variable, why: format!("is wrong: {error}") }
+fn invalid(variable: &'static str, error: impl fmt::Display) -> ConfigError {
+    ConfigError { variable, why: format!("is invalid: {error}") }
 }
 
 /// A scope is visible ASCII without `"` and `\` (RFC 6749).
 fn scope_prefix(text: String) -> Result<String, ConfigError> {
     let valid = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b));
-    let why = || "is wrong: it must be visible ASCII characters without \" and \\".to_owned();
+    let why = || "is invalid: it must be visible ASCII characters without \" and \\".to_owned();
     valid.then_some(text).ok_or_else(|| ConfigError { variable: "SCOPE_PREFIX", why: why() })
 }
 
-/// The client of DynamoDB that a container makes once and keeps.
+/// A client of DynamoDB, to be created once per container.
 pub async fn dynamodb_client() -> aws_sdk_dynamodb::Client {
     client(settings::for_requests).await
 }
 
-/// The same, for a function that works through whole tables.
+/// The same, for a function that scans tables.
 pub async fn bulk_client() -> aws_sdk_dynamodb::Client {
     client(settings::for_bulk).await
 }
 
-async fn client(patience: impl FnOnce(Builder) -> Builder) -> aws_sdk_dynamodb::Client {
+async fn client(settings: impl FnOnce(Builder) -> Builder) -> aws_sdk_dynamodb::Client {
     let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    aws_sdk_dynamodb::Client::from_conf(patience(Builder::from(&environment)).build())
+    aws_sdk_dynamodb::Client::from_conf(settings(Builder::from(&environment)).build())
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_was_never_taken_back_has_no_epoch() {
+    fn a_store_that_was_never_restored_has_no_epoch() {
         for none in [None, Some("")] {
             assert_eq!(config("EVENT_EPOCH", none).unwrap().event_epoch, None);
         }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_missing_or_wrong_is_named_with_the_reason() {
+    fn a_missing_or_invalid_variable_is_named_with_the_reason() {
         for variable in ["ORDER_EVENTS_TABLE", "ORDERS_TABLE", "CURRENCY", "SCOPE_PREFIX", "SNAPSHOT_EVERY"] {
             for value in [None, Some("")] {
                 let expected = format!("the environment variable {variable} is not set");
@@ -216,16 +216,16 @@ mod tests {
             ("SCOPE_PREFIX", "or\"ders"),
         ] {
             let error = config(variable, Some(value)).unwrap_err();
-            assert!(error.starts_with(&format!("the environment variable {variable} is wrong: ")), "{error}");
+            assert!(error.starts_with(&format!("the environment variable {variable} is invalid: ")), "{error}");
         }
     }
 
     #[test]
-    fn a_rate_limit_that_makes_no_sense_is_named_with_the_place_of_the_mistake() {
+    fn an_invalid_rate_limit_is_named_with_the_position_of_the_error() {
         let error = parsed::<Policy>("RATE_LIMIT", "token-bucket; rate=0/s; burst=20; by=user").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the environment variable RATE_LIMIT is wrong: \"token-bucket; rate=0/s; burst=20; by=user\", character 20, \
+            "the environment variable RATE_LIMIT is invalid: \"token-bucket; rate=0/s; burst=20; by=user\", character 20, \
              at \"0/s\": expected a positive whole number per duration, such as 5/s, 100/m or 1/10s"
         );
     }

@@ -1,10 +1,10 @@
-//! What a request's header fields say of its body: `Content-Type` and `Content-Encoding` (RFC 9110, sections 8.3, 8.4).
+//! The headers that describe a body: `Content-Type` and `Content-Encoding` (RFC 9110, sections 8.3, 8.4).
 
 /// Optional white space.
 pub(crate) const OWS: [char; 2] = [' ', '\t'];
 
-/// Whether a content type is `application/json`, once, with any parameters as long as the charset, if there is one, is
-/// UTF-8. RFC 8259 gives a charset no meaning, but whoever names another one has not sent UTF-8.
+/// Whether a content type is a single `application/json`. It may have parameters, but a charset must be UTF-8: RFC 8259
+/// defines none, but a client that names another one has not sent UTF-8.
 pub fn is_json(content_type: &str) -> bool {
     let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     let mut rest = parameters.trim_start_matches([' ', '\t', ';']);
@@ -21,13 +21,13 @@ pub fn is_json(content_type: &str) -> bool {
     essence.trim_matches(OWS).eq_ignore_ascii_case("application/json")
 }
 
-/// Whether a body with this `Content-Encoding` is sent as it is.
+/// Whether a body with this `Content-Encoding` is not encoded.
 pub fn is_identity(content_encoding: &str) -> bool {
     let mut codings = content_encoding.split(',').map(|coding| coding.trim_matches(OWS));
     codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
 }
 
-/// A parameter's name and value, and what follows it.
+/// The name and value of the parameter at the start of a text, and the rest.
 pub(crate) fn parameter(text: &str) -> Option<(&str, String, &str)> {
     let (name, rest) = token(text)?;
     let rest = rest.strip_prefix('=')?;
@@ -45,7 +45,7 @@ pub(crate) fn parameter(text: &str) -> Option<(&str, String, &str)> {
     }
 }
 
-/// The token that a text begins with, and what follows it.
+/// The token at the start of a text, and the rest.
 pub(crate) fn token(text: &str) -> Option<(&str, &str)> {
     let in_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let end = text.find(|c| !in_token(c)).unwrap_or(text.len());
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_json_with_any_parameters_and_in_no_charset_but_utf_8() {
+    fn json_may_have_any_parameters_and_only_the_charset_utf_8() {
         for fine in [
             "application/json",
             "Application/JSON",
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_content_type_that_came_twice_is_none() {
+    fn a_repeated_content_type_is_rejected() {
         for twice in [
             "application/json,application/json",
             "application/json, text/plain",
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn only_identity_is_no_coding() {
+    fn only_identity_means_not_encoded() {
         for fine in ["", "identity", "Identity", " identity , identity "] {
             assert!(is_identity(fine), "{fine}");
         }

@@ -1,23 +1,23 @@
-//! How long a function may work.
+//! Deadlines within the time limit of an invocation.
 
 use std::time::{Duration, SystemTime};
 
 use lambda_runtime::Context;
 use tokio::time::Instant;
 
-/// What is kept of the time of a function that goes through whole tables: for the page that it is at, and the answer.
+/// Time reserved at the end of an invocation that scans a table: for the current page and the response.
 const RESERVE: Duration = Duration::from_secs(40);
-/// How long a run goes on unless it is told. A function that is killed loses its run, and nothing of those before.
-const USUAL_SECONDS: u64 = 60;
+/// How long a run takes by default. If the function is killed, only the current run is lost.
+const DEFAULT_SECONDS: u64 = 60;
 
-/// When a run through a table is to end: after the seconds that were asked for, and before the function's time does.
+/// When a scan of a table must end: after the requested seconds, and before the invocation times out.
 pub fn of_run(seconds: Option<u64>, context: &Context) -> Instant {
-    let own = Duration::from_secs(seconds.unwrap_or(USUAL_SECONDS));
+    let own = Duration::from_secs(seconds.unwrap_or(DEFAULT_SECONDS));
     let latest = deadline(context, RESERVE);
     Instant::now().checked_add(own).map_or(latest, |own| own.min(latest))
 }
 
-/// When a function must have done its work, if `reserve` of the invocation's time is kept for what comes after it.
+/// When work must end so that `reserve` of the invocation's time is left.
 pub fn deadline(context: &Context, reserve: Duration) -> Instant {
     let remaining = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
     Instant::now() + remaining.saturating_sub(reserve)
@@ -29,12 +29,12 @@ mod tests {
     use crate::testing::context;
 
     #[test]
-    fn a_run_ends_when_it_is_told_and_before_the_time_of_its_function() {
+    fn a_run_ends_after_the_requested_seconds_and_before_its_function_times_out() {
         let left = |seconds| {
             let left = of_run(seconds, &context()).saturating_duration_since(Instant::now());
             left.as_secs_f64().round() as u64
         };
-        // The function has 60 seconds, and 40 are kept of them.
+        // 40 of the function's 60 seconds are reserved.
         assert_eq!([Some(0), Some(5), Some(u64::MAX), None].map(left), [0, 5, 20, 20]);
     }
 }

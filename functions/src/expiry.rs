@@ -1,4 +1,4 @@
-//! Giving up the orders that nobody paid in time.
+//! Cancels orders that were not paid in time.
 
 use std::time::Duration;
 
@@ -16,40 +16,40 @@ use tokio::time::Instant;
 use crate::config::{self, Config, ConfigError};
 use crate::deadline::deadline;
 
-/// How many orders are looked up at once.
+/// Orders per page of the list.
 const PAGE: usize = 100;
-/// How many commands run at once.
+/// Commands that run concurrently.
 const CONCURRENCY: usize = 8;
-/// What is left of the function's time when it stops taking on more: the next run goes on.
+/// No page is started with less time left than this; the next run continues.
 const RESERVE: Duration = Duration::from_secs(5);
 
-/// Cancels orders that stayed unpaid.
+/// Cancels unpaid orders.
 #[derive(Clone, Debug)]
 pub struct Expiry {
-    /// The rows, whose list of pending orders is the work to do.
+    /// The rows, which list the pending orders.
     pub rows: Orders,
     /// The orders.
     pub store: EventStore<Order>,
-    /// How long an order may wait for its payment; `None` for ever.
+    /// How long an order may stay unpaid; `None` for no limit.
     pub after: Option<TimeDelta>,
 }
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Expired {
     /// Orders cancelled.
     pub cancelled: u32,
-    /// Orders that the list still showed, but that were paid, being paid or given up.
+    /// Orders that the list still showed, but that were paid, being paid or cancelled.
     pub left: u32,
-    /// Orders that could not be cancelled, and come up again in the next run.
+    /// Orders that could not be cancelled; the next run tries again.
     pub failed: u32,
 }
 
 impl Expiry {
-    /// That of this deployment.
+    /// From the environment.
     ///
     /// # Errors
-    /// `EXPIRE_UNPAID_AFTER_HOURS`, which is 0 for never, is missing or wrong.
+    /// `EXPIRE_UNPAID_AFTER_HOURS`, where 0 means never, is missing or invalid.
     pub fn new(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
         let hours: u32 = config::setting("EXPIRE_UNPAID_AFTER_HOURS")?;
         let rows = Orders::new(client.clone(), &config.orders_table);
@@ -57,10 +57,10 @@ impl Expiry {
         Ok(Self { rows, store, after: (hours > 0).then(|| TimeDelta::hours(hours.into())) })
     }
 
-    /// Goes through the pending orders, oldest first, as far as they are too old and the time suffices.
+    /// Cancels the pending orders that are too old, oldest first, until the time is up.
     ///
     /// # Errors
-    /// The list could not be read; whatever was cancelled before stays cancelled.
+    /// The list could not be read; orders cancelled before stay cancelled.
     pub async fn run(&self, context: &Context) -> Result<Expired, RowsError> {
         let mut expired = Expired::default();
         let Some(after) = self.after else { return Ok(expired) };

@@ -12,7 +12,7 @@ use crate::config::{self, ConfigError};
 use crate::problem::Problem;
 use crate::request::Request;
 
-/// What a function admits.
+/// The rate limit of a function.
 #[derive(Debug)]
 pub struct Limits {
     limiter: Limiter<DynamoTable>,
@@ -22,10 +22,10 @@ pub struct Limits {
 type Fields = Vec<(&'static str, String)>;
 
 impl Limits {
-    /// As the environment says. Connects to the table, while no caller is waiting yet.
+    /// From the environment. Connects to the table before any caller waits.
     ///
     /// # Errors
-    /// The policy or the table's name is missing or wrong.
+    /// The policy or the table's name is missing or invalid.
     pub async fn from_env(client: &Client) -> Result<Self, ConfigError> {
         let policy = config::setting("RATE_LIMIT")?;
         let table = DynamoTable::new(client, config::setting::<String>("RATE_LIMITS_TABLE")?);
@@ -33,15 +33,15 @@ impl Limits {
         Ok(Self::new(Limiter::new(table, policy)))
     }
 
-    /// What this limiter admits.
+    /// With this limiter.
     pub fn new(limiter: Limiter<DynamoTable>) -> Self {
         Self { limiter }
     }
 
-    /// Counts a request while it is `handled`; returns the handler's response, or that the request is not admitted.
+    /// Counts a request while it is `handled`, and returns the handler's response unless the request is rejected.
     ///
     /// # Errors
-    /// The handler's; 429, or 503 where the policy admits nothing that cannot be counted.
+    /// Those of the handler; 429; 503 if the request cannot be counted and the policy denies it then.
     pub(crate) async fn admit(
         &self,
         request: &Request,
@@ -74,7 +74,7 @@ impl Limits {
         let policy = self.limiter.policy();
         let checked = self.limiter.check(&subject).await;
         if let Some(error) = checked.error() {
-            // An alarm is made of these lines, so no level of the log may drop them.
+            // An alarm counts these lines, so they are logged at every level.
             tracing::error!(%error, on_error = ?policy.on_error, "not counted");
         }
         let fields = checked.fields(policy);
@@ -136,7 +136,7 @@ mod tests {
             Limits::new(Limiter::new(table, policy))
         }
 
-        /// With patience for a busy machine.
+        /// With a timeout for a busy machine.
         fn patient(&self, policy: &str) -> Limits {
             self.limits(policy, Duration::from_secs(30))
         }
@@ -166,13 +166,13 @@ mod tests {
             let field = answer.header("ratelimit").unwrap();
             assert!(field.starts_with(&format!("\"change\";r={left};t=")), "{field}");
         }
-        let refused = bench.cancel(&limits, cancel(UNKNOWN)).await;
-        assert_eq!((refused.status(), problem(&refused).as_str()), (429, "rate-limited"), "{}", refused.body());
-        assert_eq!(body(&refused)["violated-policies"], json!(["change"]));
-        assert_eq!(refused.header("ratelimit-policy"), Some("\"change\";q=3;w=180"));
-        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        let rejected = bench.cancel(&limits, cancel(UNKNOWN)).await;
+        assert_eq!((rejected.status(), problem(&rejected).as_str()), (429, "rate-limited"), "{}", rejected.body());
+        assert_eq!(body(&rejected)["violated-policies"], json!(["change"]));
+        assert_eq!(rejected.header("ratelimit-policy"), Some("\"change\";q=3;w=180"));
+        let wait: u64 = rejected.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=60).contains(&wait), "{wait}");
-        assert_eq!(refused.header("ratelimit"), Some(format!("\"change\";r=0;t={wait}").as_str()));
+        assert_eq!(rejected.header("ratelimit"), Some(format!("\"change\";r=0;t={wait}").as_str()));
     }
 
     #[tokio::test]
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(bench.cancel(&bench.patient(ONCE), cancel(&orders[0])).await.status(), 200);
         bench.proxy.faults.plan(|_| Some(Fault::Delay(Duration::from_millis(300))));
         bench.shop.faults().take_calls();
-        // A container that knows nothing of the refusal before its table has said so.
+        // A new container learns of the rejection only from the table.
         assert_eq!(bench.cancel(&bench.patient(ONCE), cancel(&orders[1])).await.status(), 429);
         assert_eq!(bench.shop.faults().take_calls().of("PutItem").count(), 0);
         assert!(bench.shop.order(&orders[1]).await.cancellation.is_none());
@@ -224,7 +224,7 @@ mod tests {
         for _ in 0..2 {
             let order_id = bench.shop.create_order(10.0).await;
             let event = call(OWNER, "orders:write", &order_id, &json!({"payment_id": "p1", "amount": 10}));
-            // A container that knows nothing of the refusal before its table has said so.
+            // A new container learns of the rejection only from the table.
             statuses.push(testing::limited(&bench.patient(ONCE), pay, event).await.status());
         }
         assert_eq!((statuses, provider.requests()), (vec![200, 429], 1));
@@ -240,10 +240,10 @@ mod tests {
                 [bench.cancel(&limits, by(sub)).await.status(), bench.cancel(&limits, by(sub)).await.status()];
             assert_eq!(statuses, [404, 429], "{sub}");
         }
-        let mut nobody = by("u3");
-        nobody["requestContext"]["authorizer"] = Value::Null;
+        let mut unauthenticated = by("u3");
+        unauthenticated["requestContext"]["authorizer"] = Value::Null;
         bench.proxy.faults.take_calls();
-        let answer = bench.cancel(&limits, nobody).await;
+        let answer = bench.cancel(&limits, unauthenticated).await;
         assert_eq!((answer.status(), answer.header("ratelimit")), (401, None));
         assert_eq!(bench.proxy.faults.take_calls().count(), 0);
     }

@@ -1,4 +1,4 @@
-//! `ops-status`: how the parts that protect the service are doing.
+//! `ops-status`: circuit breakers, rate limits and deferred payments.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use orders_core::read_model::{DeferredCount, Orders};
 use serde_json::json;
 
 use crate::answer::Answer;
-use crate::breakers::{self, PATIENCE};
+use crate::breakers::{self, TIMEOUT};
 use crate::caller::{Caller, Needs};
 use crate::config::{self, Config, ConfigError};
 use crate::payments;
@@ -18,26 +18,26 @@ use crate::request::Request;
 
 const NEEDS: Needs = Needs { own: None, any: &[] };
 
-/// What is looked at. Made once for each container.
+/// What the status shows. Created once per container.
 pub struct Operations {
-    /// The rows, which list the payments that wait.
+    /// The rows, which list deferred payments.
     pub rows: Orders,
     /// The breakers.
     pub breakers: Vec<CircuitBreaker>,
     /// The policies of the limiters, by what they limit.
     pub limits: BTreeMap<&'static str, Policy>,
-    /// What stands before `admin` in a scope.
+    /// The prefix of the scopes.
     pub scope_prefix: String,
 }
 
 impl Operations {
-    /// As the environment says.
+    /// From the environment.
     ///
     /// # Errors
-    /// A variable that is missing or wrong.
+    /// A variable that is missing or invalid.
     pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
         Ok(Self {
-            breakers: vec![payments::breaker(|variable| std::env::var(variable).ok(), &client, PATIENCE)?],
+            breakers: vec![payments::breaker(|variable| std::env::var(variable).ok(), &client, TIMEOUT)?],
             rows: Orders::new(client, &config.orders_table),
             limits: BTreeMap::from([
                 ("create", config::setting("CREATE_RATE_LIMIT")?),
@@ -49,7 +49,8 @@ impl Operations {
     }
 }
 
-/// Answers the breakers, the limits and the payments that wait. A breaker whose table does not answer is shown as such.
+/// Responds with the breakers, the limits and the number of deferred payments. The state of a breaker whose table is
+/// unavailable is `unknown`.
 ///
 /// # Errors
 /// 401, 403; 503 when the rows cannot be counted.
@@ -59,7 +60,7 @@ pub async fn handle(operations: &Operations, request: &Request) -> Result<Answer
         match breaker.inspect().await {
             Ok(circuit) => breakers::show(breaker, &circuit, request.now),
             Err(error) => {
-                tracing::warn!(breaker = breaker.name(), error = chain(&error), "not shown");
+                tracing::warn!(breaker = breaker.name(), error = chain(&error), "circuit state unknown");
                 json!({"name": breaker.name(), "state": "unknown"})
             }
         }
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_at_rest_has_a_closed_breaker_and_nothing_that_waits() {
+    async fn an_idle_service_has_a_closed_breaker_and_no_deferred_payments() {
         let answer = status(&Shop::open().await, "orders:admin").await;
         assert_eq!(answer.status(), 200, "{}", answer.body());
         let expected = json!({
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_outage_shows_as_an_open_breaker_and_payments_that_wait() {
+    async fn an_outage_shows_as_an_open_breaker_and_deferred_payments() {
         let (shop, provider, _served) = Shop::with_provider("failures=3; calls=3; open=1h; open-max=1h").await;
         provider.set_mode(Mode::Down);
         for n in 0..4 {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_administrators_are_told() {
+    async fn only_administrators_see_the_status() {
         let shop = Shop::open().await;
         for scopes in ["orders:read orders:write", "orders:fulfil", "orders:checkout", ""] {
             let answer = status(&shop, scopes).await;
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_breaker_whose_table_does_not_answer_is_shown_as_unknown() {
+    async fn a_breaker_whose_table_is_unavailable_is_shown_as_unknown() {
         let shop = Shop::open_with_faults().await;
         let order_id = shop.create_order(1.0).await;
         let deferred =

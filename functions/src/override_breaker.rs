@@ -1,6 +1,6 @@
-//! `override-breaker`: an administrator holds a circuit breaker open or closed, or lets it go.
+//! `override-breaker`: an administrator forces a circuit breaker open or closed, or ends the override.
 //!
-//! A request states what the breaker is to be, so there is no idempotency key.
+//! A request names the desired state, so it needs no idempotency key.
 
 use std::str::FromStr;
 
@@ -11,7 +11,7 @@ use service_clock::Timestamp;
 
 use crate::answer::Answer;
 use crate::body::{self, Given};
-use crate::breakers::{self, PATIENCE, micros};
+use crate::breakers::{self, TIMEOUT, micros};
 use crate::caller::{Caller, Needs};
 use crate::config::{Config, ConfigError};
 use crate::payments;
@@ -21,21 +21,21 @@ use crate::request::Request;
 
 const NEEDS: Needs = Needs { own: None, any: &[] };
 
-/// The breakers that there are. Made once for each container.
+/// All circuit breakers. Created once per container.
 pub struct Breakers {
     /// The breakers.
     pub breakers: Vec<CircuitBreaker>,
-    /// What stands before `admin` in a scope.
+    /// The prefix of the scopes.
     pub scope_prefix: String,
 }
 
 impl Breakers {
-    /// As the environment says.
+    /// From the environment.
     ///
     /// # Errors
-    /// A variable that is missing or wrong.
+    /// A variable that is missing or invalid.
     pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
-        let breakers = vec![payments::breaker(|variable| std::env::var(variable).ok(), &client, PATIENCE)?];
+        let breakers = vec![payments::breaker(|variable| std::env::var(variable).ok(), &client, TIMEOUT)?];
         Ok(Self { breakers, scope_prefix: config.scope_prefix.clone() })
     }
 }
@@ -49,7 +49,7 @@ struct Body {
     until: Option<String>,
 }
 
-/// By itself serde takes `{"open": null}` for such a word too.
+/// Parsed from the text, since a derived `Deserialize` accepts `{"open": null}` too.
 #[derive(Clone, Copy)]
 enum Forced {
     Open,
@@ -70,7 +70,7 @@ impl FromStr for Forced {
     }
 }
 
-/// Answers 200 with the breaker as it is now.
+/// Responds 200 with the breaker's new state.
 ///
 /// # Errors
 /// 400, 401, 403; 404 for a breaker that does not exist; 412, since breakers have no entity tag; 503 when it is not known whether the override was stored.
@@ -83,16 +83,16 @@ pub async fn handle(breakers: &Breakers, request: &Request) -> Result<Answer, Pr
     if !Preconditions::of(request)?.hold_without_tag() {
         return Err(Problem::not_selected(None));
     }
-    let order = Override {
+    let requested = Override {
         action: action(&body, request.now)?,
         by: caller.to_string(),
         why: body.reason.0.as_str().to_owned(),
     };
     request.admission.admitted().await;
-    // The item keeps the last order only, and an answer may be lost.
-    let (action, by) = (order.action.to_string(), order.by.as_str());
-    tracing::warn!(breaker = name, action, by, until = body.until, "override ordered");
-    let circuit = breaker.set_override(&order).await.map_err(|error| {
+    // The item stores only the last override, and a response may be lost.
+    let (action, by) = (requested.action.to_string(), requested.by.as_str());
+    tracing::warn!(breaker = name, action, by, until = body.until, "override requested");
+    let circuit = breaker.set_override(&requested).await.map_err(|error| {
         if error.0.is::<Malformed>() {
             return Problem::internal(error);
         }
@@ -103,19 +103,19 @@ pub async fn handle(breakers: &Breakers, request: &Request) -> Result<Answer, Pr
 }
 
 fn action(body: &Body, now: Timestamp) -> Result<Action, Problem> {
-    let wrong = |detail: &str| Problem::invalid_field("until", detail);
+    let invalid = |detail: &str| Problem::invalid_field("until", detail);
     let until = match &body.until {
         None => None,
         Some(text) => {
-            let until: Timestamp = text.parse().map_err(|_| wrong("must be a time such as 2026-11-24T12:00:00Z"))?;
-            Some(until).filter(|until| *until > now).ok_or_else(|| wrong("must lie ahead")).map(Some)?
+            let until: Timestamp = text.parse().map_err(|_| invalid("must be a time such as 2026-11-24T12:00:00Z"))?;
+            Some(until).filter(|until| *until > now).ok_or_else(|| invalid("must be in the future")).map(Some)?
         }
     };
     let until = until.map(micros);
     match body.state.0 {
         Forced::Open => Ok(Action::ForceOpen { until }),
         Forced::Closed => Ok(Action::ForceClosed { until }),
-        Forced::None if until.is_some() => Err(wrong("must be left out, since state none has no end")),
+        Forced::None if until.is_some() => Err(invalid("must be omitted with state none, which has no end")),
         Forced::None => Ok(Action::Reset),
     }
 }
@@ -143,7 +143,7 @@ mod tests {
         testing::answer(async |request| handle(&breakers, request).await, event).await
     }
 
-    async fn order(shop: &Shop, sent: &Value) -> Value {
+    async fn set_override(shop: &Shop, sent: &Value) -> Value {
         let answer = send(shop, put("orders:admin", "payments", sent)).await;
         assert_eq!(answer.status(), 200, "{}", answer.body());
         body(&answer)
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_event_of_the_project_is_answered_with_the_breaker_and_who_holds_it() {
+    async fn the_sample_event_gets_the_breaker_and_who_forced_it() {
         let shop = Shop::open().await;
         let mut sent = event("override-breaker");
         let until = ahead().to_string();
@@ -175,49 +175,49 @@ mod tests {
             (&"payments".into(), &"open".into(), &1.into())
         );
         assert_eq!(shown["open_until"], json!(until));
-        let told = &shown["override"];
+        let last = &shown["override"];
         assert_eq!(
-            (&told["state"], &told["in_force"], &told["by"], &told["reason"], &told["until"]),
+            (&last["state"], &last["in_force"], &last["by"], &last["reason"], &last["until"]),
             (&json!("open"), &json!(true), &json!("admin"), &json!("Wrong answers"), &json!(until))
         );
-        assert!(told["since"].as_str().unwrap().parse::<Timestamp>().is_ok());
+        assert!(last["since"].as_str().unwrap().parse::<Timestamp>().is_ok());
     }
 
     #[tokio::test]
-    async fn what_is_forced_open_defers_payments_unasked_and_what_is_let_go_asks_again() {
+    async fn a_breaker_that_is_forced_open_defers_payments_without_a_call_until_the_override_ends() {
         let (mut shop, provider, served) = Shop::with_provider("failures=3; calls=3").await;
-        order(&shop, &json!({"state": "open", "reason": "Wrong answers"})).await;
+        set_override(&shop, &json!({"state": "open", "reason": "Wrong answers"})).await;
         assert_eq!((pay(&shop).await, provider.requests()), (202, 0));
-        let shown = order(&shop, &json!({"state": "none", "reason": "They are right again"})).await;
+        let shown = set_override(&shop, &json!({"state": "none", "reason": "They are right again"})).await;
         assert_eq!(
             (&shown["state"], &shown["override"]["state"], &shown["override"]["in_force"]),
             (&json!("closed"), &json!("none"), &json!(false))
         );
-        // A container that looks for the first time, as every one does after the cache time.
+        // A new container reads the state at once; others do after the cache time.
         shop.payments = shop.verified(&served.url, "failures=3; calls=3");
         assert_eq!((pay(&shop).await, provider.requests()), (200, 1));
     }
 
     #[tokio::test]
-    async fn what_is_forced_closed_asks_a_provider_that_fails_every_time() {
+    async fn a_breaker_that_is_forced_closed_calls_a_failing_provider_every_time() {
         let (shop, provider, _served) = Shop::with_provider("failures=3; calls=3; open=1h; open-max=1h").await;
-        order(&shop, &json!({"state": "closed", "reason": "Their status page says so", "until": ahead()})).await;
+        set_override(&shop, &json!({"state": "closed", "reason": "Their status page says so", "until": ahead()})).await;
         provider.set_mode(Mode::Down);
-        for asked in 1..=6 {
-            assert_eq!((pay(&shop).await, provider.requests()), (202, asked));
+        for requests in 1..=6 {
+            assert_eq!((pay(&shop).await, provider.requests()), (202, requests));
         }
     }
 
     #[tokio::test]
-    async fn the_same_request_again_changes_nothing() {
+    async fn a_repeated_request_changes_nothing() {
         let shop = Shop::open().await;
         let sent = json!({"state": "open", "reason": "Wrong answers", "until": ahead()});
-        let (first, second) = (order(&shop, &sent).await, order(&shop, &sent).await);
+        let (first, second) = (set_override(&shop, &sent).await, set_override(&shop, &sent).await);
         assert_eq!(first, second);
     }
 
     #[tokio::test]
-    async fn only_administrators_may_and_only_with_a_breaker_that_exists() {
+    async fn only_administrators_may_override_and_only_a_breaker_that_exists() {
         let shop = Shop::open().await;
         let sent = json!({"state": "open", "reason": "x"});
         for scopes in ["orders:read orders:write", "orders:fulfil", "orders:checkout", ""] {
@@ -228,7 +228,11 @@ mod tests {
             let answer = send(&shop, put("orders:admin", name, &sent)).await;
             assert_eq!((answer.status(), problem(&answer).as_str()), (404, "not-found"), "{name}");
         }
-        assert_eq!(order(&shop, &json!({"state": "none", "reason": "x"})).await["generation"], 1, "nothing was stored");
+        assert_eq!(
+            set_override(&shop, &json!({"state": "none", "reason": "x"})).await["generation"],
+            1,
+            "nothing was stored"
+        );
     }
 
     #[tokio::test]
@@ -268,11 +272,11 @@ mod tests {
         let endless = json!({"state": "none", "reason": "x", "until": ahead()});
         let answer = send(&shop, put("orders:admin", "payments", &endless)).await;
         assert_eq!((answer.status(), &body(&answer)["errors"][0]["path"]), (400, &json!("until")));
-        assert_eq!(order(&shop, &good).await["generation"], 1, "nothing was stored before");
+        assert_eq!(set_override(&shop, &good).await["generation"], 1, "nothing was stored before");
     }
 
     #[tokio::test]
-    async fn a_breaker_has_no_entity_tag_and_conditions_are_held_against_that() {
+    async fn preconditions_apply_to_a_breaker_that_has_no_entity_tag() {
         let shop = Shop::open().await;
         for (header, value, status) in [
             ("if-match", "*", 200),
@@ -288,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_table_that_does_not_answer_is_503_and_the_outcome_not_known() {
+    async fn an_unavailable_table_is_503_with_an_unknown_outcome() {
         let shop = Shop::open_with_faults().await;
         shop.faults().plan(|call| call.table.contains("CircuitBreakers").then_some(Fault::Fail));
         let answer = send(&shop, put("orders:admin", "payments", &json!({"state": "open", "reason": "x"}))).await;

@@ -1,4 +1,4 @@
-//! Who owns an order that cannot be read as a whole.
+//! Access to an order that cannot be read completely.
 
 use dynamodb_event_store::{Consistency, EventStore, StoreError, StreamId, Until};
 use orders_core::domain::Order;
@@ -9,7 +9,7 @@ use crate::problem::Problem;
 use crate::request::Request;
 
 /// A failure to read a stream as the caller may see it: the failure itself if they may access the order, otherwise the
-/// same 404 as for an order that does not exist. Costs another read in that case only.
+/// same 404 as for an order that does not exist. Finding the owner takes another read.
 pub async fn visible_failure(
     events: &EventStore<Order>,
     stream: &StreamId,
@@ -40,8 +40,8 @@ mod tests {
     use crate::request::Request;
     use crate::testing::{self, OWNER, Shop, ask, body, call, problem};
 
-    /// Every way to ask for an order, and the name of what is answered.
-    async fn asked(shop: &Shop, sub: &str, scopes: &str, order_id: &str) -> Vec<(String, String)> {
+    /// The problem and its detail for every kind of request on an order.
+    async fn problems(shop: &Shop, sub: &str, scopes: &str, order_id: &str) -> Vec<(String, String)> {
         let (commands, queries) = (&shop.commands, &shop.queries);
         let get = async |request: &Request| get_order::handle(queries, request).await;
         let history = async |request: &Request| order_history::handle(queries, request).await;
@@ -61,25 +61,25 @@ mod tests {
     const BOTH: &str = "orders:read orders:write";
 
     #[tokio::test]
-    async fn an_order_that_cannot_be_read_is_there_for_its_owner_and_staff_and_for_nobody_else() {
+    async fn only_the_owner_and_staff_learn_that_an_order_cannot_be_read() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         shop.store_unreadable(&order_id, 2).await;
-        let nothing = asked(&shop, "somebody-else", BOTH, "00000000-0000-4000-8000-000000000000").await;
-        assert!(nothing.iter().all(|(name, _)| name == "not-found"), "{nothing:?}");
-        assert_eq!(asked(&shop, "somebody-else", BOTH, &order_id).await, nothing);
+        let not_found = problems(&shop, "other-user", BOTH, "00000000-0000-4000-8000-000000000000").await;
+        assert!(not_found.iter().all(|(name, _)| name == "not-found"), "{not_found:?}");
+        assert_eq!(problems(&shop, "other-user", BOTH, &order_id).await, not_found);
         for (sub, scopes) in [(OWNER, BOTH), ("staff", "orders:admin")] {
-            let told = asked(&shop, sub, scopes, &order_id).await;
-            assert!(told.iter().all(|(name, _)| name == "internal"), "{sub}: {told:?}");
+            let problems = problems(&shop, sub, scopes, &order_id).await;
+            assert!(problems.iter().all(|(name, _)| name == "internal"), "{sub}: {problems:?}");
         }
     }
 
     #[tokio::test]
-    async fn an_order_whose_owner_cannot_be_read_is_there_for_staff_only() {
+    async fn a_customer_does_not_find_an_order_whose_owner_cannot_be_read() {
         let shop = Shop::open().await;
         let order_id = "c0000000-0000-5000-8000-000000000000";
         shop.store_unreadable(order_id, 1).await;
-        let nothing = asked(&shop, OWNER, BOTH, "00000000-0000-4000-8000-000000000000").await;
-        assert_eq!(asked(&shop, OWNER, BOTH, order_id).await, nothing);
+        let not_found = problems(&shop, OWNER, BOTH, "00000000-0000-4000-8000-000000000000").await;
+        assert_eq!(problems(&shop, OWNER, BOTH, order_id).await, not_found);
     }
 }

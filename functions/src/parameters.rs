@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_or_repeated_parameter_is_refused() {
+    fn an_unknown_or_repeated_parameter_is_rejected() {
         for text in ["limt=7", "limit=7&limit=8", "limit=7&=", "%00=1", "<=%ff"] {
             assert_eq!(query(text).unwrap_err().status(), 400, "{text}");
         }

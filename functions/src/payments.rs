@@ -1,4 +1,4 @@
-//! Whose word is taken on payments: the provider's, or the caller's.
+//! Whether payments are verified with the payment provider, or the caller is trusted.
 
 use std::env;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ const TRUST: &str = "TRUST_CALLER_PAYMENTS";
 const SETTINGS: &str = "PAYMENT_BREAKER";
 const TABLE: &str = "CIRCUIT_BREAKERS_TABLE";
 
-/// Whose word is taken. Made once for each container; clones are the same one.
+/// How payments are verified. Created once per container; clones share it.
 #[derive(Clone)]
 pub enum Payments {
-    /// The caller's: there is nobody to ask.
+    /// Not at all: there is no provider, and the caller is trusted.
     Trusted,
-    /// The provider's.
+    /// With the provider.
     Verified(Arc<GuardedProvider<HttpProvider>>),
 }
 
@@ -32,8 +32,8 @@ impl Payments {
     /// Reads the environment.
     ///
     /// # Errors
-    /// A variable that is missing or wrong. Nobody's word is taken by accident: without a provider the environment has
-    /// to say that the caller is trusted, and with one it must not.
+    /// A variable that is missing or invalid. Trust is explicit: without a provider the environment must say that the
+    /// caller is trusted, and with one it must not.
     pub fn from_env(client: &aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
         Self::read(|variable| env::var(variable).ok(), client)
     }
@@ -48,43 +48,43 @@ impl Payments {
             (None, true) => return Ok(Self::Trusted),
             (Some(url), false) => url,
             (None, false) => {
-                let why = "is not set: name the payment provider, or set TRUST_CALLER_PAYMENTS to true to take the \
-                           caller's word";
+                let why = "is not set: set it to the payment provider's URL, or set TRUST_CALLER_PAYMENTS to true to \
+                           accept payments unverified";
                 return Err(ConfigError::new(URL, why));
             }
             (Some(_), true) => {
-                let why = "is true, but PAYMENT_PROVIDER_URL names a provider that could be asked: choose one";
+                let why = "is true, but PAYMENT_PROVIDER_URL is set too: set only one of them";
                 return Err(ConfigError::new(TRUST, why));
             }
         };
         let provider = HttpProvider::new(&url, text(TOKEN).as_deref(), Timeouts::default());
         let provider = provider.map_err(|error| {
             let variable = if matches!(error, InvalidProvider::Token) { TOKEN } else { URL };
-            ConfigError::new(variable, format!("is wrong: {error}"))
+            ConfigError::new(variable, format!("is invalid: {error}"))
         })?;
         let breaker = breaker(&lookup, client, dynamodb_circuit_breaker::TIMEOUT)?;
         Ok(Self::Verified(Arc::new(GuardedProvider::new(provider, breaker))))
     }
 }
 
-/// The breaker of the payment provider, as the environment sets it, which waits that long for its table.
+/// The payment provider's breaker, configured by the environment, with this timeout for its table.
 ///
 /// # Errors
-/// A variable that is missing or wrong.
+/// A variable that is missing or invalid.
 pub(crate) fn breaker(
     lookup: impl Fn(&str) -> Option<String>,
     client: &aws_sdk_dynamodb::Client,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<CircuitBreaker, ConfigError> {
     let settings: Settings = parsed(SETTINGS, &lookup(SETTINGS).unwrap_or_default())?;
     let table = lookup(TABLE).filter(|table| !table.is_empty());
     let table = table.ok_or_else(|| ConfigError::new(TABLE, "is not set"))?;
-    let table = Table::new(client.clone(), table).with_timeout(patience);
-    Ok(CircuitBreaker::new(BREAKER, settings, table).on_transition(told))
+    let table = Table::new(client.clone(), table).with_timeout(timeout);
+    Ok(CircuitBreaker::new(BREAKER, settings, table).on_transition(log_transition))
 }
 
-/// Writes a transition down: a warning where it was made, so that the log has each once, and less where others see it.
-fn told(transition: &Transition) {
+/// Logs a transition: as a warning in the process that made it, so that each is logged once, and for debugging in others.
+fn log_transition(transition: &Transition) {
     let Transition { breaker, generation, from, to, why, origin } = transition;
     let by = match why {
         Reason::Override(intervention) => Some(&intervention.requested.by),
@@ -92,20 +92,22 @@ fn told(transition: &Transition) {
     };
     match origin {
         Origin::ThisProcess | Origin::LocalOnly => {
-            let alone = *origin == Origin::LocalOnly;
-            tracing::warn!(breaker, generation, %from, %to, %why, by, alone, "the circuit has changed");
+            let local_only = *origin == Origin::LocalOnly;
+            tracing::warn!(breaker, generation, %from, %to, %why, by, local_only, "circuit changed");
         }
-        Origin::OtherProcess => tracing::debug!(breaker, generation, %from, %to, %why, by, "the circuit was changed"),
+        Origin::OtherProcess => {
+            tracing::debug!(breaker, generation, %from, %to, %why, by, "circuit changed by another process")
+        }
     }
 }
 
-/// Writes down why there is no word on a claim: what somebody has to look at louder than what passes by itself.
+/// Logs why a claim could not be verified: as an error if it needs manual attention, otherwise as a warning.
 pub(crate) fn log(claim: &Claim, cause: &Cause<VerifyError>) {
     let (order_id, payment_id) = (claim.order_id, &claim.payment_id);
     let why = chain(cause);
     match cause {
         Cause::Failed(VerifyError::OtherOrder | VerifyError::OtherCurrency | VerifyError::OtherAmount { .. }) => {
-            tracing::error!(%order_id, %payment_id, error = why, "payment not verified: somebody has to look at it");
+            tracing::error!(%order_id, %payment_id, error = why, "payment not verified: needs manual attention");
         }
         _ => tracing::warn!(%order_id, %payment_id, error = why, "payment not verified"),
     }
@@ -126,13 +128,13 @@ mod tests {
     const BREAKERS: (&str, &str) = (TABLE, "breakers");
 
     #[test]
-    fn the_providers_word_is_taken_where_there_is_one() {
+    fn payments_are_verified_where_there_is_a_provider() {
         assert_eq!(read(&[PROVIDER, BREAKERS]), Ok(true));
         assert_eq!(read(&[PROVIDER, BREAKERS, (TRUST, "false"), (SETTINGS, "failures=3"), (TOKEN, "t")]), Ok(true));
     }
 
     #[test]
-    fn the_callers_word_is_taken_only_where_the_environment_says_so() {
+    fn the_caller_is_trusted_only_where_the_environment_says_so() {
         assert_eq!(read(&[(TRUST, "true")]), Ok(false));
         for undecided in [&[][..], &[(URL, "")], &[(TRUST, "false")], &[(TRUST, "")]] {
             let error = read(undecided).unwrap_err();
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_the_reason() {
+    fn an_invalid_variable_is_named_with_the_reason() {
         for (variable, value) in [
             (URL, "pay.example.com"),
             (TOKEN, "a b"),
@@ -154,7 +156,7 @@ mod tests {
             let mut given = vec![BREAKERS, (variable, value)];
             given.extend(Some(PROVIDER).filter(|_| variable != URL));
             let error = read(&given).unwrap_err();
-            assert!(error.starts_with(&format!("the environment variable {variable} is wrong: ")), "{error}");
+            assert!(error.starts_with(&format!("the environment variable {variable} is invalid: ")), "{error}");
         }
         assert_eq!(read(&[PROVIDER]), Err("the environment variable CIRCUIT_BREAKERS_TABLE is not set".into()));
         let error = read(&[PROVIDER, BREAKERS, (SETTINGS, "open=0s")]).unwrap_err();

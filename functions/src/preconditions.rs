@@ -1,5 +1,5 @@
-//! `If-Match` and `If-None-Match` (RFC 9110, section 13): the caller changes only the version that it has seen, and reads
-//! only one that it has not.
+//! `If-Match` and `If-None-Match` (RFC 9110, section 13): a caller changes only a version that it has seen, and reads only
+//! one that it has not.
 
 use dynamodb_event_store::{Version, Versions};
 
@@ -43,8 +43,8 @@ impl Preconditions {
         Ok(Self { if_match: read("if-match", "If-Match")?, if_none_match: read("if-none-match", "If-None-Match")? })
     }
 
-    /// Whether they fail on a resource that does not exist yet, which `If-None-Match` requires.
-    pub fn need_something(&self) -> bool {
+    /// Whether they fail for a resource that does not exist. `If-None-Match` holds for it.
+    pub fn require_existing(&self) -> bool {
         self.if_match.is_some()
     }
 

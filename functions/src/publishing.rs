@@ -1,4 +1,4 @@
-//! `publish-events`: the event table's stream onto the event bus.
+//! `publish-events`: publishes the event table's stream on the event bus.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ use crate::config::{self, Config};
 use crate::deadline::deadline;
 use crate::stream_batch;
 
-/// What is kept of the function's time: a request that is under way at the deadline, and the answer.
+/// Time reserved at the end of an invocation: for a request in flight and the response.
 const RESERVE: Duration = Duration::from_secs(10);
 
-/// What sends to this deployment's bus.
+/// The publisher to this deployment's bus.
 ///
 /// # Errors
-/// The environment names no bus, or the bus cannot be used. The function must not start: events for a bus that is
-/// missing would be swallowed.
+/// The environment names no bus, or the bus cannot be used. The function must not start: events for a missing bus would be
+/// lost.
 pub async fn publisher() -> Result<Publisher<EventBridge>, lambda_runtime::Error> {
     let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let client = Client::from_conf(publication::for_requests(Builder::from(&environment)).build());
     Ok(Publisher::new(EventBridge::open(client, config::setting::<String>("EVENT_BUS_NAME")?).await?))
 }
 
-/// What relays events to this deployment's bus.
+/// The relay to this deployment's bus.
 ///
 /// # Errors
 /// Those of [`publisher`].
@@ -38,11 +38,11 @@ pub async fn relay(config: &Config) -> Result<Relay<EventBridge>, lambda_runtime
     Ok(Relay { envelopes, publisher: publisher().await? })
 }
 
-/// Publishes a batch. The answer names the record that Lambda is to go on from, if some of it has to come again.
+/// Publishes a batch. The response names the first record that Lambda must retry, if any.
 pub async fn handle(relay: &Relay<impl EventBus>, batch: Event, context: &Context) -> DynamoDbEventResponse {
     let relayed = relay.relay(stream_batch::records(batch), deadline(context, RESERVE)).await;
     metrics::counter!("EventsUnpublished").increment(relayed.unpublished);
-    stream_batch::answer(relayed.retry_from)
+    stream_batch::response(relayed.retry_from)
 }
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use crate::testing::{Bus, context, event};
 
-    async fn answer(bus: &Bus) -> Value {
+    async fn publish(bus: &Bus) -> Value {
         let batch = serde_json::from_value(event("publish-events")).unwrap();
         serde_json::to_value(handle(&bus.relay(), batch, &context()).await).unwrap()
     }
@@ -62,7 +62,7 @@ mod tests {
     #[tokio::test]
     async fn every_event_of_a_batch_reaches_the_bus() {
         let bus = Bus::default();
-        assert_eq!(answer(&bus).await, json!({ "batchItemFailures": [] }));
+        assert_eq!(publish(&bus).await, json!({ "batchItemFailures": [] }));
         let names: Vec<String> = bus.taken().into_iter().map(|(name, _)| name).collect();
         assert_eq!(
             names,
@@ -71,10 +71,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_comes_again_when_the_bus_is_down() {
+    async fn a_batch_is_retried_when_the_bus_is_down() {
         let bus = Bus::default();
         bus.down.store(true, Ordering::Relaxed);
         let first = event("publish-events")["Records"][0]["dynamodb"]["SequenceNumber"].clone();
-        assert_eq!(answer(&bus).await, json!({ "batchItemFailures": [{ "itemIdentifier": first }] }));
+        assert_eq!(publish(&bus).await, json!({ "batchItemFailures": [{ "itemIdentifier": first }] }));
     }
 }

@@ -1,4 +1,4 @@
-//! `rebuild-orders`: makes rows anew, of one order or of a segment of all.
+//! `rebuild-orders`: recreates the rows of one order, or of a segment of all orders.
 
 use dynamodb_event_store::projection::{
     Projection, ProjectionError, ReadModel, RebuildError, RebuildProgress, RowsAhead, Verification, VerifyError,
@@ -14,20 +14,20 @@ use crate::deadline;
 use crate::failure;
 use crate::projection;
 
-/// The read model whose rows a run is about.
+/// The read model whose rows are rebuilt or verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Model {
     /// The rows of orders.
     #[default]
     Orders,
-    /// What each order adds to the sales.
+    /// The contribution of each order to the sales.
     Sales,
 }
 
-/// What is to be rebuilt. Give the answer's `progress` back until it is `done`.
+/// What to rebuild. Send the response as the next request until its `progress` is `done`.
 #[derive(Debug, Deserialize)]
-#[serde(try_from = "Asked")]
+#[serde(try_from = "Fields")]
 pub enum Rebuild {
     /// The rows of one order, in all read models: repair them, and unpark them.
     Order(OrderId),
@@ -35,10 +35,10 @@ pub enum Rebuild {
     Segment(OneSegment<RebuildProgress>),
 }
 
-/// All that may be asked for, as it is written.
+/// All fields of a request.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct Fields {
     order_id: Option<OrderId>,
     #[serde(default)]
     model: Option<Model>,
@@ -51,12 +51,12 @@ struct Asked {
     progress: Option<RebuildProgress>,
 }
 
-impl TryFrom<Asked> for Rebuild {
+impl TryFrom<Fields> for Rebuild {
     type Error = &'static str;
 
-    fn try_from(asked: Asked) -> Result<Self, Self::Error> {
-        match asked {
-            Asked {
+    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
+        match fields {
+            Fields {
                 order_id: Some(order_id),
                 model: None,
                 segment: None,
@@ -66,8 +66,8 @@ impl TryFrom<Asked> for Rebuild {
                 seconds: None,
                 progress: None,
             } => Ok(Self::Order(order_id)),
-            Asked { model: Some(Model::Sales), table: Some(_), .. } => Err(SALES_TABLE),
-            Asked {
+            Fields { model: Some(Model::Sales), table: Some(_), .. } => Err(SALES_TABLE),
+            Fields {
                 order_id: None,
                 model,
                 segment: Some(segment),
@@ -93,50 +93,50 @@ impl TryFrom<Asked> for Rebuild {
     }
 }
 
-/// One segment of the event table, and how far it is done.
+/// One segment of the event table, and its progress.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OneSegment<P> {
-    /// Of which read model; of the rows of orders unless it says so.
+    /// The read model; `orders` by default.
     #[serde(default)]
     pub model: Model,
-    /// Which, from 0.
+    /// Its number, from 0.
     pub segment: u32,
-    /// Of how many.
+    /// The number of segments.
     pub total_segments: u32,
-    /// The table to write, if it is not the one that is read from: a new one for a changed form of rows.
+    /// The table of the rows, if it is not the deployment's: a new one for a changed format of rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// The event table was taken back to an earlier point: all rows are compared with its events, made anew where they
-    /// differ, and removed where there is no event. Only for making rows.
+    /// The event table was restored to an earlier point: all rows are compared with its events, recreated where they
+    /// differ, and removed where there is no event. Only for rebuilding.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub after_restore: bool,
-    /// How long this run goes on; 60 unless it says so. It ends with a page, and with the function's time at the latest.
+    /// How long this run takes; 60 by default. It ends after a page, and before the function times out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
-    /// The answer of the run before; none in the first.
+    /// The progress of the run before; `None` in the first.
     #[serde(default = "Option::default")]
     pub progress: Option<P>,
 }
 
-/// The answer: for a segment what to give to the next run.
+/// The response; for a segment, the next run's request.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Rebuilt {
-    /// One order's rows are at this version; none if the order has no events.
+    /// One order's rows were repaired.
     Order {
         /// The order.
         order_id: OrderId,
-        /// The rows' version now.
+        /// The rows' version now; `None` if the order has no events.
         version: Option<Version>,
     },
-    /// How far the segment is done.
+    /// The segment, with its progress.
     Segment(OneSegment<RebuildProgress>),
 }
 
-const SALES_TABLE: &str = "the rows of `sales` stay where they are: leave out `table`";
+const SALES_TABLE: &str = "the model `sales` has one table: omit `table`";
 
-/// A run that did not come to an end. What it wrote holds; the same run again is safe.
+/// A run that failed. What it wrote stays, and repeating it is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// There is no such segment.
@@ -176,7 +176,7 @@ impl Maintenance {
         Self { client, config, sales_tables }
     }
 
-    /// Repairs an order, or goes on with a segment as far as the function's time suffices.
+    /// Repairs an order, or continues with a segment until the time is up.
     ///
     /// # Errors
     /// See [`RunError`].
@@ -184,7 +184,7 @@ impl Maintenance {
         match rebuild {
             Rebuild::Order(order_id) => {
                 let stream = order_id.into();
-                // What stops one read model does not stop the others.
+                // An error of one read model must not cancel the other.
                 let (orders, sales) = (self.orders(None), self.sales());
                 let (version, sales) = futures::join!(orders.repair(&stream), sales.repair(&stream));
                 let version = version?;
@@ -199,7 +199,7 @@ impl Maintenance {
         }
     }
 
-    /// Compares the rows of a segment with their events, as far as the function's time suffices.
+    /// Compares the rows of a segment with their events until the time is up.
     ///
     /// # Errors
     /// See [`RunError`].
@@ -267,20 +267,20 @@ mod tests {
     }
 
     #[test]
-    fn an_order_or_a_segment_can_be_asked_for() {
+    fn an_order_or_a_segment_can_be_requested() {
         let order_id = "0190a1b2-0000-7000-8000-000000000001";
         assert!(matches!(read(json!({ "order_id": order_id })), Ok(Rebuild::Order(_))));
         let first = read(json!({ "segment": 0, "total_segments": 4 }));
         assert!(matches!(first, Ok(Rebuild::Segment(OneSegment { progress: None, table: None, .. }))), "{first:?}");
         let both = json!({ "order_id": order_id, "segment": 0, "total_segments": 4 });
-        for (event, said) in [
+        for (event, expected) in [
             (json!({}), "give either `order_id` alone, or `segment` and `total_segments`"),
             (both, "give either"),
             (json!({ "segment": 0 }), "give either"),
             (json!({ "order_id": "seven" }), "UUID"),
             (json!({ "segment": -1, "total_segments": 4 }), "invalid value: integer `-1`, expected u32"),
             (json!({ "segment": 0, "total_segments": 4, "model": "profits" }), "unknown variant `profits`"),
-            (json!({ "segment": 0, "total_segments": 4, "model": "sales", "table": "t" }), "leave out `table`"),
+            (json!({ "segment": 0, "total_segments": 4, "model": "sales", "table": "t" }), "omit `table`"),
             (json!({ "order_id": order_id, "model": "sales" }), "give either"),
             (json!({ "order": order_id }), "unknown field `order`"),
             (json!([order_id]), "invalid type: sequence"),
@@ -288,28 +288,28 @@ mod tests {
             (json!({ "segment": 0, "total_segments": 4, "progress": [null, true, 7] }), "invalid type: sequence"),
         ] {
             let error = read(event.clone()).unwrap_err();
-            assert!(error.contains(said), "{event}: {error}");
+            assert!(error.contains(expected), "{event}: {error}");
         }
     }
 
     #[test]
-    fn the_answer_is_what_the_next_run_takes() {
-        let asked = json!({ "model": "orders", "segment": 1, "total_segments": 4, "table": "orders-rows-2", "after_restore": true, "seconds": 5 });
-        let Ok(Rebuild::Segment(mut run)) = read(asked.clone()) else { panic!("{asked}") };
+    fn the_response_is_the_next_runs_request() {
+        let request = json!({ "model": "orders", "segment": 1, "total_segments": 4, "table": "orders-rows-2", "after_restore": true, "seconds": 5 });
+        let Ok(Rebuild::Segment(mut run)) = read(request.clone()) else { panic!("{request}") };
         run.progress = Some(RebuildProgress { streams: 7, ..RebuildProgress::default() });
-        let mut answer = serde_json::to_value(Rebuilt::Segment(run)).unwrap();
-        let next = read(answer.clone());
+        let mut response = serde_json::to_value(Rebuilt::Segment(run)).unwrap();
+        let next = read(response.clone());
         assert!(
             matches!(next, Ok(Rebuild::Segment(OneSegment { progress: Some(RebuildProgress { streams: 7, .. }), .. }))),
             "{next:?}"
         );
-        answer.as_object_mut().unwrap().remove("progress");
-        assert_eq!(answer, asked, "and all that was asked for");
+        response.as_object_mut().unwrap().remove("progress");
+        assert_eq!(response, request, "the rest is unchanged");
     }
 
-    /// `.ci/check-state-machine.py` evaluates the expressions; this holds their field names against the types.
+    /// `.ci/check-state-machine.py` evaluates the expressions; this compares their field names with the types.
     #[test]
-    fn the_state_machine_of_the_template_gives_what_is_read_and_decides_by_what_is_answered() {
+    fn the_templates_state_machine_uses_the_fields_of_requests_and_responses() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
         let template: yaml_serde::Value = yaml_serde::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let segments = &template["Resources"]["Rebuild"]["Properties"]["Definition"]["States"]["Segments"];
@@ -317,22 +317,22 @@ mod tests {
 
         let items = segments["Items"].as_str().unwrap();
         let named = |text: &str| text.split('\'').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(named(items), ["segment", "total_segments", "seconds"], "beside whatever it was started with");
+        assert_eq!(named(items), ["segment", "total_segments", "seconds"], "and its own input");
         let first = json!({
             "segment": 0, "total_segments": 8, "table": "orders-rows-2", "seconds": 600, "after_restore": true,
         });
-        let Ok(Rebuild::Segment(run)) = read(first) else { panic!("what it begins with is not read") };
+        let Ok(Rebuild::Segment(run)) = read(first) else { panic!("its first request is invalid") };
 
-        // The answer is the next event, whole.
-        assert_eq!(states["Go on"]["Arguments"]["Payload"].as_str(), Some("{% $states.input %}"));
-        assert_eq!(states["Go on"]["Output"].as_str(), Some("{% $states.result.Payload %}"));
-        let condition = states["Whole segment?"]["Choices"][0]["Condition"].as_str().unwrap();
+        // The whole response is the next request.
+        assert_eq!(states["Continue"]["Arguments"]["Payload"].as_str(), Some("{% $states.input %}"));
+        assert_eq!(states["Continue"]["Output"].as_str(), Some("{% $states.result.Payload %}"));
+        let condition = states["Done?"]["Choices"][0]["Condition"].as_str().unwrap();
         let path = condition.trim_start_matches("{% $states.input.").trim_end_matches(" %}");
         for done in [false, true] {
             let progress = Some(RebuildProgress { done, ..RebuildProgress::default() });
-            let answer = serde_json::to_value(Rebuilt::Segment(OneSegment { progress, ..run.clone() })).unwrap();
-            assert_eq!(path.split('.').fold(&answer, |value, field| &value[field]), &json!(done), "{path}");
-            assert!(matches!(read(answer), Ok(Rebuild::Segment(_))));
+            let response = serde_json::to_value(Rebuilt::Segment(OneSegment { progress, ..run.clone() })).unwrap();
+            assert_eq!(path.split('.').fold(&response, |value, field| &value[field]), &json!(done), "{path}");
+            assert!(matches!(read(response), Ok(Rebuild::Segment(_))));
         }
     }
 }

@@ -1,7 +1,6 @@
-//! `republish`: publishes events again from the event table, of one order or of a span of time.
+//! `republish`: publishes the events of one order or of a time range again, from the event table.
 //!
-//! Each event goes out under the id that it always has, so a consumer that drops repeats is not troubled by it, and any
-//! run can be made again.
+//! Events keep their ids, so consumers that drop duplicates are not affected, and any run can be repeated.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -19,57 +18,57 @@ use tokio::time::Instant;
 use crate::deadline::deadline;
 use crate::failure;
 
-/// What is kept of the function's time: a request that is under way at the deadline, and the answer.
+/// Time reserved at the end of an invocation: for a request in flight and the response.
 const RESERVE: Duration = Duration::from_secs(10);
-/// How many commits of one order are published at a time.
+/// Commits of one order per page.
 const PAGE: usize = 100;
 
-/// What is to be published again: an order's events, or those recorded in a span of time.
+/// What to publish again: an order's events, or those recorded in a time range.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Asked {
+pub struct Republish {
     /// The order.
     pub order_id: Option<OrderId>,
-    /// The beginning of the span.
+    /// The start of the range, inclusive.
     pub from: Option<Timestamp>,
-    /// Its end, which is no part of it.
+    /// Its end, exclusive.
     pub until: Option<Timestamp>,
-    /// Which part of the event table is looked through for a span, from 0; the first unless said.
+    /// The segment of the event table to scan for a range, from 0; 0 by default.
     pub segment: Option<u32>,
-    /// Of how many parts; of one unless said.
+    /// The number of segments; 1 by default.
     pub total_segments: Option<u32>,
-    /// Where to go on: the `after` of an answer that was not `done`.
+    /// Where to continue: the `after` of a response that was not `done`.
     pub after: Option<CommitPosition>,
 }
 
-/// How far a run came.
+/// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Republished {
-    /// Events that the bus took in this run.
+    /// Events that the bus accepted in this run.
     pub published: u64,
-    /// Commits that cannot be read, and events that the bus refuses for good; the log names them.
+    /// Commits that cannot be read, and events that the bus rejects permanently; the log names them.
     pub unpublished: u64,
-    /// Whether that is all. If not, ask again, with `after`.
+    /// Whether everything was published. If not, repeat the request with `after`.
     pub done: bool,
-    /// Where to go on.
+    /// Where to continue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<CommitPosition>,
-    /// Why this run ended early, unless its time was over.
+    /// Why this run ended before its time was up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
-/// Nothing could be done at all.
+/// A run that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRepublished {
-    /// Ask for one of the two.
+    /// The request names neither an order nor a range, or both.
     #[error("give either `order_id`, or `from` and `until`, with `from` before `until`")]
-    Unclear,
-    /// There is no such part of the table.
+    InvalidRequest,
+    /// There is no such segment.
     #[error(transparent)]
     InvalidSegment(#[from] InvalidSegment),
     /// There is no such order.
-    #[error("there is no order {0}")]
+    #[error("order {0} does not exist")]
     NoSuchOrder(OrderId),
     /// The event table could not be read.
     #[error("the events cannot be read")]
@@ -82,49 +81,49 @@ impl From<NotRepublished> for Diagnostic {
     }
 }
 
-/// Publishes from the event table.
+/// Publishes events from the event table.
 #[derive(Clone, Debug)]
 pub struct Republisher<B> {
     /// The events.
     pub store: EventStore<Order>,
-    /// The way to the bus.
+    /// The relay to the bus.
     pub relay: Relay<B>,
 }
 
-/// Some commits, and where to go on after them.
+/// Some commits, and where to continue after them.
 struct Page {
     commits: Vec<Commit<OrderEvent>>,
     unreadable: u64,
     next: Option<CommitPosition>,
 }
 
-/// What is asked for, once it is clear.
+/// What a valid request names.
 enum Source {
     Order(OrderId),
-    Span(Segment, Range<Timestamp>),
+    Recorded(Segment, Range<Timestamp>),
 }
 
 impl<B: EventBus> Republisher<B> {
-    /// Goes on with a run as far as the function's time suffices.
+    /// Publishes until everything is published or the time is up.
     ///
     /// # Errors
-    /// See [`NotRepublished`]. What was published before stays published.
-    pub async fn run(&self, asked: Asked, context: &Context) -> Result<Republished, NotRepublished> {
-        let part = asked.segment.or(asked.total_segments);
-        let source = match (asked.order_id, asked.from, asked.until) {
-            (Some(order_id), None, None) if part.is_none() => Source::Order(order_id),
+    /// See [`NotRepublished`]. Some events may have been published.
+    pub async fn run(&self, request: Republish, context: &Context) -> Result<Republished, NotRepublished> {
+        let segment = request.segment.or(request.total_segments);
+        let source = match (request.order_id, request.from, request.until) {
+            (Some(order_id), None, None) if segment.is_none() => Source::Order(order_id),
             (None, Some(from), Some(until)) if from < until => {
-                let segment = Segment::new(asked.segment.unwrap_or(0), asked.total_segments.unwrap_or(1))?;
-                Source::Span(segment, from..until)
+                let segment = Segment::new(request.segment.unwrap_or(0), request.total_segments.unwrap_or(1))?;
+                Source::Recorded(segment, from..until)
             }
-            _ => return Err(NotRepublished::Unclear),
+            _ => return Err(NotRepublished::InvalidRequest),
         };
         let deadline = deadline(context, RESERVE);
-        let mut so_far = Republished { after: asked.after, ..Republished::default() };
+        let mut so_far = Republished { after: request.after, ..Republished::default() };
         while Instant::now() < deadline {
             let page = match &source {
                 Source::Order(order_id) => self.of_order(*order_id, so_far.after.as_ref()).await?,
-                Source::Span(segment, span) => self.of_span(*segment, span, so_far.after.as_ref()).await?,
+                Source::Recorded(segment, range) => self.recorded(*segment, range, so_far.after.as_ref()).await?,
             };
             so_far.unpublished += page.unreadable;
             if let Err(problem) = self.publish(&page.commits, &mut so_far, deadline).await {
@@ -152,19 +151,19 @@ impl<B: EventBus> Republisher<B> {
         Ok(Page { commits: page.commits, unreadable: 0, next })
     }
 
-    async fn of_span(
+    async fn recorded(
         &self,
         segment: Segment,
-        span: &Range<Timestamp>,
+        range: &Range<Timestamp>,
         after: Option<&CommitPosition>,
     ) -> Result<Page, NotRepublished> {
         let page = self.store.scan(segment, after).await?;
         let (mut commits, mut unreadable) = (Vec::new(), 0);
         for (place, commit) in page.commits {
             match commit {
-                Ok(commit) if span.contains(&commit.recorded_at) => commits.push(commit),
+                Ok(commit) if range.contains(&commit.recorded_at) => commits.push(commit),
                 Ok(_) => {}
-                // Whether it belongs to the span is not known either.
+                // It is also unknown whether it is in the range.
                 Err(error) => {
                     tracing::error!(?place, error = chain(&error), "a commit that cannot be read is not published");
                     unreadable += 1;
@@ -175,7 +174,7 @@ impl<B: EventBus> Republisher<B> {
     }
 
     /// # Errors
-    /// What keeps the bus from taking an event for now.
+    /// Why the bus does not accept an event at the moment.
     async fn publish(
         &self,
         commits: &[Commit<OrderEvent>],
@@ -206,21 +205,21 @@ mod tests {
     use super::*;
     use crate::testing::{Bus, Shop, context};
 
-    struct Again {
+    struct Bench {
         shop: Shop,
         bus: Bus,
         republisher: Republisher<Bus>,
     }
 
-    impl Again {
+    impl Bench {
         async fn open() -> Self {
             let (shop, bus) = (Shop::open().await, Bus::default());
             let republisher = Republisher { store: shop.events(), relay: bus.relay() };
             Self { shop, bus, republisher }
         }
 
-        async fn run(&self, asked: Value) -> Result<Republished, NotRepublished> {
-            self.republisher.run(serde_json::from_value(asked).unwrap(), &context()).await
+        async fn run(&self, request: Value) -> Result<Republished, NotRepublished> {
+            self.republisher.run(serde_json::from_value(request).unwrap(), &context()).await
         }
 
         fn ids(&self) -> BTreeSet<uuid::Uuid> {
@@ -228,95 +227,95 @@ mod tests {
         }
     }
 
-    fn span() -> (Timestamp, Timestamp) {
+    fn around_now() -> (Timestamp, Timestamp) {
         (Timestamp::now() - chrono::TimeDelta::hours(1), Timestamp::now() + chrono::TimeDelta::hours(1))
     }
 
     #[tokio::test]
-    async fn all_events_of_an_order_go_out_again_under_the_ids_that_they_have() {
-        let again = Again::open().await;
-        let order_id = again.shop.create_order(5.0).await;
-        again.shop.pay(&order_id, 5.0).await;
-        again.shop.cancel(&order_id).await;
+    async fn all_events_of_an_order_are_published_again_with_their_ids() {
+        let bench = Bench::open().await;
+        let order_id = bench.shop.create_order(5.0).await;
+        bench.shop.pay(&order_id, 5.0).await;
+        bench.shop.cancel(&order_id).await;
         for _ in 0..2 {
-            let republished = again.run(json!({ "order_id": order_id })).await.unwrap();
+            let republished = bench.run(json!({ "order_id": order_id })).await.unwrap();
             assert_eq!(republished, Republished { published: 4, done: true, ..Republished::default() });
         }
-        let names: Vec<String> = again.bus.taken().into_iter().map(|(name, _)| name).take(4).collect();
+        let names: Vec<String> = bench.bus.taken().into_iter().map(|(name, _)| name).take(4).collect();
         assert_eq!(names, ["OrderCreated", "OrderPaid", "OrderCancelled", "OrderRefundDue"]);
-        assert_eq!((again.bus.taken().len(), again.ids().len()), (8, 4));
+        assert_eq!((bench.bus.taken().len(), bench.ids().len()), (8, 4));
     }
 
     #[tokio::test]
-    async fn a_span_of_time_takes_what_was_recorded_in_it() {
-        let again = Again::open().await;
+    async fn a_range_selects_the_events_recorded_in_it() {
+        let bench = Bench::open().await;
         for _ in 0..3 {
-            again.shop.create_order(5.0).await;
+            bench.shop.create_order(5.0).await;
         }
-        let (from, until) = span();
-        assert_eq!(again.run(json!({ "from": from, "until": until })).await.unwrap().published, 3);
-        let before = again.run(json!({ "from": from, "until": from + chrono::TimeDelta::minutes(1) })).await.unwrap();
+        let (from, until) = around_now();
+        assert_eq!(bench.run(json!({ "from": from, "until": until })).await.unwrap().published, 3);
+        let before = bench.run(json!({ "from": from, "until": from + chrono::TimeDelta::minutes(1) })).await.unwrap();
         assert_eq!(before, Republished { done: true, ..Republished::default() });
     }
 
     #[tokio::test]
-    async fn a_run_that_the_bus_stops_says_why_and_goes_on_where_it_was() {
-        let again = Again::open().await;
-        let order_id = again.shop.create_order(5.0).await;
-        again.bus.down.store(true, Ordering::Relaxed);
-        let stopped = again.run(json!({ "order_id": order_id })).await.unwrap();
+    async fn a_run_that_the_bus_stops_says_why_and_where_to_continue() {
+        let bench = Bench::open().await;
+        let order_id = bench.shop.create_order(5.0).await;
+        bench.bus.down.store(true, Ordering::Relaxed);
+        let stopped = bench.run(json!({ "order_id": order_id })).await.unwrap();
         assert!(!stopped.done && stopped.problem.as_deref().unwrap().contains("the bus is down"), "{stopped:?}");
-        again.bus.down.store(false, Ordering::Relaxed);
+        bench.bus.down.store(false, Ordering::Relaxed);
         let mut next = json!({ "order_id": order_id });
         next["after"] = serde_json::to_value(&stopped).unwrap()["after"].clone();
-        assert_eq!(again.run(next).await.unwrap().published, 1);
+        assert_eq!(bench.run(next).await.unwrap().published, 1);
     }
 
     #[tokio::test]
-    async fn a_run_goes_on_after_the_place_that_the_answer_before_named() {
-        let again = Again::open().await;
+    async fn a_run_continues_after_the_position_in_the_request() {
+        let bench = Bench::open().await;
         for _ in 0..4 {
-            again.shop.create_order(5.0).await;
+            bench.shop.create_order(5.0).await;
         }
-        let page = again.shop.events().scan(Segment::WHOLE, None).await.unwrap();
-        let (from, until) = span();
+        let page = bench.shop.events().scan(Segment::WHOLE, None).await.unwrap();
+        let (from, until) = around_now();
         let second = &page.commits[1].0;
-        let rest = again.run(json!({ "from": from, "until": until, "after": second })).await.unwrap();
+        let rest = bench.run(json!({ "from": from, "until": until, "after": second })).await.unwrap();
         assert_eq!((rest.published, rest.done), (2, true));
     }
 
     #[tokio::test]
-    async fn the_segments_of_a_span_together_take_each_event_once() {
-        let again = Again::open().await;
+    async fn the_segments_of_a_range_publish_each_event_once() {
+        let bench = Bench::open().await;
         for _ in 0..8 {
-            again.shop.create_order(5.0).await;
+            bench.shop.create_order(5.0).await;
         }
-        let (from, until) = span();
+        let (from, until) = around_now();
         for segment in 0..3 {
-            let part = json!({ "from": from, "until": until, "segment": segment, "total_segments": 3 });
-            assert!(again.run(part).await.unwrap().done);
+            let request = json!({ "from": from, "until": until, "segment": segment, "total_segments": 3 });
+            assert!(bench.run(request).await.unwrap().done);
         }
-        assert_eq!((again.bus.taken().len(), again.ids().len()), (8, 8));
+        assert_eq!((bench.bus.taken().len(), bench.ids().len()), (8, 8));
         let beyond = json!({ "from": from, "until": until, "segment": 3, "total_segments": 3 });
-        assert!(matches!(again.run(beyond).await, Err(NotRepublished::InvalidSegment(_))));
+        assert!(matches!(bench.run(beyond).await, Err(NotRepublished::InvalidSegment(_))));
     }
 
     #[tokio::test]
-    async fn what_is_not_clear_or_not_there_is_told() {
-        let again = Again::open().await;
-        let (from, until) = span();
+    async fn an_invalid_request_and_an_unknown_order_are_errors() {
+        let bench = Bench::open().await;
+        let (from, until) = around_now();
         let order_id = "00000000-0000-5000-8000-000000000000";
-        for asked in [
+        for request in [
             json!({}),
             json!({ "from": from }),
             json!({ "from": until, "until": from }),
             json!({ "order_id": order_id, "from": from, "until": until }),
             json!({ "order_id": order_id, "total_segments": 2 }),
         ] {
-            assert!(matches!(again.run(asked.clone()).await, Err(NotRepublished::Unclear)), "{asked}");
+            assert!(matches!(bench.run(request.clone()).await, Err(NotRepublished::InvalidRequest)), "{request}");
         }
-        let missing = again.run(json!({ "order_id": order_id })).await;
+        let missing = bench.run(json!({ "order_id": order_id })).await;
         assert!(matches!(missing, Err(NotRepublished::NoSuchOrder(_))), "{missing:?}");
-        assert!(serde_json::from_value::<Asked>(json!({ "order": order_id })).is_err());
+        assert!(serde_json::from_value::<Republish>(json!({ "order": order_id })).is_err());
     }
 }

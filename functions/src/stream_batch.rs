@@ -1,4 +1,4 @@
-//! Batches of the event table's stream: what both of its readers share.
+//! Batches of the event table's stream, for both functions that read it.
 
 use aws_lambda_events::dynamodb::{Event, EventRecord};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
@@ -9,15 +9,15 @@ pub fn records(batch: Event) -> Vec<StreamRecord> {
     batch.records.into_iter().map(record).collect()
 }
 
-/// What Lambda is told: the record that it is to go on from, or that the batch is done.
-pub fn answer(retry_from: Option<String>) -> DynamoDbEventResponse {
-    let mut answer = DynamoDbEventResponse::default();
-    answer.batch_item_failures.extend(retry_from.map(|sequence_number| {
+/// The response to Lambda: the first record to retry, or that the batch is done.
+pub fn response(retry_from: Option<String>) -> DynamoDbEventResponse {
+    let mut response = DynamoDbEventResponse::default();
+    response.batch_item_failures.extend(retry_from.map(|sequence_number| {
         let mut failure = DynamoDbBatchItemFailure::default();
         failure.item_identifier = Some(sequence_number);
         failure
     }));
-    answer
+    response
 }
 
 fn record(record: EventRecord) -> StreamRecord {
@@ -26,7 +26,7 @@ fn record(record: EventRecord) -> StreamRecord {
         "REMOVE" => Change::Removed,
         _ => Change::Modified,
     };
-    // Without a sequence number, which no record lacks, a failure is one of the whole batch.
+    // Every record has a sequence number; an empty one would fail the whole batch.
     let sequence_number = record.change.sequence_number.unwrap_or_default();
     StreamRecord { sequence_number, keys: record.change.keys, change }
 }

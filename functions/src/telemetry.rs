@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
-/// Writes log lines from here on: as JSON if `AWS_LAMBDA_LOG_FORMAT` says so, from the level `LOG_LEVEL` up.
+/// Starts logging: as JSON if `AWS_LAMBDA_LOG_FORMAT` says so, from the level `LOG_LEVEL` up.
 ///
 /// Lambda's own level, `AWS_LAMBDA_LOG_LEVEL`, is ignored: Lambda drops metrics along with the lines below it, so the
 /// template keeps it low.
@@ -26,9 +26,9 @@ pub(crate) fn init() -> Result<(), lambda_runtime::Error> {
     Ok(())
 }
 
-/// What the log lines of one request have in common.
+/// The span of one request, with the fields of all its log lines.
 ///
-/// Its level is that of errors, so that the ids are logged at every level.
+/// It has the error level, so that the ids are logged at every level.
 pub fn request(correlation_id: &str, cold_start: bool) -> Span {
     tracing::error_span!("request", correlation_id, cold_start, order_id = Empty)
 }
@@ -47,8 +47,8 @@ where
     lines.with_filter(targets(level).and(filter_fn(|about| !is_repetition(about))))
 }
 
-/// Whether the Lambda runtime repeats, as a Rust value, that the function failed, which the function has logged. A panic,
-/// which has an error beside the message, the function cannot have logged.
+/// Whether the Lambda runtime logs a failure that the function has logged already. A panic, which has an `error` field, is
+/// logged only by the runtime.
 fn is_repetition(about: &Metadata<'_>) -> bool {
     about.target() == "lambda_runtime::layers::panic" && about.fields().field("error").is_none()
 }
@@ -56,7 +56,7 @@ fn is_repetition(about: &Metadata<'_>) -> bool {
 /// Libraries log warnings and errors only, whatever the level: below that the SDK prints requests and responses.
 fn targets(level: &str) -> Targets {
     let level = match level.to_ascii_uppercase().as_str() {
-        // An empty text would parse, as the level of errors.
+        // An empty text would parse as the error level.
         "" => LevelFilter::INFO,
         "FATAL" => LevelFilter::ERROR,
         level => level.parse().unwrap_or(LevelFilter::INFO),

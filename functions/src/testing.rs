@@ -79,7 +79,7 @@ pub fn event(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// An event of the gateway, from somebody with these scopes.
+/// An event of the gateway, from a caller with these scopes.
 pub fn call(sub: &str, scopes: &str, order_id: &str, body: &Value) -> Value {
     json!({
         "headers": {"content-type": "application/json"},
@@ -127,17 +127,17 @@ pub async fn limited(
     http::respond(Some(limits), &request, Box::pin(handle(&request))).await
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub fn body(answer: &Answer) -> Value {
     serde_json::from_str(answer.body()).unwrap()
 }
 
-/// The name of an answer's problem.
+/// The name of a response's problem.
 pub fn problem(answer: &Answer) -> String {
     body(answer)["type"].as_str().unwrap().strip_prefix("urn:orders:problem:").unwrap().to_owned()
 }
 
-/// A bus that keeps what it takes, or takes nothing while it is down. Clones are the same bus.
+/// A bus that keeps the entries that it accepts, and accepts none while it is down. Clones share them.
 #[derive(Clone, Default)]
 pub struct Bus {
     pub taken: Arc<Mutex<Vec<Envelope>>>,
@@ -145,13 +145,13 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// The names and details of what it took.
+    /// The names and details of the accepted entries.
     pub fn taken(&self) -> Vec<(String, Value)> {
         let taken = self.taken.lock().unwrap();
         taken.iter().map(|entry| (entry.detail_type.clone(), serde_json::from_str(&entry.detail).unwrap())).collect()
     }
 
-    /// What sends to it.
+    /// A relay to it.
     pub fn relay(&self) -> Relay<Self> {
         let envelopes = Envelopes { currency: "EUR".parse().unwrap(), api_url: "https://api.example.com".into() };
         Relay { envelopes, publisher: Publisher::new(self.clone()) }
@@ -175,7 +175,7 @@ pub struct Shop {
     client: Client,
     config: Config,
     pub commands: Commands,
-    /// The caller's word is taken, unless a test says otherwise.
+    /// The caller is trusted, unless a test says otherwise.
     pub payments: Payments,
     pub queries: Queries,
 }
@@ -202,12 +202,12 @@ impl Shop {
         Self { tables, proxy, client, config, commands, payments: Payments::Trusted, queries }
     }
 
-    /// What happens to the calls of the database, and what they were.
+    /// Faults for the calls to the database, and a record of the calls.
     pub fn faults(&self) -> &Faults {
         &self.proxy.as_ref().unwrap().faults
     }
 
-    /// With a payment provider that is asked behind a breaker. It is there as long as what comes with the shop.
+    /// With a payment provider behind a breaker. It runs until the returned `Served` is dropped.
     pub async fn with_provider(breaker: &str) -> (Self, PaymentProvider, Served) {
         let (mut shop, provider) = (Self::open().await, PaymentProvider::default());
         let served = provider.serve().await.unwrap();
@@ -220,7 +220,7 @@ impl Shop {
         VerifiedCommands { commands: self.commands.clone(), payments: self.payments.clone() }
     }
 
-    /// The provider at that address behind a breaker with these settings, as a container makes it.
+    /// The provider at an address, behind a breaker with these settings, as a container creates it.
     pub fn verified(&self, url: &str, breaker: &str) -> Payments {
         let patience = Duration::from_secs(10);
         let timeouts = Timeouts { connect: patience, total: Duration::from_secs(1) };
@@ -231,7 +231,7 @@ impl Shop {
         Payments::Verified(Arc::new(GuardedProvider::new(provider, breaker)))
     }
 
-    /// What settles deferred payments, as a container makes it.
+    /// The settlement of deferred payments, as a container creates it.
     pub fn settlement(&self) -> Settlement {
         Settlement {
             rows: self.orders(),
@@ -241,7 +241,7 @@ impl Shop {
         }
     }
 
-    /// What `ops-status` looks at.
+    /// What `ops-status` shows.
     pub fn operations(&self) -> Operations {
         Operations {
             rows: self.orders(),
@@ -251,7 +251,7 @@ impl Shop {
         }
     }
 
-    /// What `override-breaker` holds.
+    /// What `override-breaker` changes.
     pub fn breakers(&self) -> Breakers {
         let table = dynamodb_circuit_breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers"));
         let table = table.with_timeout(Duration::from_secs(10));
@@ -259,7 +259,7 @@ impl Shop {
         Breakers { breakers: vec![breaker], scope_prefix: self.config.scope_prefix.clone() }
     }
 
-    /// What keeps the rows of all read models.
+    /// The read models.
     pub fn read_models(&self) -> ReadModels {
         let sales = sales::tables(|logical_id| self.tables.name(logical_id).to_owned());
         ReadModels::new(&self.config, &sales, self.tables.name("ReadModelBacklog"), self.client.clone())
@@ -278,7 +278,7 @@ impl Shop {
         body(&created)["order_id"].as_str().unwrap().to_owned()
     }
 
-    /// Has its owner pay an order.
+    /// Pays an order as its owner.
     pub async fn pay(&self, order_id: &str, price: f64) {
         let event = call(OWNER, "orders:write", order_id, &json!({"payment_id": "p1", "amount": price}));
         let paid = answer(async |request| pay_order::handle(&self.paying(), request).await, event).await;
@@ -312,7 +312,7 @@ impl Shop {
         events.execute(loaded, &request, |order, now| command.decide(order, now)).await.unwrap();
     }
 
-    /// Stores a commit of an event that nobody knows, as a newer program might.
+    /// Stores a commit of an unknown event, as a newer release might.
     pub async fn store_unreadable(&self, order_id: &str, version: u64) {
         let commit = json!({
             "stream_id": order_id, "version": version, "commit_id": uuid::Uuid::new_v4(),
@@ -331,7 +331,7 @@ impl Shop {
         loaded.stream().state().placed().unwrap().clone()
     }
 
-    /// Lets the rows follow all events.
+    /// Projects all events to the rows.
     pub async fn project(&self) {
         let items = self.client.scan().table_name(&self.config.order_events_table).send().await.unwrap();
         let records = items.items.unwrap().into_iter().map(|item| {
@@ -359,7 +359,7 @@ impl Shop {
     }
 }
 
-/// The commands on a database that refuses every connection, called as in service.
+/// The commands on a database that refuses every connection.
 pub fn unreachable() -> Commands {
     Commands::new(&config(str::to_owned), unreachable_client())
 }

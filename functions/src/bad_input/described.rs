@@ -1,4 +1,4 @@
-//! What the API description says of the bodies, tried on every field that it names.
+//! Bad values for every field of the bodies in the API description.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::functions::{self, good, send};
 use super::{expect, with_body};
 use crate::testing::Shop;
 
-/// Texts in which there is nothing to see.
+/// Texts without a visible character.
 const INVISIBLE: [&str; 12] = [
     "\u{200b}",
     "\u{feff}",
@@ -29,7 +29,7 @@ fn api() -> Value {
     yaml_serde::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// What a reference within the description stands for.
+/// The schema that a reference within the description names.
 fn resolved<'a>(api: &'a Value, mut schema: &'a Value) -> &'a Value {
     while let Some(reference) = schema["$ref"].as_str() {
         schema = api.pointer(reference.trim_start_matches('#')).unwrap();
@@ -63,12 +63,12 @@ fn body_fields<'a>(api: &'a Value, function: &str) -> Vec<(String, &'a Value)> {
     found
 }
 
-/// `/items/0/price` as complaints name it: `items[0].price`.
+/// `/items/0/price` as errors name it: `items[0].price`.
 fn path(pointer: &str) -> String {
     pointer.trim_start_matches('/').replace("/0", "[0]").replace('/', ".")
 }
 
-/// The function's good body with another value somewhere.
+/// The function's good body with another value at a pointer.
 fn changed(good: &Value, pointer: &str, value: Value) -> Value {
     let mut body: Value = good["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).unwrap_or(json!({}));
     let (parent, name) = pointer.rsplit_once('/').unwrap();
@@ -93,7 +93,7 @@ async fn no_field_of_any_body_may_be_null() {
 }
 
 #[tokio::test]
-async fn no_text_of_any_body_may_be_without_anything_visible() {
+async fn every_text_of_any_body_must_have_a_visible_character() {
     let (shop, api) = (Shop::open().await, api());
     let order_id = shop.create_order(44.98).await;
     let mut tried = 0;

@@ -1,11 +1,11 @@
-//! Requests that chance has spoilt.
+//! Randomly corrupted requests.
 
 use serde_json::Value;
 
 use super::functions::{FUNCTIONS, good, send};
 use crate::testing::{Shop, problem};
 
-/// What a client may put where it does not belong.
+/// Texts that are inserted.
 const ODDITIES: [&str; 24] = [
     "",
     " ",
@@ -33,7 +33,7 @@ const ODDITIES: [&str; 24] = [
     "&limit=",
 ];
 
-/// The same text with something cut out, repeated or put in.
+/// A text with a part removed or repeated, or something inserted.
 fn mangled(text: &str, random: &mut fastrand::Rng) -> String {
     let chars: Vec<char> = text.chars().collect();
     let (a, b) = (random.usize(..=chars.len()), random.usize(..=chars.len()));
@@ -56,7 +56,7 @@ async fn no_mangled_request_makes_a_function_fail() {
     let mut random = fastrand::Rng::with_seed(seed);
     let shop = Shop::open().await;
     let order_id = shop.create_order(44.98).await;
-    let mut refused = 0;
+    let mut rejected = 0;
     for _ in 0..1_000 {
         let (function, _) = random.choice(FUNCTIONS).unwrap();
         let mut event = good(function, &order_id);
@@ -82,8 +82,11 @@ async fn no_mangled_request_makes_a_function_fail() {
         assert!(answer.status() < 500, "{function}: {event}: {}", answer.body());
         if answer.status() >= 400 {
             assert!(!problem(&answer).is_empty());
-            refused += 1;
+            rejected += 1;
         }
     }
-    assert!((100..1_000).contains(&refused), "{refused} refusals show that requests were mangled, but not only ruined");
+    assert!(
+        (100..1_000).contains(&rejected),
+        "{rejected} rejections: some requests must be mangled, and some still valid"
+    );
 }

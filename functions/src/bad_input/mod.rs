@@ -21,17 +21,17 @@ fn with_body(mut event: Value, body: &str) -> Value {
     event
 }
 
-/// Checks that an answer is this problem, in good form, and that its first complaint is about this path.
+/// Checks that a response is this problem, well formed, and that its first error names this path.
 fn expect(answer: &Answer, status: u16, name: &str, path: Option<&str>, sent: &str) {
     assert_eq!((answer.status(), problem(answer).as_str()), (status, name), "{sent}: {}", answer.body());
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-    let told = body(answer);
-    assert_eq!(told["status"], status);
-    assert!(told["instance"].as_str().unwrap().starts_with("urn:orders:request:"));
+    let details = body(answer);
+    assert_eq!(details["status"], status);
+    assert!(details["instance"].as_str().unwrap().starts_with("urn:orders:request:"));
     for member in ["title", "detail"] {
-        assert!(!told[member].as_str().unwrap().is_empty(), "{sent}");
+        assert!(!details[member].as_str().unwrap().is_empty(), "{sent}");
     }
-    assert_eq!(told["errors"][0]["path"].as_str(), path, "{sent}: {}", answer.body());
+    assert_eq!(details["errors"][0]["path"].as_str(), path, "{sent}: {}", answer.body());
     for inside in ["struct", "i64", "panick", "dynamo", "Dynamo", "OrderEvents", "::"] {
         assert!(!answer.body().contains(inside), "{sent}: {}", answer.body());
     }
@@ -128,7 +128,7 @@ async fn a_bad_body_is_400_with_the_path_of_its_field() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_or_not_json_is_not_looked_at() {
+async fn a_body_that_is_too_large_or_not_json_is_not_parsed() {
     let shop = Shop::open().await;
     let order_id = shop.create_order(44.98).await;
     for function in functions::with_body() {
@@ -147,7 +147,7 @@ async fn a_body_that_is_too_large_or_not_json_is_not_looked_at() {
 }
 
 #[tokio::test]
-async fn nobody_gets_past_missing_or_broken_claims_or_a_missing_scope() {
+async fn invalid_claims_are_401_and_a_missing_scope_is_403() {
     let shop = Shop::open().await;
     let order_id = shop.create_order(44.98).await;
     for function in functions::all() {
@@ -173,7 +173,7 @@ async fn nobody_gets_past_missing_or_broken_claims_or_a_missing_scope() {
 }
 
 #[tokio::test]
-async fn a_bad_id_is_400_and_an_order_that_is_unknown_or_somebody_elses_is_404() {
+async fn an_invalid_id_is_400_and_an_unknown_or_another_users_order_is_404() {
     let shop = Shop::open().await;
     let order_id = shop.create_order(44.98).await;
     for function in functions::on_an_order() {
@@ -189,7 +189,7 @@ async fn a_bad_id_is_400_and_an_order_that_is_unknown_or_somebody_elses_is_404()
     }
     for function in ["pay-order", "cancel-order", "get-order", "order-history"] {
         let mut event = good(function, &order_id);
-        let claims = json!({"sub": "somebody-else", "scope": "orders:read orders:write"});
+        let claims = json!({"sub": "other-user", "scope": "orders:read orders:write"});
         event["requestContext"]["authorizer"]["jwt"]["claims"] = claims;
         expect(&send(&shop, function, event).await, 404, "not-found", None, function);
     }
@@ -214,9 +214,9 @@ async fn the_wrong_state_is_409_with_the_status_that_the_order_has() {
     assert_eq!(shop.commits().await, 2);
 }
 
-/// Which commands an order may have satisfied already. What these answer is told in each one's own tests.
+/// A command that succeeds without storing anything has tests of its own for its response.
 #[tokio::test]
-async fn of_all_commands_only_a_payment_can_be_satisfied_without_being_stored() {
+async fn only_a_payment_succeeds_again_without_being_stored() {
     let shop = Shop::open().await;
     let order_id = shop.create_order(44.98).await;
     for (function, then) in [("pay-order", 200), ("ship-order", 409), ("deliver-order", 409), ("cancel-order", 409)] {
@@ -323,7 +323,7 @@ async fn a_bad_query_is_400_with_the_parameter() {
 }
 
 #[tokio::test]
-async fn events_without_what_a_request_has_are_answered() {
+async fn events_without_the_parts_of_a_request_are_unauthenticated() {
     let shop = Shop::open().await;
     for function in functions::all() {
         for event in [json!({}), json!({"requestContext": {}}), json!({"headers": null, "body": null})] {

@@ -10,5 +10,5 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let runtime = Runtime::start()?;
     let (config, sales) = (Config::from_env()?, SalesTables::from_env()?);
     let maintenance = &Maintenance::new(config, sales, config::bulk_client().await);
-    runtime.serve(async |asked: Rebuild, context: &Context| maintenance.rebuild(asked, context).await).await
+    runtime.serve(async |rebuild: Rebuild, context: &Context| maintenance.rebuild(rebuild, context).await).await
 }

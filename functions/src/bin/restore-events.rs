@@ -9,5 +9,5 @@ use orders_functions::runtime::Runtime;
 async fn main() -> Result<(), lambda_runtime::Error> {
     let runtime = Runtime::start()?;
     let events = &Config::from_env()?.event_store(config::bulk_client().await);
-    runtime.serve(async |asked: Restore, context: &Context| restore::run(events, asked, context).await).await
+    runtime.serve(async |restore: Restore, context: &Context| restore::run(events, restore, context).await).await
 }

@@ -14,13 +14,13 @@ async fn main() -> Result<(), Error> {
     let settlement = &Settlement::from_env(&Config::from_env()?, config::dynamodb_client().await)?;
     runtime
         .serve(async |_: IgnoredAny, context: &Context| {
-            let run = settlement.run(context).await.map_err(no_rows)?;
-            settlement.measure().await.map_err(no_rows)?;
+            let run = settlement.run(context).await.map_err(diagnostic)?;
+            settlement.measure().await.map_err(diagnostic)?;
             Ok::<_, Diagnostic>(run)
         })
         .await
 }
 
-fn no_rows(error: RowsError) -> Diagnostic {
+fn diagnostic(error: RowsError) -> Diagnostic {
     failure::diagnostic("RowsError", &error)
 }

@@ -11,6 +11,6 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let runtime = Runtime::start()?;
     let (config, sales) = (Config::from_env()?, SalesTables::from_env()?);
     let maintenance = &Maintenance::new(config, sales, config::bulk_client().await);
-    let verify = async |asked: OneSegment<Verification>, context: &Context| maintenance.verify(asked, context).await;
+    let verify = async |run: OneSegment<Verification>, context: &Context| maintenance.verify(run, context).await;
     runtime.serve(verify).await
 }

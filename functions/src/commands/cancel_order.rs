@@ -1,4 +1,4 @@
-//! `cancel-order`: a customer or fulfilment gives an order up.
+//! `cancel-order`: a customer or fulfilment cancels an order.
 
 use orders_core::domain::{CancelOrder, Reason};
 use serde::Deserialize;
@@ -18,10 +18,10 @@ struct Body {
     reason: Given<Reason>,
 }
 
-/// Answers 200 for an order that is cancelled now. What was paid becomes due for refund with it.
+/// Responds 200 when the order is cancelled. What was paid becomes due for refund in the same commit.
 ///
 /// # Errors
-/// Every reason not to cancel it, or not to know whether it was cancelled.
+/// Why it was not cancelled, or why that is unknown.
 pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
     let caller = commands.authorise(request, NEEDS)?;
     let body: Body = body::parse(request)?;
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_repeat_gives_the_version_of_the_commits_last_event_again() {
+    async fn a_replayed_response_has_the_version_of_the_commits_last_event() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         shop.pay(&order_id, 44.98).await;
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_storefront_cancels_nothing() {
+    async fn the_storefront_may_not_cancel_an_order() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let answer = cancel(&shop, call("storefront", "orders:checkout", &order_id, &json!({"reason": "x"}))).await;

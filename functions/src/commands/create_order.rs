@@ -14,14 +14,14 @@ use crate::problem::Problem;
 use crate::request::Request;
 use crate::telemetry;
 
-/// Nobody creates orders with a customer's token: the request names prices.
+/// A customer's token cannot create orders: the request contains prices.
 const NEEDS: Needs = Needs { own: None, any: &[Scope::Checkout] };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
     items: Vec<Object<ItemBody>>,
-    /// The caller's own where it is left out.
+    /// The caller by default.
     #[serde(default, deserialize_with = "body::present")]
     user_id: Option<Given<UserId>>,
 }
@@ -34,13 +34,13 @@ struct ItemBody {
     price: Box<RawValue>,
 }
 
-/// Answers 201 with the new order's place.
+/// Responds 201 with the new order's location.
 ///
-/// The id of a keyed request's order follows from the caller and the key alone, so a repeat meets its own order where it
-/// tries to create it, and so does another request with the same key: no read is needed.
+/// With an idempotency key, the order's id is derived from the caller and the key alone. So a retry, or another request
+/// with the same key, conflicts with the first one's commit: no read is needed.
 ///
 /// # Errors
-/// Every reason not to create it, or not to know whether it was created.
+/// Why it was not created, or why that is unknown.
 pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
     let caller = commands.authorise(request, NEEDS)?;
     let body: Body = body::parse(request)?;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_order_is_answered_with_its_place_version_and_total() {
+    async fn a_new_order_gets_a_location_a_version_and_a_total() {
         let shop = Shop::open().await;
         let answer = create(&shop, testing::event("create-order")).await;
         assert_eq!(answer.status(), 201, "{}", answer.body());
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_sample_events_are_about_the_order_that_the_first_of_them_creates() {
+    async fn the_sample_events_name_the_order_that_the_first_of_them_creates() {
         let shop = Shop::open().await;
         let created = body(&create(&shop, testing::event("create-order")).await);
         for name in ["pay-order", "ship-order", "deliver-order", "cancel-order", "get-order", "order-history"] {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_repeat_with_the_same_key_answers_the_same_order_and_stores_nothing() {
+    async fn a_retry_with_the_same_key_replays_the_response_and_stores_nothing() {
         let shop = Shop::open().await;
         let keyed = with_header(ordered(json!([item(1, 19.99)])), "idempotency-key", "\"k1\"");
         let first = create(&shop, keyed.clone()).await;
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_came_with_another_order_is_refused() {
+    async fn a_key_that_was_used_for_another_order_is_rejected() {
         let shop = Shop::open().await;
         let with = |items| with_header(ordered(items), "idempotency-key", "k1");
         create(&shop, with(json!([item(1, 19.99)]))).await;
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_belongs_to_the_caller_and_the_owner_to_the_request() {
+    async fn a_callers_key_cannot_be_reused_for_another_owner() {
         let shop = Shop::open().await;
         let by = |user: Value| {
             let mut order = json!({"items": [item(1, 1.0)]});
@@ -190,13 +190,13 @@ mod tests {
             ("1", "1e-400", "items[0].price"),
         ] {
             let answer = create(&shop, ordered(quantity, price)).await;
-            let told = body(&answer);
-            assert_eq!((answer.status(), &told["errors"][0]["path"]), (400, &json!(path)), "{quantity} {price}");
+            let problem = body(&answer);
+            assert_eq!((answer.status(), &problem["errors"][0]["path"]), (400, &json!(path)), "{quantity} {price}");
         }
     }
 
     #[tokio::test]
-    async fn no_order_exists_yet_so_if_match_fails_and_if_none_match_holds() {
+    async fn for_a_new_order_if_match_fails_and_if_none_match_holds() {
         let shop = Shop::open().await;
         for header in ["*", "\"1\""] {
             let answer = create(&shop, with_header(ordered(json!([item(1, 1.0)])), "if-match", header)).await;
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_of_different_callers_and_requests_without_one_have_nothing_to_do_with_each_other() {
+    async fn keys_of_different_callers_and_requests_without_a_key_are_independent() {
         let shop = Shop::open().await;
         let mut ids = Vec::new();
         for (caller, key) in [("storefront", Some("k1")), ("other-storefront", Some("k1")), ("storefront", None)] {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_finds_the_created_order_however_much_came_after_it() {
+    async fn a_retry_replays_the_response_however_many_commits_followed() {
         let (shop, provider, _served) = Shop::with_provider("").await;
         provider.set_mode(Mode::Declines);
         let keyed = with_header(ordered(json!([item(1, 19.99)])), "idempotency-key", "k1");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_costs_nothing_is_no_order() {
+    async fn an_order_of_total_zero_is_rejected() {
         let shop = Shop::open().await;
         let answer = create(&shop, ordered(json!([item(3, 0.0)]))).await;
         assert_eq!((answer.status(), problem(&answer).as_str()), (422, "total-not-positive"));

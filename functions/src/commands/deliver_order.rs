@@ -1,4 +1,4 @@
-//! `deliver-order`: an order has arrived.
+//! `deliver-order`: fulfilment records that an order was delivered.
 
 use orders_core::domain::DeliverOrder;
 use serde::Deserialize;
@@ -16,10 +16,10 @@ const NEEDS: Needs = Needs { own: None, any: &[Scope::Fulfil] };
 #[serde(deny_unknown_fields)]
 struct Body {}
 
-/// Answers 200 for an order that is delivered now. The body may be missing.
+/// Responds 200 when the delivery is recorded. The body may be missing.
 ///
 /// # Errors
-/// Every reason not to record it, or not to know whether it was recorded.
+/// Why it was not recorded, or why that is unknown.
 pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
     let caller = commands.authorise(request, NEEDS)?;
     let Body {} = body::parse_or_empty(request)?;
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn with_and_without_an_empty_body_it_is_the_same_request() {
+    async fn an_empty_body_and_none_are_the_same_request() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(1.0).await;
         shop.pay(&order_id, 1.0).await;

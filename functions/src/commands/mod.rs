@@ -24,7 +24,7 @@ use crate::problem::Problem;
 use crate::request::Request;
 use crate::{idempotency, ownership, parameters};
 
-/// What the functions that change orders share: made once for each container.
+/// What the functions that change orders share. Created once per container.
 #[derive(Clone, Debug)]
 pub struct Commands {
     store: EventStore<Order>,
@@ -54,7 +54,7 @@ impl Conditions {
     /// 400 when a header is malformed, 412 for an `If-Match`, `*` included.
     fn of_new(request: &Request) -> Result<Self, Problem> {
         let conditions = Self { key: idempotency::key(request)?, if_match: None };
-        if Preconditions::of(request)?.need_something() {
+        if Preconditions::of(request)?.require_existing() {
             let detail = "A new order has no version. Omit If-Match.";
             return Err(Problem::new(412, "precondition-failed", "The order does not exist yet", detail));
         }
@@ -156,7 +156,7 @@ impl Commands {
 
     fn problem(&self, error: ExecuteError<DecisionError>, order_id: &str, keyed: bool) -> Problem {
         match error {
-            ExecuteError::Rejected(refusal) => self.refusal(&refusal),
+            ExecuteError::Rejected(error) => self.rejection(&error),
             ExecuteError::PreconditionFailed { current } => Problem::precondition_failed(current),
             ExecuteError::KeyReused => Problem::new(
                 422,
@@ -185,9 +185,9 @@ impl Commands {
         }
     }
 
-    fn refusal(&self, refusal: &DecisionError) -> Problem {
+    fn rejection(&self, error: &DecisionError) -> Problem {
         let amount = |amount| self.currency.to_json(amount);
-        let (status, title) = match refusal {
+        let (status, title) = match error {
             DecisionError::NotFound => return Problem::not_found("order"),
             DecisionError::PaymentUnverified(payment_id) => return unverified(payment_id),
             DecisionError::AlreadyExists | DecisionError::WrongStatus { .. } | DecisionError::PaymentInProgress(_) => {
@@ -195,7 +195,7 @@ impl Commands {
             }
             _ => (422, "The request breaks a rule"),
         };
-        let detail = match refusal {
+        let detail = match error {
             DecisionError::AmountMismatch { total, given } => {
                 format!("The amount is {}, but the order's total is {}. Pay the total.", amount(*given), amount(*total))
             }
@@ -206,19 +206,19 @@ impl Commands {
             ),
             other => sentence(&other.to_string()),
         };
-        let problem = Problem::new(status, refusal.code(), title, detail);
-        match refusal {
+        let problem = Problem::new(status, error.code(), title, detail);
+        match error {
             DecisionError::WrongStatus { actual, .. } => problem.with_member("order_status", actual.as_str()),
             _ => problem,
         }
     }
 }
 
-/// 503: the order cannot take the payment in its state, but the provider may have captured it.
+/// 503: the order cannot accept the payment in its state, but the provider may have captured it.
 fn unverified(payment_id: &PaymentId) -> Problem {
     let detail = format!(
-        "The order cannot take payment {payment_id}, but the provider may have captured it, and gives no answer. Nothing \
-         was stored. Retry with the same Idempotency-Key."
+        "The order cannot accept payment {payment_id}, but the provider may have captured it, and does not respond. \
+         Nothing was stored. Retry with the same Idempotency-Key."
     );
     Problem::try_again("payment-unverified", "It is unknown whether the payment was captured", detail)
 }
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_order_that_is_younger_than_the_replica_is_there() {
+    async fn an_order_that_a_stale_read_misses_is_found() {
         let shop = Shop::open_with_faults().await;
         let order_id = shop.create_order(44.98).await;
         shop.faults().plan(|_| Some(Fault::Stale(1)));

@@ -21,10 +21,10 @@ use crate::request::Request;
 
 const NEEDS: Needs = Needs { own: Some(Scope::Write), any: &[Scope::Checkout] };
 
-/// What is left of the request's time when the provider has had its part: enough to store what came of it.
+/// Time reserved after the provider's response, to store the result.
 const FOR_THE_STORE: Duration = Duration::from_secs(2);
 
-/// The commands, and what verifies payments: made once for each container.
+/// The commands, and what verifies payments. Created once per container.
 #[derive(Clone)]
 pub struct VerifiedCommands {
     /// The commands.
@@ -34,10 +34,10 @@ pub struct VerifiedCommands {
 }
 
 impl VerifiedCommands {
-    /// As the environment says.
+    /// From the environment.
     ///
     /// # Errors
-    /// A variable that is missing or wrong.
+    /// A variable that is missing or invalid.
     pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
         Ok(Self { payments: Payments::from_env(&client)?, commands: Commands::new(config, client) })
     }
@@ -50,16 +50,16 @@ struct Body {
     amount: Box<RawValue>,
 }
 
-/// Answers 200 for a payment that is on record, 202 for one on which there is no word yet: it is settled later, and the
-/// answer says so.
+/// Responds 200 for a recorded payment, and 202 for one that could not be verified: it is settled later, and the response
+/// says so.
 ///
-/// The provider is asked once at most, however often other writers make the command be decided again, and only about a
-/// payment that the order can take. A request with an idempotency key is the exception: it may repeat one that is asking at
-/// this moment. It is refused for the order's state or version only when the provider has said that nothing is captured;
-/// where there is no word, the caller is told to try again. So nobody is told no while the first attempt records money.
+/// The provider is called at most once, however often a conflict makes the command be decided again, and only for a payment
+/// that the order can accept. A request with an idempotency key is the exception: it may be a retry while the first attempt
+/// is still calling. It is rejected for the order's state or version only if the provider reports that nothing is captured;
+/// without a result the caller must retry. So no caller is finally rejected while the first attempt records money.
 ///
 /// # Errors
-/// Every reason not to take the payment, or not to know whether it was taken.
+/// Why the payment was not recorded, or why that is unknown.
 pub async fn handle(verified: &VerifiedCommands, request: &Request) -> Result<Answer, Problem> {
     let VerifiedCommands { commands, payments } = verified;
     let caller = commands.authorise(request, NEEDS)?;
@@ -75,9 +75,9 @@ pub async fn handle(verified: &VerifiedCommands, request: &Request) -> Result<An
             Err(DecisionError::WrongStatus { .. } | DecisionError::PaymentInProgress(_)) if keyed => Ok(true),
             checked => checked,
         };
-        let looked_at = Conditions { if_match: conditions.if_match.clone().filter(|_| !keyed), ..conditions.clone() };
-        let needed = match commands.examine(request, &caller, &looked_at, loaded, &command, check).await? {
-            Examined::Replayed(executed) => return tell(&executed, &command.payment_id),
+        let examined = Conditions { if_match: conditions.if_match.clone().filter(|_| !keyed), ..conditions.clone() };
+        let needed = match commands.examine(request, &caller, &examined, loaded, &command, check).await? {
+            Examined::Replayed(executed) => return respond(&executed, &command.payment_id),
             Examined::Ready(open, needed) => {
                 loaded = *open;
                 needed
@@ -92,19 +92,19 @@ pub async fn handle(verified: &VerifiedCommands, request: &Request) -> Result<An
             }
             None => Verification::Deferred,
         };
-        // What the provider has captured is recorded, whatever version the caller expects.
+        // A capture is recorded whatever version the caller expects.
         if matches!(command.verification, Verification::Captured(_)) {
             conditions.if_match = None;
         }
         unverified = needed && command.verification == Verification::Deferred;
     }
     match commands.execute(request, &caller, &conditions, loaded, &command).await {
-        Err(refused) if unverified && refused.status() == 412 => Err(super::unverified(&command.payment_id)),
-        executed => tell(&executed?, &command.payment_id),
+        Err(rejected) if unverified && rejected.status() == 412 => Err(super::unverified(&command.payment_id)),
+        executed => respond(&executed?, &command.payment_id),
     }
 }
 
-/// The provider's word, as far as there is one.
+/// The provider's result; deferred without one.
 async fn verify(provider: &GuardedProvider<HttpProvider>, claim: &Claim, until: Instant) -> Verification {
     match provider.verify(claim, until).await {
         Ok(Verdict::Captured) => Verification::Captured(claim.amount),
@@ -113,7 +113,7 @@ async fn verify(provider: &GuardedProvider<HttpProvider>, claim: &Claim, until: 
         Err(cause) => {
             payments::log(claim, &cause);
             match cause {
-                // Money was captured all the same, and must not be lost. Of a capture of nothing there is none.
+                // Money was captured and must be recorded, unless the amount is zero.
                 Cause::Failed(VerifyError::OtherAmount { captured }) if captured > Money::ZERO => {
                     Verification::Captured(captured)
                 }
@@ -123,7 +123,7 @@ async fn verify(provider: &GuardedProvider<HttpProvider>, claim: &Claim, until: 
     }
 }
 
-fn tell(executed: &Executed<Order>, payment_id: &PaymentId) -> Result<Answer, Problem> {
+fn respond(executed: &Executed<Order>, payment_id: &PaymentId) -> Result<Answer, Problem> {
     match payment_status(executed, payment_id) {
         Some(PaymentStatus::Rejected(reason)) => Err(declined(&reason, executed.settled)),
         Some(PaymentStatus::Deferred) => {
@@ -136,14 +136,14 @@ fn tell(executed: &Executed<Order>, payment_id: &PaymentId) -> Result<Answer, Pr
     }
 }
 
-/// What became of the payment by the commit that answers this request, or before it.
+/// The status of the payment after the commit of this request, or the recorded one.
 fn payment_status(executed: &Executed<Order>, payment_id: &PaymentId) -> Option<PaymentStatus> {
     let recorded = || executed.stream.state().placed()?.payment_status(payment_id);
     executed.outcome.payment.clone().or_else(recorded)
 }
 
 fn declined(reason: &Reason, settled: Settled) -> Problem {
-    let detail = format!("The provider refused this payment: {reason}. Pay in another way.");
+    let detail = format!("The provider declined this payment: {reason}. Pay in another way.");
     let problem = Problem::new(422, "payment-declined", "The payment was declined", detail);
     if settled == Settled::Replayed { problem.with_header("idempotency-replayed", "true") } else { problem }
 }
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_amount_than_the_total_is_refused_with_both() {
+    async fn another_amount_than_the_total_is_rejected_with_both() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let answer = pay(&shop, payment(&order_id, "p1", 44.9)).await;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_payment_that_is_on_record_is_success_without_an_event() {
+    async fn a_recorded_payment_is_success_without_an_event() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         for _ in 0..2 {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_repeat_is_answered_before_if_match_and_the_state_are_looked_at() {
+    async fn a_retry_is_replayed_before_if_match_and_the_state_are_checked() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let event = with_header(payment(&order_id, "p1", 44.98), "idempotency-key", "k1");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_not_remembered() {
+    async fn a_rejection_is_not_replayed() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let with = |amount| with_header(payment(&order_id, "p1", amount), "idempotency-key", "k1");
@@ -231,12 +231,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn if_none_match_refuses_the_version_that_it_names() {
+    async fn if_none_match_rejects_the_version_that_it_names() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
-        for refused in ["*", "\"1\"", "W/\"1\"", "\"7\", \"1\""] {
-            let answer = pay(&shop, with_header(payment(&order_id, "p1", 44.98), "if-none-match", refused)).await;
-            assert_eq!((answer.status(), problem(&answer).as_str()), (412, "precondition-failed"), "{refused}");
+        for excluded in ["*", "\"1\"", "W/\"1\"", "\"7\", \"1\""] {
+            let answer = pay(&shop, with_header(payment(&order_id, "p1", 44.98), "if-none-match", excluded)).await;
+            assert_eq!((answer.status(), problem(&answer).as_str()), (412, "precondition-failed"), "{excluded}");
             assert_eq!(answer.header("etag"), Some("\"1\""));
         }
         let answer = pay(&shop, with_header(payment(&order_id, "p1", 44.98), "if-none-match", "1")).await;
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_payment_on_record_is_answered_with_the_order_as_it_is_then_whatever_the_key() {
+    async fn the_response_for_a_recorded_payment_has_the_current_order_whatever_the_key() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         pay(&shop, with_header(payment(&order_id, "p1", 44.98), "idempotency-key", "k1")).await;
@@ -284,11 +284,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn someone_elses_order_is_not_there_whatever_the_version_or_key() {
+    async fn another_users_order_is_not_found_whatever_the_version_or_key() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let mut event = payment(&order_id, "p1", 44.98);
-        event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] = "somebody-else".into();
+        event["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] = "other-user".into();
         let plain = pay(&shop, event.clone()).await;
         assert_eq!((plain.status(), problem(&plain).as_str()), (404, "not-found"));
         let stale = pay(&shop, with_header(event.clone(), "if-match", "\"9\"")).await;

@@ -1,4 +1,4 @@
-//! `ship-order`: fulfilment has sent an order.
+//! `ship-order`: fulfilment records that an order was shipped.
 
 use orders_core::domain::{ShipOrder, TrackingNumber};
 use serde::Deserialize;
@@ -18,10 +18,10 @@ struct Body {
     tracking_number: Given<TrackingNumber>,
 }
 
-/// Answers 200 for an order that is on its way now.
+/// Responds 200 when the shipment is recorded.
 ///
 /// # Errors
-/// Every reason not to record it, or not to know whether it was recorded.
+/// Why it was not recorded, or why that is unknown.
 pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
     let caller = commands.authorise(request, NEEDS)?;
     let body: Body = body::parse(request)?;
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn neither_its_owner_nor_the_storefront_ships_an_order() {
+    async fn neither_its_owner_nor_the_storefront_may_ship_an_order() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(1.0).await;
         shop.pay(&order_id, 1.0).await;

@@ -1,4 +1,4 @@
-//! Paying where the provider is asked.
+//! Payments that are verified with the provider.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -47,7 +47,7 @@ async fn a_payment_that_the_provider_has_captured_pays_the_order() {
 }
 
 #[tokio::test]
-async fn a_payment_that_the_provider_declines_is_refused_and_that_is_recorded() {
+async fn a_payment_that_the_provider_declines_is_rejected_and_recorded() {
     let (shop, provider, _served) = Shop::with_provider("").await;
     provider.set_mode(Mode::Declines);
     let order_id = shop.create_order(44.98).await;
@@ -59,11 +59,11 @@ async fn a_payment_that_the_provider_declines_is_refused_and_that_is_recorded() 
     assert_eq!(shop.order(&order_id).await.status, Status::Pending);
     let repeat = pay(&shop, event).await;
     assert_eq!((repeat.status(), repeat.header("idempotency-replayed")), (422, Some("true")));
-    assert_eq!(provider.requests(), 1, "a repeat is answered without the provider");
+    assert_eq!(provider.requests(), 1, "a retry does not call the provider");
 }
 
 #[tokio::test]
-async fn without_the_providers_word_a_payment_is_taken_on_and_the_answer_says_so() {
+async fn a_payment_that_cannot_be_verified_is_deferred_and_the_response_says_so() {
     for mode in [Mode::Down, Mode::Slow] {
         let (shop, provider, _served) = Shop::with_provider("").await;
         provider.set_mode(mode);
@@ -86,7 +86,7 @@ async fn without_the_providers_word_a_payment_is_taken_on_and_the_answer_says_so
 }
 
 #[tokio::test]
-async fn a_request_without_time_for_the_provider_is_taken_on_in_the_time_it_has() {
+async fn a_payment_is_deferred_when_the_request_has_no_time_for_the_provider() {
     let (shop, provider, _served) = Shop::with_provider("").await;
     provider.set_mode(Mode::Slow);
     let order_id = shop.create_order(44.98).await;
@@ -103,7 +103,7 @@ async fn a_request_without_time_for_the_provider_is_taken_on_in_the_time_it_has(
 }
 
 #[tokio::test]
-async fn once_the_breaker_is_open_payments_are_taken_on_without_asking() {
+async fn while_the_breaker_is_open_payments_are_deferred_without_a_call() {
     let (shop, provider, _served) = Shop::with_provider("failures=3; calls=3; open=1h; open-max=1h").await;
     provider.set_mode(Mode::Down);
     for n in 0..6 {
@@ -114,12 +114,12 @@ async fn once_the_breaker_is_open_payments_are_taken_on_without_asking() {
 }
 
 #[tokio::test]
-async fn the_provider_is_not_asked_about_what_cannot_be_paid() {
+async fn the_provider_is_not_called_for_a_payment_that_the_order_cannot_accept() {
     let (shop, provider, _served) = Shop::with_provider("").await;
     let order_id = shop.create_order(44.98).await;
     let amount = json!({"payment_id": "p1", "amount": 1});
     let mut foreign = payment(&order_id, "p1");
-    foreign["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] = "somebody-else".into();
+    foreign["requestContext"]["authorizer"]["jwt"]["claims"]["sub"] = "other-user".into();
     for (event, status, name) in [
         (call(OWNER, "orders:write", &order_id, &amount), 422, "amount-mismatch"),
         (foreign, 404, "not-found"),
@@ -136,7 +136,7 @@ async fn the_provider_is_not_asked_about_what_cannot_be_paid() {
 }
 
 #[tokio::test]
-async fn a_payment_on_record_needs_no_word_any_more() {
+async fn a_recorded_payment_is_not_verified_again() {
     let (shop, provider, _served) = Shop::with_provider("").await;
     let order_id = shop.create_order(44.98).await;
     shop.run(&order_id, &ConfirmPayment { payment_id: "p1".parse().unwrap(), amount: Money(4_498) }).await;
@@ -146,7 +146,7 @@ async fn a_payment_on_record_needs_no_word_any_more() {
 }
 
 #[tokio::test]
-async fn whoever_tries_a_deferred_payment_again_is_told_what_the_provider_says_now() {
+async fn a_retry_of_a_deferred_payment_gets_the_providers_current_result() {
     let (shop, provider, _served) = Shop::with_provider("failures=100").await;
     provider.set_mode(Mode::Down);
     let order_id = shop.create_order(44.98).await;
@@ -162,11 +162,11 @@ async fn whoever_tries_a_deferred_payment_again_is_told_what_the_provider_says_n
     assert_eq!((provider.requests_about("p1"), provider.requests_about("p2")), (3, 0));
 }
 
-/// A provider that has captured every payment, and answers its first question only when it is told to.
+/// A provider that has captured every payment, and holds its first response until it is released.
 struct HeldProvider {
     url: String,
-    asked: Arc<Notify>,
-    answer: Arc<Notify>,
+    called: Arc<Notify>,
+    release: Arc<Notify>,
     serving: JoinHandle<()>,
 }
 
@@ -174,12 +174,12 @@ impl HeldProvider {
     async fn start(order_id: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (told, held, questions) = (asked.clone(), answer.clone(), Arc::new(AtomicU32::new(0)));
+        let (called, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (first_call, held, calls) = (called.clone(), release.clone(), Arc::new(AtomicU32::new(0)));
         let order_id = order_id.to_owned();
         let verify = get(async move |Path(payment_id): Path<String>| {
-            if questions.fetch_add(1, SeqCst) == 0 {
-                told.notify_one();
+            if calls.fetch_add(1, SeqCst) == 0 {
+                first_call.notify_one();
                 held.notified().await;
             }
             let captured = json!({"status": "captured", "amount": 44.98, "currency": "EUR"});
@@ -189,12 +189,12 @@ impl HeldProvider {
         });
         let router = Router::new().route("/payments/{id}", verify);
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, asked, answer, serving }
+        Self { url, called, release, serving }
     }
 }
 
 #[tokio::test]
-async fn a_repeat_during_its_first_attempt_is_told_what_the_first_attempt_records() {
+async fn a_retry_during_the_first_attempt_gets_what_the_first_attempt_records() {
     for (other_payment, if_match) in [(false, false), (true, false), (false, true), (true, true)] {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
@@ -206,7 +206,7 @@ async fn a_repeat_during_its_first_attempt_is_told_what_the_first_attempt_record
             testing::answer(async |request| pay_order::handle(&paying, request).await, event).await
         };
         let repeat = async {
-            provider.asked.notified().await;
+            provider.called.notified().await;
             if other_payment {
                 let deferred = PayOrder { verification: Verification::Deferred, ..pay_command("p2") };
                 shop.run(&order_id, &deferred).await;
@@ -214,7 +214,7 @@ async fn a_repeat_during_its_first_attempt_is_told_what_the_first_attempt_record
                 shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
             }
             let repeat = attempt(event.clone()).await;
-            provider.answer.notify_one();
+            provider.release.notify_one();
             repeat
         };
         let (first, repeat) = tokio::join!(attempt(event.clone()), repeat);
@@ -226,7 +226,7 @@ async fn a_repeat_during_its_first_attempt_is_told_what_the_first_attempt_record
 }
 
 #[tokio::test]
-async fn a_capture_of_another_amount_is_recorded_and_owed_back_at_once() {
+async fn a_capture_of_another_amount_is_recorded_and_due_for_refund_at_once() {
     for cancelled in [false, true] {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
@@ -259,9 +259,9 @@ async fn a_capture_is_recorded_though_the_order_changed_after_if_match_was_check
     let event = with_header(payment(&order_id, "p1"), "if-match", "\"1\"");
     let attempt = testing::answer(async |request| pay_order::handle(&paying, request).await, event);
     let meanwhile = async {
-        provider.asked.notified().await;
+        provider.called.notified().await;
         shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
-        provider.answer.notify_one();
+        provider.release.notify_one();
     };
     let (answer, ()) = tokio::join!(attempt, meanwhile);
     provider.serving.abort();
@@ -269,16 +269,16 @@ async fn a_capture_is_recorded_though_the_order_changed_after_if_match_was_check
 }
 
 #[tokio::test]
-async fn a_keyed_payment_that_cannot_pay_is_refused_only_when_the_provider_has_not_captured_it() {
+async fn a_keyed_payment_is_rejected_only_when_the_provider_has_not_captured_it() {
     let [not_pending, unverified] = [(409, "order-not-pending"), (503, "payment-unverified")];
-    for (mode, answered) in [(Mode::Declines, not_pending), (Mode::Down, unverified)] {
+    for (mode, expected) in [(Mode::Declines, not_pending), (Mode::Down, unverified)] {
         let (shop, provider, _served) = Shop::with_provider("").await;
         provider.set_mode(mode);
         let order_id = shop.create_order(44.98).await;
         shop.run(&order_id, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
         let event = with_header(payment(&order_id, "p1"), "idempotency-key", "k1");
         let answer = pay(&shop, event.clone()).await;
-        assert_eq!((answer.status(), problem(&answer).as_str()), answered, "{mode:?}");
+        assert_eq!((answer.status(), problem(&answer).as_str()), expected, "{mode:?}");
         let answer = pay(&shop, with_header(event, "if-match", "\"1\"")).await;
         let stale = if mode == Mode::Down { unverified } else { (412, "precondition-failed") };
         assert_eq!((answer.status(), problem(&answer).as_str()), stale, "{mode:?}");
@@ -287,14 +287,14 @@ async fn a_keyed_payment_that_cannot_pay_is_refused_only_when_the_provider_has_n
 }
 
 #[tokio::test]
-async fn the_provider_is_asked_once_even_if_others_change_the_order_meanwhile() {
+async fn the_provider_is_called_once_even_if_the_order_changes_meanwhile() {
     let shop = Arc::new(Shop::open().await);
     let order_id = shop.create_order(44.98).await;
-    // A provider that takes its time: long enough for the order to be cancelled before its answer.
+    // A provider that responds after the order is cancelled.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Arc::new(AtomicU32::new(0));
-    let (cancelling, cancelled, counted) = (shop.clone(), order_id.clone(), asked.clone());
+    let calls = Arc::new(AtomicU32::new(0));
+    let (cancelling, cancelled, counted) = (shop.clone(), order_id.clone(), calls.clone());
     let verify = get(async move || {
         counted.fetch_add(1, SeqCst);
         cancelling.run(&cancelled, &CancelOrder { reason: "changed my mind".parse().unwrap() }).await;
@@ -309,7 +309,7 @@ async fn the_provider_is_asked_once_even_if_others_change_the_order_meanwhile() 
     let answer = testing::answer(handle, payment(&order_id, "p1")).await;
     serving.abort();
     assert_eq!((answer.status(), &body(&answer)["payment"]), (200, &json!("refund-due")), "{}", answer.body());
-    assert_eq!(asked.load(SeqCst), 1);
+    assert_eq!(calls.load(SeqCst), 1);
     let order = shop.order(&order_id).await;
     assert_eq!((order.status, order.refunds.len()), (Status::Cancelled, 1), "the money is not lost");
 }

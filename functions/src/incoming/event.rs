@@ -1,7 +1,6 @@
-//! An event from the bus, as far as every producer's looks alike.
+//! An event from the bus: what the events of all producers have in common.
 //!
-//! Readers are tolerant: what they do not know they pass over, what they can do without they drop when it is odd, and
-//! what they miss they name.
+//! Readers are tolerant: unknown fields are ignored, invalid optional fields are dropped, and missing fields are named.
 
 use orders_core::domain::{OrderId, TextError, check_free_text, check_id};
 use serde::de::{self, DeserializeOwned};
@@ -9,20 +8,20 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use strict_json::Strict;
 
-/// The longest id that is taken from a producer: ids are stored with every commit.
+/// The longest id that is accepted from a producer: ids are stored with every commit.
 const MAX_ID_BYTES: usize = 256;
 
 /// An event as EventBridge delivers it (EventBridge user guide, "Event structure").
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Box<RawValue>")]
 pub struct Event {
-    /// The event as it came.
+    /// The event as received.
     pub whole: Box<RawValue>,
     envelope: Envelope,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", expecting = "an event of the bus")]
+#[serde(rename_all = "kebab-case", expecting = "an EventBridge event")]
 struct Envelope {
     #[serde(deserialize_with = "id")]
     id: String,
@@ -41,19 +40,19 @@ impl TryFrom<Box<RawValue>> for Event {
     }
 }
 
-/// What makes an event unusable, however often it comes.
+/// Why an event is invalid. A retry does not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEvent {
-    /// A field is missing or is not what it should be.
+    /// A field is missing or invalid.
     #[error("{path}: {why}")]
     Field {
-        /// Where, from `detail` on.
+        /// The field's path, from `detail` on.
         path: String,
         /// What is wrong.
         why: String,
     },
     /// A detail type that this service does not know.
-    #[error("this detail type is not known here")]
+    #[error("unknown detail type")]
     UnknownType,
 }
 
@@ -66,13 +65,13 @@ impl InvalidEvent {
         }
     }
 
-    /// A field of the data that is not what it should be.
+    /// An invalid field of the data.
     pub fn field(name: &str, why: impl std::fmt::Display) -> Self {
         Self::Field { path: format!("detail.data.{name}"), why: why.to_string() }
     }
 }
 
-/// What an event says, as far as it can be read.
+/// The detail of an event, as far as it can be read.
 #[derive(Debug, Default)]
 pub struct Detail {
     event_id: Option<String>,
@@ -109,18 +108,17 @@ impl Event {
         &self.envelope.source
     }
 
-    /// What happened there.
+    /// What happened.
     pub fn detail_type(&self) -> &str {
         &self.envelope.detail_type
     }
 
-    /// Whether it tells of money that has moved. If that cannot be recorded, somebody has to hear of it.
+    /// Whether it reports that money has moved. If that cannot be recorded, it needs manual attention.
     pub fn is_money(&self) -> bool {
         matches!(self.detail_type(), "PaymentCaptured" | "RefundCompleted")
     }
 
-    /// Reads the detail. What is unusable in it is told beside what can be read all the same: that an order is named does
-    /// not depend on the metadata.
+    /// Reads the detail. An error is returned beside what can be read: the order's id does not depend on the metadata.
     pub fn detail(&self) -> (Detail, Result<(), InvalidEvent>) {
         let Parts { metadata, data } = match parse("detail", &self.envelope.detail) {
             Ok(parts) => parts,
@@ -135,7 +133,8 @@ impl Event {
         (detail, readable)
     }
 
-    /// The id that all repeats of this event share: the producer's own, since the bus gives a repeat a new one.
+    /// The id that all repeats of this event share: the producer's own if there is one, since the bus gives each repeat a
+    /// new one.
     pub fn id<'a>(&'a self, detail: &'a Detail) -> &'a str {
         detail.event_id.as_deref().unwrap_or(&self.envelope.id)
     }
@@ -154,12 +153,12 @@ impl Detail {
         id
     }
 
-    /// What the event belongs to, if its producer says so.
+    /// The correlation id, if the producer sent one.
     pub fn correlation_id(&self) -> Option<&str> {
         self.correlation_id.as_deref()
     }
 
-    /// The order's id as the event has it, if it has one that could be an id of anything.
+    /// The order's id as received, if it is a valid id of any kind.
     pub fn named_order(&self) -> Option<String> {
         let Named { order_id } = self.data().ok()?;
         check_text(&order_id, check_id).is_ok().then_some(order_id)
@@ -184,8 +183,8 @@ impl Detail {
     }
 }
 
-/// A text that an event can do without. One that is no text is dropped: the fact matters more.
-pub fn side_text(path: &str, written: Option<Box<RawValue>>) -> Option<String> {
+/// An optional text. Another type is dropped: the event matters more.
+pub fn optional_text(path: &str, written: Option<Box<RawValue>>) -> Option<String> {
     let read = text(&written?);
     if read.is_none() {
         count_dropped(path);
@@ -193,13 +192,13 @@ pub fn side_text(path: &str, written: Option<Box<RawValue>>) -> Option<String> {
     read
 }
 
-/// Counts a field that an event can do without, and that was dropped because it is not what it should be.
+/// Counts an optional field that was dropped because it is invalid.
 pub fn count_dropped(path: &str) {
     metrics::counter!("EventFieldsDropped").increment(1);
     tracing::warn!(field = path, "field dropped");
 }
 
-/// Holds a text of the event against the one rule for all texts of its kind.
+/// Checks a text of the event by the rule for all texts of its kind.
 fn check_text(text: &str, check: fn(&str, usize) -> Result<(), TextError>) -> Result<(), String> {
     if text.len() > MAX_ID_BYTES {
         return Err(format!("must have at most {MAX_ID_BYTES} bytes"));
@@ -229,7 +228,7 @@ fn parse<T: DeserializeOwned>(root: &str, json: &RawValue) -> Result<T, InvalidE
             path if path == "." => root.to_owned(),
             path => format!("{root}.{path}"),
         };
-        // Of serde_json's text only the reason: the position is of no use to a producer.
+        // Only the reason from serde_json's text: the position is of no use to a producer.
         let why = error.inner().to_string();
         let why = why.split(" at line ").next().unwrap_or_default().chars().take(200).collect();
         InvalidEvent::Field { path, why }
@@ -251,7 +250,7 @@ mod tests {
         serde_json::from_str(&event.to_string()).unwrap()
     }
 
-    /// The detail of an event that can be used.
+    /// The detail of a valid event.
     fn detail(detail: Value) -> Detail {
         let (detail, readable) = event(detail).detail();
         readable.unwrap();
@@ -265,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_nobody_asked_for_are_passed_over() {
+    fn unknown_fields_are_ignored() {
         let event = event(
             json!({ "metadata": { "event_id": "own", "new": 1 }, "data": { "payment_id": "p", "x": [] }, "y": 0 }),
         );
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_id_of_the_producer_s_the_bus_s_stands_in() {
+    fn without_a_producers_id_the_buss_id_is_used() {
         let without = [json!({}), json!({ "metadata": null }), json!({ "metadata": {} })];
         let empty = [json!(""), json!(null)].map(|id| json!({ "metadata": { "event_id": id } }));
         for detail in without.into_iter().chain(empty) {
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_id_is_dropped_and_the_bus_s_stands_in() {
+    fn an_id_of_another_type_is_dropped_and_the_buss_id_is_used() {
         for odd in [json!(7), json!({}), json!(["own"]), json!(true), json!("x".repeat(MAX_ID_BYTES + 1))] {
             let event = event(json!({ "metadata": { "event_id": odd, "correlation_id": odd } }));
             let (detail, readable) = event.detail();
@@ -297,18 +296,18 @@ mod tests {
         let lone =
             r#"{"id": "bus-1", "source": "s", "detail-type": "t", "detail": {"metadata": {"event_id": "\ud800"}}}"#;
         let event: Event = serde_json::from_str(lone).unwrap();
-        assert_eq!(event.id(&event.detail().0), "bus-1", "half a character is none");
+        assert_eq!(event.id(&event.detail().0), "bus-1", "a lone surrogate is not a text");
     }
 
-    /// Texts that are no id: with something invisible in them, or longer than an id may be.
-    fn no_ids() -> Vec<String> {
+    /// Texts that are not ids: with invisible characters, or too long.
+    fn invalid_ids() -> Vec<String> {
         let invisible = ["\n\u{202e}evt", "\u{200b}", "evt 1", "evt\0", "\u{2800}", ".", ".."].map(str::to_owned);
         invisible.into_iter().chain(["x".repeat(MAX_ID_BYTES + 1), "é".repeat(MAX_ID_BYTES / 2 + 1)]).collect()
     }
 
     #[test]
-    fn an_id_that_nobody_can_see_whole_is_dropped_and_the_bus_s_stands_in() {
-        for odd in no_ids() {
+    fn an_id_with_invisible_characters_is_dropped_and_the_buss_id_is_used() {
+        for odd in invalid_ids() {
             let event = event(json!({ "metadata": { "event_id": odd, "correlation_id": odd } }));
             let (detail, readable) = event.detail();
             assert_eq!((readable, event.id(&detail), detail.correlation_id()), (Ok(()), "bus-1", None), "{odd:?}");
@@ -322,13 +321,13 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_whose_names_are_none_is_no_event_of_the_bus() {
+    fn an_envelope_with_invalid_names_is_rejected() {
         let with = |field: &str, text: &str| {
             let mut event = json!({ "id": "bus-1", "source": "s", "detail-type": "t", "detail": {} });
             event[field] = text.into();
             serde_json::from_str::<Event>(&event.to_string()).map_err(|error| error.to_string())
         };
-        for odd in no_ids().into_iter().chain([String::new()]) {
+        for odd in invalid_ids().into_iter().chain([String::new()]) {
             for field in ["id", "source"] {
                 let error = with(field, &odd).unwrap_err();
                 assert!(error.contains("must "), "{field} {odd:?}: {error}");
@@ -342,14 +341,14 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_told_under_no_name_that_nobody_can_see_whole() {
-        for odd in no_ids() {
+    fn an_invalid_order_id_is_not_reported() {
+        for odd in invalid_ids() {
             assert_eq!(detail(json!({ "data": { "order_id": odd } })).named_order(), None, "{odd:?}");
         }
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
+    fn a_missing_or_invalid_field_is_named() {
         let data = |json: Value| detail(json).data::<Data>().unwrap_err().to_string();
         assert_eq!(data(json!({})), "detail: missing field `data`");
         assert_eq!(data(json!({ "data": {} })), "detail.data: missing field `payment_id`");
@@ -360,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_an_object() {
+    fn a_list_is_not_accepted_as_an_object() {
         let list = json!({ "data": ["p"] });
         assert_eq!(
             detail(list).data::<Data>().unwrap_err().to_string(),
@@ -372,11 +371,11 @@ mod tests {
         );
         let whole = json!(["bus-1", "payments", "PaymentCaptured", {}]);
         let error = serde_json::from_value::<Event>(whole).unwrap_err().to_string();
-        assert!(error.contains("sequence, expected an event of the bus"), "{error}");
+        assert!(error.contains("sequence, expected an EventBridge event"), "{error}");
     }
 
     #[test]
-    fn metadata_that_is_no_object_is_named_and_so_is_the_order() {
+    fn invalid_metadata_is_named_and_the_order_is_still_reported() {
         for metadata in [json!(["id", "corr"]), json!("id"), json!(7)] {
             let (detail, readable) = event(json!({ "metadata": metadata, "data": { "order_id": "seven" } })).detail();
             let error = readable.unwrap_err().to_string();
@@ -386,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_id_that_is_no_uuid_is_named_but_still_told() {
+    fn an_order_id_that_is_not_a_uuid_is_invalid_but_still_reported() {
         let detail = detail(json!({ "data": { "order_id": "seven" } }));
         assert_eq!(detail.order_id(), Err(InvalidEvent::field("order_id", "must be a UUID")));
         assert_eq!(detail.named_order().as_deref(), Some("seven"));

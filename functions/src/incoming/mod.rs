@@ -1,4 +1,4 @@
-//! Events of other services that are commands to an order: read tolerantly, run once, refused by name.
+//! Events of other services that run commands on orders: read tolerantly, run once, rejected with a code.
 
 pub mod event;
 pub mod payments;
@@ -16,21 +16,21 @@ use crate::{publishing, telemetry};
 use event::Event;
 use run::{NotDone, Received, Runner};
 
-/// What runs the commands of this deployment.
+/// The runner of this deployment.
 ///
 /// # Errors
-/// The bus that refusals are published on cannot be used.
+/// The bus on which rejections are published cannot be used.
 pub async fn runner(config: &Config) -> Result<Runner<EventBridge>, lambda_runtime::Error> {
     let client = config::dynamodb_client().await;
     let store = config.event_store(client);
     Ok(Runner { store, publisher: publishing::publisher().await? })
 }
 
-/// Receives events from the Lambda runtime, one after the other. One that could not be processed is an error of the
-/// function, so that Lambda retries it and in the end moves it to a dead-letter queue.
+/// Receives events from the Lambda runtime, one at a time. One that could not be processed is an error of the function, so
+/// that Lambda retries it and finally moves it to a dead-letter queue.
 ///
 /// # Errors
-/// The runtime's API is gone; the container ends.
+/// The runtime's API is unavailable; the container ends.
 pub async fn serve(
     runtime: Runtime,
     handle: impl AsyncFn(&Received) -> Result<(), NotDone>,
@@ -39,7 +39,7 @@ pub async fn serve(
     runtime.run(async |event, context: &Context, cold_start| receive(handle, event, context, cold_start).await).await
 }
 
-/// Deals with one event, and writes a log line if that fails.
+/// Processes one event, and logs a failure.
 async fn receive(
     handle: impl AsyncFn(&Received) -> Result<(), NotDone>,
     event: Event,
@@ -50,9 +50,9 @@ async fn receive(
     let span = telemetry::request(received.correlation_id(), cold_start);
     let work = async {
         received.count_dropped();
-        // Boxed, since the compiler gives up on a future as deep as the SDK's within the runtime's.
+        // Boxed, since the nested futures of the runtime and the SDK exceed the compiler's limit.
         let done = Box::pin(handle(&received)).await;
-        done.inspect_err(|error| tracing::error!(error = chain(error), "an event was not dealt with"))
+        done.inspect_err(|error| tracing::error!(error = chain(error), "event not processed"))
     };
     work.instrument(span).await
 }
@@ -80,13 +80,14 @@ mod tests {
             Self { shop, bus, runner }
         }
 
-        /// Takes an event of that source and type, whose producer calls it so.
-        async fn take(&self, detail_type: &str, id: &str, data: Value) -> Result<(), NotDone> {
-            self.take_as(detail_type, json!({"metadata": {"event_id": id, "correlation_id": "c"}, "data": data})).await
+        /// Processes an event of this type with this id of its producer.
+        async fn process(&self, detail_type: &str, id: &str, data: Value) -> Result<(), NotDone> {
+            self.process_detail(detail_type, json!({"metadata": {"event_id": id, "correlation_id": "c"}, "data": data}))
+                .await
         }
 
-        /// Takes an event of that type with that detail.
-        async fn take_as(&self, detail_type: &str, detail: Value) -> Result<(), NotDone> {
+        /// Processes an event of this type with this detail.
+        async fn process_detail(&self, detail_type: &str, detail: Value) -> Result<(), NotDone> {
             let source = if detail_type.starts_with("Shipment") { "shipping" } else { "payments" };
             let event = json!({"id": "bus-1", "source": source, "detail-type": detail_type, "detail": detail});
             let event = serde_json::from_str(&event.to_string()).unwrap();
@@ -98,8 +99,8 @@ mod tests {
             receive(handle, event, &testing::context(), false).await
         }
 
-        /// The code and reason of the one refusal that was published.
-        fn refusal(&self) -> (String, String) {
+        /// The code and reason of the only rejection that was published.
+        fn rejection(&self) -> (String, String) {
             let mut taken = self.bus.taken();
             let (name, detail) = taken.pop().unwrap();
             assert_eq!((name.as_str(), taken.len()), ("OrderCommandRejected", 0));
@@ -109,12 +110,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_captured_payment_pays_its_order_once_however_often_the_event_comes() {
+    async fn a_captured_payment_pays_its_order_once_however_often_the_event_is_delivered() {
         let incoming = Incoming::open().await;
         let order_id = incoming.shop.create_order(19.99).await;
         for _ in 0..3 {
             let data = json!({"order_id": order_id, "payment_id": "p", "amount": 19.99});
-            incoming.take("PaymentCaptured", "e1", data).await.unwrap();
+            incoming.process("PaymentCaptured", "e1", data).await.unwrap();
         }
         assert_eq!(incoming.shop.order(&order_id).await.status, Status::Paid);
         assert_eq!(incoming.shop.commits().await, 2);
@@ -122,29 +123,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn money_that_comes_late_or_in_another_amount_is_owed_back() {
+    async fn a_capture_that_is_late_or_of_another_amount_is_due_for_refund() {
         let incoming = Incoming::open().await;
-        for (cancel, amount, owed) in [(true, 19.99, 1999), (false, 5.0, 500)] {
+        for (cancel, amount, expected) in [(true, 19.99, 1999), (false, 5.0, 500)] {
             let order_id = incoming.shop.create_order(19.99).await;
             if cancel {
                 incoming.shop.cancel(&order_id).await;
             }
             let data = json!({"order_id": order_id, "payment_id": "p", "amount": amount});
-            incoming.take("PaymentCaptured", &order_id, data).await.unwrap();
+            incoming.process("PaymentCaptured", &order_id, data).await.unwrap();
             let order = incoming.shop.order(&order_id).await;
             let due: Vec<u64> = order.refunds.iter().map(|refund| refund.amount.0).collect();
-            assert_eq!(due, [owed], "{order:?}");
+            assert_eq!(due, [expected], "{order:?}");
         }
         assert!(incoming.bus.taken().is_empty());
     }
 
     #[tokio::test]
-    async fn what_the_rules_refuse_is_published_with_the_reason_and_is_done() {
+    async fn a_rejection_by_the_rules_is_published_with_the_reason_and_not_retried() {
         let incoming = Incoming::open().await;
         let order_id = incoming.shop.create_order(19.99).await;
         incoming.shop.cancel(&order_id).await;
-        incoming.take("ShipmentDelivered", "e1", json!({ "order_id": order_id })).await.unwrap();
-        let (code, reason) = incoming.refusal();
+        incoming.process("ShipmentDelivered", "e1", json!({ "order_id": order_id })).await.unwrap();
+        let (code, reason) = incoming.rejection();
         assert_eq!(code, "order-not-shipped");
         assert!(reason.contains("cancelled"), "{reason}");
         let (_, detail) = incoming.bus.taken().remove(0);
@@ -156,12 +157,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_makes_no_sense_is_published_by_name_and_changes_nothing() {
+    async fn an_invalid_event_is_published_with_a_code_and_changes_nothing() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(19.99).await;
         let unknown = "00000000-0000-5000-8000-000000000000";
         let long = "x".repeat(2_000);
-        for (name, data, code, said) in [
+        for (name, data, code, expected) in [
             ("PaymentCaptured", json!({"payment_id": "p", "amount": 1}), "invalid-event", "order_id"),
             ("PaymentCaptured", json!({"order_id": 7, "payment_id": "p", "amount": 1}), "invalid-event", "order_id"),
             (
@@ -191,7 +192,7 @@ mod tests {
                 "",
                 "",
             ),
-            ("PaymentPondered", json!({ "order_id": order_id }), "unknown-detail-type", "not known"),
+            ("PaymentPondered", json!({ "order_id": order_id }), "unknown-detail-type", "unknown"),
             (
                 "ShipmentDispatched",
                 json!({"order_id": order_id, "tracking_number": null}),
@@ -203,17 +204,17 @@ mod tests {
             let bus = Bus::default();
             let runner = Runner { store: shop.events(), publisher: bus.relay().publisher };
             let incoming = Incoming { shop: Shop::open().await, bus, runner };
-            incoming.take(name, "e", data).await.unwrap();
-            let (told, reason) = incoming.refusal();
-            assert!(code.is_empty() || told == code, "{name}: {told}: {reason}");
-            assert!(reason.contains(said), "{name}: {told}: {reason}");
+            incoming.process(name, "e", data).await.unwrap();
+            let (rejected_as, reason) = incoming.rejection();
+            assert!(code.is_empty() || rejected_as == code, "{name}: {rejected_as}: {reason}");
+            assert!(reason.contains(expected), "{name}: {rejected_as}: {reason}");
             assert!(reason.len() < 300, "{name}: {reason}");
         }
         assert_eq!(shop.commits().await, 1);
     }
 
     #[tokio::test]
-    async fn money_that_cannot_be_recorded_is_told_with_its_event_whole_and_nothing_else_is() {
+    async fn only_a_rejection_of_money_carries_the_whole_event() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(19.99).await;
         let unknown = "00000000-0000-5000-8000-000000000000";
@@ -237,38 +238,39 @@ mod tests {
             let bus = Bus::default();
             let runner = Runner { store: shop.events(), publisher: bus.relay().publisher };
             let incoming = Incoming { shop: Shop::open().await, bus, runner };
-            incoming.take_as(name, detail.clone()).await.unwrap();
-            let [(_, told)] = incoming.bus.taken().try_into().unwrap();
+            incoming.process_detail(name, detail.clone()).await.unwrap();
+            let [(_, rejection)] = incoming.bus.taken().try_into().unwrap();
             assert_eq!(
-                (&told["data"]["code"], &told["data"]["unrecorded_money"]),
+                (&rejection["data"]["code"], &rejection["data"]["unrecorded_money"]),
                 (&json!(code), &json!(true)),
                 "{name}"
             );
-            assert_eq!(told["data"]["event"]["detail"], detail, "{name}");
-            assert_eq!(told["data"]["event"]["id"], "bus-1");
+            assert_eq!(rejection["data"]["event"]["detail"], detail, "{name}");
+            assert_eq!(rejection["data"]["event"]["id"], "bus-1");
         }
         for (name, data) in
             [("PaymentFailed", json!({"order_id": unknown, "payment_id": "p"})), ("ShipmentDelivered", json!({}))]
         {
             let incoming = Incoming::open().await;
-            incoming.take(name, "e", data).await.unwrap();
-            let [(_, told)] = incoming.bus.taken().try_into().unwrap();
-            assert_eq!((&told["data"]["unrecorded_money"], &told["data"]["event"]), (&json!(false), &Value::Null));
+            incoming.process(name, "e", data).await.unwrap();
+            let [(_, rejection)] = incoming.bus.taken().try_into().unwrap();
+            let data = &rejection["data"];
+            assert_eq!((&data["unrecorded_money"], &data["event"]), (&json!(false), &Value::Null));
         }
         assert_eq!(shop.commits().await, 1);
     }
 
     #[tokio::test]
-    async fn money_whose_event_is_too_large_to_be_told_with_it_fails_so_that_it_is_kept_whole() {
+    async fn an_event_of_money_that_is_too_large_for_its_rejection_fails_so_that_it_is_retained() {
         let incoming = Incoming::open().await;
         let data = json!({"order_id": "seven", "payment_id": "x".repeat(1_000_000), "amount": 1});
-        let error = incoming.take("PaymentCaptured", "e1", data).await.unwrap_err();
+        let error = incoming.process("PaymentCaptured", "e1", data).await.unwrap_err();
         assert!(matches!(error, NotDone::TooLarge { .. }), "{error:?}");
-        assert_eq!(incoming.refusal().0, "invalid-event", "and it is told");
+        assert_eq!(incoming.rejection().0, "invalid-event", "the rejection is published");
     }
 
     #[tokio::test]
-    async fn what_an_event_can_do_without_is_dropped_when_it_is_odd_and_the_fact_is_kept() {
+    async fn invalid_optional_fields_are_dropped_and_the_event_is_processed() {
         let incoming = Incoming::open().await;
         for (number, odd) in [
             json!({}),
@@ -285,50 +287,51 @@ mod tests {
             let order_id = incoming.shop.create_order(19.99).await;
             let data = json!({"order_id": order_id, "payment_id": "p", "reason": odd, "amount": odd, "currency": odd});
             let metadata = json!({"event_id": odd, "correlation_id": odd});
-            incoming.take_as("PaymentFailed", json!({"metadata": metadata, "data": data})).await.unwrap();
-            assert!(incoming.bus.taken().is_empty(), "{:?}", incoming.refusal());
+            incoming.process_detail("PaymentFailed", json!({"metadata": metadata, "data": data})).await.unwrap();
+            assert!(incoming.bus.taken().is_empty(), "{:?}", incoming.rejection());
             assert_eq!(incoming.shop.commits().await, 2 * (number as i32 + 1), "{odd}");
         }
         let order_id = incoming.shop.create_order(19.99).await;
         let data = json!({"order_id": order_id, "payment_id": "p", "amount": 19.99, "currency": null});
-        incoming.take_as("PaymentCaptured", json!({"metadata": null, "data": data})).await.unwrap();
+        incoming.process_detail("PaymentCaptured", json!({"metadata": null, "data": data})).await.unwrap();
         assert_eq!(incoming.shop.order(&order_id).await.status, Status::Paid);
     }
 
     #[tokio::test]
-    async fn an_order_is_named_by_whatever_can_be_read() {
+    async fn a_rejection_names_the_order_as_received() {
         let incoming = Incoming::open().await;
         let data = json!({"order_id": "seven"});
-        incoming.take_as("ShipmentDelivered", json!({"metadata": "m", "data": data})).await.unwrap();
-        let [(_, told)] = incoming.bus.taken().try_into().unwrap();
-        assert_eq!((&told["data"]["order_id"], &told["data"]["event_id"]), (&json!("seven"), &json!("bus-1")));
+        incoming.process_detail("ShipmentDelivered", json!({"metadata": "m", "data": data})).await.unwrap();
+        let [(_, rejection)] = incoming.bus.taken().try_into().unwrap();
+        let data = &rejection["data"];
+        assert_eq!((&data["order_id"], &data["event_id"]), (&json!("seven"), &json!("bus-1")));
     }
 
     #[tokio::test]
-    async fn an_id_that_stood_for_another_event_before_is_refused() {
+    async fn an_event_with_the_id_of_another_event_is_rejected() {
         let incoming = Incoming::open().await;
         let order_id = incoming.shop.create_order(19.99).await;
         let data = json!({"order_id": order_id, "payment_id": "p", "amount": 19.99});
-        incoming.take("PaymentCaptured", "e1", data).await.unwrap();
+        incoming.process("PaymentCaptured", "e1", data).await.unwrap();
         let data = json!({"order_id": order_id, "payment_id": "q", "amount": 19.99});
-        incoming.take("PaymentCaptured", "e1", data).await.unwrap();
-        assert_eq!(incoming.refusal().0, "idempotency-key-reused");
+        incoming.process("PaymentCaptured", "e1", data).await.unwrap();
+        assert_eq!(incoming.rejection().0, "idempotency-key-reused");
     }
 
     #[tokio::test]
-    async fn what_cannot_be_done_for_now_fails_so_that_it_comes_again() {
+    async fn a_transient_failure_is_an_error_so_that_the_event_is_retried() {
         let incoming = Incoming {
             runner: Runner { store: testing::unreachable_events(), ..Incoming::open().await.runner },
             ..Incoming::open().await
         };
         let order_id = incoming.shop.create_order(19.99).await;
-        let error = incoming.take("ShipmentDelivered", "e1", json!({ "order_id": order_id })).await.unwrap_err();
+        let error = incoming.process("ShipmentDelivered", "e1", json!({ "order_id": order_id })).await.unwrap_err();
         assert!(matches!(error, NotDone::Store(_)), "{error:?}");
         assert!(incoming.bus.taken().is_empty());
 
         let incoming = Incoming::open().await;
         incoming.bus.down.store(true, Ordering::Relaxed);
-        let error = incoming.take("ShipmentDelivered", "e1", json!({})).await.unwrap_err();
+        let error = incoming.process("ShipmentDelivered", "e1", json!({})).await.unwrap_err();
         assert!(matches!(error, NotDone::Rejection { .. }), "{error:?}");
         assert!(chain(&error).contains("the bus is down"), "{error:?}");
     }

@@ -5,10 +5,10 @@ use orders_core::publication::EventBus;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::event::{Detail, InvalidEvent, side_text};
+use super::event::{Detail, InvalidEvent, optional_text};
 use super::run::{NotDone, Received, Runner};
 
-/// A command that a payment event stands for.
+/// The command of a payment event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentCommand {
     /// `PaymentCaptured`.
@@ -46,7 +46,7 @@ struct Refunded {
 /// Runs a payment event's command.
 ///
 /// # Errors
-/// [`NotDone`]; an event that makes no sense, or that the rules say no to, is none, but is published.
+/// [`NotDone`]. An event that is invalid, or that the rules reject, is not an error: its rejection is published.
 pub async fn handle(runner: &Runner<impl EventBus>, currency: &Currency, received: &Received) -> Result<(), NotDone> {
     match received.detail().and_then(|detail| command(received.detail_type(), detail, currency)) {
         Ok(PaymentCommand::Confirm(command)) => runner.run(received, &command).await,
@@ -59,23 +59,23 @@ pub async fn handle(runner: &Runner<impl EventBus>, currency: &Currency, receive
 /// Reads a payment event's command.
 ///
 /// # Errors
-/// [`InvalidEvent`]: it will not get better by itself.
+/// [`InvalidEvent`]; a retry does not help.
 pub fn command(detail_type: &str, detail: &Detail, currency: &Currency) -> Result<PaymentCommand, InvalidEvent> {
     Ok(match detail_type {
         "PaymentCaptured" => {
-            let Captured { payment_id: id, amount, currency: said } = detail.data()?;
-            let (payment_id, amount) = (payment_id(&id)?, money(&amount, said, currency)?);
+            let Captured { payment_id: id, amount, currency: given } = detail.data()?;
+            let (payment_id, amount) = (payment_id(&id)?, money(&amount, given, currency)?);
             PaymentCommand::Confirm(ConfirmPayment { payment_id, amount })
         }
         "PaymentFailed" => {
             let Failed { payment_id: id, reason } = detail.data()?;
-            let reason = readable(side_text("detail.data.reason", reason));
+            let reason = readable(optional_text("detail.data.reason", reason));
             PaymentCommand::Reject(RejectPayment { payment_id: payment_id(&id)?, reason })
         }
         "RefundCompleted" => {
-            let Refunded { payment_id: id, refund_id, amount, currency: said } = detail.data()?;
+            let Refunded { payment_id: id, refund_id, amount, currency: given } = detail.data()?;
             let refund_id: RefundId = refund_id.parse().map_err(|why| InvalidEvent::field("refund_id", why))?;
-            let (payment_id, amount) = (payment_id(&id)?, money(&amount, said, currency)?);
+            let (payment_id, amount) = (payment_id(&id)?, money(&amount, given, currency)?);
             PaymentCommand::Refund(ConfirmRefund { payment_id, refund_id, amount })
         }
         _ => return Err(InvalidEvent::UnknownType),
@@ -86,20 +86,20 @@ fn payment_id(text: &str) -> Result<PaymentId, InvalidEvent> {
     text.parse().map_err(|why| InvalidEvent::field("payment_id", why))
 }
 
-/// An amount in the currency that the event says, if it says one; it can only be the deployment's.
-fn money(number: &RawValue, said: Option<String>, currency: &Currency) -> Result<Money, InvalidEvent> {
-    if said.is_some_and(|said| !currency.is(&said)) {
+/// An amount. If the event names a currency, it must be the deployment's.
+fn money(number: &RawValue, given: Option<String>, currency: &Currency) -> Result<Money, InvalidEvent> {
+    if given.is_some_and(|given| !currency.is(&given)) {
         let why = format!("must be {}, the one currency of this deployment", currency.code());
         return Err(InvalidEvent::field("currency", why));
     }
     currency.parse(number.get()).map_err(|why| InvalidEvent::field("amount", why))
 }
 
-/// That a payment failed matters more than the words it failed with: what cannot be kept of them is left out.
+/// The failure matters more than its reason: what cannot be stored of the reason is omitted.
 fn readable(reason: Option<String>) -> Reason {
-    let said = reason.as_deref().and_then(Reason::from_external);
+    let given = reason.as_deref().and_then(Reason::from_external);
     #[expect(clippy::expect_used, reason = "a literal of printable ASCII")]
-    said.unwrap_or_else(|| "the provider gave no reason".parse().expect("a reason"))
+    given.unwrap_or_else(|| "the provider gave no reason".parse().expect("a reason"))
 }
 
 #[cfg(test)]
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn each_event_is_its_command() {
+    fn each_event_has_its_command() {
         let payment_id: PaymentId = "p".parse().unwrap();
         assert_eq!(
             read("PaymentCaptured", json!({ "payment_id": "p", "amount": 19.99 })),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_counts_whatever_words_it_comes_with() {
+    fn a_failure_is_accepted_with_any_reason() {
         let reason = |data: Value| match read("PaymentFailed", data).unwrap() {
             PaymentCommand::Reject(RejectPayment { reason, .. }) => reason.as_str().to_owned(),
             other => panic!("{other:?}"),
@@ -159,28 +159,28 @@ mod tests {
     }
 
     #[test]
-    fn money_of_another_currency_is_none_of_ours() {
-        let said = |currency: Value| {
+    fn money_in_another_currency_is_rejected() {
+        let outcome = |currency: Value| {
             let data = json!({ "payment_id": "p", "refund_id": "r", "amount": 5, "currency": currency });
             let outcomes = ["PaymentCaptured", "RefundCompleted"].map(|name| read(name, data.clone()).map(drop));
             assert_eq!(outcomes[0], outcomes[1]);
             outcomes[0].clone()
         };
         for ours in [json!("EUR"), json!("eur"), json!(null)] {
-            assert_eq!(said(ours.clone()), Ok(()), "{ours}");
+            assert_eq!(outcome(ours.clone()), Ok(()), "{ours}");
         }
         let other = "detail.data.currency: must be EUR, the one currency of this deployment";
         for code in ["USD", "usd", "", "EUR ", "978", "€"] {
-            assert_eq!(said(json!(code)), Err(other.into()), "{code}");
+            assert_eq!(outcome(json!(code)), Err(other.into()), "{code}");
         }
         for odd in [json!(978), json!(["EUR"]), json!({ "code": "EUR" }), json!(true)] {
-            let error = said(odd).unwrap_err();
+            let error = outcome(odd).unwrap_err();
             assert!(error.starts_with("detail.data.currency: invalid type: "), "{error}");
         }
     }
 
     #[test]
-    fn wrong_fields_are_named() {
+    fn invalid_fields_are_named() {
         let captured = |data| read("PaymentCaptured", data).unwrap_err();
         assert!(captured(json!({ "amount": 1 })).contains("missing field `payment_id`"));
         assert!(captured(json!({ "payment_id": "", "amount": 1 })).starts_with("detail.data.payment_id: "));
@@ -194,6 +194,6 @@ mod tests {
                 "{amount}"
             );
         }
-        assert_eq!(read("PaymentPondered", json!({})), Err("this detail type is not known here".into()));
+        assert_eq!(read("PaymentPondered", json!({})), Err("unknown detail type".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! Running the command that an event stands for.
+//! Runs the command of an event.
 
 use std::time::Duration;
 
@@ -17,25 +17,25 @@ use super::event::{self, Detail, Event, InvalidEvent};
 use crate::deadline::deadline;
 use crate::{failure, telemetry};
 
-/// What is kept of the function's time to publish a refusal.
+/// Time reserved at the end of an invocation to publish a rejection.
 const RESERVE: Duration = Duration::from_secs(3);
 
-/// How long of that a refusal is sent again; a request that is under way then needs the rest.
+/// How long of that publishing is retried; a request in flight then needs the rest.
 const PUBLISHING: Duration = Duration::from_secs(1);
 
-/// Runs commands that come as events, and publishes what is refused.
+/// Runs the commands of events, and publishes rejections.
 #[derive(Clone, Debug)]
 pub struct Runner<B> {
     /// The orders.
     pub store: EventStore<Order>,
-    /// Where refusals go.
+    /// Publishes rejections.
     pub publisher: Publisher<B>,
 }
 
-/// An event that was not dealt with: it comes again, and in the end goes to the queue for redrive.
+/// An event that was not processed: Lambda retries it, and finally moves it to a dead-letter queue.
 #[derive(Debug, thiserror::Error)]
 pub enum NotDone {
-    /// The command could not be run, or its fate is not known.
+    /// The command could not be run, or its outcome is unknown.
     #[error("the command of event {event_id} could not be run")]
     Command {
         /// The event.
@@ -47,8 +47,8 @@ pub enum NotDone {
     /// The stream could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The refusal could not be published.
-    #[error("the refusal of event {event_id} could not be published")]
+    /// The rejection could not be published.
+    #[error("the rejection of event {event_id} could not be published")]
     Rejection {
         /// The event.
         event_id: String,
@@ -56,8 +56,8 @@ pub enum NotDone {
         #[source]
         source: PutError,
     },
-    /// The refusal was published without the event, which tells of money and must be kept whole.
-    #[error("event {event_id} tells of money, and is too large to be kept with its refusal")]
+    /// The rejection was published without the event, which reports money and must be retained.
+    #[error("event {event_id} reports money, and is too large to be published with its rejection")]
     TooLarge {
         /// The event.
         event_id: String,
@@ -73,7 +73,7 @@ impl From<NotDone> for Diagnostic {
     }
 }
 
-/// An event on its way to becoming a command.
+/// An event that is being processed.
 #[derive(Debug)]
 pub struct Received {
     event: Event,
@@ -83,7 +83,7 @@ pub struct Received {
 }
 
 impl Received {
-    /// The event, as it arrives now.
+    /// An event that is received now.
     pub fn new(event: Event, context: &Context) -> Self {
         let (detail, readable) = event.detail();
         Self { event, detail, readable, deadline: deadline(context, RESERVE) }
@@ -94,7 +94,7 @@ impl Received {
         self.event.detail_type()
     }
 
-    /// What the producer says of it.
+    /// Its detail.
     ///
     /// # Errors
     /// [`InvalidEvent`].
@@ -102,12 +102,12 @@ impl Received {
         self.readable.clone().map(|()| &self.detail)
     }
 
-    /// What the event belongs to.
+    /// The correlation id; without one, the event's id.
     pub fn correlation_id(&self) -> &str {
         self.detail.correlation_id().unwrap_or_else(|| self.id())
     }
 
-    /// Counts what of the event's metadata was dropped.
+    /// Counts the dropped fields of the metadata.
     pub fn count_dropped(&self) {
         self.detail.dropped.iter().for_each(|path| event::count_dropped(path));
     }
@@ -131,10 +131,10 @@ impl Received {
 }
 
 impl<B: EventBus> Runner<B> {
-    /// Runs a command, under the event's id as idempotency key, so that the same event twice is one command.
+    /// Runs a command with the event's id as idempotency key, so that repeats of the event run it once.
     ///
     /// # Errors
-    /// [`NotDone`]; a refusal by the rules is none, but is published.
+    /// [`NotDone`]. A rejection by the rules is not an error: it is published.
     pub async fn run<C: Decide + Serialize>(&self, received: &Received, command: &C) -> Result<(), NotDone> {
         let order_id = match received.detail.order_id() {
             Ok(order_id) => order_id,
@@ -158,11 +158,11 @@ impl<B: EventBus> Runner<B> {
         }
     }
 
-    /// Publishes that an event is refused. If it tells of money, that one entry is what the bus puts into the queue of
-    /// unrecorded money as well: there is no moment in which one of the two is done and the other is not.
+    /// Publishes that an event is rejected. If it reports money, a rule of the bus sends the same entry to the queue of
+    /// unrecorded money, so that neither happens without the other.
     ///
     /// # Errors
-    /// [`NotDone::Rejection`]; [`NotDone::TooLarge`], so that the event is kept with those that failed.
+    /// [`NotDone::Rejection`]; [`NotDone::TooLarge`], so that the event is retained in the dead-letter queue.
     pub async fn reject(&self, received: &Received, code: &str, reason: &str) -> Result<(), NotDone> {
         let event_id = received.id();
         let order_id = received.detail.named_order();

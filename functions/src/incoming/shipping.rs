@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::event::{Detail, InvalidEvent};
 use super::run::{NotDone, Received, Runner};
 
-/// A command that a shipment event stands for.
+/// The command of a shipment event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShipmentCommand {
     /// `ShipmentDispatched`.
@@ -25,7 +25,7 @@ struct Dispatched {
 /// Runs a shipment event's command.
 ///
 /// # Errors
-/// [`NotDone`]; an event that makes no sense, or that the rules say no to, is none, but is published.
+/// [`NotDone`]. An event that is invalid, or that the rules reject, is not an error: its rejection is published.
 pub async fn handle(runner: &Runner<impl EventBus>, received: &Received) -> Result<(), NotDone> {
     match received.detail().and_then(|detail| command(received.detail_type(), detail)) {
         Ok(ShipmentCommand::Ship(command)) => runner.run(received, &command).await,
@@ -37,7 +37,7 @@ pub async fn handle(runner: &Runner<impl EventBus>, received: &Received) -> Resu
 /// Reads a shipment event's command.
 ///
 /// # Errors
-/// [`InvalidEvent`]: it will not get better by itself.
+/// [`InvalidEvent`]; a retry does not help.
 pub fn command(detail_type: &str, detail: &Detail) -> Result<ShipmentCommand, InvalidEvent> {
     Ok(match detail_type {
         "ShipmentDispatched" => {
@@ -66,17 +66,17 @@ mod tests {
     }
 
     #[test]
-    fn each_event_is_its_command() {
+    fn each_event_has_its_command() {
         let ship = ShipOrder { tracking_number: "T-1".parse().unwrap() };
         assert_eq!(read("ShipmentDispatched", json!({ "tracking_number": "T-1" })), Ok(ShipmentCommand::Ship(ship)));
         assert_eq!(read("ShipmentDelivered", json!({})), Ok(ShipmentCommand::Deliver(DeliverOrder)));
     }
 
     #[test]
-    fn wrong_fields_and_unknown_events_are_named() {
+    fn invalid_fields_and_unknown_events_are_named() {
         assert!(read("ShipmentDispatched", json!({})).unwrap_err().contains("missing field `tracking_number`"));
         let control = read("ShipmentDispatched", json!({ "tracking_number": "a\nb" })).unwrap_err();
         assert!(control.starts_with("detail.data.tracking_number: "), "{control}");
-        assert_eq!(read("ShipmentLost", json!({})), Err("this detail type is not known here".into()));
+        assert_eq!(read("ShipmentLost", json!({})), Err("unknown detail type".into()));
     }
 }

@@ -14,7 +14,7 @@ use crate::request::Request;
 
 const NEEDS: Needs = Needs { own: Some(Scope::Read), any: &[Scope::Fulfil] };
 
-/// Which state of the order is asked for.
+/// Which state of the order is requested.
 enum Which {
     /// The newest, at least of this version.
     Newest(Option<Version>),
@@ -22,10 +22,10 @@ enum Which {
     AsOf(Timestamp),
 }
 
-/// Answers the order with its version as entity tag; with another tag where events follow that cannot be read.
+/// Responds with the order. Its entity tag is its version; if events follow that cannot be read, a different tag.
 ///
 /// # Errors
-/// 404 for an order that is not there or somebody else's; 409 when it has not got to the version asked for.
+/// 404 for an order that does not exist or is another user's; 409 when it has not reached the requested version.
 pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
     let caller = queries.authorise(request, NEEDS)?;
     let order_id = parameters::order_id(request)?;
@@ -34,7 +34,7 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
     let stream = StreamId::new(order_id.to_string());
     let found = match queries.read(request, &caller, &stream, read(queries, order_id, &which)).await? {
         Ok(view) => view,
-        // Only whoever may see the order learns how far it has got.
+        // Only a caller who may access the order learns its version.
         Err(head) => match queries.read(request, &caller, &stream, queries.reader.newest(order_id, None)).await? {
             Some(view) if allowed(&view) => return Err(Problem::version_not_reached(head)),
             _ => None,
@@ -46,7 +46,7 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
     Ok(if parked { answer.with_passed_etag(version) } else { answer.with_etag(version) })
 }
 
-/// The order, if there is one; or, inside, the version that it has got to instead.
+/// The order, if there is one. The inner error is its version, if that is before the requested one.
 async fn read(
     queries: &Queries,
     order_id: OrderId,
@@ -68,7 +68,7 @@ fn which(request: &Request) -> Result<Which, Problem> {
     let query = Query::parse(request, &known)?;
     let given: Vec<_> = known.into_iter().filter(|name| query.text(name).is_some()).collect();
     if let [_, extra, ..] = given[..] {
-        return Err(Problem::invalid_field(extra, format!("cannot go together with {}", given[0])));
+        return Err(Problem::invalid_field(extra, format!("cannot be combined with {}", given[0])));
     }
     let time = |text: &str| text.parse().ok();
     if let Some(time) = query.get("as_of", "a time such as 2026-11-24T09:31:00Z, with + written as %2B", time)? {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_order_is_there_as_soon_as_it_was_created() {
+    async fn an_order_is_found_as_soon_as_it_is_created() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let answer = owner_gets(&shop, &order_id, "").await;
@@ -109,11 +109,11 @@ mod tests {
         );
         assert_eq!(order["items"][0]["price"], 44.98);
         shop.project().await;
-        assert_eq!(owner_gets(&shop, &order_id, "").await.body(), answer.body(), "the row says the same");
+        assert_eq!(owner_gets(&shop, &order_id, "").await.body(), answer.body(), "the row has the same");
     }
 
     #[tokio::test]
-    async fn a_version_that_the_row_has_not_reached_is_answered_all_the_same() {
+    async fn a_version_that_the_row_has_not_reached_is_read_from_the_events() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         shop.project().await;
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_order_can_be_seen_as_it_was() {
+    async fn an_order_can_be_read_at_an_earlier_version_or_time() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let created_at = shop.order(&order_id).await.created_at;
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_version_that_the_order_has_not_reached_is_refused() {
+    async fn a_version_that_the_order_has_not_reached_is_rejected() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         for query in ["min_version=2", "at_version=2", "at_version=18446744073709551615"] {
@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn someone_elses_order_is_not_there_at_any_version() {
+    async fn another_users_order_is_not_found_at_any_version() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let unknown = get(&shop, ask(OWNER, "orders:read", "00000000-0000-4000-8000-000000000000", "")).await;
         for query in
             ["", "min_version=1", "min_version=2", "at_version=1", "at_version=9", "as_of=2999-01-01T00:00:00Z"]
         {
-            let answer = get(&shop, ask("somebody-else", "orders:read", &order_id, query)).await;
+            let answer = get(&shop, ask("other-user", "orders:read", &order_id, query)).await;
             assert_eq!(answer.status(), 404, "{query}");
             assert_eq!(body(&answer)["detail"], body(&unknown)["detail"], "{query}");
         }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_state_at_a_time_is_asked_for_by_a_name_that_is_known() {
+    async fn parameters_must_be_known_and_valid_and_name_one_state() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         for (query, path) in [

@@ -11,10 +11,10 @@ use crate::request::Request;
 
 const NEEDS: Needs = Needs { own: None, any: &[Scope::Fulfil] };
 
-/// Answers a page of them, oldest first.
+/// Responds with a page of them, oldest first.
 ///
 /// # Errors
-/// 400 for a status that no order waits in and for a cursor of another list.
+/// 400 for a status that is not open and for a cursor of another list.
 pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
     queries.authorise(request, NEEDS)?;
     let query = Query::parse(request, &["status", "limit", "cursor"])?;

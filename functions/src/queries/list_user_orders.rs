@@ -9,10 +9,10 @@ use crate::request::Request;
 
 const NEEDS: Needs = Needs { own: Some(Scope::Read), any: &[Scope::Fulfil] };
 
-/// Answers a page of them, of one status if the caller asks for one.
+/// Responds with a page of them, of one status if the request names one.
 ///
 /// # Errors
-/// 404 for somebody else's list, 400 for a cursor of another list.
+/// 404 for another user's list, 400 for a cursor of another list.
 pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
     let caller = queries.authorise(request, NEEDS)?;
     let user_id = parameters::user_id(request)?;
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_list_can_be_of_one_status() {
+    async fn the_list_can_be_filtered_by_status() {
         let shop = Shop::open().await;
         let (_, paid) = (shop.create_order(1.0).await, shop.create_order(2.0).await);
         shop.pay(&paid, 2.0).await;
@@ -79,17 +79,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn somebody_elses_list_is_not_there_but_fulfilment_sees_every_list() {
+    async fn another_users_list_is_not_found_but_fulfilment_reads_every_list() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(1.0).await;
         shop.project().await;
-        assert_eq!(list(&shop, "somebody-else", "orders:read", OWNER, "").await.status(), 404);
+        assert_eq!(list(&shop, "other-user", "orders:read", OWNER, "").await.status(), 404);
         let page = body(&list(&shop, "fulfilment", "orders:fulfil", OWNER, "").await);
         assert_eq!(ids(&page), [order_id]);
     }
 
     #[tokio::test]
-    async fn a_cursor_of_another_list_or_of_ones_own_making_is_refused() {
+    async fn a_forged_cursor_or_one_of_another_list_is_rejected() {
         let shop = Shop::open().await;
         for _ in 0..2 {
             shop.create_order(1.0).await;
@@ -98,7 +98,7 @@ mod tests {
         let page = body(&list(&shop, OWNER, "orders:read", OWNER, "limit=1").await);
         let cursor = page["next_cursor"].as_str().unwrap();
         for (user, query) in [
-            ("somebody-else", format!("cursor={cursor}")),
+            ("other-user", format!("cursor={cursor}")),
             (OWNER, format!("cursor={cursor}&status=paid")),
             (OWNER, format!("cursor={cursor}AAAA")),
             (OWNER, "cursor=".into()),

@@ -1,4 +1,4 @@
-//! The functions that answer what is known of orders.
+//! The functions that read orders.
 
 pub mod get_order;
 pub mod list_orders;
@@ -22,7 +22,7 @@ use crate::ownership;
 use crate::problem::Problem;
 use crate::request::Request;
 
-/// What the functions that answer questions share: made once for each container.
+/// What the functions that read orders share. Created once per container.
 #[derive(Clone, Debug)]
 pub struct Queries {
     reader: OrderReader,
@@ -41,7 +41,7 @@ impl Queries {
         Self { reader, rows, events, currency: config.currency, scope_prefix: config.scope_prefix.clone() }
     }
 
-    /// Whose request this is.
+    /// The caller.
     ///
     /// # Errors
     /// 401 and 403.
@@ -49,8 +49,7 @@ impl Queries {
         Caller::authorise(request, &self.scope_prefix, needs)
     }
 
-    /// Waits for a read of an order no longer than the caller waits for the answer; what keeps it from being read is told
-    /// to those who may touch it only.
+    /// Reads an order before the request's deadline. Only a caller who may access the order learns why it cannot be read.
     async fn read<T, E: Into<Problem>>(
         &self,
         request: &Request,
@@ -71,7 +70,7 @@ impl Queries {
     }
 }
 
-/// Waits for a read no longer than the caller waits for the answer.
+/// Reads before the request's deadline.
 async fn in_time<T, E: Into<Problem>>(
     request: &Request,
     read: impl Future<Output = Result<T, E>>,

@@ -15,11 +15,11 @@ use crate::request::Request;
 
 const NEEDS: Needs = Needs { own: Some(Scope::Read), any: &[Scope::Fulfil] };
 
-/// Answers a page of its events, oldest first, with the version of the newest of them as entity tag; of a page that is not
-/// the last, with a tag that says so, since such a page has a cursor that the last one has not.
+/// Responds with a page of its events, oldest first. The entity tag is the version of the page's newest event. A page with
+/// a next cursor has a different tag, since it differs from the same page without one.
 ///
 /// # Errors
-/// 404 for an order that is not there or somebody else's, 400 for a cursor of another order.
+/// 404 for an order that does not exist or is another user's, 400 for a cursor of another order.
 pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
     let caller = queries.authorise(request, NEEDS)?;
     let stream = StreamId::from(parameters::order_id(request)?);
@@ -27,7 +27,7 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
     let limit = query.limit()?;
     let start = query.text("cursor").map(|cursor| Place::read(cursor, &stream)).transpose()?.unwrap_or_default();
 
-    // A commit has one event at least: with one more than asked for it is known whether the trail goes on.
+    // A commit has at least one event: one more than requested shows whether another page follows.
     let wanted = limit + 1;
     let from_first = if start.after == 0 { wanted } else { 1 };
     let page = queries.events.page_after(&stream, 0, from_first);
@@ -57,8 +57,7 @@ pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Prob
     })
 }
 
-/// The commits from a place on. A cursor that was made up may name a place within a commit, which the store takes for a
-/// gap.
+/// The commits from a place on. A forged cursor may name a place within a commit, which the store reports as a gap.
 async fn commits(
     queries: &Queries,
     request: &Request,
@@ -84,7 +83,7 @@ fn owner(first: &Commit<OrderEvent>) -> Option<&UserId> {
     }
 }
 
-/// An event as it is shown. Owners see who acted only where it was themselves.
+/// An event as the caller sees it. Owners see no actors but themselves.
 fn entry(
     version: Version,
     event: &OrderEvent,
@@ -105,10 +104,10 @@ fn entry(
     entry
 }
 
-const NOT_OF_THIS_ORDER: &str = "not a cursor of this order's events: leave it out to start again";
+const NOT_OF_THIS_ORDER: &str = "not a cursor of this order's events: omit it to start again";
 
-/// Where a page begins. The order always comes from the authorised request, so a cursor reaches nothing else, and
-/// needs no signature.
+/// Where a page begins. The order always comes from the authorised request, so a cursor cannot reach another one and needs
+/// no signature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
     /// The last version of the commit before.
@@ -136,7 +135,7 @@ impl Place {
     }
 }
 
-/// Tells the cursors of one order from those of another that were mixed up.
+/// Distinguishes the cursors of different orders.
 fn binding(stream: &StreamId) -> [u8; 16] {
     derived_id(&["order-history", stream.as_str()]).into_bytes()
 }
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_end_and_begin_anywhere_even_within_a_commit() {
+    async fn a_page_may_begin_and_end_within_a_commit() {
         let shop = Shop::open().await;
         let order_id = cancelled_order(&shop).await;
         for limit in 1..=5 {
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_that_gets_a_successor_is_another_one_than_before() {
+    async fn the_entity_tag_of_a_page_changes_when_another_page_follows() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         let etag = async || {
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn someone_elses_trail_is_not_there_with_or_without_a_cursor() {
+    async fn another_users_trail_is_not_found_with_or_without_a_cursor() {
         let shop = Shop::open().await;
         let order_id = cancelled_order(&shop).await;
         let page = body(&history(&shop, OWNER, "orders:read", &order_id, "limit=1").await);
@@ -239,14 +238,14 @@ mod tests {
         let stream = StreamId::new(order_id.as_str());
         let within = Place { after: 3, skip: 0 }.write(&stream);
         for query in [String::new(), format!("cursor={cursor}"), format!("cursor={within}")] {
-            assert_eq!(history(&shop, "somebody-else", "orders:read", &order_id, &query).await.status(), 404);
+            assert_eq!(history(&shop, "other-user", "orders:read", &order_id, &query).await.status(), 404);
         }
         let unknown = "00000000-0000-4000-8000-000000000000";
         assert_eq!(history(&shop, OWNER, "orders:read", unknown, "").await.status(), 404);
     }
 
     #[tokio::test]
-    async fn a_cursor_of_another_order_or_of_ones_own_making_is_refused() {
+    async fn a_forged_cursor_or_one_of_another_order_is_rejected() {
         let shop = Shop::open().await;
         let order_id = cancelled_order(&shop).await;
         let refund = ConfirmRefund {

@@ -1,4 +1,4 @@
-//! `sales-report`: the orders, the revenue and the refunds of each day of a span.
+//! `sales-report`: the orders, the revenue and the refunds of each day of a range.
 
 use dynamodb_event_store::projection::TotalsError;
 use orders_core::domain::{Currency, InvalidField, Status};
@@ -15,15 +15,15 @@ use crate::parameters::Query;
 use crate::problem::Problem;
 use crate::request::Request;
 
-/// For administrators alone: it is the whole business of the shop.
+/// Only administrators: the report shows the shop's whole business.
 const NEEDS: Needs = Needs { own: None, any: &[] };
 
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv";
-/// What it is there as. A caller that does not say what it accepts gets the first.
+/// The available media types. The first is the default.
 const FORMS: [&str; 2] = [JSON, CSV];
 
-/// The totals of sales, for those who may ask for them: made once for each container.
+/// The totals of sales. Created once per container.
 #[derive(Clone, Debug)]
 pub struct Reports {
     totals: SalesTotals,
@@ -32,10 +32,10 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Of the table that the environment names.
+    /// From the environment.
     ///
     /// # Errors
-    /// It names none.
+    /// It names no table.
     pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
         Ok(Self::new(config, config::setting::<String>("SALES_TOTALS_TABLE")?, client))
     }
@@ -46,10 +46,10 @@ impl Reports {
     }
 }
 
-/// Answers the report in the form that the caller accepts.
+/// Responds with the report in the media type that the caller prefers.
 ///
 /// # Errors
-/// 400 for days that are none, or no span; 406 when neither form is accepted.
+/// 400 for invalid days or an invalid range; 406 when neither media type is accepted.
 pub async fn handle(reports: &Reports, request: &Request) -> Result<Answer, Problem> {
     Caller::authorise(request, &reports.scope_prefix, NEEDS)?;
     let span = span(request)?;
@@ -62,7 +62,7 @@ pub async fn handle(reports: &Reports, request: &Request) -> Result<Answer, Prob
     Ok(answer.with_header("vary", "accept"))
 }
 
-/// The days that are asked for.
+/// The requested days.
 fn span(request: &Request) -> Result<Span, Problem> {
     let query = Query::parse(request, &["from", "to"])?;
     let day = |path: &str| {
@@ -92,7 +92,7 @@ fn csv(report: &SalesReport, currency: &Currency) -> String {
     std::iter::once(names).chain(days).map(|fields| fields.join(",") + "\r\n").collect()
 }
 
-/// The report as it is answered.
+/// The report in JSON.
 #[derive(Serialize)]
 struct Report {
     from: Day,
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_report_is_there_as_a_table_too() {
+    async fn the_report_is_also_available_as_csv() {
         let shop = shop().await;
         let answer = report(&shop, "orders:admin", "from=2026-11-27&to=2026-11-29", "text/csv").await;
         assert_eq!(answer.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sums_that_no_double_holds_are_answered_digit_by_digit() {
+    async fn sums_that_no_double_holds_are_exact() {
         let shop = Shop::open().await;
         for shard in 0..16 {
             shop.sell(shard, "2026-11-28#EUR", &[("payments", 1), ("payments_amount", 1_000_000_000_000_000_001)])
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_caller_says_which_form_it_accepts() {
+    async fn the_accept_header_selects_the_media_type() {
         let shop = Shop::open().await;
         for (accept, expected) in [
             ("*/*", JSON),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn days_that_are_none_and_spans_that_are_none_are_refused_by_their_field() {
+    async fn invalid_days_and_ranges_are_rejected_with_their_field() {
         let shop = Shop::open().await;
         for (query, paths) in [
             ("", &["from", "to"][..]),
@@ -327,16 +327,21 @@ mod tests {
                 (400, Some("application/problem+json")),
                 "{query}"
             );
-            let told = body(&answer);
-            let told: Vec<_> = told["errors"].as_array().unwrap().iter().map(|error| error["path"].as_str()).collect();
-            assert_eq!(told, paths.iter().map(|path| Some(*path)).collect::<Vec<_>>(), "{query}: {}", answer.body());
+            let problem = body(&answer);
+            let named = problem["errors"].as_array().unwrap().iter().map(|error| error["path"].as_str());
+            assert_eq!(
+                named.collect::<Vec<_>>(),
+                paths.iter().map(|path| Some(*path)).collect::<Vec<_>>(),
+                "{query}: {}",
+                answer.body()
+            );
         }
         let year = json_of(&shop, "from=2025-11-28&to=2026-11-28").await;
         assert_eq!(year["days"].as_array().unwrap().len(), 366);
     }
 
     #[tokio::test]
-    async fn only_administrators_are_told() {
+    async fn only_administrators_get_the_report() {
         let shop = Shop::open().await;
         for scopes in ["orders:read orders:write", "orders:fulfil", "orders:checkout", ""] {
             let answer = report(&shop, scopes, "from=2026-11-28&to=2026-11-28", "*/*").await;
@@ -357,7 +362,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn less_than_nothing_is_read_again_and_never_shown() {
+    async fn a_negative_total_is_read_again_and_never_shown() {
         let shop = Shop::open_with_faults().await;
         shop.sell(4, "2026-11-28#EUR", &[("pending", -1)]).await;
         let answer = report(&shop, "orders:admin", "from=2026-11-28&to=2026-11-28", "*/*").await;
@@ -383,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn totals_that_somebody_else_wrote_are_500() {
+    async fn invalid_totals_are_500() {
         let shop = Shop::open().await;
         shop.damage_sales(4, "2026-11-28#EUR").await;
         let answer = report(&shop, "orders:admin", "from=2026-11-28&to=2026-11-28", "*/*").await;
@@ -391,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn totals_that_cannot_be_read_for_now_are_503() {
+    async fn unavailable_totals_are_503() {
         let shop = Shop::open_with_faults().await;
         shop.faults().plan(|call| call.table.contains("SalesTotals").then_some(Fault::Fail));
         let answer = report(&shop, "orders:admin", "from=2026-11-28&to=2026-11-28", "*/*").await;

@@ -1,4 +1,4 @@
-//! Settling the payments that were taken on without the provider's word.
+//! Settles deferred payments: verifies them with the provider and records the result.
 
 mod outcome;
 
@@ -21,7 +21,7 @@ use serde::Serialize;
 use service_clock::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use outcome::Fate;
+use outcome::Outcome;
 pub use outcome::Run;
 
 use crate::breakers::micros;
@@ -29,17 +29,17 @@ use crate::config::{Config, ConfigError};
 use crate::deadline::deadline;
 use crate::payments::{self, Payments};
 
-/// How many orders are looked up at once.
+/// Orders per page of the list.
 const PAGE: i32 = 100;
-/// What is left of the function's time when it stops taking on more: the next run goes on.
+/// No payment is verified with less time left than this; the next run continues.
 const RESERVE: Duration = Duration::from_secs(8);
-/// How long to wait where the breaker lets some calls through, but not this one.
+/// How long to wait when the breaker allows some calls, but not this one.
 const PAUSE: Duration = Duration::from_millis(250);
-/// A payment is asked about in every run until it has waited this long, and then less and less often: on average once
-/// in a twentieth of its age. So payments that nobody will ever settle do not keep the function busy.
-const OFTEN: f64 = 20.0 * 60.0;
-/// How long a payment waits that the provider does not know as one of this order's. A provider learns of payments too,
-/// but not after a day.
+/// Every run verifies a payment until it has waited this many seconds. Then it is verified less and less often: on average
+/// once in a twentieth of its age. So payments that are never settled do not keep the function busy.
+const EVERY_RUN_SECONDS: f64 = 20.0 * 60.0;
+/// How long a payment may wait that the provider does not know for this order. A provider may learn of a payment late, but
+/// not after a day.
 const UNKNOWN_FOR: TimeDelta = TimeDelta::hours(24);
 
 /// Settles deferred payments.
@@ -48,30 +48,30 @@ pub struct Settlement {
     pub rows: Orders,
     /// The orders.
     pub store: EventStore<Order>,
-    /// Whom to ask.
+    /// How payments are verified.
     pub payments: Payments,
     /// The currency of the orders.
     pub currency: Currency,
 }
 
 impl Settlement {
-    /// On the tables and with the provider that the environment names.
+    /// From the environment.
     ///
     /// # Errors
-    /// A variable that is missing or wrong.
+    /// A variable that is missing or invalid.
     pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
         let payments = Payments::from_env(&client)?;
         let store = config.event_store(client.clone());
         Ok(Self { rows: Orders::new(client, &config.orders_table), store, payments, currency: config.currency })
     }
 
-    /// Goes through the deferred payments as far as the time suffices and the breaker allows. Two runs at once, or
-    /// beside the provider's own events, settle each payment once.
+    /// Settles the deferred payments until the time is up or the circuit opens. Concurrent runs and the provider's events
+    /// settle each payment once.
     ///
     /// # Errors
-    /// The list could not be read; whatever was settled before stays settled.
+    /// The list could not be read; payments settled before stay settled.
     pub async fn run(&self, context: &Context) -> Result<Run, RowsError> {
-        // Without a provider nobody can be asked: what was deferred before waits for the provider's events.
+        // Without a provider, payments that were deferred earlier wait for the provider's events.
         let Payments::Verified(provider) = &self.payments else { return Ok(Run::default()) };
         let work = Work {
             settlement: self,
@@ -85,7 +85,7 @@ impl Settlement {
         Ok(runs.into_iter().fold(Run::default(), Run::add))
     }
 
-    /// Counts what waits and says whether the circuit is open, for the alarms.
+    /// Records metrics for the alarms: the deferred payments and the circuit's state.
     ///
     /// # Errors
     /// The list could not be read.
@@ -102,7 +102,7 @@ impl Settlement {
                     let forced = circuit.active_override(micros(Timestamp::now())).is_some();
                     metrics::histogram!("PaymentCircuitForced").record(if forced { 1 } else { 0 });
                 }
-                Err(error) => tracing::warn!(error = chain(&error), "the state of the circuit is not known"),
+                Err(error) => tracing::warn!(error = chain(&error), "circuit state unknown"),
             }
         }
         Ok(())
@@ -130,9 +130,9 @@ impl Work<'_> {
                 if !is_due(&entry, self.now) {
                     continue;
                 }
-                let fate = self.settle(entry.order_id).await;
-                run.count(fate);
-                if matches!(fate, Fate::CircuitOpen | Fate::OutOfTime) {
+                let outcome = self.settle(entry.order_id).await;
+                run.count(outcome);
+                if matches!(outcome, Outcome::CircuitOpen | Outcome::OutOfTime) {
                     self.stopped.store(true, Relaxed);
                 }
             }
@@ -141,16 +141,16 @@ impl Work<'_> {
         Ok(run)
     }
 
-    async fn settle(&self, order_id: OrderId) -> Fate {
+    async fn settle(&self, order_id: OrderId) -> Outcome {
         let stream = StreamId::from(order_id);
         let loaded = match self.settlement.store.load(&stream, Consistency::Eventual).await {
             Ok(loaded) => loaded,
             Err(error) => return not_settled(order_id, &error),
         };
         let order = loaded.stream().state().placed();
-        // The list is behind the events for a moment.
+        // The list may lag behind the events.
         let Some((order, deferred)) = order.and_then(|order| Some((order, order.deferred.as_ref()?))) else {
-            return Fate::Gone;
+            return Outcome::Gone;
         };
         let unknown_for_long = Timestamp::now() - deferred.deferred_at >= UNKNOWN_FOR;
         let claim = Claim {
@@ -161,7 +161,7 @@ impl Work<'_> {
         };
         loop {
             if Instant::now() + RESERVE >= self.deadline {
-                return Fate::OutOfTime;
+                return Outcome::OutOfTime;
             }
             let payment_id = claim.payment_id.clone();
             return match self.provider.verify(&claim, self.deadline).await {
@@ -169,36 +169,36 @@ impl Work<'_> {
                     self.run(loaded, &claim, &ConfirmPayment { payment_id, amount: claim.amount }).await
                 }
                 Ok(Verdict::Declined(reason)) => self.run(loaded, &claim, &RejectPayment { payment_id, reason }).await,
-                Ok(Verdict::Pending) => Fate::Waiting,
-                Err(Cause::Rejected(Rejected::Open { .. } | Rejected::ForcedOpen { .. })) => Fate::CircuitOpen,
+                Ok(Verdict::Pending) => Outcome::Waiting,
+                Err(Cause::Rejected(Rejected::Open { .. } | Rejected::ForcedOpen { .. })) => Outcome::CircuitOpen,
                 Err(Cause::Rejected(_)) => {
                     sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
                     continue;
                 }
                 Err(cause) => {
                     payments::log(&claim, &cause);
-                    let Cause::Failed(error) = cause else { return Fate::Waiting };
+                    let Cause::Failed(error) = cause else { return Outcome::Waiting };
                     match (error.not_of_this_order(), error) {
-                        // Money was captured all the same, and must not be lost.
+                        // Money was captured and must be recorded.
                         (_, VerifyError::OtherAmount { captured: amount }) => {
                             self.run(loaded, &claim, &ConfirmPayment { payment_id, amount }).await
                         }
-                        // So that the order can be paid in another way. A capture is recorded even after that.
+                        // The order can then be paid in another way. A later capture is still recorded.
                         (Some(reason), _) if unknown_for_long => {
                             self.run(loaded, &claim, &RejectPayment { payment_id, reason }).await
                         }
-                        _ => Fate::Waiting,
+                        _ => Outcome::Waiting,
                     }
                 }
             };
         }
     }
 
-    /// Runs what the provider's word means for the order.
+    /// Runs the command for the provider's result.
     ///
-    /// The idempotency key is the word on the payment as the order had it at this version: two runs at once are one
-    /// command, and a payment that is deferred once more is another one.
-    async fn run<C: Decide + Serialize>(&self, loaded: Loaded<Order>, claim: &Claim, command: &C) -> Fate {
+    /// The idempotency key is derived from the payment, the order's version and the command: concurrent runs execute it
+    /// once, and a payment that is deferred again has another key.
+    async fn run<C: Decide + Serialize>(&self, loaded: Loaded<Order>, claim: &Claim, command: &C) -> Outcome {
         let order_id = claim.order_id;
         let hash = match RequestHash::of(C::NAME, command) {
             Ok(hash) => hash,
@@ -222,19 +222,19 @@ impl Work<'_> {
             Err(error) => return not_settled(order_id, &error),
         };
         match (executed.settled, executed.outcome.payment) {
-            (Settled::Stored, Some(PaymentStatus::Paid)) => Fate::Paid,
-            (Settled::Stored, Some(PaymentStatus::RefundDue(_))) => Fate::RefundDue,
-            (Settled::Stored, Some(PaymentStatus::Rejected(_))) => Fate::Rejected,
+            (Settled::Stored, Some(PaymentStatus::Paid)) => Outcome::Paid,
+            (Settled::Stored, Some(PaymentStatus::RefundDue(_))) => Outcome::RefundDue,
+            (Settled::Stored, Some(PaymentStatus::Rejected(_))) => Outcome::Rejected,
             // Another run, or the provider's event, came first.
-            _ if !is_deferred(executed.stream.state(), &claim.payment_id) => Fate::Gone,
+            _ if !is_deferred(executed.stream.state(), &claim.payment_id) => Outcome::Gone,
             _ => not_settled(order_id, &StillDeferred),
         }
     }
 }
 
-/// The provider's word was run, and the order still waits for it.
+/// The command was run, and the payment is still deferred.
 #[derive(Debug, thiserror::Error)]
-#[error("the payment is still deferred after the provider's answer was recorded")]
+#[error("the payment is still deferred after the provider's result was recorded")]
 struct StillDeferred;
 
 fn is_deferred(order: &Order, payment_id: &PaymentId) -> bool {
@@ -242,14 +242,14 @@ fn is_deferred(order: &Order, payment_id: &PaymentId) -> bool {
     deferred.is_some_and(|deferred| deferred.payment_id == *payment_id)
 }
 
-fn not_settled(order_id: OrderId, error: &(dyn Error + 'static)) -> Fate {
+fn not_settled(order_id: OrderId, error: &(dyn Error + 'static)) -> Outcome {
     tracing::error!(%order_id, error = chain(error), "payment not settled");
-    Fate::Failed
+    Outcome::Failed
 }
 
 fn is_due(entry: &Deferred, now: Timestamp) -> bool {
     let age = (now - entry.deferred_at).to_std().unwrap_or_default().as_secs_f64();
-    fastrand::f64() * age < OFTEN
+    fastrand::f64() * age < EVERY_RUN_SECONDS
 }
 
 #[cfg(test)]

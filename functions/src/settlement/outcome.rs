@@ -1,53 +1,53 @@
-//! What a run came to.
+//! The result of a run, and of each payment.
 
 use serde::Serialize;
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Run {
-    /// Payments that now have paid their order.
+    /// Payments that paid their order.
     pub paid: u32,
     /// Payments that the provider has declined.
     pub rejected: u32,
-    /// Payments that have to be given back.
+    /// Payments that are due for refund.
     pub refund_due: u32,
-    /// Payments that somebody else has settled since they were listed.
+    /// Payments that were settled in another way since they were listed.
     pub gone: u32,
-    /// Payments on which there is no word yet.
+    /// Payments without a result yet.
     pub waiting: u32,
-    /// Payments that could not be settled for another reason; they come up again.
+    /// Payments that could not be settled for another reason; the next run tries again.
     pub failed: u32,
     /// Whether the run ended early because the provider's circuit is open.
     pub circuit_open: bool,
-    /// Whether the run ended early because its time was over.
+    /// Whether the run ended early because its time was up.
     pub out_of_time: bool,
 }
 
-/// What became of one payment.
+/// The result for one payment.
 #[derive(Clone, Copy)]
-pub(super) enum Fate {
+pub(super) enum Outcome {
     Paid,
     Rejected,
     RefundDue,
     Gone,
     Waiting,
     Failed,
-    /// The circuit is open: there is no use in asking about others.
+    /// The circuit is open, which ends the run.
     CircuitOpen,
     OutOfTime,
 }
 
 impl Run {
-    pub(super) fn count(&mut self, fate: Fate) {
-        match fate {
-            Fate::Paid => self.paid += 1,
-            Fate::Rejected => self.rejected += 1,
-            Fate::RefundDue => self.refund_due += 1,
-            Fate::Gone => self.gone += 1,
-            Fate::Waiting => self.waiting += 1,
-            Fate::Failed => self.failed += 1,
-            Fate::CircuitOpen => self.circuit_open = true,
-            Fate::OutOfTime => self.out_of_time = true,
+    pub(super) fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Paid => self.paid += 1,
+            Outcome::Rejected => self.rejected += 1,
+            Outcome::RefundDue => self.refund_due += 1,
+            Outcome::Gone => self.gone += 1,
+            Outcome::Waiting => self.waiting += 1,
+            Outcome::Failed => self.failed += 1,
+            Outcome::CircuitOpen => self.circuit_open = true,
+            Outcome::OutOfTime => self.out_of_time = true,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Deferred payments, a provider that behaves in all its ways, and what becomes of them.
+//! Settlement of deferred payments, for every behaviour of the provider.
 
 use orders_core::domain::{
     CancelOrder, CreateOrder, ItemDraft, Items, Money, PayOrder, PaymentId, PlacedOrder, Status, Verification,
@@ -15,7 +15,7 @@ fn payment(name: &str) -> PaymentId {
     name.parse().unwrap()
 }
 
-/// An order with a payment that was taken on, and, if it is asked for, was cancelled after.
+/// An order with a deferred payment, which may be cancelled after it.
 async fn deferred(shop: &Shop, name: &str, cancelled: bool) -> String {
     let order_id = shop.create_order(44.98).await;
     let pay = PayOrder { payment_id: payment(name), amount: TOTAL, verification: Verification::Deferred };
@@ -26,7 +26,7 @@ async fn deferred(shop: &Shop, name: &str, cancelled: bool) -> String {
     order_id
 }
 
-/// An order that was created that long ago, with a payment that was taken on then.
+/// An order of this age with a payment that was deferred at once.
 async fn deferred_before(shop: &Shop, age: TimeDelta) -> String {
     let store = shop.events().with_clock(Clock::stopped_at(Timestamp::now() - age));
     let order_id = uuid::Uuid::new_v4().to_string();
@@ -45,7 +45,7 @@ async fn payment_status(shop: &Shop, order_id: &str, name: &str) -> (Status, Pay
     (order.status, order.payment_status(&payment(name)).unwrap())
 }
 
-/// A provider of a test's own, at the address.
+/// Serves a provider at the returned address.
 async fn serve(provider: axum::Router) -> (String, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -57,14 +57,14 @@ async fn settle(shop: &Shop) -> Run {
 }
 
 #[tokio::test]
-async fn what_the_provider_has_captured_pays_the_order_or_is_owed_back() {
+async fn a_captured_payment_pays_the_order_or_is_due_for_refund() {
     let (shop, provider, _served) = Shop::with_provider("").await;
     let (waits, cancelled) = (deferred(&shop, "p1", false).await, deferred(&shop, "p2", true).await);
     shop.project().await;
     assert_eq!(settle(&shop).await, Run { paid: 1, refund_due: 1, ..Run::default() });
     assert_eq!(payment_status(&shop, &waits, "p1").await, (Status::Paid, PaymentStatus::Paid));
-    let (status, owed) = payment_status(&shop, &cancelled, "p2").await;
-    assert!(status == Status::Cancelled && matches!(owed, PaymentStatus::RefundDue(_)), "{owed:?}");
+    let (status, due) = payment_status(&shop, &cancelled, "p2").await;
+    assert!(status == Status::Cancelled && matches!(due, PaymentStatus::RefundDue(_)), "{due:?}");
     assert_eq!(provider.requests(), 2);
     shop.project().await;
     assert_eq!(settle(&shop).await, Run::default(), "nothing is left");
@@ -72,7 +72,7 @@ async fn what_the_provider_has_captured_pays_the_order_or_is_owed_back() {
 }
 
 #[tokio::test]
-async fn what_the_provider_declines_is_recorded_and_the_order_can_be_paid_in_another_way() {
+async fn a_declined_payment_is_recorded_and_the_order_can_be_paid_in_another_way() {
     let (shop, provider, _served) = Shop::with_provider("").await;
     provider.set_mode(Mode::Declines);
     let (waits, cancelled) = (deferred(&shop, "p1", false).await, deferred(&shop, "p2", true).await);
@@ -86,7 +86,7 @@ async fn what_the_provider_declines_is_recorded_and_the_order_can_be_paid_in_ano
 }
 
 #[tokio::test]
-async fn two_runs_at_once_and_the_providers_own_event_settle_each_payment_once() {
+async fn concurrent_runs_and_the_providers_events_settle_each_payment_once() {
     let (shop, _provider, _served) = Shop::with_provider("").await;
     let mut orders = Vec::new();
     for n in 0..8 {
@@ -106,13 +106,13 @@ async fn two_runs_at_once_and_the_providers_own_event_settle_each_payment_once()
         let paid = payment_status(&shop, order_id, &format!("p{n}")).await;
         assert_eq!(paid, (Status::Paid, PaymentStatus::Paid));
     }
-    let after_all = settle(&shop).await;
-    assert_eq!(after_all, Run { gone: 8, ..Run::default() }, "the list is behind, and nothing is settled twice");
+    let later = settle(&shop).await;
+    assert_eq!(later, Run { gone: 8, ..Run::default() }, "the list lags behind, and nothing is settled twice");
     assert_eq!(shop.commits().await, commits);
 }
 
 #[tokio::test]
-async fn while_the_provider_is_down_it_is_asked_until_the_breaker_opens_and_then_not_any_more() {
+async fn a_provider_that_is_down_is_called_until_the_breaker_opens() {
     let (shop, provider, _served) = Shop::with_provider("failures=3; calls=3; open=1h; open-max=1h").await;
     for n in 0..20 {
         deferred(&shop, &format!("p{n}"), false).await;
@@ -121,17 +121,17 @@ async fn while_the_provider_is_down_it_is_asked_until_the_breaker_opens_and_then
     provider.set_mode(Mode::Down);
     let run = settle(&shop).await;
     assert!(run.circuit_open && run.paid == 0 && run.failed == 0, "{run:?}");
-    let asked = provider.requests();
+    let requests = provider.requests();
     // Calls that had begun before it opened, one of each list.
-    assert!((3..=6).contains(&asked), "{asked}");
+    assert!((3..=6).contains(&requests), "{requests}");
     provider.set_mode(Mode::Ok);
     let run = settle(&shop).await;
     assert!(run.circuit_open && run.paid == 0);
-    assert_eq!(provider.requests(), asked);
+    assert_eq!(provider.requests(), requests);
 }
 
 #[tokio::test]
-async fn when_the_provider_is_back_probes_close_the_breaker_and_one_run_settles_all() {
+async fn when_the_provider_recovers_probes_close_the_breaker_and_all_payments_are_settled() {
     let breaker = "failures=3; calls=3; open=100ms; open-max=100ms; ramp=200ms";
     let (shop, provider, _served) = Shop::with_provider(breaker).await;
     for n in 0..20 {
@@ -152,7 +152,7 @@ async fn when_the_provider_is_back_probes_close_the_breaker_and_one_run_settles_
 }
 
 #[tokio::test]
-async fn what_the_provider_does_not_know_waits_on() {
+async fn a_payment_that_the_provider_does_not_know_waits_and_is_not_a_failure_of_the_provider() {
     let shop = Shop::open().await;
     let unknown = axum::Router::new().fallback(async || axum::http::StatusCode::NOT_FOUND);
     let (url, serving) = serve(unknown).await;
@@ -163,11 +163,11 @@ async fn what_the_provider_does_not_know_waits_on() {
     let settlement = Settlement { payments: shop.verified(&url, "failures=1; calls=1"), ..shop.settlement() };
     let run = settlement.run(&context()).await.unwrap();
     serving.abort();
-    assert_eq!(run, Run { waiting: 12, ..Run::default() }, "and says nothing about the provider");
+    assert_eq!(run, Run { waiting: 12, ..Run::default() });
 }
 
 #[tokio::test]
-async fn what_the_provider_does_not_know_after_a_day_leaves_the_order_to_be_paid_in_another_way() {
+async fn a_payment_that_the_provider_does_not_know_after_a_day_is_rejected() {
     let shop = Shop::open().await;
     let (url, serving) = serve(axum::Router::new().fallback(async || axum::http::StatusCode::NOT_FOUND)).await;
     let settlement = Settlement { payments: shop.verified(&url, ""), ..shop.settlement() };
@@ -177,8 +177,8 @@ async fn what_the_provider_does_not_know_after_a_day_leaves_the_order_to_be_paid
         let Payments::Verified(provider) = &settlement.payments else { panic!("there is a provider") };
         let (now, stopped) = (Timestamp::now(), AtomicBool::new(false));
         let work = Work { settlement: &settlement, provider, context: &context, now, deadline, stopped };
-        let fate = work.settle(order_id.parse().unwrap()).await;
-        assert_eq!(matches!(fate, Fate::Waiting), waits, "{hours}");
+        let outcome = work.settle(order_id.parse().unwrap()).await;
+        assert_eq!(matches!(outcome, Outcome::Waiting), waits, "{hours}");
         let (status, settled) = payment_status(&shop, &order_id, "p1").await;
         assert_eq!((status, settled == PaymentStatus::Deferred), (Status::Pending, waits));
         if !waits {
@@ -190,7 +190,7 @@ async fn what_the_provider_does_not_know_after_a_day_leaves_the_order_to_be_paid
 }
 
 #[tokio::test]
-async fn money_captured_with_another_amount_is_owed_back() {
+async fn a_capture_of_another_amount_is_due_for_refund() {
     let shop = Shop::open().await;
     let order_id = deferred(&shop, "p1", false).await;
     let body = serde_json::json!({
@@ -207,7 +207,7 @@ async fn money_captured_with_another_amount_is_owed_back() {
 }
 
 #[tokio::test]
-async fn a_payment_that_is_deferred_again_is_settled_again_however_much_the_order_has_forgotten() {
+async fn a_payment_that_is_deferred_again_is_settled_again_however_many_commits_lie_between() {
     let (shop, provider, _served) = Shop::with_provider("").await;
     let order_id = deferred(&shop, "p1", false).await;
     provider.set_mode(Mode::Declines);
@@ -222,7 +222,7 @@ async fn a_payment_that_is_deferred_again_is_settled_again_however_much_the_orde
     shop.run(&order_id, &again).await;
     assert_eq!(payment_status(&shop, &order_id, "p1").await, (Status::Pending, PaymentStatus::Deferred));
     shop.project().await;
-    assert_eq!(settle(&shop).await, Run { rejected: 1, ..Run::default() }, "the same word as the first time");
+    assert_eq!(settle(&shop).await, Run { rejected: 1, ..Run::default() }, "the same result as the first time");
     shop.run(&order_id, &again).await;
     for n in 16..32 {
         let rejected = RejectPayment { payment_id: payment(&format!("other-{n}")), reason: "no".parse().unwrap() };
@@ -236,7 +236,7 @@ async fn a_payment_that_is_deferred_again_is_settled_again_however_much_the_orde
 }
 
 #[tokio::test]
-async fn a_capture_of_nothing_leaves_the_order_to_be_paid_in_another_way() {
+async fn a_capture_of_zero_is_rejected_and_the_order_can_be_paid_in_another_way() {
     let shop = Shop::open().await;
     let order_id = deferred(&shop, "p1", false).await;
     let body = serde_json::json!({
@@ -253,7 +253,7 @@ async fn a_capture_of_nothing_leaves_the_order_to_be_paid_in_another_way() {
 }
 
 #[tokio::test]
-async fn a_settlement_is_recorded_when_it_is_stored_and_not_when_its_run_began() {
+async fn a_settlement_has_the_time_at_which_it_is_stored_and_not_of_its_runs_start() {
     let shop = Shop::open().await;
     let order_id = deferred(&shop, "p1", false).await;
     let answered = std::sync::Arc::new(std::sync::Mutex::new(None));
@@ -280,7 +280,7 @@ async fn a_settlement_is_recorded_when_it_is_stored_and_not_when_its_run_began()
 }
 
 #[tokio::test]
-async fn without_a_provider_nobody_is_asked() {
+async fn without_a_provider_nothing_is_settled() {
     let shop = Shop::open().await;
     deferred(&shop, "p1", false).await;
     shop.project().await;
@@ -288,7 +288,7 @@ async fn without_a_provider_nobody_is_asked() {
 }
 
 #[test]
-fn the_older_a_payment_the_less_often_it_is_asked_about() {
+fn the_older_a_payment_the_less_often_it_is_verified() {
     let now = Timestamp::now();
     let share = |minutes| {
         let entry =

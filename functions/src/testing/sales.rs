@@ -9,7 +9,7 @@ use crate::config::SalesTables;
 use crate::queries::sales_report::Reports;
 
 impl Shop {
-    /// What `sales-report` holds.
+    /// What `sales-report` reads.
     pub fn reports(&self) -> Reports {
         Reports::new(&self.config, self.tables.name("SalesTotals"), self.client.clone())
     }
@@ -25,14 +25,14 @@ impl Shop {
         }
     }
 
-    /// Makes a total of sales that has nothing but this much that is none of the figures.
+    /// Stores a total of this size without any of the figures.
     pub async fn sell_nothing(&self, shard: u8, total: &str, bytes: usize) {
         // An attribute's name may have 64 KB.
         let counters = (0..bytes.div_ceil(60_000)).map(|n| (format!("{n:060000}"), AttributeValue::N("1".into())));
         self.put_sales(total_key(shard, total).into_iter().chain(counters).collect()).await;
     }
 
-    /// Makes a total of sales of which a counter is no number.
+    /// Stores a total with a counter that is not a number.
     pub async fn damage_sales(&self, shard: u8, total: &str) {
         let counter = ("paid".to_owned(), AttributeValue::S("many".into()));
         self.put_sales(total_key(shard, total).into_iter().chain([counter]).collect()).await;

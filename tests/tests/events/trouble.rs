@@ -127,7 +127,7 @@ async fn a_failed_event_is_logged_as_one_error_line() {
     shop.stack.invoke("on-shipment-event", unknown_order.into()).await.unwrap().unwrap();
     shop.stack.bus().faults().mode(Mode::Down);
     for (function, event, reason) in [
-        ("on-shipment-event", unknown_order, "an event was not dealt with"),
+        ("on-shipment-event", unknown_order, "event not processed"),
         ("project-orders", r#"{"Records": 5}"#, "Records: invalid type: integer `5`"),
     ] {
         shop.stack.invoke(function, event.into()).await.unwrap().unwrap_err();
