@@ -60,7 +60,7 @@ pub fn project_path() -> PathBuf {
 pub struct Template {
     /// Parameters with the values that were used.
     pub parameters: BTreeMap<String, String>,
-    /// Functions, sorted by logical id.
+    /// Functions, in the order of the file: that of an order's life.
     pub functions: Vec<Function>,
     /// Tables, sorted by logical id.
     pub tables: Vec<Table>,
@@ -131,6 +131,7 @@ impl Template {
     pub fn parse(text: &str, options: &TemplateOptions) -> Result<Self, TemplateError> {
         let mut document: yaml_serde::Value = yaml_serde::from_str(text)?;
         document.apply_merge()?;
+        let order = logical_ids(&document);
         let document = serde_json::to_value(document).map_err(TemplateError::invalid)?;
         let document: Document = serde_json::from_value(document).map_err(TemplateError::invalid)?;
         let parameters = parameters(&document.parameters, &options.parameters)?;
@@ -188,6 +189,7 @@ impl Template {
             template.functions.push(function);
             template.rules.extend(rules);
         }
+        template.functions.sort_by_key(|function| order.iter().position(|id| *id == function.logical_id));
         template.check()?;
         Ok(template)
     }
@@ -259,6 +261,13 @@ fn parameters(
         Ok((name.clone(), value))
     };
     declared.iter().map(value).collect()
+}
+
+/// The resources in the order of the file, which the conversion to JSON loses.
+fn logical_ids(document: &yaml_serde::Value) -> Vec<String> {
+    let resources = document.get("Resources").and_then(yaml_serde::Value::as_mapping);
+    let ids = resources.into_iter().flat_map(|resources| resources.keys());
+    ids.filter_map(|id| id.as_str().map(str::to_owned)).collect()
 }
 
 fn plain_text(value: &Value) -> String {
