@@ -5,6 +5,7 @@
 
 mod error;
 mod function;
+mod globals;
 mod http_api;
 mod intrinsics;
 mod pattern;
@@ -183,7 +184,7 @@ impl Template {
             result.map_err(|error| error.within(id))?;
         }
         for (id, resource) in functions {
-            let properties = merged(&document.globals.function, &resource.properties);
+            let properties = globals::merged(&document.globals.function, &resource.properties);
             let function = Function::read(id, &resource.metadata, &properties, &scope, &roles);
             let (function, rules) = function.map_err(|error| error.within(id))?;
             template.functions.push(function);
@@ -290,26 +291,6 @@ fn properties<T: DeserializeOwned>(
     serde_json::from_value(resolved).map_err(TemplateError::invalid)
 }
 
-/// Properties over the globals, merged as SAM does: objects by member, lists one after the other, anything else is replaced.
-fn merged(globals: &Map<String, Value>, own: &Map<String, Value>) -> Map<String, Value> {
-    let mut merged = globals.clone();
-    for (name, value) in own {
-        match (merged.get_mut(name), value) {
-            (Some(Value::Object(base)), Value::Object(over)) if !is_call(base) && !is_call(over) => {
-                *base = self::merged(base, over);
-            }
-            (Some(Value::Array(base)), Value::Array(over)) => base.extend(over.iter().cloned()),
-            _ => drop(merged.insert(name.clone(), value.clone())),
-        }
-    }
-    merged
-}
-
-/// Whether an object is a call of an intrinsic function.
-fn is_call(object: &Map<String, Value>) -> bool {
-    object.len() == 1 && object.keys().all(|name| name == "Ref" || name.starts_with("Fn::"))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -386,21 +367,5 @@ Resources:
         let text = "{Parameters: {Region: {Type: String}}, Resources: {}}";
         let error = Template::parse(text, &TemplateOptions::default()).unwrap_err().to_string();
         assert!(error.contains("Region"), "{error}");
-    }
-
-    #[test]
-    fn globals_are_merged_as_sam_does() {
-        let object = |value: serde_json::Value| value.as_object().unwrap().clone();
-        let globals = object(serde_json::json!({
-            "Environment": {"Variables": {"A": 1, "B": 2}}, "Layers": ["x"], "Timeout": 3, "Tracing": {"Ref": "T"}
-        }));
-        let own = object(serde_json::json!({
-            "Environment": {"Variables": {"B": 3}}, "Layers": ["y"], "Timeout": {"Ref": "T"}, "Tracing": {"Fn::If": []}
-        }));
-        let expected = serde_json::json!({
-            "Environment": {"Variables": {"A": 1, "B": 3}}, "Layers": ["x", "y"], "Timeout": {"Ref": "T"},
-            "Tracing": {"Fn::If": []}
-        });
-        assert_eq!(serde_json::Value::Object(merged(&globals, &own)), expected);
     }
 }
