@@ -11,7 +11,7 @@ def problems(api, vocabulary):
 
 
 def events(vocabulary):
-    """Rows of "What is published" in docs/events.md against the events of the code, and the newest rejection."""
+    """Rows of "Published events" in docs/events.md against the events of the code, and the newest rejection."""
     rejections = pathlib.Path("docs/events").glob("OrderCommandRejected.v*.json")
     newest = vocabulary["events"] | {"OrderCommandRejected": max(int(path.stem.rpartition(".v")[2]) for path in rejections)}
     text = pathlib.Path("docs/events.md").read_text(encoding="utf-8")

@@ -59,7 +59,7 @@ impl Caller {
     ///
     /// # Errors
     /// 401 without usable claims, 403 without one of the scopes.
-    pub fn authorise(request: &Request, scope_prefix: &str, needs: Needs) -> Result<Self, Problem> {
+    pub fn authorize(request: &Request, scope_prefix: &str, needs: Needs) -> Result<Self, Problem> {
         let user = request.claim("sub").and_then(|sub| sub.parse().ok()).ok_or_else(Problem::unauthenticated)?;
         // The gateway writes a claim that is a list as "[a b]".
         let scopes = request.claim("scope").or_else(|| request.claim("scp")).unwrap_or_default();
@@ -107,18 +107,18 @@ mod tests {
 
     const OWNERS_AND_STAFF: Needs = Needs { own: Some(Scope::Read), any: &[Scope::Fulfil] };
 
-    fn authorise(claims: Value, prefix: &str) -> Result<Caller, u16> {
+    fn authorize(claims: Value, prefix: &str) -> Result<Caller, u16> {
         let request = testing::request(json!({"requestContext": {"authorizer": {"jwt": {"claims": claims}}}}));
-        Caller::authorise(&request, prefix, OWNERS_AND_STAFF).map_err(|problem| problem.status())
+        Caller::authorize(&request, prefix, OWNERS_AND_STAFF).map_err(|problem| problem.status())
     }
 
     #[test]
     fn an_owner_may_touch_own_orders_and_staff_all() {
         let other: UserId = "somebody-else".parse().unwrap();
-        let owner = authorise(json!({"sub": "u1", "scope": "openid orders:read"}), "orders:").unwrap();
+        let owner = authorize(json!({"sub": "u1", "scope": "openid orders:read"}), "orders:").unwrap();
         assert!(owner.may_touch(owner.user()) && !owner.may_touch(&other));
         for scope in ["orders:fulfil", "orders:admin", "orders:read orders:fulfil"] {
-            let staff = authorise(json!({"sub": "u1", "scope": scope}), "orders:").unwrap();
+            let staff = authorize(json!({"sub": "u1", "scope": scope}), "orders:").unwrap();
             assert!(staff.may_touch(&other), "{scope}");
         }
     }
@@ -126,46 +126,46 @@ mod tests {
     #[test]
     fn the_prefix_of_scopes_is_the_deployments() {
         let claims = json!({"sub": "u1", "scope": "orders-api/read"});
-        assert!(authorise(claims.clone(), "orders-api/").is_ok());
-        assert_eq!(authorise(claims, "orders:").unwrap_err(), 403);
+        assert!(authorize(claims.clone(), "orders-api/").is_ok());
+        assert_eq!(authorize(claims, "orders:").unwrap_err(), 403);
     }
 
     #[test]
     fn scopes_are_read_from_scp_too_in_the_gateways_form_of_a_list() {
         for scp in ["orders:read", "[orders:read openid]", "[openid orders:read]"] {
-            assert!(authorise(json!({"sub": "u1", "scp": scp}), "orders:").is_ok(), "{scp}");
+            assert!(authorize(json!({"sub": "u1", "scp": scp}), "orders:").is_ok(), "{scp}");
         }
     }
 
     #[test]
     fn a_scope_counts_only_when_it_is_the_whole_word() {
         for scope in ["", "read", "orders:reader", "xorders:read", "orders:READ", "orders:write", "orders:"] {
-            assert_eq!(authorise(json!({"sub": "u1", "scope": scope}), "orders:").unwrap_err(), 403, "{scope}");
+            assert_eq!(authorize(json!({"sub": "u1", "scope": scope}), "orders:").unwrap_err(), 403, "{scope}");
         }
-        assert_eq!(authorise(json!({"sub": "u1"}), "orders:").unwrap_err(), 403);
+        assert_eq!(authorize(json!({"sub": "u1"}), "orders:").unwrap_err(), 403);
     }
 
     #[test]
     fn the_scopes_of_the_route_are_not_the_callers() {
         let jwt = json!({"claims": {"sub": "u1", "scope": "openid"}, "scopes": ["orders:admin"]});
         let request = testing::request(json!({"requestContext": {"authorizer": {"jwt": jwt}}}));
-        assert_eq!(Caller::authorise(&request, "orders:", OWNERS_AND_STAFF).unwrap_err().status(), 403);
+        assert_eq!(Caller::authorize(&request, "orders:", OWNERS_AND_STAFF).unwrap_err().status(), 403);
     }
 
     #[test]
     fn a_request_without_valid_claims_is_rejected() {
         for authorizer in [json!(null), json!({}), json!("x"), json!({"lambda": {"sub": "u1"}}), json!({"jwt": null})] {
             let request = testing::request(json!({"requestContext": {"authorizer": authorizer}}));
-            let problem = Caller::authorise(&request, "orders:", OWNERS_AND_STAFF).unwrap_err();
+            let problem = Caller::authorize(&request, "orders:", OWNERS_AND_STAFF).unwrap_err();
             assert_eq!(problem.status(), 401);
         }
         let long = "x".repeat(129);
         for sub in [json!(null), json!(""), json!(7), json!("a b"), json!("a\u{0}b"), json!(["u1"]), json!(long)] {
             let claims = json!({"sub": sub, "scope": "orders:read"});
-            assert_eq!(authorise(claims, "orders:").unwrap_err(), 401, "{sub}");
+            assert_eq!(authorize(claims, "orders:").unwrap_err(), 401, "{sub}");
         }
         for claims in [json!(null), json!([]), json!("sub=u1"), json!({"scope": "orders:read"})] {
-            assert_eq!(authorise(claims.clone(), "orders:").unwrap_err(), 401, "{claims}");
+            assert_eq!(authorize(claims.clone(), "orders:").unwrap_err(), 401, "{claims}");
         }
     }
 }

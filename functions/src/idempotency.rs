@@ -23,7 +23,7 @@ pub fn key(request: &Request) -> Result<Option<IdempotencyKey>, Problem> {
 /// The identity of a command's commit. Keys of different callers are independent.
 ///
 /// # Errors
-/// 500 if the command cannot be serialised.
+/// 500 if the command cannot be serialized.
 pub fn commit_key<C: Decide + Serialize>(
     key: Option<&IdempotencyKey>,
     stream: &StreamId,

@@ -55,7 +55,7 @@ impl Operations {
 /// # Errors
 /// 401, 403; 503 when the rows cannot be counted.
 pub async fn handle(operations: &Operations, request: &Request) -> Result<Answer, Problem> {
-    Caller::authorise(request, &operations.scope_prefix, NEEDS)?;
+    Caller::authorize(request, &operations.scope_prefix, NEEDS)?;
     let breakers = operations.breakers.iter().map(|breaker| async {
         match breaker.inspect().await {
             Ok(circuit) => breakers::show(breaker, &circuit, request.now),

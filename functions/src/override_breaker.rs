@@ -75,7 +75,7 @@ impl FromStr for Forced {
 /// # Errors
 /// 400, 401, 403; 404 for a breaker that does not exist; 412, since breakers have no entity tag; 503 when it is not known whether the override was stored.
 pub async fn handle(breakers: &Breakers, request: &Request) -> Result<Answer, Problem> {
-    let caller = Caller::authorise(request, &breakers.scope_prefix, NEEDS)?;
+    let caller = Caller::authorize(request, &breakers.scope_prefix, NEEDS)?;
     let name = request.path_parameter("name").unwrap_or_default();
     let breaker = breakers.breakers.iter().find(|breaker| breaker.name() == name);
     let breaker = breaker.ok_or_else(|| Problem::not_found("circuit breaker"))?;

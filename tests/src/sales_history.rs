@@ -1,4 +1,4 @@
-//! A random history of orders, whose sales are projected while everything goes wrong that can; from a seed.
+//! A seeded random history of orders, whose sales are projected under faults.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;

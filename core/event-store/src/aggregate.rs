@@ -68,8 +68,8 @@ impl StoredEvent {
     /// # Panics
     /// The event serializes to another form, or not at all; any test of the event shows it.
     pub fn tagged(event: &impl Serialize) -> Self {
-        #[expect(clippy::expect_used, reason = "an enum whose variants are adjacently tagged serialises like this")]
-        let mut tagged = serde_json::to_value(event).expect("an event that serialises");
+        #[expect(clippy::expect_used, reason = "an enum whose variants are adjacently tagged serializes like this")]
+        let mut tagged = serde_json::to_value(event).expect("an event that serializes");
         #[expect(clippy::expect_used, reason = "the same")]
         let event_type = tagged["type"].as_str().expect("an event with a type").to_owned();
         Self { event_type, schema: 1, data: tagged["data"].take() }

@@ -90,7 +90,7 @@ fn run<Q: DeserializeOwned, A: Serialize>(
 ) -> Result<Vec<u8>, DynoxideError> {
     let not_understood = |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
     let request = serde_json::from_value(body).map_err(not_understood)?;
-    Ok(serde_json::to_vec(&operation(request)?).expect("an answer that serialises"))
+    Ok(serde_json::to_vec(&operation(request)?).expect("an answer that serializes"))
 }
 
 fn unknown_operation() -> Response {

@@ -23,7 +23,7 @@ struct Body {
 /// # Errors
 /// Why it was not cancelled, or why that is unknown.
 pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
-    let caller = commands.authorise(request, NEEDS)?;
+    let caller = commands.authorize(request, NEEDS)?;
     let body: Body = body::parse(request)?;
     let command = CancelOrder { reason: body.reason.0 };
     answer(200, &commands.run(request, &caller, &command).await?, [])

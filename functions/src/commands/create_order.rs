@@ -42,7 +42,7 @@ struct ItemBody {
 /// # Errors
 /// Why it was not created, or why that is unknown.
 pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
-    let caller = commands.authorise(request, NEEDS)?;
+    let caller = commands.authorize(request, NEEDS)?;
     let body: Body = body::parse(request)?;
     let conditions = Conditions::of_new(request)?;
     let items = items(&body.items, commands)?;

@@ -21,7 +21,7 @@ struct Body {}
 /// # Errors
 /// Why it was not recorded, or why that is unknown.
 pub async fn handle(commands: &Commands, request: &Request) -> Result<Answer, Problem> {
-    let caller = commands.authorise(request, NEEDS)?;
+    let caller = commands.authorize(request, NEEDS)?;
     let Body {} = body::parse_or_empty(request)?;
     answer(200, &commands.run(request, &caller, &DeliverOrder).await?, [])
 }

@@ -75,8 +75,8 @@ impl Commands {
     ///
     /// # Errors
     /// 401 and 403.
-    fn authorise(&self, request: &Request, needs: Needs) -> Result<Caller, Problem> {
-        Caller::authorise(request, &self.scope_prefix, needs)
+    fn authorize(&self, request: &Request, needs: Needs) -> Result<Caller, Problem> {
+        Caller::authorize(request, &self.scope_prefix, needs)
     }
 
     /// Runs a command on the order that the path names.

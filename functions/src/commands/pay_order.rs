@@ -62,7 +62,7 @@ struct Body {
 /// Why the payment was not recorded, or why that is unknown.
 pub async fn handle(verified: &VerifiedCommands, request: &Request) -> Result<Answer, Problem> {
     let VerifiedCommands { commands, payments } = verified;
-    let caller = commands.authorise(request, NEEDS)?;
+    let caller = commands.authorize(request, NEEDS)?;
     let body: Body = body::parse(request)?;
     let amount = body::amount("amount", &body.amount, &commands.currency)?;
     let mut command = PayOrder { payment_id: body.payment_id.0, amount, verification: Verification::Trusted };

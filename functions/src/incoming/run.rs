@@ -62,7 +62,7 @@ pub enum NotDone {
         /// The event.
         event_id: String,
     },
-    /// A command that does not serialise.
+    /// A command that does not serialize.
     #[error(transparent)]
     Fingerprint(#[from] serde_json::Error),
 }

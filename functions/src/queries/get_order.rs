@@ -27,7 +27,7 @@ enum Which {
 /// # Errors
 /// 404 for an order that does not exist or is another user's; 409 when it has not reached the requested version.
 pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
-    let caller = queries.authorise(request, NEEDS)?;
+    let caller = queries.authorize(request, NEEDS)?;
     let order_id = parameters::order_id(request)?;
     let which = which(request)?;
     let allowed = |view: &OrderView| caller.may_touch(&view.user_id);

@@ -14,7 +14,7 @@ const NEEDS: Needs = Needs { own: None, any: &[Scope::Fulfil] };
 /// # Errors
 /// 400 for a status that is not open and for a cursor of another list.
 pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
-    queries.authorise(request, NEEDS)?;
+    queries.authorize(request, NEEDS)?;
     let query = Query::parse(request, &["status", "limit", "cursor"])?;
     let (status, limit) = (query.open_status()?, query.limit()?);
     let page = in_time(request, queries.rows.by_status(status, limit, query.text("cursor"))).await?;

@@ -14,7 +14,7 @@ const NEEDS: Needs = Needs { own: Some(Scope::Read), any: &[Scope::Fulfil] };
 /// # Errors
 /// 404 for another user's list, 400 for a cursor of another list.
 pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
-    let caller = queries.authorise(request, NEEDS)?;
+    let caller = queries.authorize(request, NEEDS)?;
     let user_id = parameters::user_id(request)?;
     if !caller.may_touch(&user_id) {
         return Err(Problem::not_found("list of orders"));

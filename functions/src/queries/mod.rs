@@ -45,8 +45,8 @@ impl Queries {
     ///
     /// # Errors
     /// 401 and 403.
-    fn authorise(&self, request: &Request, needs: Needs) -> Result<Caller, Problem> {
-        Caller::authorise(request, &self.scope_prefix, needs)
+    fn authorize(&self, request: &Request, needs: Needs) -> Result<Caller, Problem> {
+        Caller::authorize(request, &self.scope_prefix, needs)
     }
 
     /// Reads an order before the request's deadline. Only a caller who may access the order learns why it cannot be read.

@@ -21,7 +21,7 @@ const NEEDS: Needs = Needs { own: Some(Scope::Read), any: &[Scope::Fulfil] };
 /// # Errors
 /// 404 for an order that does not exist or is another user's, 400 for a cursor of another order.
 pub async fn handle(queries: &Queries, request: &Request) -> Result<Answer, Problem> {
-    let caller = queries.authorise(request, NEEDS)?;
+    let caller = queries.authorize(request, NEEDS)?;
     let stream = StreamId::from(parameters::order_id(request)?);
     let query = Query::parse(request, &["limit", "cursor"])?;
     let limit = query.limit()?;
@@ -106,7 +106,7 @@ fn entry(
 
 const NOT_OF_THIS_ORDER: &str = "not a cursor of this order's events: omit it to start again";
 
-/// Where a page begins. The order always comes from the authorised request, so a cursor cannot reach another one and needs
+/// Where a page begins. The order always comes from the authorized request, so a cursor cannot reach another one and needs
 /// no signature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {

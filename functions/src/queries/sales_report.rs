@@ -51,7 +51,7 @@ impl Reports {
 /// # Errors
 /// 400 for invalid days or an invalid range; 406 when neither media type is accepted.
 pub async fn handle(reports: &Reports, request: &Request) -> Result<Answer, Problem> {
-    Caller::authorise(request, &reports.scope_prefix, NEEDS)?;
+    Caller::authorize(request, &reports.scope_prefix, NEEDS)?;
     let span = span(request)?;
     let form = accept::preferred(request.header("accept"), &FORMS).ok_or_else(|| Problem::not_acceptable(&FORMS))?;
     let report = in_time(request, reports.totals.report(span)).await?;

@@ -78,7 +78,7 @@ pub async fn run(stack: &Stack) -> Result<(), DemoError> {
     demo.walk().await?;
     let events: usize = demo.shown.values().map(|(events, _)| events).sum();
     say(&format!(
-        "{} requests, {} orders, {events} events, {} ms, through the functions that are deployed to Lambda.",
+        "{} requests, {} orders, {events} events, {} ms, through the binaries that Lambda would run.",
         demo.number,
         demo.shown.len(),
         begun.elapsed().as_millis()

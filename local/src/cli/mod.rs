@@ -83,7 +83,7 @@ pub struct Rebuild {
     #[arg(long, value_name = "TABLE")]
     pub table: Option<String>,
 
-    /// The event table was restored to an earlier time: reset the rows that are ahead of it, and remove those without events
+    /// The event table was restored to an earlier time: recreate the rows that differ from it, and remove those without events
     #[arg(long)]
     pub after_restore: bool,
 

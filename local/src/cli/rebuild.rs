@@ -94,7 +94,7 @@ pub async fn run(mut options: StackOptions, how: &Rebuild, stop: Stop<'_>) -> Re
     for (name, meaning) in [
         ("right", "rows were correct"),
         ("newer", "rows were written meanwhile, and skipped"),
-        ("lowered", "rows were ahead of their events, and rebuilt"),
+        ("lowered", "rows differed from their events, and were recreated"),
         ("removed", "rows had no events, and were removed"),
         ("corrected", "totals were not the sum of their rows, and were corrected"),
         ("unsettled", "totals were written meanwhile, and not compared"),

@@ -92,7 +92,6 @@ impl<M: ReadModel> Projection<M> {
     /// is safe beside commands and the projection, as long as no stream records of lost events arrive.
     ///
     /// # Errors
-    /// See [`RebuildError`], at the first streams; start again from the last progress.
     /// See [`RebuildError`], at the first streams: start again from the last progress.
     pub async fn rebuild(
         &self,

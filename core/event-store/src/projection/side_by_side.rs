@@ -32,7 +32,7 @@ pub struct ReadModelGroup {
     failing: Mutex<BTreeMap<&'static str, Failing>>,
 }
 
-/// A model that fails, with at most [`SPELL`] between two failures.
+/// A model that fails, with at most [`FAILURE_GAP`] between two failures.
 #[derive(Clone, Copy, Debug)]
 struct Failing {
     since: Instant,

@@ -1,6 +1,6 @@
 //! The stored form of events, and the upcasting of every schema that was ever stored.
 //!
-//! An event is stored with its type and a schema number. Its newest schema is what [`OrderEvent`] serialises to. Older
+//! An event is stored with its type and a schema number. Its newest schema is what [`OrderEvent`] serializes to. Older
 //! ones are upcast by pure steps, each from one schema to the next, on the JSON alone: the types of the past are not
 //! retained. To change an event's schema: change its definition, append the step to `STEPS`, and add a golden file of
 //! the new schema (`UPDATE_GOLDEN=1`), leaving the old ones as they are. Readers are deployed before writers, since a

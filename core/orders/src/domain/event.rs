@@ -14,7 +14,7 @@ use service_clock::Timestamp;
 /// is the time.
 macro_rules! events {
     ($($(#[$about:meta])* $event:ident { $($(#[$says:meta])* $field:ident: $type:ty,)+ })+) => {
-        /// An event of one order. Serialised as `{"type": …, "data": {…}}`.
+        /// An event of one order. Serialized as `{"type": …, "data": {…}}`.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[cfg_attr(test, derive(schemars::JsonSchema))]
         #[serde(tag = "type", content = "data")]

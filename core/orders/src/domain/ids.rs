@@ -1,6 +1,6 @@
 //! Ids and texts, parsed once: a value of one of these types needs no further check.
 //!
-//! Input is read with `parse` or `try_from`, which check it. Deserialisation is for stored events and takes texts as they
+//! Input is read with `parse` or `try_from`, which check it. Deserialization is for stored events and takes texts as they
 //! are: a rule that becomes stricter must not make the past unreadable.
 
 use std::fmt;

@@ -12,7 +12,7 @@ use service_clock::Timestamp;
 
 const PENDING: Expected = Expected { code: "order-not-pending", statuses: &[Status::Pending] };
 
-/// Pay an order. Serialised it is the client's request, without the verification.
+/// Pay an order. Serialized it is the client's request, without the verification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PayOrder {
     /// The provider's id of the payment.
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_serialised_command_does_not_depend_on_the_verification() {
+    fn the_serialized_command_does_not_depend_on_the_verification() {
         let asked = |verification| serde_json::to_value(pay("p1", verification)).unwrap();
         assert_eq!(asked(Verification::Deferred), asked(Verification::Captured(TOTAL)));
         assert_eq!(asked(declined()), serde_json::json!({"payment_id": "p1", "amount": 4000}));

@@ -12,7 +12,7 @@ use service_clock::Timestamp;
 
 /// An order, or (`Default`) one that does not exist yet. Its state is changed by [`Order::apply`] only.
 ///
-/// Serialised it is a snapshot: empty fields are omitted, and an item is a list instead of a map.
+/// Serialized it is a snapshot: empty fields are omitted, and an item is a list instead of a map.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Order(pub(super) Option<Box<PlacedOrder>>);

@@ -129,9 +129,9 @@ impl Envelopes {
     }
 }
 
-#[expect(clippy::expect_used, reason = "a struct of texts, numbers and JSON values always serialises")]
+#[expect(clippy::expect_used, reason = "a struct of texts, numbers and JSON values always serializes")]
 pub(super) fn json(detail: &impl Serialize) -> String {
-    serde_json::to_string(detail).expect("a detail serialises")
+    serde_json::to_string(detail).expect("a detail serializes")
 }
 
 #[cfg(test)]

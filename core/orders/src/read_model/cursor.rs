@@ -1,6 +1,6 @@
 //! Cursors of lists: a position, bound to the query that it came from.
 //!
-//! A cursor gives no access to other lists: the key of the index always comes from the authorised request, and the cursor
+//! A cursor gives no access to other lists: the key of the index always comes from the authorized request, and the cursor
 //! only says where to continue in it. So it is neither secret nor signed; a forged one skips or repeats orders of the same
 //! list. The binding detects mistakes: a cursor of another user, status or kind of list is rejected.
 
