@@ -104,16 +104,27 @@ where
     let service = &service;
     runtime
         .run(async |event: Box<RawValue>, context: &Context, cold_start| {
-            let mut request = gateway::request(&event).with_lambda_context(context.clone());
-            request.extensions_mut().insert(ColdStart(cold_start));
-            let response = service.clone().oneshot(request).await.unwrap_or_else(|error| {
-                let log = || tracing::error!(error = %error.into(), "a layer failed");
-                telemetry::request(&context.request_id, cold_start).in_scope(log);
-                Problem::internal("a layer failed").into_answer(&context.request_id).into()
-            });
-            Ok::<_, Infallible>(gateway::Response::from(response))
+            Ok::<_, Infallible>(call(service.clone(), &event, context, cold_start).await)
         })
         .await
+}
+
+/// A layer that fails has not logged why, and its caller still gets a response.
+async fn call<S>(service: S, event: &RawValue, context: &Context, cold_start: bool) -> gateway::Response
+where
+    S: Service<lambda_http::Request, Response = Response<Body>, Error: Into<BoxError>>,
+{
+    let mut request = gateway::request(event).with_lambda_context(context.clone());
+    request.extensions_mut().insert(ColdStart(cold_start));
+    let response = service.oneshot(request).await.unwrap_or_else(|error| {
+        let problem = Problem::internal(error);
+        let (status, name, cause) = (problem.status(), problem.name(), problem.cause());
+        let log = || tracing::error!(status, problem = name, cause, "a layer failed");
+        telemetry::request(&context.request_id, cold_start).in_scope(log);
+        let answer = problem.into_answer(&context.request_id);
+        answer.with_header("x-correlation-id", &context.request_id).into()
+    });
+    gateway::Response::from(response)
 }
 
 /// The response to one request, and the log line about it.
@@ -275,6 +286,18 @@ mod tests {
         }
         let event = with_header(ask(OWNER, "orders:read", &order_id, ""), "if-none-match", "\"1\"");
         assert_eq!(send(&shop, "get-order", with_method(event, "HEAD")).await.status(), 304);
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_fails_is_an_internal_problem_with_the_id_of_the_invocation() {
+        let fails = service_fn(async |_: lambda_http::Request| Err::<Response<Body>, BoxError>("no table".into()));
+        let (event, context) = (testing::event("get-order").to_string(), testing::context());
+        let response = call(fails, &RawValue::from_string(event).unwrap(), &context, true).await;
+        let response = serde_json::to_value(response).unwrap();
+        let problem: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
+        assert_eq!((&response["statusCode"], &problem["type"]), (&json!(500), &json!("urn:orders:problem:internal")));
+        assert_eq!(response["headers"]["x-correlation-id"], context.request_id);
+        assert!(!response.to_string().contains("no table"), "{response}");
     }
 
     #[tokio::test]

@@ -6,8 +6,7 @@ use std::str::FromStr;
 
 use dynamodb_event_store::Version;
 use orders_core::domain::{OrderId, Status, UserId};
-use serde::Deserialize;
-use serde::de::value::{self, StrDeserializer};
+use orders_core::read_model::OpenStatus;
 
 use crate::problem::Problem;
 use crate::request::Request;
@@ -104,9 +103,15 @@ impl Query {
     /// # Errors
     /// 400 if it is not one.
     pub fn status(&self) -> Result<Option<Status>, Problem> {
-        self.get("status", "pending, paid, shipped, delivered or cancelled", |text| {
-            Status::deserialize(StrDeserializer::<value::Error>::new(text)).ok()
-        })
+        self.text("status").map(|text| parse("status", text)).transpose()
+    }
+
+    /// The status of a list of open orders.
+    ///
+    /// # Errors
+    /// 400 if it is missing, or not the status of open orders.
+    pub fn open_status(&self) -> Result<OpenStatus, Problem> {
+        parse("status", self.text("status").unwrap_or_default())
     }
 }
 

@@ -99,3 +99,26 @@ impl Queues {
         self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_the_template_does_not_have_is_named() {
+        let queues = Queues::new([], None);
+        assert_eq!(queues.take("arn:aws:sqs:r:0:Lost").unwrap_err(), NoQueue("Lost".into()));
+    }
+
+    #[test]
+    fn messages_survive_a_restart_with_a_data_directory() {
+        let data = std::env::temp_dir().join(format!("orders-local-{}", Uuid::new_v4()));
+        let open = || Queues::new(["Failed".to_owned()], Some(&data));
+        let body = RawValue::from_string("1.10".into()).unwrap();
+        open().send("Failed", body, BTreeMap::from([("ERROR_CODE".to_owned(), "X".to_owned())])).unwrap();
+        let taken = open().take("Failed").unwrap();
+        assert_eq!((taken[0].body.get(), taken[0].attributes["ERROR_CODE"].as_str()), ("1.10", "X"));
+        assert!(open().take("Failed").unwrap().is_empty());
+        std::fs::remove_dir_all(data).unwrap();
+    }
+}

@@ -3,8 +3,9 @@
 use chrono::Duration;
 use fastrand::Rng;
 use orders_core::domain::{
-    CancelOrder, ConfirmPayment, ConfirmRefund, CreateOrder, Currency, Decide, DeliverOrder, ItemDraft, Items, Money,
-    Order, OrderEvent, OrderId, PayOrder, PaymentId, ProductId, RejectPayment, ShipOrder, UserId, Verification,
+    CancelOrder, ConfirmPayment, ConfirmRefund, CreateOrder, Currency, Decide, DecisionError, DeliverOrder,
+    ExpireOrder, ItemDraft, Items, Money, Order, OrderEvent, OrderId, PayOrder, PaymentId, ProductId, RejectPayment,
+    ShipOrder, UserId, Verification,
 };
 use service_clock::Timestamp;
 use uuid::Uuid;
@@ -78,8 +79,8 @@ pub fn life_within(
     let mut commits = Vec::new();
     for n in 0..=commands {
         let now = start() + Duration::nanoseconds(rng.i64(-5..nanoseconds));
-        let decided = if n == 0 { create(order_id, user).decide(&order, now) } else { decide(rng, &order, now) };
-        let events = decided.unwrap_or_default();
+        let create = || decided_by(&create(order_id, user), &order, now);
+        let events = if n == 0 { create() } else { decide(rng, &order, now) }.1.unwrap_or_default();
         for event in &events {
             order.apply(event).unwrap();
         }
@@ -88,24 +89,63 @@ pub fn life_within(
     commits
 }
 
-fn decide(rng: &mut Rng, order: &Order, now: Timestamp) -> Result<Vec<OrderEvent>, orders_core::domain::DecisionError> {
+/// The name of a command, and what it leads to.
+type Decided = (&'static str, Result<Vec<OrderEvent>, DecisionError>);
+
+fn decided_by<C: Decide>(command: &C, order: &Order, now: Timestamp) -> Decided {
+    (C::NAME, command.decide(order, now))
+}
+
+/// A random command.
+fn decide(rng: &mut Rng, order: &Order, now: Timestamp) -> Decided {
     let payment_id = payment(["p1", "p2", "p3", "é€𝄞#:."][rng.usize(..4)]);
     let amount = if rng.u8(..4) == 0 { Money(1) } else { TOTAL };
     let reason = "such is life".parse().unwrap();
-    match rng.u8(..16) {
+    match rng.u8(..17) {
         0..=4 => {
             let verification = match rng.u8(..5) {
                 0 => Verification::Captured(TOTAL),
                 1 | 2 => Verification::Deferred,
                 _ => Verification::Declined(reason),
             };
-            PayOrder { payment_id, amount, verification }.decide(order, now)
+            decided_by(&PayOrder { payment_id, amount, verification }, order, now)
         }
-        5..=7 => ConfirmPayment { payment_id, amount }.decide(order, now),
-        8 | 9 => RejectPayment { payment_id, reason }.decide(order, now),
-        10 | 11 => ConfirmRefund { payment_id, refund_id: "r".parse().unwrap(), amount }.decide(order, now),
-        12 | 13 => ShipOrder { tracking_number: "1Z999".parse().unwrap() }.decide(order, now),
-        14 => DeliverOrder.decide(order, now),
-        _ => CancelOrder { reason }.decide(order, now),
+        5..=7 => decided_by(&ConfirmPayment { payment_id, amount }, order, now),
+        8 | 9 => decided_by(&RejectPayment { payment_id, reason }, order, now),
+        10 | 11 => decided_by(&ConfirmRefund { payment_id, refund_id: "r".parse().unwrap(), amount }, order, now),
+        12 | 13 => decided_by(&ShipOrder { tracking_number: "1Z999".parse().unwrap() }, order, now),
+        14 => decided_by(&DeliverOrder, order, now),
+        15 => decided_by(&ExpireOrder { created_before: now }, order, now),
+        _ => decided_by(&CancelOrder { reason }, order, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use orders_core::domain::COMMANDS;
+
+    use super::*;
+
+    #[test]
+    fn random_lives_use_every_command_and_have_every_event() {
+        let mut rng = seeded();
+        let (mut used, mut events) = (BTreeSet::from([CreateOrder::NAME]), BTreeSet::new());
+        for _ in 0..10_000 {
+            let mut order = Order::default();
+            let mut decided = created(new_id(&mut rng), "alice", start());
+            for _ in 0..12 {
+                for event in &decided {
+                    order.apply(event).unwrap();
+                    events.insert(event.name());
+                }
+                let (name, next) = decide(&mut rng, &order, start() + Duration::seconds(1));
+                decided = next.unwrap_or_default();
+                used.extend((!decided.is_empty()).then_some(name));
+            }
+        }
+        assert_eq!(used, BTreeSet::from(COMMANDS), "a command never leads to an event: add it to `decide`");
+        assert_eq!(events, BTreeSet::from(OrderEvent::NAMES), "an event never occurs: raise the weight of its command");
     }
 }

@@ -267,13 +267,7 @@ pub fn recount(events: &[&OrderEvent], counts: &mut Counts) {
     for event in events {
         match event {
             OrderEvent::OrderCreated { total, .. } => {
-                let status = events.iter().rev().find_map(|event| match event {
-                    OrderEvent::OrderPaid { .. } => Some(Status::Paid),
-                    OrderEvent::OrderShipped { .. } => Some(Status::Shipped),
-                    OrderEvent::OrderDelivered { .. } => Some(Status::Delivered),
-                    OrderEvent::OrderCancelled { .. } => Some(Status::Cancelled),
-                    _ => None,
-                });
+                let status = events.iter().rev().find_map(|event| event.status());
                 add(event, status.unwrap_or(Status::Pending).as_str(), total.0);
             }
             OrderEvent::OrderPaid { payment_id, amount, .. } => {

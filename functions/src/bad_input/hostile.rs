@@ -22,7 +22,7 @@ fn every_event_gets_a_well_formed_response_with_nothing_internal() {
         Config { cases: 1_000, rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&hostile(events), |(index, event)| {
         let request = Request::new(testing::from_gateway(event).with_lambda_context(testing::context()));
-        let answer = runtime.block_on(send_request(&shop, FUNCTIONS[index].0, request));
+        let answer = runtime.block_on(send_request(&shop, &FUNCTIONS[index].0, request));
         let response = serde_json::to_value(gateway::Response::from(Response::from(answer))).unwrap();
         let status = well_formed(&response).map_err(|why| TestCaseError::fail(format!("{why}: {response}")))?;
         if status < 500 { Ok(()) } else { Err(TestCaseError::fail(response.to_string())) }

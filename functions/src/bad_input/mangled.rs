@@ -58,7 +58,7 @@ async fn no_mangled_request_makes_a_function_fail() {
     let order_id = shop.create_order(44.98).await;
     let mut rejected = 0;
     for _ in 0..1_000 {
-        let (function, _) = random.choice(FUNCTIONS).unwrap();
+        let (function, _) = random.choice(FUNCTIONS.iter()).unwrap();
         let mut event = good(function, &order_id);
         for _ in 0..random.usize(1..=2) {
             let place = match random.u8(0..7) {

@@ -76,6 +76,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::bad_input::functions;
     use crate::commands::pay_order;
     use crate::testing::{self, OWNER, Shop, body, call, problem, with_header};
 
@@ -107,7 +108,7 @@ mod tests {
     async fn the_sample_events_name_the_order_that_the_first_of_them_creates() {
         let shop = Shop::open().await;
         let created = body(&create(&shop, testing::event("create-order")).await);
-        for name in ["pay-order", "ship-order", "deliver-order", "cancel-order", "get-order", "order-history"] {
+        for name in functions::on_an_order() {
             assert_eq!(testing::event(name)["pathParameters"]["id"], created["order_id"], "{name}");
         }
         for name in ["on-payment-event", "on-shipment-event"] {

@@ -22,6 +22,8 @@ use crate::config::Config;
 use crate::preconditions::Preconditions;
 use crate::problem::Problem;
 use crate::request::Request;
+#[cfg(test)]
+use crate::testing::Shop;
 use crate::{idempotency, ownership, parameters};
 
 /// What the functions that change orders share. Created once per container.
@@ -261,6 +263,20 @@ fn answer<const N: usize>(
         Settled::Replayed => answer.with_header("idempotency-replayed", "true"),
         Settled::Stored | Settled::Unchanged => answer,
     })
+}
+
+/// Runs the command function of this name, for tests of all of them.
+#[cfg(test)]
+pub(crate) async fn handle(shop: &Shop, function: &str, request: &Request) -> Result<Answer, Problem> {
+    let commands = &shop.commands;
+    match function {
+        "create-order" => create_order::handle(commands, request).await,
+        "pay-order" => pay_order::handle(&shop.paying(), request).await,
+        "ship-order" => ship_order::handle(commands, request).await,
+        "deliver-order" => deliver_order::handle(commands, request).await,
+        "cancel-order" => cancel_order::handle(commands, request).await,
+        _ => panic!("there is no function {function}"),
+    }
 }
 
 /// An error's text as a sentence.

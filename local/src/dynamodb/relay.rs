@@ -106,12 +106,13 @@ async fn relay(mut client: TcpStream, upstream: SocketAddr, watched: &Watched) -
             read = client.read(&mut from_client), if client_is_open => match read {
                 Ok(count @ 1..) => {
                     request.extend_from_slice(&from_client[..count]);
-                    database.write_all(&from_client[..count]).await?;
+                    // A database that takes no more of a request has responded to it.
+                    client_is_open = database.write_all(&from_client[..count]).await.is_ok();
                 }
                 // The database completes the request of a client that is gone.
                 Ok(0) | Err(_) => {
                     client_is_open = false;
-                    database.shutdown().await?;
+                    drop(database.shutdown().await);
                 }
             },
             read = database.read(&mut from_database) => {
@@ -193,5 +194,34 @@ mod tests {
         client.write_all(request.as_bytes()).await.unwrap();
         drop(client);
         timeout(Duration::from_secs(10), writes.changed()).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_large_request_and_a_large_response_arrive_whole() {
+        let (_database, relay, client) = world().await;
+        let large = AttributeValue::S("ü".repeat(150_000));
+        let put = client.put_item().table_name("Events").set_item(Some(key(1).into())).item("large", large.clone());
+        put.send().await.unwrap();
+        assert_eq!(*relay.writes().borrow(), 1);
+        let read = client.scan().table_name("Events").send().await.unwrap();
+        assert_eq!(read.items()[0]["large"], large);
+    }
+
+    #[tokio::test]
+    async fn a_response_to_the_first_part_of_a_request_arrives() {
+        let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let relay = Relay::start(&format!("http://{}", database.local_addr().unwrap()), Vec::new()).await.unwrap();
+        let early = async {
+            let (mut connection, _) = database.accept().await.unwrap();
+            connection.read_exact(&mut [0; 10]).await.unwrap();
+            connection.write_all(b"too large").await.unwrap();
+        };
+        let mut client = TcpStream::connect(relay.endpoint().trim_start_matches("http://")).await.unwrap();
+        client.write_all(b"0123456789").await.unwrap();
+        early.await;
+        drop(client.write_all(&vec![0; 1_000_000]).await);
+        let mut response = [0; 9];
+        timeout(Duration::from_secs(10), client.read_exact(&mut response)).await.unwrap().unwrap();
+        assert_eq!(&response, b"too large");
     }
 }

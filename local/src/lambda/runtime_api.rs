@@ -207,4 +207,26 @@ mod tests {
         assert_eq!(post(url, b"no table".to_vec()).await, 202);
         assert!(matches!(api.report().await, Report::InitError(body) if body == "no table"));
     }
+
+    #[tokio::test]
+    async fn an_invocation_has_its_headers_and_takes_one_response() {
+        let mut api = RuntimeApi::start().await.unwrap();
+        let base = format!("http://{}/2018-06-01/runtime", api.address());
+        api.deliver(invocation("r-1")).await;
+        let got = next(&base).await;
+        for (name, value) in [
+            ("lambda-runtime-aws-request-id", "r-1"),
+            ("lambda-runtime-deadline-ms", "1700000000000"),
+            ("lambda-runtime-invoked-function-arn", "arn:f"),
+            ("lambda-runtime-trace-id", "Root=1"),
+        ] {
+            assert_eq!(got.headers()[name], value);
+        }
+        assert_eq!(got.text().await.unwrap(), "{\"a\":1}");
+        assert!(matches!(api.report().await, Report::Ready));
+        for (id, status) in [("r-0", 400), ("r-1", 202), ("r-1", 400)] {
+            assert_eq!(post(format!("{base}/invocation/{id}/response"), b"done".to_vec()).await, status, "{id}");
+        }
+        assert!(matches!(api.report().await, Report::Response(body) if body == "done"));
+    }
 }

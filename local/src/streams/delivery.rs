@@ -303,4 +303,15 @@ mod tests {
         let run = run((0..2).map(record), |_| {}, |_| Err(InvokeError::Stopping)).await;
         assert_eq!((run.result, run.calls.len(), run.discarded.len()), (Err(Stopping), 1, 0));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_bound_a_batch_is_retried_until_it_is_processed() {
+        let calls = Mutex::new(0);
+        let answer = |_: &[u32]| {
+            *calls.lock().unwrap() += 1;
+            if *calls.lock().unwrap() < 200 { crash() } else { failing(&[]) }
+        };
+        let run = run([record(0)], |settings| settings.max_retries = None, answer).await;
+        assert_eq!((run.calls.len(), run.discarded.len()), (200, 0));
+    }
 }

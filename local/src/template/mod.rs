@@ -60,7 +60,7 @@ pub fn project_path() -> PathBuf {
 pub struct Template {
     /// Parameters with the values that were used.
     pub parameters: BTreeMap<String, String>,
-    /// Functions, sorted by logical id.
+    /// Functions, in the order of the file: that of an order's life.
     pub functions: Vec<Function>,
     /// Tables, sorted by logical id.
     pub tables: Vec<Table>,
@@ -131,6 +131,7 @@ impl Template {
     pub fn parse(text: &str, options: &TemplateOptions) -> Result<Self, TemplateError> {
         let mut document: yaml_serde::Value = yaml_serde::from_str(text)?;
         document.apply_merge()?;
+        let order = logical_ids(&document);
         let document = serde_json::to_value(document).map_err(TemplateError::invalid)?;
         let document: Document = serde_json::from_value(document).map_err(TemplateError::invalid)?;
         let parameters = parameters(&document.parameters, &options.parameters)?;
@@ -188,6 +189,7 @@ impl Template {
             template.functions.push(function);
             template.rules.extend(rules);
         }
+        template.functions.sort_by_key(|function| order.iter().position(|id| *id == function.logical_id));
         template.check()?;
         Ok(template)
     }
@@ -261,6 +263,13 @@ fn parameters(
     declared.iter().map(value).collect()
 }
 
+/// The resources in the order of the file, which the conversion to JSON loses.
+fn logical_ids(document: &yaml_serde::Value) -> Vec<String> {
+    let resources = document.get("Resources").and_then(yaml_serde::Value::as_mapping);
+    let ids = resources.into_iter().flat_map(|resources| resources.keys());
+    ids.filter_map(|id| id.as_str().map(str::to_owned)).collect()
+}
+
 fn plain_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -281,18 +290,24 @@ fn properties<T: DeserializeOwned>(
     serde_json::from_value(resolved).map_err(TemplateError::invalid)
 }
 
-/// Properties over the globals, merged as SAM does: environment variables one by one, anything else is replaced.
+/// Properties over the globals, merged as SAM does: objects by member, lists one after the other, anything else is replaced.
 fn merged(globals: &Map<String, Value>, own: &Map<String, Value>) -> Map<String, Value> {
     let mut merged = globals.clone();
     for (name, value) in own {
         match (merged.get_mut(name), value) {
-            (Some(Value::Object(base)), Value::Object(over)) if name == "Environment" || name == "Variables" => {
+            (Some(Value::Object(base)), Value::Object(over)) if !is_call(base) && !is_call(over) => {
                 *base = self::merged(base, over);
             }
+            (Some(Value::Array(base)), Value::Array(over)) => base.extend(over.iter().cloned()),
             _ => drop(merged.insert(name.clone(), value.clone())),
         }
     }
     merged
+}
+
+/// Whether an object is a call of an intrinsic function.
+fn is_call(object: &Map<String, Value>) -> bool {
+    object.len() == 1 && object.keys().all(|name| name == "Ref" || name.starts_with("Fn::"))
 }
 
 #[cfg(test)]
@@ -371,5 +386,21 @@ Resources:
         let text = "{Parameters: {Region: {Type: String}}, Resources: {}}";
         let error = Template::parse(text, &TemplateOptions::default()).unwrap_err().to_string();
         assert!(error.contains("Region"), "{error}");
+    }
+
+    #[test]
+    fn globals_are_merged_as_sam_does() {
+        let object = |value: serde_json::Value| value.as_object().unwrap().clone();
+        let globals = object(serde_json::json!({
+            "Environment": {"Variables": {"A": 1, "B": 2}}, "Layers": ["x"], "Timeout": 3, "Tracing": {"Ref": "T"}
+        }));
+        let own = object(serde_json::json!({
+            "Environment": {"Variables": {"B": 3}}, "Layers": ["y"], "Timeout": {"Ref": "T"}, "Tracing": {"Fn::If": []}
+        }));
+        let expected = serde_json::json!({
+            "Environment": {"Variables": {"A": 1, "B": 3}}, "Layers": ["x", "y"], "Timeout": {"Ref": "T"},
+            "Tracing": {"Fn::If": []}
+        });
+        assert_eq!(serde_json::Value::Object(merged(&globals, &own)), expected);
     }
 }

@@ -61,15 +61,16 @@ async fn every_view_of_an_order_agrees_from_creation_to_delivery() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_read_model_follows_within_a_second() {
     let shop = Shop::open().await;
-    let mut fastest = Duration::MAX;
-    // The first order starts the projector's first container, and on a busy machine others are late as well.
+    let mut took = Vec::new();
     for _ in 0..6 {
         let order_id = shop.create().await;
         let stored = Instant::now();
         shop.projected(&order_id, 1).await;
-        fastest = fastest.min(stored.elapsed());
+        took.push(stored.elapsed());
     }
-    assert!(fastest < Duration::from_secs(1), "{fastest:?}");
+    // The first order starts the projector's first container, and on a busy machine another may be late.
+    took.sort();
+    assert!(took[3] < Duration::from_secs(1), "{took:?}");
     shop.close().await;
 }
 

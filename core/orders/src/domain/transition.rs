@@ -87,6 +87,23 @@ impl Order {
     }
 }
 
+impl OrderEvent {
+    /// The status that the order has after the event, or `None` if the event does not change it.
+    pub fn status(&self) -> Option<Status> {
+        match self {
+            Self::OrderCreated { .. } => Some(Status::Pending),
+            Self::OrderPaid { .. } => Some(Status::Paid),
+            Self::OrderShipped { .. } => Some(Status::Shipped),
+            Self::OrderDelivered { .. } => Some(Status::Delivered),
+            Self::OrderCancelled { .. } => Some(Status::Cancelled),
+            Self::OrderPaymentDeferred { .. }
+            | Self::OrderPaymentRejected { .. }
+            | Self::OrderRefundDue { .. }
+            | Self::OrderRefunded { .. } => None,
+        }
+    }
+}
+
 impl PlacedOrder {
     fn apply(&mut self, event: &OrderEvent) -> Result<(), BrokenRule> {
         if event.order_id() != self.order_id {
@@ -101,23 +118,19 @@ impl PlacedOrder {
                 require_amount(self.total, *amount)?;
                 self.remove_unsettled(payment_id);
                 self.payment = Some(Payment { payment_id: payment_id.clone(), paid_at: *paid_at });
-                self.status = Status::Paid;
             }
             OrderEvent::OrderShipped { tracking_number, shipped_at, .. } => {
                 self.require_one_of(&[Status::Paid])?;
                 let tracking_number = tracking_number.clone();
                 self.shipment = Some(Shipment { tracking_number, shipped_at: *shipped_at });
-                self.status = Status::Shipped;
             }
             OrderEvent::OrderDelivered { delivered_at, .. } => {
                 self.require_one_of(&[Status::Shipped])?;
                 self.delivered_at = Some(*delivered_at);
-                self.status = Status::Delivered;
             }
             OrderEvent::OrderCancelled { reason, cancelled_at, .. } => {
                 self.require_one_of(&[Status::Pending, Status::Paid, Status::Shipped])?;
                 self.cancellation = Some(Cancellation { reason: reason.clone(), cancelled_at: *cancelled_at });
-                self.status = Status::Cancelled;
             }
             OrderEvent::OrderPaymentDeferred { payment_id, amount, deferred_at, .. } => {
                 self.require_one_of(&[Status::Pending])?;
@@ -159,6 +172,7 @@ impl PlacedOrder {
                 refund.done = Some(RefundDone { refund_id: refund_id.clone(), refunded_at: *refunded_at });
             }
         }
+        self.status = event.status().unwrap_or(self.status);
         Ok(())
     }
 

@@ -69,6 +69,9 @@ enum Waiting {
 
 impl Patch {
     fn add(&mut self, order_id: OrderId, event: &OrderEvent) {
+        if let Some(status) = event.status() {
+            self.set_status(order_id, status);
+        }
         match event.clone() {
             OrderEvent::OrderCreated { user_id, items, total, created_at, .. } => {
                 self.set("user_id", &user_id);
@@ -76,26 +79,21 @@ impl Patch {
                 self.set("items", &items);
                 self.set("total", &total);
                 self.set("created_at", &created_at);
-                self.set_status(order_id, Status::Pending);
             }
             OrderEvent::OrderPaid { payment_id, paid_at, .. } => {
                 self.remove(format!("{DEFERRED}{payment_id}"));
                 self.set("payment", &Payment { payment_id, paid_at });
-                self.set_status(order_id, Status::Paid);
                 // No other payment can be deferred when an order is paid.
                 self.remove_deferred();
             }
             OrderEvent::OrderShipped { tracking_number, shipped_at, .. } => {
                 self.set("shipment", &Shipment { tracking_number, shipped_at });
-                self.set_status(order_id, Status::Shipped);
             }
             OrderEvent::OrderDelivered { delivered_at, .. } => {
                 self.set("delivered_at", &delivered_at);
-                self.set_status(order_id, Status::Delivered);
             }
             OrderEvent::OrderCancelled { reason, cancelled_at, .. } => {
                 self.set("cancellation", &Cancellation { reason, cancelled_at });
-                self.set_status(order_id, Status::Cancelled);
             }
             OrderEvent::OrderPaymentDeferred { payment_id, deferred_at, .. } => {
                 self.set(format!("{DEFERRED}{payment_id}"), &deferred_at);

@@ -4,6 +4,7 @@
 //! attribute per payment, named by a prefix and the payment's id. Amounts are integers of minor units.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::de::IntoDeserializer;
@@ -52,7 +53,7 @@ impl OpenStatus {
     pub const PENDING: Self = Self(Status::Pending);
 }
 
-/// A status of closed orders, which are not listed.
+/// A status of closed orders, which are not listed, or no status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be {}: closed orders are not listed", one_of(&open()))]
 pub struct NotOpen;
@@ -62,6 +63,14 @@ impl TryFrom<Status> for OpenStatus {
 
     fn try_from(status: Status) -> Result<Self, NotOpen> {
         if status.is_open() { Ok(Self(status)) } else { Err(NotOpen) }
+    }
+}
+
+impl FromStr for OpenStatus {
+    type Err = NotOpen;
+
+    fn from_str(text: &str) -> Result<Self, NotOpen> {
+        text.parse::<Status>().map_err(|_| NotOpen)?.try_into()
     }
 }
 

@@ -97,15 +97,14 @@ impl Sold {
     }
 
     fn add(&mut self, sales: &Sales, event: &OrderEvent) {
+        if let Some(status) = event.status() {
+            self.move_to(sales, status);
+        }
         match event {
             OrderEvent::OrderPaid { payment_id, amount, paid_at, .. } => {
                 self.known.payment_id = Some(payment_id.clone());
                 self.count(sales, Day::of(*paid_at), Figure::Payments, *amount);
-                self.move_to(sales, Status::Paid);
             }
-            OrderEvent::OrderShipped { .. } => self.move_to(sales, Status::Shipped),
-            OrderEvent::OrderDelivered { .. } => self.move_to(sales, Status::Delivered),
-            OrderEvent::OrderCancelled { .. } => self.move_to(sales, Status::Cancelled),
             OrderEvent::OrderRefundDue { payment_id, amount, due_at, .. } => {
                 let day = Day::of(*due_at);
                 if self.known.payment_id.as_ref() != Some(payment_id) {
@@ -116,9 +115,8 @@ impl Sold {
             OrderEvent::OrderRefunded { amount, refunded_at, .. } => {
                 self.count(sales, Day::of(*refunded_at), Figure::Refunds, *amount);
             }
-            OrderEvent::OrderCreated { .. }
-            | OrderEvent::OrderPaymentDeferred { .. }
-            | OrderEvent::OrderPaymentRejected { .. } => {}
+            // No money moves. The tests compare what is counted with the state after the events.
+            _ => {}
         }
     }
 
