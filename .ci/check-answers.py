@@ -23,12 +23,12 @@ from referencing.jsonschema import DRAFT202012
 PRODUCT = "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11"
 ORDER = {"user_id": "ada", "items": [{"product_id": PRODUCT, "quantity": 2, "price": 19.99}]}
 PAYMENT = {"payment_id": "pay_1", "amount": 39.98}
-# Of an event that cannot be read, and of a circuit breaker that is half-open: neither is brought about here.
+# Fields of an unreadable event and of a half-open circuit breaker: these checks produce neither.
 RARE = (".parked", ".probes", ".probes.succeeded", ".probes.needed")
 
 
 class Api:
-    """The description, and the stack that it is held against."""
+    """The API description, and the stack that is compared with it."""
 
     def __init__(self, description, url):
         self.description, self.url, self.calls, self.differences = description, url, 0, []
@@ -39,7 +39,7 @@ class Api:
             self.tokens = json.load(answer)["tokens"]
 
     def resolve(self, node):
-        """What a reference within the description stands for."""
+        """The target of a reference within the description."""
         while isinstance(node.get("$ref"), str):
             target = self.description
             for part in node["$ref"].removeprefix("#/").split("/"):
@@ -48,7 +48,7 @@ class Api:
         return node
 
     def send(self, method, path, caller, body=None, **headers):
-        """Status, headers and body of one answer."""
+        """Status, headers and body of one response."""
         request = urllib.request.Request(self.url + path, method=method)
         if caller:
             request.add_header("authorization", f"Bearer {self.tokens[caller]}")
@@ -67,7 +67,7 @@ class Api:
             return answer.status, answer.headers, (json.loads(text) if is_json else text.decode()) if text else None
 
     def call(self, status, method, path, caller, body=None, **headers):
-        """Sends a request, holds the answer against the description, and gives its body."""
+        """Sends a request, compares the response with the description, and returns its body."""
         self.calls += 1
         found, given, answer = self.send(method, path, caller, body, **headers)
         for difference in self.compare(status, method, path.partition("?")[0], found, given, answer):
@@ -75,7 +75,7 @@ class Api:
         return answer
 
     def compare(self, expected, method, path, status, headers, answer):
-        """What is not as described in one answer."""
+        """Differences of one response from the description."""
         if status != expected:
             yield f"should be {expected}: {answer}"
         templates = self.description["paths"]
@@ -111,7 +111,7 @@ class Api:
             yield from self.undescribed_events(answer["events"])
 
     def undescribed(self, schema, value, place):
-        """The fields of an answer that its schema does not name, where it names any."""
+        """The fields of a response that its schema does not name, if it names any."""
         schema = self.flat(schema)
         if isinstance(value, list):
             for item in value:
@@ -125,7 +125,7 @@ class Api:
                     yield f"{place}.{name}"
 
     def undescribed_events(self, events):
-        """Where the data of an event are not as docs/events says."""
+        """Differences of an event's data from docs/events."""
         for event in events:
             self.events.add(event["type"])
             schema = CATALOG[event["type"]]["properties"]["data"]["anyOf"][0]
@@ -150,7 +150,7 @@ class Api:
             yield from self.all_fields(field, f"{place}.{name}")
 
     def never_answered(self):
-        """What is described, and was in no response."""
+        """What is described, but was in no response."""
         for item in self.description["paths"].values():
             for operation in (it for it in item.values() if isinstance(it, dict)):
                 name = operation["operationId"]
@@ -158,7 +158,7 @@ class Api:
                     if not status.startswith("2"):
                         continue
                     if (name, status) not in self.answered:
-                        yield f"{name}: {status} is described, and no request was answered with it"
+                        yield f"{name}: {status} is described, and no response had it"
                     for media in self.resolve(response)["content"].values():
                         fields = set(self.all_fields(media["schema"], name)) - self.fields
                         described = (field for field in sorted(fields) if not field.endswith(RARE))
@@ -180,7 +180,7 @@ CATALOG = catalog()
 
 
 def exercise(api):
-    """Every route, with answers of every kind that a working service gives."""
+    """Every route, with every kind of response of a working service."""
     order = api.call(201, "POST", "/orders", "storefront", ORDER, Idempotency_Key="cart-1")["order_id"]
     api.call(201, "POST", "/orders", "storefront", ORDER, Idempotency_Key="cart-1")
     other = {**ORDER, "items": ORDER["items"] * 2}
@@ -291,17 +291,17 @@ def live(api):
 
 
 def until(holds):
-    """Waits until it does, ten seconds at most."""
+    """Waits until it holds, ten seconds at most."""
     deadline = time.monotonic() + 10
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 def main():
-    """Runs the stack for as long as it takes."""
+    """Runs the stack for the duration of the block."""
     description = yaml.safe_load(pathlib.Path("docs/api/openapi.yaml").read_text(encoding="utf-8"))
     command = ["cargo", "run", "--locked", "--quiet", "--", "--port", "0"]
-    # What cargo and the functions write would bury what is said here.
+    # The output of cargo and of the functions would hide the findings.
     log = pathlib.Path("target/check-answers.log")
     with log.open("w", encoding="utf-8") as errors:
         stack = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)

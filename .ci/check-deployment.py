@@ -5,10 +5,10 @@ Usage: check-deployment.py MINISTACK-PROGRAM
 The emulator, ministack, shares nothing with the local stack, and runs the state machine, which the local stack does not.
 The environment is `prod` of samconfig.toml, with the values that it leaves to its operator, and one that has blanks in it.
 Four things differ from a deployment to AWS: the binaries are those of the debug build for this machine, which must be
-there; alarms on expressions are left out, since the emulator refuses them; the payment provider is one of this machine; and
+there; alarms on expressions are left out, since the emulator rejects them; the payment provider is one of this machine; and
 functions are invoked with the requests in `events/`, since the emulator gives an HTTP API no routes.
 
-Exits with 1 at the first thing that is not as it should be.
+Exits with 1 at the first failure.
 """
 
 import datetime
@@ -35,12 +35,12 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
 WORK = TARGET.resolve() / "deployment"
 TOOLS = pathlib.Path(sys.executable).parent
 STACK = "orders"
-# For whatever happens behind the answer: the table's stream, the bus, the state machine.
+# For what happens after the response: the table's stream, the bus, the state machine.
 PATIENCE_SECONDS = 60
 
 
 def deployable():
-    """The template with the binaries that are built, as a file that `sam deploy` takes."""
+    """The template with the built binaries, as a file for `sam deploy`."""
     template = yaml_parse(pathlib.Path("template.yaml").read_text(encoding="utf-8"))
     machine = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
     template["Globals"]["Function"]["Architectures"] = [machine]
@@ -78,7 +78,7 @@ def environment(provider_port):
 
 
 def until(what, found):
-    """What `found` answers, once it is true."""
+    """The result of `found`, once it is true."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (value := found()):
         if time.monotonic() > deadline:
@@ -103,7 +103,7 @@ class Deployment:
         self.machines = boto3.client("stepfunctions")
 
     def invoke(self, function, payload):
-        """What a function answers; it must not fail."""
+        """The response of a function, which must not fail."""
         self.unused.discard(function)
         answer = self.functions.invoke(FunctionName=self.ids[function], Payload=json.dumps(payload))
         text = answer["Payload"].read()
@@ -112,7 +112,7 @@ class Deployment:
         return json.loads(text)
 
     def request(self, status, function, event):
-        """The body of what a function answers to a request."""
+        """The body of a function's response to a request."""
         answer = self.invoke(function, event)
         if answer["statusCode"] != status:
             sys.exit(f"{function}: {answer['statusCode']} instead of {status}: {answer['body']}")
@@ -139,7 +139,7 @@ class Deployment:
         entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
         answer = self.bus.put_events(Entries=[entry | {"EventBusName": self.ids["EventBus"]}])
         if answer["FailedEntryCount"]:
-            sys.exit(f"the bus did not take {event}: {answer}")
+            sys.exit(f"the bus did not accept {event}: {answer}")
 
     def subscribe(self):
         """A queue of everything that the service publishes."""
@@ -161,13 +161,13 @@ class Deployment:
         return set(events.values())
 
     def kept(self, queue):
-        """The events whose refusals are in one of the stack's queues."""
+        """The events whose rejections are in one of the stack's queues."""
         messages = self.queues.receive_message(QueueUrl=self.ids[queue], VisibilityTimeout=0).get("Messages", [])
         return [json.loads(message["Body"])["detail"]["data"]["event"]["detail"] for message in messages]
 
 
 class Provider(http.server.BaseHTTPRequestHandler):
-    """A payment provider that has captured whatever it is asked about."""
+    """A payment provider that has captured every payment."""
 
     def do_GET(self):  # noqa: N802, the library's name
         address = urllib.parse.urlsplit(self.path)
@@ -210,14 +210,14 @@ def after_payment():
 def use(service, provider_port):
     """Every function, and everything between them."""
     queue, events = service.subscribe(), {}
-    # The requests in the files tell of one order, whose id follows from the key in the first of them.
+    # The sample requests name one order, whose id is derived from the idempotency key in the first of them.
     order = service.request(201, "CreateOrder", sample("create-order"))["order_id"]
 
     def another(key):
         created = sample("create-order", key=("order-2026-11-24-0001", key))
         return service.request(201, "CreateOrder", created)["order_id"]
 
-    # Nobody listens yet where the provider should be.
+    # The provider is not running yet.
     late = another("late")
     paid = service.request(202, "PayOrder", sample("pay-order", order=(order, late)))
     if not paid["fallback"]:
@@ -249,8 +249,8 @@ def use(service, provider_port):
     service.publish(sample("on-shipment-event", order=(order, moved)))
     until("a parcel that left ships its order", lambda: service.row(moved) == ("shipped", 3))
     service.publish(sample("on-shipment-event", order=(order, moved), id=("shp-", "again-")))
-    refused = ("OrderCommandRejected", moved)
-    until("what is refused is published", lambda: refused in service.received(queue, events))
+    rejected = ("OrderCommandRejected", moved)
+    until("a rejection is published", lambda: rejected in service.received(queue, events))
 
     money = sample("on-payment-event-currency", order=(order, moved))
     service.publish(money)
@@ -302,29 +302,29 @@ def use(service, provider_port):
     if sales["different"] != 0 or sales["streams"] != 3:
         sys.exit(f"what orders add to the sales differs from their events: {sales}")
 
-    # The breaker is held open by hand, and let go.
+    # The breaker is forced open, and the override ended.
     override = sample("override-breaker")
     for state in ("open", "none"):
         override["body"] = json.dumps({"state": state, "reason": "A drill"})
         held = service.request(200, "OverrideBreaker", override)["override"]["in_force"]
         if held != (state == "open"):
-            sys.exit(f"the breaker does not do as it is told: {state}")
+            sys.exit(f"the override has no effect: {state}")
 
-    # What streams, rules and the state machine invoked was seen to have done so.
+    # The functions that streams, rules and the state machine invoke were observed by their effects.
     service.unused -= {"ProjectOrders", "PublishEvents", "OnPaymentEvent", "OnShipmentEvent", "RebuildOrders"}
     if service.unused:
         sys.exit(f"never used: {sorted(service.unused)}")
 
 
 def free_port():
-    """A port that nobody listens on."""
+    """An unused port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 def answers(url):
-    """Whether somebody listens."""
+    """Whether the port accepts connections."""
     try:
         urllib.request.urlopen(url).close()
     except urllib.error.HTTPError:
@@ -335,7 +335,7 @@ def answers(url):
 
 
 def main():
-    """Runs the emulator for as long as it takes."""
+    """Runs the emulator for the duration of the block."""
     shutil.rmtree(WORK, ignore_errors=True)
     temporary = WORK / "tmp"
     temporary.mkdir(parents=True)

@@ -23,7 +23,7 @@ WITH_BLANKS = {
     "PaymentBreaker": ["failures=10; window=1m", "failures=10;ratio=50%; window=1m"],
     "CorsOrigins": ["https://shop.example.com, https://admin.example.com"],
 }
-# Values that would deploy, and then serve nobody or send payments in the clear.
+# Values that would deploy, and then reject every caller or send payments in the clear.
 REFUSED = {
     "JwtIssuer": ["", "issuer.example.com", "http://issuer.example.com"],
     "PaymentProviderUrl": ["http://payments.example.com", "http://127.0.0.1:8080", "payments.example.com"],
@@ -31,7 +31,7 @@ REFUSED = {
 
 
 def allowed(parameter, value):
-    """Whether CloudFormation takes the value."""
+    """Whether CloudFormation accepts the value."""
     values = [part.strip() for part in value.split(",")] if parameter["Type"] == "CommaDelimitedList" else [value]
     if "AllowedValues" in parameter:
         return all(value in map(str, parameter["AllowedValues"]) for value in values)
@@ -44,7 +44,7 @@ def read(overrides):
 
 
 def blanks(parameters):
-    """Values that are cut, and taken all the same; or that do not come through whole."""
+    """Values that are accepted although they are cut, or that are not passed on whole."""
     for name, parameter in parameters.items():
         if " " in str(parameter.get("Default", "")) and name not in WITH_BLANKS:
             yield f"{name}: its default has blanks, and this check knows no value of it"
@@ -59,11 +59,11 @@ def blanks(parameters):
                 if read(form) != {name: value}:
                     yield f"{name}: of {form} SAM CLI makes {read(form)}"
             if name != "CorsOrigins" and not allowed(parameters[name], value):
-                yield f"{name}: {value!r} is refused"
+                yield f"{name}: {value!r} is rejected"
 
 
 def environments(parameters):
-    """What cannot be deployed of samconfig.toml, or would deploy and serve nobody."""
+    """Settings of samconfig.toml that cannot be deployed, or would deploy and reject every caller."""
     config = tomllib.loads(pathlib.Path("samconfig.toml").read_text(encoding="utf-8"))
     for environment in ("dev", "prod"):
         overrides = config[environment]["deploy"]["parameters"]["parameter_overrides"]
@@ -71,7 +71,7 @@ def environments(parameters):
             if name not in parameters:
                 yield f"samconfig.toml: {environment} sets {name}, which the template does not have"
             elif not allowed(parameters[name], value):
-                yield f"samconfig.toml: {environment} sets {name} to {value!r}, which the template refuses"
+                yield f"samconfig.toml: {environment} sets {name} to {value!r}, which the template rejects"
             elif "Default" not in parameters[name]:
                 yield f"samconfig.toml: {environment} has a value for {name}, which only its operator knows"
     if config["dev"]["deploy"]["parameters"]["stack_name"] == config["prod"]["deploy"]["parameters"]["stack_name"]:

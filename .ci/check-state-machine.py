@@ -34,9 +34,9 @@ EVENTS = {"Map": 4, "Task": 5, "Choice": 2, "Succeed": 2}
 EVENTS_OF_ITEM = EVENTS_OF_EXECUTION = 2
 # The most events of an execution (Step Functions, "Quotas related to state machine executions").
 MOST_EVENTS = 25_000
-# Kept for attempts that fail, three events each.
+# Reserved for failed attempts, three events each.
 RESERVE = 1_000
-# What the function keeps of its time, in seconds (functions/src/rebuild.rs).
+# What the function reserves of its time, in seconds (functions/src/deadline.rs).
 OWN_TIME = 40
 # Rows a second: of one segment where nothing holds it up, as measured; and of all segments of an execution together where
 # the table of rows is new, of 4,000 write units a second and 3.5 a row.
@@ -63,14 +63,14 @@ def walk(machine, data, invoke, count=lambda events: None):
             name = next(taken, state["Default"])
             continue
         elif kind != "Succeed":
-            raise ValueError(f"{name}: a state of type {kind} is not known here")
+            raise ValueError(f"{name}: unknown state type {kind}")
         if kind == "Succeed" or state.get("End"):
             return data
         name = state["Next"]
 
 
 class Function:
-    """Needs so many runs for each segment, and keeps what it was given."""
+    """A function that needs this many runs for each segment, and records its requests."""
 
     def __init__(self, needed=3):
         self.runs, self.needed = [], needed
@@ -83,7 +83,7 @@ class Function:
 
 
 def events_of(machine, asked, runs):
-    """The events in the history of an execution in which each segment takes so many runs."""
+    """The events in the history of an execution in which each segment takes this many runs."""
     events = [EVENTS_OF_EXECUTION]
     walk(machine, asked, Function(runs), events.append)
     return sum(events)
@@ -95,13 +95,12 @@ def orders_that_fit(machine):
         for segments in (8, 16):
             asked = {"total_segments": segments, "seconds": seconds}
             once, twice = (events_of(machine, asked, runs) for runs in (1, 2))
-            # Each segment's runs; those of all segments go on at once.
             runs = 1 + (MOST_EVENTS - RESERVE - once) // (twice - once)
             yield seconds, segments, runs * segments * seconds * ALONE, runs * seconds * THROTTLED
 
 
 def capacity_differences(machine, timeout):
-    """Where docs/operations.md does not say how many orders fit."""
+    """Rows about the number of orders that docs/operations.md lacks."""
     operations = pathlib.Path("docs/operations.md").read_text(encoding="utf-8")
     for seconds, segments, alone, throttled in orders_that_fit(machine):
         row = f"| {seconds} | {segments} | {throttled // 10**6} million | {alone // 10**6:,} million |"
@@ -118,12 +117,12 @@ def real_function(arguments):
     event = json.dumps(arguments["Payload"])
     done = subprocess.run(command, input=event, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"the function does not take {event}: {done.stdout}{done.stderr}")
+        raise ValueError(f"the function does not accept {event}: {done.stdout}{done.stderr}")
     return {"StatusCode": 200, "Payload": json.loads(done.stdout)}
 
 
 def differences(machine):
-    """What is not as it should be."""
+    """Differences from the expected runs."""
     for asked, segments, more in [
         ({}, 8, {"seconds": 600}),
         ({"total_segments": 1, "seconds": 60}, 1, {"seconds": 60}),
@@ -139,7 +138,7 @@ def differences(machine):
             yield f"{asked}: ends with {ends}"
         later = [{name: run[name] for name in run if name != "progress"} for run in function.runs if "progress" in run]
         if sorted(later, key=json.dumps) != sorted(expected * 2, key=json.dumps):
-            yield f"{asked}: goes on with {later}"
+            yield f"{asked}: continues with {later}"
     ends = walk(machine, {"total_segments": 2}, real_function)
     if [(end["segment"], end["progress"]["done"]) for end in ends] != [(0, True), (1, True)]:
         yield f"the real function: {ends}"

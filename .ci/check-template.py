@@ -90,7 +90,7 @@ CORS = {
 
 
 def cors_differences():
-    """What browsers of other origins will be told, and should not be."""
+    """Differences of the translated CORS settings from the template."""
     written = read()["Resources"]["Api"]["Properties"]["CorsConfiguration"]
     written = written["Fn::If"][1] if "Fn::If" in written else written
     for origins in ["", "*", "https://shop.example.com", "https://shop.example.com,https://admin.example.com"]:
@@ -103,7 +103,7 @@ def cors_differences():
 
 
 def routes(template):
-    """The routes that the functions ask for: method and path, with the function and the scopes."""
+    """The routes of the functions: method and path, with the function and the scopes."""
     for name, resource in template["Resources"].items():
         for event in resource["Properties"].get("Events", {}).values():
             if resource["Type"] == "AWS::Serverless::Function" and event["Type"] == "HttpApi":
@@ -112,7 +112,7 @@ def routes(template):
 
 
 def api_differences():
-    """Where the translated API is not the one that was written."""
+    """Differences of the translated API from the template."""
     body = translate()["Resources"]["Api"]["Properties"]["Body"]
     schemes = body["components"]["securitySchemes"]
     authorizer = {
@@ -139,7 +139,7 @@ def api_differences():
 
 
 def main():
-    """Prints each finding; the exit code says whether one of them is too much."""
+    """Prints each finding; exits with 1 if one of them is a warning or worse."""
     try:
         translated = json.dumps(translate(), indent=2)
         differences = [*cors_differences(), *api_differences(), *unresolved()]

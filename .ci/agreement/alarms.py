@@ -14,7 +14,7 @@ def problems(template):
 
 
 def silent(template):
-    """Alarms that some level of the log keeps silent, or that another stack of the account sets off."""
+    """Alarms that depend on the log level, or that another stack of the account can trigger."""
     code = "".join(path.read_text(encoding="utf-8") for path in pathlib.Path("functions/src").rglob("*.rs"))
     # An event of the level of errors is written at every level that a deployment may have.
     errors = "".join(re.findall(r"tracing::error!\((?:[^()]|\([^()]*\))*\)", code))

@@ -45,4 +45,4 @@ def problem_types(api):
     yield from (f"docs/api/openapi.yaml: no response names the problem {name}" for name in http - named)
     yield from (f"docs/api/openapi.yaml: a response names {name}, which is no problem" for name in named - http - decisions)
     for name in decisions - named - rejections:
-        yield f"neither docs/api/openapi.yaml nor docs/events.md names the refusal {name}"
+        yield f"neither docs/api/openapi.yaml nor docs/events.md names the rejection {name}"

@@ -11,17 +11,17 @@ def blocks(text):
         yield re.sub(r"\\\n\s*", "", block)
 
 
-# The file that the answer goes to is the last word of the command.
+# The response's file is the last word of the command.
 ANSWER = r"aws lambda invoke .*? (\S+?)(?=\)? (?:>|\|\||&&)|\)?$)"
 
 
 def problems_of_commands(path, block):
-    """What is wrong with one block of commands."""
-    # What a POSIX shell takes, bash and zsh take too.
+    """Problems of one block of commands."""
+    # What a POSIX shell accepts, bash and zsh accept too.
     shell = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True, check=False)
     if shell.returncode:
-        yield f"{path}: sh does not take {block.splitlines()[0].strip()!r}: {shell.stderr.strip()}"
-    # zsh does not split what a parameter has.
+        yield f"{path}: sh does not accept {block.splitlines()[0].strip()!r}: {shell.stderr.strip()}"
+    # zsh does not split the value of a parameter.
     for loop in re.findall(r"for \w+ in [^;]*\$\w[^;]*", block):
         yield f"{path}: zsh goes through this loop once: {loop}"
     before = ""
@@ -33,15 +33,15 @@ def problems_of_commands(path, block):
             # The CLI would give up after a minute, and start a long run a second time.
             if "AWS_MAX_ATTEMPTS=1 aws lambda invoke --cli-read-timeout 0 " not in command:
                 yield f"{path}: not with AWS_MAX_ATTEMPTS=1 and --cli-read-timeout 0: {command.strip()}"
-            # Where the call fails, the CLI leaves the answer of the one before. An event is not answered.
+            # If the call fails, the CLI leaves the response of the one before. An event has no response.
             answer = re.search(ANSWER, command)
             if "--invocation-type Event" not in command and not (answer and f"rm -f {answer.group(1)}" in before):
-                yield f"{path}: takes an old answer for its own where the call fails: {command.strip()}"
+                yield f"{path}: a failed call leaves the response of an earlier one: {command.strip()}"
         before += command + "\n"
 
 
 def figures(template):
-    """What docs/operations.md says of costs without traffic, as the template has it."""
+    """The costs without traffic in docs/operations.md, compared with the template."""
     schedules = re.findall(r"'Schedule': 'rate\((\d+) minutes?\)'", str(template["Resources"]))
     yield f"{sum(30 * 24 * 60 // int(minutes) for minutes in schedules):,} runs of the schedules in 30 days"
 
@@ -54,7 +54,7 @@ def retained(template):
 
 
 def problems(template):
-    """What is wrong with the commands and the figures in docs/."""
+    """Problems of the commands and the figures in docs/."""
     for path in [pathlib.Path("README.md"), *sorted(pathlib.Path("docs").glob("*.md"))]:
         for block in blocks(path.read_text(encoding="utf-8")):
             yield from problems_of_commands(path, block)

@@ -7,7 +7,7 @@ import re
 
 from .functions import as_list, statements
 
-# What a function is told of by a variable, and needs a permission on.
+# Resources whose name a function gets in a variable, and on which it needs a permission.
 NAMED = ("AWS::DynamoDB::Table", "AWS::Events::EventBus")
 
 
@@ -42,7 +42,7 @@ def problems(template):
 
 
 def permissions(template, name, function, everywhere):
-    """Tables and buses that a function may use and is not told of, or the other way round."""
+    """Tables and buses for which a function has a permission but no variable, or the other way round."""
 
     def resources(values):
         named = {value["Ref"] for value in values if isinstance(value, dict) and "Ref" in value}
@@ -56,5 +56,5 @@ def permissions(template, name, function, everywhere):
     arns |= {found for it in what if "Fn::Sub" in it for found in re.findall(r"\$\{(\w+)\.Arn\}", it["Fn::Sub"])}
     may = {it for it in arns if template["Resources"][it]["Type"] in NAMED}
     yield from (f"template.yaml: {name} has a variable for {it}, and no permission on it" for it in own - may)
-    told = own | (known - {"RateLimits"})
-    yield from (f"template.yaml: {name} has a permission on {it}, and no variable for it" for it in may - told)
+    named = own | (known - {"RateLimits"})
+    yield from (f"template.yaml: {name} has a permission on {it}, and no variable for it" for it in may - named)

@@ -178,15 +178,15 @@ mod tests {
         testing::request(json!({"headers": headers, "body": body, "isBase64Encoded": is_base64}))
     }
 
-    /// Status and first path of the refusal.
-    fn refusal<T: fmt::Debug>(outcome: Result<T, Problem>) -> (u16, Value) {
+    /// Status and first path of the rejection.
+    fn rejection<T: fmt::Debug>(outcome: Result<T, Problem>) -> (u16, Value) {
         let answer = outcome.unwrap_err().into_answer("x");
         let body: Value = serde_json::from_str(answer.body()).unwrap();
         (answer.status(), body["errors"][0]["path"].clone())
     }
 
-    fn json_refusal(body: &str) -> (u16, Value) {
-        refusal(parse::<Parcel>(&sent(body, Some("application/json"), false)))
+    fn json_rejection(body: &str) -> (u16, Value) {
+        rejection(parse::<Parcel>(&sent(body, Some("application/json"), false)))
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
             (r#"{"name": "n", "parts": [{"count": 1, "price": 1, "price": 2}]}"#, "parts[0].price"),
             (r#"{"name": "n", "parts": [{"count": 1, "price": 1, "tax": 2}]}"#, "parts[0].tax"),
         ] {
-            assert_eq!(json_refusal(body), (400, json!(path)), "{body}");
+            assert_eq!(json_rejection(body), (400, json!(path)), "{body}");
         }
     }
 
@@ -253,13 +253,13 @@ mod tests {
     #[test]
     fn endless_nesting_is_rejected() {
         let deep = "[".repeat(60_000);
-        assert_eq!(json_refusal(&deep), (400, json!("body")));
-        assert_eq!(json_refusal(&format!(r#"{{"name": {deep}"#)), (400, json!("name")));
-        assert_eq!(json_refusal(&format!(r#"{{"name": "n", "more": {deep}"#)), (400, json!("more")));
+        assert_eq!(json_rejection(&deep), (400, json!("body")));
+        assert_eq!(json_rejection(&format!(r#"{{"name": {deep}"#)), (400, json!("name")));
+        assert_eq!(json_rejection(&format!(r#"{{"name": "n", "more": {deep}"#)), (400, json!("more")));
         let price = format!(r#"{{"name": "n", "parts": [{{"price": {deep}{}, "count": 1}}]}}"#, "]".repeat(100));
-        assert_eq!(json_refusal(&price).0, 400);
+        assert_eq!(json_rejection(&price).0, 400);
         let objects = r#"{"parts":"#.repeat(6_000);
-        assert_eq!(json_refusal(&objects).0, 400);
+        assert_eq!(json_rejection(&objects).0, 400);
     }
 
     #[test]
@@ -300,10 +300,10 @@ mod tests {
     fn a_body_that_is_not_base64_or_not_utf8_is_rejected() {
         for body in ["{}", "e30", "e3 0=", "not base64!"] {
             let outcome = parse::<Parcel>(&sent(body, Some("application/json"), true));
-            assert_eq!(refusal(outcome), (400, json!("body")), "{body}");
+            assert_eq!(rejection(outcome), (400, json!("body")), "{body}");
         }
         let latin1 = BASE64_STANDARD.encode(b"{\"name\": \"\xe4\", \"parts\": []}");
-        assert_eq!(refusal(parse::<Parcel>(&sent(&latin1, Some("application/json"), true))).0, 400);
+        assert_eq!(rejection(parse::<Parcel>(&sent(&latin1, Some("application/json"), true))).0, 400);
     }
 
     #[test]

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn an_owner_may_touch_own_orders_and_staff_all() {
-        let other: UserId = "somebody-else".parse().unwrap();
+        let other: UserId = "other-user".parse().unwrap();
         let owner = authorize(json!({"sub": "u1", "scope": "openid orders:read"}), "orders:").unwrap();
         assert!(owner.may_touch(owner.user()) && !owner.may_touch(&other));
         for scope in ["orders:fulfil", "orders:admin", "orders:read orders:fulfil"] {

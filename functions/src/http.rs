@@ -136,7 +136,7 @@ pub(crate) async fn respond(
     let correlation_id = &request.correlation_id;
     let span = telemetry::request(correlation_id, request.is_cold_start());
     let answer = async {
-        // Boxed, since the compiler gives up on a future as deep as the SDK's within the runtime's.
+        // Boxed, since the nested futures of the runtime and the SDK exceed the compiler's limit.
         let handled = Box::pin(async {
             let answer = handled.await?;
             if request.is_read() { Preconditions::of(request)?.select(answer) } else { Ok(answer) }
@@ -153,7 +153,7 @@ pub(crate) async fn respond(
             Err(problem) => {
                 let (status, name) = (problem.status(), problem.name());
                 match problem.cause() {
-                    none if none.is_empty() => tracing::info!(status, problem = name, "refused"),
+                    cause if cause.is_empty() => tracing::info!(status, problem = name, "rejected"),
                     cause => tracing::error!(status, problem = name, cause, "failed"),
                 }
                 problem.into_answer(correlation_id)
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn malformed_conditions_are_refused_after_all_other_checks() {
+    async fn malformed_conditions_are_rejected_after_all_other_checks() {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         for (header, name) in [("if-match", "If-Match"), ("if-none-match", "If-None-Match")] {
@@ -247,7 +247,7 @@ mod tests {
                 let event = with_header(ask(OWNER, "orders:read", &order_id, ""), header, malformed);
                 let answer = send(&shop, "get-order", event).await;
                 assert_eq!((answer.status(), &body(&answer)["errors"][0]["path"]), (400, &json!(name)), "{malformed}");
-                let event = with_header(ask("somebody-else", "orders:read", &order_id, ""), header, malformed);
+                let event = with_header(ask("other-user", "orders:read", &order_id, ""), header, malformed);
                 assert_eq!(send(&shop, "get-order", event).await.status(), 404);
             }
         }
@@ -274,7 +274,7 @@ mod tests {
         let shop = Shop::open().await;
         let order_id = shop.create_order(44.98).await;
         for (sub, query, status) in
-            [(OWNER, "", 200), ("somebody-else", "", 404), (OWNER, "at_version=0", 400), (OWNER, "min_version=9", 409)]
+            [(OWNER, "", 200), ("other-user", "", 404), (OWNER, "at_version=0", 400), (OWNER, "min_version=9", 409)]
         {
             let event = ask(sub, "orders:read", &order_id, query);
             let got = send(&shop, "get-order", event.clone()).await;

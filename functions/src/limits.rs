@@ -129,9 +129,9 @@ mod tests {
             Self { shop: Shop::open_with_faults().await, tables, proxy }
         }
 
-        fn limits(&self, policy: &str, patience: Duration) -> Limits {
-            let client = self.proxy.client(patience);
-            let table = DynamoTable::with_timeout(&client, self.tables.name("RateLimits"), patience);
+        fn limits(&self, policy: &str, timeout: Duration) -> Limits {
+            let client = self.proxy.client(timeout);
+            let table = DynamoTable::with_timeout(&client, self.tables.name("RateLimits"), timeout);
             let policy: Policy = policy.parse().unwrap();
             Limits::new(Limiter::new(table, policy))
         }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rate_limited_command_stores_nothing_however_late_the_refusal_comes() {
+    async fn a_rate_limited_command_stores_nothing_however_late_the_rejection_comes() {
         let bench = Bench::new().await;
         let orders = [bench.shop.create_order(10.0).await, bench.shop.create_order(10.0).await];
         assert_eq!(bench.cancel(&bench.patient(ONCE), cancel(&orders[0])).await.status(), 200);

@@ -73,7 +73,8 @@ impl FromStr for Forced {
 /// Responds 200 with the breaker's new state.
 ///
 /// # Errors
-/// 400, 401, 403; 404 for a breaker that does not exist; 412, since breakers have no entity tag; 503 when it is not known whether the override was stored.
+/// 400, 401, 403; 404 for a breaker that does not exist; 412, since breakers have no entity tag; 503 when it is unknown
+/// whether the override was stored.
 pub async fn handle(breakers: &Breakers, request: &Request) -> Result<Answer, Problem> {
     let caller = Caller::authorize(request, &breakers.scope_prefix, NEEDS)?;
     let name = request.path_parameter("name").unwrap_or_default();

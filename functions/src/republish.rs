@@ -61,7 +61,7 @@ pub struct Republished {
 /// A run that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRepublished {
-    /// The request names neither an order nor a range, or both.
+    /// The request names neither an order nor a valid range, or both.
     #[error("give either `order_id`, or `from` and `until`, with `from` before `until`")]
     InvalidRequest,
     /// There is no such segment.

@@ -64,7 +64,7 @@ impl Runtime {
         let handle = &handle;
         self.run(async |event, context: &Context, cold_start| {
             let handled = async {
-                // Boxed, since the compiler gives up on a future as deep as the SDK's within the runtime's.
+                // Boxed, since the nested futures of the runtime and the SDK exceed the compiler's limit.
                 Box::pin(handle(event, context)).await.map_err(|error| log_failure(error.into()))
             };
             handled.instrument(telemetry::request(&context.request_id, cold_start)).await

@@ -222,11 +222,11 @@ impl Shop {
 
     /// The provider at an address, behind a breaker with these settings, as a container creates it.
     pub fn verified(&self, url: &str, breaker: &str) -> Payments {
-        let patience = Duration::from_secs(10);
-        let timeouts = Timeouts { connect: patience, total: Duration::from_secs(1) };
+        let timeout = Duration::from_secs(10);
+        let timeouts = Timeouts { connect: timeout, total: Duration::from_secs(1) };
         let provider = HttpProvider::new(url, None, timeouts).unwrap();
         let table = dynamodb_circuit_breaker::Table::new(self.client.clone(), self.tables.name("CircuitBreakers"))
-            .with_timeout(patience);
+            .with_timeout(timeout);
         let breaker = CircuitBreaker::new(payments::BREAKER, breaker.parse().unwrap(), table);
         Payments::Verified(Arc::new(GuardedProvider::new(provider, breaker)))
     }

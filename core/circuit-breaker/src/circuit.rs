@@ -93,6 +93,7 @@ impl Permit {
 pub(super) struct Lease {
     pub slot: u64,
     /// The end of the lease, with random low bits: lease and fencing token in one.
+    #[doc(alias = "fencing_token")]
     pub token: u64,
 }
 

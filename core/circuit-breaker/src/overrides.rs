@@ -51,6 +51,7 @@ impl fmt::Display for Action {
 }
 
 /// A requested override.
+#[doc(alias = "manual_trip")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
     /// What it does.

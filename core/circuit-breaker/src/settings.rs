@@ -33,6 +33,7 @@ pub struct Settings {
     pub ramp: Duration,
     /// `cache` (1s): how long a container uses what it read, and how long it does not call a table that failed. Jitter
     /// adds up to half as much again.
+    #[doc(alias = "ttl")]
     pub cache: Duration,
 }
 

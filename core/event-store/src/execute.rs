@@ -51,6 +51,7 @@ pub enum Settled {
     /// A commit of this run was stored.
     Stored,
     /// An earlier run of the same request had stored it.
+    #[doc(alias = "idempotent_replay")]
     Replayed,
     /// The command changes nothing.
     Unchanged,

@@ -121,6 +121,7 @@ impl TryFrom<String> for RequestHash {
 }
 
 /// The identity of a request's commit.
+#[doc(alias = "idempotency_token")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitKey {
     pub(super) id: Uuid,

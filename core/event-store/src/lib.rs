@@ -87,8 +87,8 @@
 //! let redeemed = store.run(&card, &Request::unkeyed(), |card, _| redeem(card, 300)).await?;
 //! assert_eq!((redeemed.version, redeemed.outcome, redeemed.settled), (2, 200, Settled::Stored));
 //!
-//! let refused = store.run(&card, &Request::unkeyed(), |card, _| redeem(card, 300)).await.unwrap_err();
-//! assert!(matches!(refused, ExecuteError::Rejected(TooLittle { left: 200 })));
+//! let rejected = store.run(&card, &Request::unkeyed(), |card, _| redeem(card, 300)).await.unwrap_err();
+//! assert!(matches!(rejected, ExecuteError::Rejected(TooLittle { left: 200 })));
 //! # Ok(())
 //! # }
 //! ```

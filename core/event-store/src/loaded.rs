@@ -11,6 +11,7 @@ pub enum Consistency {
     /// Half the price; may lag behind by any number of commits.
     Eventual,
     /// Includes every commit stored before the read began.
+    #[doc(alias = "ConsistentRead")]
     Strong,
 }
 

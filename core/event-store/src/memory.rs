@@ -38,7 +38,7 @@ type Commits = BTreeMap<Version, Item>;
 /// async fn add(store: &impl Store<Counter>, amount: u64) -> u64 {
 ///     let add = Command::Add(amount);
 ///     let added = store.run(&StreamId::new("c"), &Request::unkeyed(), move |counter, _| add.decide(counter)).await;
-///     added.expect("nothing is refused").outcome.0
+///     added.expect("nothing is rejected").outcome.0
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]

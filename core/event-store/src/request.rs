@@ -20,6 +20,7 @@ pub struct Request {
     /// Who caused it.
     pub metadata: Metadata,
     /// The accepted versions of the stream, if the caller requires any.
+    #[doc(alias = "expected_version")]
     pub if_match: Option<Versions>,
     /// When the caller stops waiting.
     pub deadline: Instant,

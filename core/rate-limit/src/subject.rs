@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 const VERBATIM_BYTES: usize = 128;
 
 /// A user or an IP address, as a key of bounded length.
+#[doc(alias = "rate_limit_key")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subject(String);
 

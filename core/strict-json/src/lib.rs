@@ -291,8 +291,8 @@ mod tests {
             serde_json::from_str::<T>(&with(inner)).unwrap();
         }
         from_slice::<T>(with("{\"a\":1}").as_bytes()).unwrap();
-        let refused = from_slice::<T>(with("[1]").as_bytes()).unwrap_err().to_string();
-        assert!(refused.starts_with("invalid type: sequence, expected struct Inner"), "{json}: {refused}");
+        let rejected = from_slice::<T>(with("[1]").as_bytes()).unwrap_err().to_string();
+        assert!(rejected.starts_with("invalid type: sequence, expected struct Inner"), "{json}: {rejected}");
     }
 
     #[test]

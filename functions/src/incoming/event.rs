@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_producers_id_the_buss_id_is_used() {
+    fn without_a_producers_id_the_bus_id_is_used() {
         let without = [json!({}), json!({ "metadata": null }), json!({ "metadata": {} })];
         let empty = [json!(""), json!(null)].map(|id| json!({ "metadata": { "event_id": id } }));
         for detail in without.into_iter().chain(empty) {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_another_type_is_dropped_and_the_buss_id_is_used() {
+    fn an_id_of_another_type_is_dropped_and_the_bus_id_is_used() {
         for odd in [json!(7), json!({}), json!(["own"]), json!(true), json!("x".repeat(MAX_ID_BYTES + 1))] {
             let event = event(json!({ "metadata": { "event_id": odd, "correlation_id": odd } }));
             let (detail, readable) = event.detail();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_with_invisible_characters_is_dropped_and_the_buss_id_is_used() {
+    fn an_id_with_invisible_characters_is_dropped_and_the_bus_id_is_used() {
         for odd in invalid_ids() {
             let event = event(json!({ "metadata": { "event_id": odd, "correlation_id": odd } }));
             let (detail, readable) = event.detail();

@@ -43,6 +43,7 @@ const EVERY_RUN_SECONDS: f64 = 20.0 * 60.0;
 const UNKNOWN_FOR: TimeDelta = TimeDelta::hours(24);
 
 /// Settles deferred payments.
+#[doc(alias = "reconciliation")]
 pub struct Settlement {
     /// The rows, which list them.
     pub rows: Orders,

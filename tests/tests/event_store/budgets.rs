@@ -192,7 +192,7 @@ async fn a_retry_after_one_conflict_costs_one_more_write_and_no_read() {
 }
 
 #[tokio::test]
-async fn a_refusal_costs_one_consistent_read_more_and_no_write() {
+async fn a_rejection_costs_one_consistent_read_more_and_no_write() {
     let fixture = Fixture::start().await;
     let (stream, command) = (new_stream(), Command::Add(1));
     let store = fixture.store::<Counter>(14);

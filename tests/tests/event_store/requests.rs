@@ -202,7 +202,7 @@ async fn a_command_ends_at_its_deadline_when_a_call_hangs() {
         fixture.simulation.faults.plan(move |call| Some(Fault::HangAfter).filter(|_| call.operation == hanging));
         let begun = Instant::now();
         let request = Request::unkeyed().with_deadline(begun + Duration::from_millis(700));
-        // One hangs in its write, the other in the consistent read before its refusal.
+        // One hangs in its write, the other in the consistent read before its rejection.
         let command = if hanging == "PutItem" { Command::Add(1) } else { Command::Take(9) };
         let error = fixture.store.execute(loaded, &request, |counter, _| command.decide(counter)).await.unwrap_err();
         assert_eq!(begun.elapsed().as_millis(), 700);

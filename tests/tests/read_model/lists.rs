@@ -173,13 +173,13 @@ async fn a_cursor_of_another_list_is_rejected_and_a_forged_one_reveals_no_other_
     let cursor = async |user: &UserId| world.orders.by_user(user, None, 4, None).await.unwrap().next_cursor.unwrap();
     let (alices, bobs) = (cursor(&alice).await, cursor(&bob).await);
     world.proxy.faults.take_calls();
-    for refused in [
+    for rejected in [
         world.orders.by_user(&alice, None, 4, Some(&bobs)).await,
         world.orders.by_user(&alice, Some(Status::Paid), 4, Some(&alices)).await,
         world.orders.by_status(Status::Paid.try_into().unwrap(), 4, Some(&alices)).await,
         world.orders.by_user(&alice, None, 4, Some("")).await,
     ] {
-        assert!(matches!(refused, Err(RowsError::InvalidCursor(InvalidCursor))), "{refused:?}");
+        assert!(matches!(rejected, Err(RowsError::InvalidCursor(InvalidCursor))), "{rejected:?}");
     }
     assert_eq!(world.proxy.faults.take_calls().count(), 0);
     // The first nine bytes are the format and the list, and the rest is the position: Bob's position in Alice's list.

@@ -67,9 +67,9 @@ async fn a_function_with_an_invalid_setting_does_not_start_and_logs_its_name_and
         ("MAX_PRICE", "0.001", "must have at most 2 decimals, as EUR has"),
         ("MAX_PRICE", "1e99", "must not be above 10000000000000"),
         ("MAX_PRICE", "a lot", "must be a JSON number"),
-        ("PAYMENT_PROVIDER_URL", "", "name the payment provider, or set TRUST_CALLER_PAYMENTS"),
+        ("PAYMENT_PROVIDER_URL", "", "or set TRUST_CALLER_PAYMENTS to true"),
         ("PAYMENT_PROVIDER_URL", "payments.example.com", "http or https address"),
-        ("TRUST_CALLER_PAYMENTS", "true", "choose one"),
+        ("TRUST_CALLER_PAYMENTS", "true", "set only one of them"),
     ] {
         let error = startup_error(&binaries, variable, value);
         assert!(error.contains(&format!("the environment variable {variable} ")) && error.contains(why), "{error}");

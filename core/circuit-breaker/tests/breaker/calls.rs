@@ -23,9 +23,9 @@ async fn a_failed_call_returns_the_fallbacks_result_for_the_cause() {
     let case = Case::new("failures=1; calls=1");
     let call = || case.breaker.call(ready(Err::<Result<(), _>, _>(Fault(ErrorClass::Callee))), Err);
     assert_eq!(call().await.unwrap().value, Err(Cause::Failed(Fault(ErrorClass::Callee))));
-    let refused = call().await.unwrap();
-    assert_eq!(refused.value, Err(Cause::Rejected(Rejected::Open { retry_after: OPEN })));
-    assert!(refused.from_fallback);
+    let rejected = call().await.unwrap();
+    assert_eq!(rejected.value, Err(Cause::Rejected(Rejected::Open { retry_after: OPEN })));
+    assert!(rejected.from_fallback);
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ pub struct Projected {
     /// The streams whose rows are not up to date with the batch, which is why it is retried.
     pub behind: Vec<LaggingStream>,
     /// Streams of the batch that were parked.
+    #[doc(alias = "poison_messages")]
     pub parked: u64,
     /// Streams that DynamoDB refuses to have projected, in whole or in part: the deployment must be fixed.
     pub refused: u64,

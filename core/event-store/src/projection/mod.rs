@@ -48,6 +48,7 @@ use transaction::Transactions;
 ///
 /// It relies on neither order nor delivery of records: a row is written on condition of its version, skips events it
 /// has, and gets missing ones from the event store.
+#[doc(alias = "projector")]
 #[derive(Clone, Debug)]
 pub struct Projection<M: ReadModel> {
     client: aws_sdk_dynamodb::Client,

@@ -23,6 +23,7 @@ pub type EventOf<M> = <<M as ReadModel>::Aggregate as Aggregate>::Event;
 ///
 /// A model is pure and defines how events change a row. [`super::Projection`] handles duplicates, reordering, gaps,
 /// unreadable events, rebuilds and verification.
+#[doc(alias = "materialized_view")]
 pub trait ReadModel: Clone + Debug + Send + Sync + 'static {
     /// The aggregate whose streams are projected.
     type Aggregate: Aggregate;

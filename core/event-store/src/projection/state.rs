@@ -25,6 +25,7 @@ pub(super) struct RowState {
     /// The newest version in it; 0 if it does not exist or has no readable version.
     pub version: Version,
     /// The version of the event for which it is parked until it is repaired.
+    #[doc(alias = "poison_message")]
     pub parked: Option<Version>,
 }
 

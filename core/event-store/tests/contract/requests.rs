@@ -67,8 +67,8 @@ pub async fn a_condition_on_the_version_is_checked_after_the_key_and_before_the_
     let store = world.counters();
     add(&store, 3).await;
     let (add, take) = (Command::Add(1), Command::Take(99));
-    let refusing = [Versions::OneOf(vec![]), Versions::OneOf(vec![2, 4]), Versions::NoneOf(vec![3])];
-    for versions in refusing {
+    let excluding = [Versions::OneOf(vec![]), Versions::OneOf(vec![2, 4]), Versions::NoneOf(vec![3])];
+    for versions in excluding {
         let error = run(&store, &take, &request().if_match(versions.clone())).await.unwrap_err();
         assert!(matches!(error, ExecuteError::PreconditionFailed { current: 3 }), "{versions:?}: {error:?}");
     }

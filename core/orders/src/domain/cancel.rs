@@ -75,10 +75,10 @@ mod tests {
 
     #[test]
     fn a_delivered_or_cancelled_order_cannot_be_cancelled() {
-        let refused = |actual| DecisionError::WrongStatus { expected: CANCELLABLE, actual };
+        let rejected = |actual| DecisionError::WrongStatus { expected: CANCELLABLE, actual };
         given(&[]).when(cancel()).then_rejected(DecisionError::NotFound);
         let history = [created(), paid("p1"), shipped(), delivered()];
-        given(&history).when(cancel()).then_rejected(refused(Status::Delivered));
-        given(&[created(), cancelled()]).when(cancel()).then_rejected(refused(Status::Cancelled));
+        given(&history).when(cancel()).then_rejected(rejected(Status::Delivered));
+        given(&[created(), cancelled()]).when(cancel()).then_rejected(rejected(Status::Cancelled));
     }
 }

@@ -13,7 +13,7 @@ pub trait Decide {
     /// The events that the command leads to, in order; none when its effect is there already.
     ///
     /// # Errors
-    /// The rules refuse it. Nothing happened.
+    /// The rules reject it. Nothing happened.
     fn decide(&self, order: &Order, now: Timestamp) -> Result<Vec<OrderEvent>, DecisionError>;
 }
 

@@ -18,7 +18,7 @@ pub struct ConfirmPayment {
     pub amount: Money,
 }
 
-/// Captured money is never refused: it pays the order, or it is due for refund. It pays a pending order with its exact
+/// Captured money is never rejected: it pays the order, or it is due for refund. It pays a pending order with its exact
 /// total unless another payment is in progress. A recorded capture is success without an event.
 ///
 /// A capture of zero ends a deferred payment as a rejection does, so that the order can be paid with another payment.
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_of_zero_or_of_an_unknown_order_is_refused() {
+    fn a_capture_of_zero_or_of_an_unknown_order_is_rejected() {
         let nothing = DecisionError::AmountMismatch { total: TOTAL, given: Money::ZERO };
         given(&[created()]).when(confirm("p1", Money::ZERO)).then_rejected(nothing);
         given(&[]).when(confirm("p1", TOTAL)).then_rejected(DecisionError::NotFound);

@@ -80,8 +80,8 @@ mod tests {
     fn a_refund_belongs_to_one_payment() {
         let late = refund_due("p2", TOTAL, "captured after the order was cancelled");
         let history = [cancelled_after_payment().as_slice(), &[late, refunded("p2", "r1", TOTAL)]].concat();
-        let refused = DecisionError::RefundOfOtherPayment { refund_id: refund_id("r1"), payment_id: payment_id("p2") };
-        given(&history).when(confirm("p1", "r1", TOTAL)).then_rejected(refused);
+        let rejected = DecisionError::RefundOfOtherPayment { refund_id: refund_id("r1"), payment_id: payment_id("p2") };
+        given(&history).when(confirm("p1", "r1", TOTAL)).then_rejected(rejected);
         given(&history).when(confirm("p2", "r1", TOTAL)).then_no_events();
     }
 
@@ -96,12 +96,12 @@ mod tests {
     #[test]
     fn a_payment_is_refunded_once() {
         let history = [cancelled_after_payment().as_slice(), &[refunded("p1", "r1", TOTAL)]].concat();
-        let refused = DecisionError::AlreadyRefunded { payment_id: payment_id("p1"), refund_id: refund_id("r1") };
-        given(&history).when(confirm("p1", "r2", TOTAL)).then_rejected(refused);
+        let rejected = DecisionError::AlreadyRefunded { payment_id: payment_id("p1"), refund_id: refund_id("r1") };
+        given(&history).when(confirm("p1", "r2", TOTAL)).then_rejected(rejected);
     }
 
     #[test]
-    fn a_refund_that_is_not_due_is_refused() {
+    fn a_refund_that_is_not_due_is_rejected() {
         let not_due = |payment| DecisionError::RefundNotDue(payment_id(payment));
         given(&[]).when(confirm("p1", "r1", TOTAL)).then_rejected(DecisionError::NotFound);
         given(&[created()]).when(confirm("p1", "r1", TOTAL)).then_rejected(not_due("p1"));

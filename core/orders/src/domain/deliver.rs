@@ -33,18 +33,18 @@ mod tests {
 
     #[test]
     fn only_a_shipped_order_can_be_delivered_and_only_once() {
-        let refused = |actual| DecisionError::WrongStatus { expected: SHIPPED, actual };
+        let rejected = |actual| DecisionError::WrongStatus { expected: SHIPPED, actual };
         given(&[]).when(DeliverOrder).then_rejected(DecisionError::NotFound);
-        given(&[created()]).when(DeliverOrder).then_rejected(refused(Status::Pending));
-        given(&[created(), paid("p1")]).when(DeliverOrder).then_rejected(refused(Status::Paid));
+        given(&[created()]).when(DeliverOrder).then_rejected(rejected(Status::Pending));
+        given(&[created(), paid("p1")]).when(DeliverOrder).then_rejected(rejected(Status::Paid));
         let history = [created(), paid("p1"), shipped(), delivered()];
-        given(&history).when(DeliverOrder).then_rejected(refused(Status::Delivered));
+        given(&history).when(DeliverOrder).then_rejected(rejected(Status::Delivered));
     }
 
     #[test]
     fn an_order_that_was_cancelled_after_shipping_cannot_be_delivered() {
         let due = refund_due("p1", TOTAL, "the order was cancelled");
-        let refused = DecisionError::WrongStatus { expected: SHIPPED, actual: Status::Cancelled };
-        given(&[created(), paid("p1"), shipped(), cancelled(), due]).when(DeliverOrder).then_rejected(refused);
+        let rejected = DecisionError::WrongStatus { expected: SHIPPED, actual: Status::Cancelled };
+        given(&[created(), paid("p1"), shipped(), cancelled(), due]).when(DeliverOrder).then_rejected(rejected);
     }
 }

@@ -1,10 +1,10 @@
-//! Why a command is refused.
+//! Why a command is rejected.
 
 use super::ids::{PaymentId, RefundId};
 use super::money::Money;
 use super::state::{Order, PlacedOrder, Status, one_of};
 
-/// A command that the rules refuse: nothing happened. The text can be shown to clients. It names no
+/// A command that the rules reject: nothing happened. The text can be shown to clients. It names no
 /// amounts: the caller adds them, in the currency.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecisionError {
@@ -81,7 +81,7 @@ pub enum DecisionError {
 }
 
 impl DecisionError {
-    /// The refusal's stable name, for problem types and rejection events.
+    /// The rejection's stable name, for problem types and rejection events.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotFound => "not-found",
@@ -103,7 +103,7 @@ impl DecisionError {
 /// The statuses in which a command is possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// The name of the refusal in any other status.
+    /// The name of the rejection in any other status.
     pub code: &'static str,
     /// In any of these.
     pub statuses: &'static [Status],
@@ -144,10 +144,10 @@ mod tests {
     use crate::domain::harness::*;
 
     #[test]
-    fn every_refusal_has_its_own_name_and_text() {
+    fn every_rejection_has_its_own_name_and_text() {
         let (payment_id, refund_id) = (payment_id("p1"), refund_id("r1"));
         let expected = Expected { code: "order-not-pending", statuses: &[Status::Pending] };
-        let refusals = [
+        let rejections = [
             DecisionError::NotFound,
             DecisionError::AlreadyExists,
             DecisionError::TotalNotPositive,
@@ -161,10 +161,10 @@ mod tests {
             DecisionError::AlreadyRefunded { payment_id: payment_id.clone(), refund_id: refund_id.clone() },
             DecisionError::RefundOfOtherPayment { refund_id, payment_id },
         ];
-        let codes: BTreeSet<_> = refusals.iter().map(DecisionError::code).collect();
-        let texts: BTreeSet<_> = refusals.iter().map(ToString::to_string).collect();
-        assert_eq!((codes.len(), texts.len()), (refusals.len(), refusals.len()));
-        assert_eq!(refusals[3].code(), "order-not-pending");
-        assert_eq!(refusals[3].to_string(), "the order is delivered, but must be pending");
+        let codes: BTreeSet<_> = rejections.iter().map(DecisionError::code).collect();
+        let texts: BTreeSet<_> = rejections.iter().map(ToString::to_string).collect();
+        assert_eq!((codes.len(), texts.len()), (rejections.len(), rejections.len()));
+        assert_eq!(rejections[3].code(), "order-not-pending");
+        assert_eq!(rejections[3].to_string(), "the order is delivered, but must be pending");
     }
 }

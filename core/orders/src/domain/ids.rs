@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_of_a_uuid_are_refused() {
+    fn other_spellings_of_a_uuid_are_rejected() {
         for text in [
             "",
             "123e4567e89b12d3a456426614174000",

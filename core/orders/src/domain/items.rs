@@ -148,8 +148,8 @@ mod tests {
         Items::parse(drafts, &code.parse().unwrap())
     }
 
-    /// The paths that are refused.
-    fn refused(code: &str, drafts: &[ItemDraft<'_>]) -> Vec<String> {
+    /// The paths that are rejected.
+    fn rejected(code: &str, drafts: &[ItemDraft<'_>]) -> Vec<String> {
         parse(code, drafts).unwrap_err().fields.into_iter().map(|field| field.path).collect()
     }
 
@@ -164,8 +164,8 @@ mod tests {
 
     #[test]
     fn an_order_has_1_to_100_items() {
-        assert_eq!(refused("EUR", &[]), ["items"]);
-        assert_eq!(refused("EUR", &[draft("1", "1"); 101]), ["items"]);
+        assert_eq!(rejected("EUR", &[]), ["items"]);
+        assert_eq!(rejected("EUR", &[draft("1", "1"); 101]), ["items"]);
         assert_eq!(parse("EUR", &[draft("1", "1"); 100]).unwrap().total(), Money(10_000));
     }
 
@@ -174,7 +174,7 @@ mod tests {
         for quantity in
             ["0", "-1", "-0", "10001", "1e4.", "1099511627776", "4294967297", "1.5", "1e400", "1e-400", "\"1\""]
         {
-            assert_eq!(refused("EUR", &[draft("1", "1"), draft(quantity, "1")]), ["items[1].quantity"], "{quantity}");
+            assert_eq!(rejected("EUR", &[draft("1", "1"), draft(quantity, "1")]), ["items[1].quantity"], "{quantity}");
         }
         for quantity in ["10000", "10000.0", "1e4", "100000e-1"] {
             assert_eq!(parse("EUR", &[draft(quantity, "1")]).unwrap().as_slice()[0].quantity, 10_000, "{quantity}");
@@ -187,13 +187,13 @@ mod tests {
     #[test]
     fn a_price_is_0_to_a_million_or_what_that_is_in_smaller_units() {
         for price in ["-1", "19.999", "1e300", "NaN", "1000000.01", "\"1\"", ""] {
-            assert_eq!(refused("EUR", &[draft("1", "1"), draft("1", price)]), ["items[1].price"], "{price}");
+            assert_eq!(rejected("EUR", &[draft("1", "1"), draft("1", price)]), ["items[1].price"], "{price}");
         }
         assert!(parse("EUR", &[draft("1", "1000000.00"), draft("1", "0")]).is_ok());
         assert!(parse("JPY", &[draft("1", "100000000")]).is_ok());
         assert!(parse("IDR", &[draft("1", "10000000000")]).is_ok());
-        assert_eq!(refused("JPY", &[draft("1", "100000001")]), ["items[0].price"]);
-        assert_eq!(refused("JPY", &[draft("1", "0.5")]), ["items[0].price"]);
+        assert_eq!(rejected("JPY", &[draft("1", "100000001")]), ["items[0].price"]);
+        assert_eq!(rejected("JPY", &[draft("1", "0.5")]), ["items[0].price"]);
     }
 
     #[test]
@@ -223,11 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_order_fits_and_a_sum_beyond_it_is_refused() {
+    fn the_largest_order_fits_and_a_sum_beyond_it_is_rejected() {
         let largest = [draft("10000", "1000000"); 100];
         assert_eq!(parse("EUR", &largest).unwrap().total(), Money(100_000_000_000_000));
         assert_eq!(parse("KWD", &largest).unwrap().total(), Money::MAX);
         assert!(parse("CLF", &largest[..10]).is_ok());
-        assert_eq!(refused("CLF", &largest[..11]), ["items"]);
+        assert_eq!(rejected("CLF", &largest[..11]), ["items"]);
     }
 }

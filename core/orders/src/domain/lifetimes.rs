@@ -61,20 +61,20 @@ pub(crate) fn live(commands: &[Command]) -> Result<(Order, Vec<OrderEvent>), Tes
         }
         if let Some((payment_id, amount)) = command.capture() {
             let before = captured.get(payment_id).copied();
-            let refused = matches!(
+            let rejected = matches!(
                 decided,
                 Err(DecisionError::NotFound
                     | DecisionError::PaymentAmountDiffers { .. }
                     | DecisionError::AmountMismatch { given: Money::ZERO, .. })
             );
-            // A capture of zero ends a deferred payment; otherwise it is refused.
+            // A capture of zero ends a deferred payment; otherwise it is rejected.
             let status = placed_before.as_ref().and_then(|placed| placed.payment_status(payment_id));
             let waits = matches!(status, Some(PaymentStatus::Deferred | PaymentStatus::Rejected(_)));
             let nothing = amount == Money::ZERO;
-            let may_refuse = placed_before.is_none() || before.map_or(nothing && !waits, |known| known != amount);
-            prop_assert_eq!(decided.is_err(), may_refuse, "{:?}: {:?}", command, decided);
-            prop_assert_eq!(refused, may_refuse);
-            if !refused && !nothing {
+            let may_reject = placed_before.is_none() || before.map_or(nothing && !waits, |known| known != amount);
+            prop_assert_eq!(decided.is_err(), may_reject, "{:?}: {:?}", command, decided);
+            prop_assert_eq!(rejected, may_reject);
+            if !rejected && !nothing {
                 captured.insert(payment_id.clone(), amount);
             }
         }

@@ -4,7 +4,7 @@
 //! [`Order::apply`] applies one of them to the state and checks that it is valid.
 //!
 //! **Money is never lost between two events.** What the provider has captured pays the order or becomes due for refund,
-//! once per payment; a command that reports captured money is never just refused.
+//! once per payment; a command that reports captured money is never just rejected.
 
 pub mod cancel;
 mod codec;

@@ -91,7 +91,7 @@ pub struct Currency {
 impl FromStr for Currency {
     type Err = UnknownCurrency;
 
-    /// Reads an ISO 4217 code in capital letters. A code without minor units (gold, test codes) is refused.
+    /// Reads an ISO 4217 code in capital letters. A code without minor units (gold, test codes) is rejected.
     fn from_str(code: &str) -> Result<Self, UnknownCurrency> {
         let unknown = || UnknownCurrency(code.chars().take(16).collect());
         let known = iso_currency::Currency::from_code(code).ok_or_else(unknown)?;
@@ -239,14 +239,14 @@ mod tests {
     }
 
     #[test]
-    fn a_negative_amount_is_refused() {
+    fn a_negative_amount_is_rejected() {
         for text in ["-1", "-0.01", "-1e300", "-0", "-0.0"] {
             assert_eq!(euros(text), Err(MoneyError::Negative), "{text}");
         }
     }
 
     #[test]
-    fn an_amount_beyond_what_is_exact_everywhere_is_refused() {
+    fn an_amount_beyond_what_is_exact_everywhere_is_rejected() {
         assert_eq!(euros("10000000000000"), Ok(Money::MAX.0));
         let nines = "9".repeat(60_000);
         for text in ["10000000000000.01", "1e14", "1e300", "1e99999999999999999999", "99999999999999999999", &nines] {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_number_is_refused() {
+    fn what_is_no_json_number_is_rejected() {
         for text in [
             "",
             " ",

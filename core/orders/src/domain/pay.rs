@@ -37,11 +37,11 @@ pub enum Verification {
     Declined(Reason),
 }
 
-/// Whether a payment has to be verified with the provider before [`decide`]. A payment that cannot be accepted is refused
+/// Whether a payment has to be verified with the provider before [`decide`]. A payment that cannot be accepted is rejected
 /// here, before the provider is called.
 ///
 /// # Errors
-/// The refusals of [`decide`] for a payment that is not captured.
+/// The rejections of [`decide`] for a payment that is not captured.
 pub fn needs_verification(order: &Order, payment_id: &PaymentId, amount: Money) -> Result<bool, DecisionError> {
     let order = order.require()?;
     admit(order, payment_id, amount)?;
@@ -52,8 +52,8 @@ pub fn needs_verification(order: &Order, payment_id: &PaymentId, amount: Money) 
 /// without an event, as long as its amount is the same; a deferred one is settled, and a declined one stays declined
 /// until the provider reports otherwise.
 ///
-/// A payment that the provider has captured is never just refused: it is decided as [`ConfirmPayment`] is. An unverified
-/// payment may have been captured, so it is not refused for the order's state either.
+/// A payment that the provider has captured is never just rejected: it is decided as [`ConfirmPayment`] is. An unverified
+/// payment may have been captured, so it is not rejected for the order's state either.
 ///
 /// # Errors
 /// [`DecisionError::NotFound`], [`DecisionError::WrongStatus`], [`DecisionError::AmountMismatch`],
@@ -65,11 +65,11 @@ pub fn decide(order: &Order, command: &PayOrder, now: Timestamp) -> Result<Vec<O
     if let Verification::Captured(amount) = *verification {
         return confirm_payment::decide(order, &ConfirmPayment { payment_id: payment_id.clone(), amount }, now);
     }
-    admit(placed, payment_id, *amount).map_err(|refusal| match (verification, refusal) {
+    admit(placed, payment_id, *amount).map_err(|rejection| match (verification, rejection) {
         (Verification::Deferred, DecisionError::WrongStatus { .. } | DecisionError::PaymentInProgress(_)) => {
             DecisionError::PaymentUnverified(payment_id.clone())
         }
-        (_, refusal) => refusal,
+        (_, rejection) => rejection,
     })?;
     let (order_id, amount) = (placed.order_id, *amount);
     let pending = placed.status == Status::Pending;

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_of_a_payment_of_an_unknown_order_is_refused() {
+    fn a_rejection_of_a_payment_of_an_unknown_order_is_rejected() {
         given(&[]).when(reject("p1")).then_rejected(DecisionError::NotFound);
     }
 }

@@ -42,18 +42,18 @@ mod tests {
 
     #[test]
     fn only_a_paid_order_can_be_shipped() {
-        let refused = |actual| DecisionError::WrongStatus { expected: PAID, actual };
+        let rejected = |actual| DecisionError::WrongStatus { expected: PAID, actual };
         given(&[]).when(ship()).then_rejected(DecisionError::NotFound);
-        given(&[created()]).when(ship()).then_rejected(refused(Status::Pending));
-        given(&[created(), deferred("p1")]).when(ship()).then_rejected(refused(Status::Pending));
-        given(&[created(), cancelled()]).when(ship()).then_rejected(refused(Status::Cancelled));
+        given(&[created()]).when(ship()).then_rejected(rejected(Status::Pending));
+        given(&[created(), deferred("p1")]).when(ship()).then_rejected(rejected(Status::Pending));
+        given(&[created(), cancelled()]).when(ship()).then_rejected(rejected(Status::Cancelled));
     }
 
     #[test]
     fn an_order_is_shipped_once() {
-        let refused = |actual| DecisionError::WrongStatus { expected: PAID, actual };
-        given(&[created(), paid("p1"), shipped()]).when(ship()).then_rejected(refused(Status::Shipped));
+        let rejected = |actual| DecisionError::WrongStatus { expected: PAID, actual };
+        given(&[created(), paid("p1"), shipped()]).when(ship()).then_rejected(rejected(Status::Shipped));
         let history = [created(), paid("p1"), shipped(), delivered()];
-        given(&history).when(ship()).then_rejected(refused(Status::Delivered));
+        given(&history).when(ship()).then_rejected(rejected(Status::Delivered));
     }
 }

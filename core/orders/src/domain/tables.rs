@@ -67,7 +67,7 @@ fn decision(decided: Result<Vec<OrderEvent>, DecisionError>) -> String {
     match decided {
         Ok(events) if events.is_empty() => "-".to_owned(),
         Ok(events) => events.iter().map(short).collect::<Vec<_>>().join("+"),
-        Err(error) => format!("!{}", refusal(error.code())),
+        Err(error) => format!("!{}", rejection(error.code())),
     }
 }
 
@@ -78,8 +78,8 @@ fn short(event: &OrderEvent) -> &'static str {
     }
 }
 
-/// The name of a refusal, shortened where the table would become too wide.
-fn refusal(code: &str) -> &str {
+/// The name of a rejection, shortened where the table would become too wide.
+fn rejection(code: &str) -> &str {
     match code {
         "not-found" => "found",
         "order-exists" => "new",
@@ -104,7 +104,7 @@ fn every_command_in_every_state() {
     assert_eq!(commands, BTreeSet::from(COMMANDS), "add the command to harness::examples");
     let rows: Vec<_> = examples.iter().map(|(row, _)| (*row).to_owned()).collect();
     let intro = "What every command leads to in every state of an order: the events in one commit; `-` for success without\n\
-                 an event, `!` for a refusal. `other` is an amount that is not the total, `c-` a cancelled order.";
+                 an event, `!` for a rejection. `other` is an amount that is not the total, `c-` a cancelled order.";
     check("src/domain/golden/decisions.md", intro, &rows, |row, history| {
         decision(examples[row].1.decide(&replay(history), now()))
     });
@@ -139,7 +139,7 @@ fn every_event_is_valid_in_the_right_states_only() {
         match order.apply(&events[row]) {
             Ok(()) => "yes".to_owned(),
             Err(error) => {
-                assert_eq!(order, before, "{:?} was refused, and changed the order", events[row]);
+                assert_eq!(order, before, "{:?} was rejected, and changed the order", events[row]);
                 rule(&error.broken).to_owned()
             }
         }

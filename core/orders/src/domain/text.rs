@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_counted_in_characters_and_said_with_the_refusal() {
+    fn a_length_is_counted_in_characters_and_said_with_the_rejection() {
         assert_eq!(check_id(&"é".repeat(128), 128), Ok(()));
         for text in ["", &"é".repeat(129)] {
             assert_eq!(check_id(text, 128), Err(TextError::Length { max: 128 }));

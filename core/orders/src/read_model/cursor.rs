@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_list_is_refused() {
+    fn a_cursor_of_another_list_is_rejected() {
         let (alice, bob) = (user("alice"), user("bob"));
         let queries = [
             UserCursor { user_id: &alice, status: None },
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_not_a_cursor_is_refused() {
+    fn a_text_that_is_not_a_cursor_is_rejected() {
         let user_id = user("alice");
         let query = UserCursor { user_id: &user_id, status: None };
         let cursor = query.write(position(0));
