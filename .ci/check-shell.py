@@ -5,6 +5,7 @@ Prints each problem, and exits with 1 when there is one. Needs the binaries that
 
 import functools
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -144,7 +145,7 @@ def problems_of(command, functions):
         yield from curl_problems(words)
     elif name == "jq":
         yield from jq_problems(words)
-    elif name not in functions and name not in KNOWN:
+    elif name not in functions and name not in KNOWN and not os.access(name, os.X_OK):
         yield f"{name} is neither a known tool nor a function of the documents"
 
 

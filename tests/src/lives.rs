@@ -5,7 +5,7 @@ use fastrand::Rng;
 use orders_core::domain::{
     CancelOrder, ConfirmPayment, ConfirmRefund, CreateOrder, Currency, Decide, DecisionError, DeliverOrder,
     ExpireOrder, ItemDraft, Items, Money, Order, OrderEvent, OrderId, PayOrder, PaymentId, ProductId, RejectPayment,
-    ShipOrder, UserId, Verification,
+    ReturnOrder, ShipOrder, UserId, Verification,
 };
 use service_clock::Timestamp;
 use uuid::Uuid;
@@ -101,7 +101,7 @@ fn decide(rng: &mut Rng, order: &Order, now: Timestamp) -> Decided {
     let payment_id = payment(["p1", "p2", "p3", "é€𝄞#:."][rng.usize(..4)]);
     let amount = if rng.u8(..4) == 0 { Money(1) } else { TOTAL };
     let reason = "such is life".parse().unwrap();
-    match rng.u8(..17) {
+    match rng.u8(..18) {
         0..=4 => {
             let verification = match rng.u8(..5) {
                 0 => Verification::Captured(TOTAL),
@@ -115,7 +115,8 @@ fn decide(rng: &mut Rng, order: &Order, now: Timestamp) -> Decided {
         10 | 11 => decided_by(&ConfirmRefund { payment_id, refund_id: "r".parse().unwrap(), amount }, order, now),
         12 | 13 => decided_by(&ShipOrder { tracking_number: "1Z999".parse().unwrap() }, order, now),
         14 => decided_by(&DeliverOrder, order, now),
-        15 => decided_by(&ExpireOrder { created_before: now }, order, now),
+        15 => decided_by(&ReturnOrder { reason }, order, now),
+        16 => decided_by(&ExpireOrder { created_before: now }, order, now),
         _ => decided_by(&CancelOrder { reason }, order, now),
     }
 }

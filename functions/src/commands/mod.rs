@@ -4,6 +4,7 @@ pub mod cancel_order;
 pub mod create_order;
 pub mod deliver_order;
 pub mod pay_order;
+pub mod return_order;
 pub mod ship_order;
 #[cfg(test)]
 mod verified_payments;
@@ -274,6 +275,7 @@ pub(crate) async fn handle(shop: &Shop, function: &str, request: &Request) -> Re
         "pay-order" => pay_order::handle(&shop.paying(), request).await,
         "ship-order" => ship_order::handle(commands, request).await,
         "deliver-order" => deliver_order::handle(commands, request).await,
+        "return-order" => return_order::handle(commands, request).await,
         "cancel-order" => cancel_order::handle(commands, request).await,
         _ => panic!("there is no function {function}"),
     }

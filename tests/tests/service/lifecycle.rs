@@ -129,6 +129,43 @@ async fn cancelling_a_paid_order_makes_its_refund_due_in_the_same_commit() {
     shop.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn returning_a_delivered_order_makes_its_refund_due_in_every_view_and_the_refund_settles_it() {
+    let shop = Shop::open().await;
+    let order_id = shop.create().await;
+    let path = format!("/orders/{order_id}");
+    let give_back = async || shop.post("fulfilment", &format!("{path}/return"), json!({ "reason": "too small" })).await;
+    shop.pay(&order_id).await.expect(200);
+    shop.ship(&order_id).await.expect(200);
+    assert_eq!(give_back().await.expect(409).problem(), "order-not-delivered");
+    shop.deliver(&order_id).await.expect(200);
+    let returned = give_back().await.expect(200);
+    assert_eq!(returned.body, json!({ "order_id": order_id, "version": 6, "status": "returned" }));
+    assert_eq!(shop.cancel("customer", &order_id).await.expect(409).problem(), "order-not-cancellable");
+
+    let order = shop.get("customer", &format!("{path}?at_version=6")).await.expect(200).body;
+    assert_eq!((&order["status"], &order["returned"]["reason"]), (&json!("returned"), &json!("too small")));
+    assert_eq!(order["refunds"][0]["amount"], json!(44.98));
+    shop.projected(&order_id, 6).await;
+    assert_eq!(shop.get("customer", &path).await.body, order, "the row is the fold of the events");
+    let trail = shop.get("customer", &format!("{path}/events")).await.expect(200).body;
+    let types: Vec<_> = trail["events"].as_array().unwrap()[4..].iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(types, ["OrderReturned", "OrderRefundDue"]);
+
+    let payment_id = &order["payment"]["payment_id"];
+    let refund = json!({ "order_id": order_id, "payment_id": payment_id, "refund_id": "re_1", "amount": 44.98 });
+    let detail = json!({ "metadata": {}, "data": refund });
+    let event = json!({ "source": "payments", "detail-type": "RefundCompleted", "detail": detail });
+    shop.post("admin", "/dev/events", event).await;
+    shop.projected(&order_id, 7).await;
+    let refunded = shop.get("customer", &path).await.expect(200).body;
+    assert_eq!(
+        (&refunded["status"], &refunded["refunds"][0]["done"]["refund_id"]),
+        (&json!("returned"), &json!("re_1"))
+    );
+    shop.close().await;
+}
+
 async fn next_millisecond() {
     let now = || chrono::Utc::now().timestamp_millis();
     let then = now();

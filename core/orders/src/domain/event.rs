@@ -124,6 +124,15 @@ events! {
         /// When.
         delivered_at: Timestamp,
     }
+    /// The order was returned.
+    OrderReturned {
+        /// The order.
+        order_id: OrderId,
+        /// Why.
+        reason: Reason,
+        /// When.
+        returned_at: Timestamp,
+    }
     /// The order was cancelled.
     OrderCancelled {
         /// The order.

@@ -12,7 +12,7 @@ use super::event::Item;
 use super::{
     CancelOrder, Command, ConfirmPayment, ConfirmRefund, CreateOrder, Decide, DecisionError, DeliverOrder, ExpireOrder,
     ItemDraft, Items, Money, Order, OrderEvent, OrderId, PayOrder, PaymentId, ProductId, Reason, RefundId,
-    RejectPayment, ShipOrder, TrackingNumber, UserId, Verification,
+    RejectPayment, ReturnOrder, ShipOrder, TrackingNumber, UserId, Verification,
 };
 use service_clock::Timestamp;
 
@@ -104,6 +104,7 @@ pub fn every_event() -> [OrderEvent; OrderEvent::NAMES.len()] {
         paid("p1"),
         shipped(),
         delivered(),
+        returned(),
         cancelled(),
         deferred("p1"),
         rejected("p1"),
@@ -134,6 +135,8 @@ pub fn variants(payments: &[&str], amounts: &[Money]) -> Vec<OrderEvent> {
 /// Histories that lead to every state that makes a difference to a rule, by name. Where there is a payment, it is `p1`.
 pub fn histories() -> Vec<(&'static str, Vec<OrderEvent>)> {
     let cancelled_paid = [created(), paid("p1"), cancelled(), refund_due("p1", TOTAL, "the order was cancelled")];
+    let due = refund_due("p1", TOTAL, "the order was returned");
+    let returned_paid = [created(), paid("p1"), shipped(), delivered(), returned(), due];
     vec![
         ("absent", vec![]),
         ("pending", vec![created()]),
@@ -144,6 +147,7 @@ pub fn histories() -> Vec<(&'static str, Vec<OrderEvent>)> {
         ("paid", vec![created(), paid("p1")]),
         ("shipped", vec![created(), paid("p1"), shipped()]),
         ("delivered", vec![created(), paid("p1"), shipped(), delivered()]),
+        ("returned", returned_paid.to_vec()),
         // Cancelled: without a payment, with a deferred, a rejected, a refund-due and a refunded one.
         ("c-unpaid", vec![created(), cancelled()]),
         ("c-deferred", vec![created(), deferred("p1"), cancelled()]),
@@ -196,6 +200,7 @@ pub fn examples() -> Vec<(&'static str, Command)> {
         ("refund p2 r1", refund("p2", "r1", TOTAL).into()),
         ("ship", ShipOrder { tracking_number: tracking_number() }.into()),
         ("deliver", DeliverOrder.into()),
+        ("return", ReturnOrder { reason: reason("too small") }.into()),
         ("cancel", CancelOrder { reason: reason("changed my mind") }.into()),
         ("expire", ExpireOrder { created_before: now() }.into()),
         ("expire too early", ExpireOrder { created_before: earlier() }.into()),
@@ -235,6 +240,7 @@ pub fn any_command() -> impl Strategy<Value = Command> {
         4 => refund.prop_map(Command::from),
         2 => Just(ShipOrder { tracking_number: tracking_number() }.into()),
         2 => Just(DeliverOrder.into()),
+        2 => Just(ReturnOrder { reason: reason("too small") }.into()),
         1 => Just(CancelOrder { reason: reason("changed my mind") }.into()),
         1 => expire.prop_map(Command::from),
     ]
@@ -266,6 +272,10 @@ pub fn shipped() -> OrderEvent {
 
 pub fn delivered() -> OrderEvent {
     OrderEvent::OrderDelivered { order_id: order_id(), delivered_at: earlier() }
+}
+
+pub fn returned() -> OrderEvent {
+    OrderEvent::OrderReturned { order_id: order_id(), reason: reason("too small"), returned_at: earlier() }
 }
 
 pub fn cancelled() -> OrderEvent {

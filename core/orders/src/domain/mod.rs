@@ -31,6 +31,7 @@ pub mod pay;
 #[cfg(test)]
 mod purity;
 pub mod reject_payment;
+pub mod return_order;
 pub mod ship;
 pub mod state;
 #[cfg(test)]
@@ -56,6 +57,7 @@ command::commands! {
     PayOrder in pay,
     ShipOrder in ship,
     DeliverOrder in deliver,
+    ReturnOrder in return_order,
     CancelOrder in cancel,
     ExpireOrder in expire,
     ConfirmPayment in confirm_payment,

@@ -27,7 +27,7 @@ impl Order {
 /// The schema of the snapshots of [`Order`]: the form of its state, and the events that lead to it. Raised with every
 /// change of the state, and with every event or schema of an event that becomes known. So no program goes on from a
 /// snapshot over an event that it could not have read itself.
-pub const SNAPSHOT_SCHEMA: u32 = 1;
+pub const SNAPSHOT_SCHEMA: u32 = 2;
 
 macro_rules! statuses {
     ($($(#[$about:meta])* $status:ident = $name:literal, $open:literal;)+) => {
@@ -69,6 +69,8 @@ statuses! {
     Shipped = "shipped", true;
     /// Delivered. Only refunds follow.
     Delivered = "delivered", false;
+    /// Returned after its delivery. Only refunds follow.
+    Returned = "returned", false;
     /// Cancelled. Only payments and refunds are still settled.
     Cancelled = "cancelled", false;
 }
@@ -142,6 +144,9 @@ pub struct PlacedOrder {
     /// When it was delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<Timestamp>,
+    /// Why and when it was returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<Returned>,
     /// Why and when it was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
@@ -213,6 +218,16 @@ pub struct Shipment {
     pub tracking_number: TrackingNumber,
     /// When.
     pub shipped_at: Timestamp,
+}
+
+/// Why an order was returned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Returned {
+    /// Why.
+    pub reason: Reason,
+    /// When.
+    pub returned_at: Timestamp,
 }
 
 /// Why an order was cancelled.

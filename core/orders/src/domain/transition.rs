@@ -4,7 +4,8 @@ use super::event::OrderEvent;
 use super::ids::{OrderId, PaymentId};
 use super::money::Money;
 use super::state::{
-    Cancellation, DeferredPayment, Order, Payment, PlacedOrder, Refund, RefundDone, RejectedPayment, Shipment, Status,
+    Cancellation, DeferredPayment, Order, Payment, PlacedOrder, Refund, RefundDone, RejectedPayment, Returned,
+    Shipment, Status,
 };
 
 /// How many rejected payments the state holds. Older ones are dropped, so that no client can make the state grow without
@@ -76,6 +77,7 @@ impl Order {
                     refunds: Vec::new(),
                     shipment: None,
                     delivered_at: None,
+                    returned: None,
                     cancellation: None,
                 }));
                 Ok(())
@@ -95,6 +97,7 @@ impl OrderEvent {
             Self::OrderPaid { .. } => Some(Status::Paid),
             Self::OrderShipped { .. } => Some(Status::Shipped),
             Self::OrderDelivered { .. } => Some(Status::Delivered),
+            Self::OrderReturned { .. } => Some(Status::Returned),
             Self::OrderCancelled { .. } => Some(Status::Cancelled),
             Self::OrderPaymentDeferred { .. }
             | Self::OrderPaymentRejected { .. }
@@ -128,6 +131,10 @@ impl PlacedOrder {
                 self.require_one_of(&[Status::Shipped])?;
                 self.delivered_at = Some(*delivered_at);
             }
+            OrderEvent::OrderReturned { reason, returned_at, .. } => {
+                self.require_one_of(&[Status::Delivered])?;
+                self.returned = Some(Returned { reason: reason.clone(), returned_at: *returned_at });
+            }
             OrderEvent::OrderCancelled { reason, cancelled_at, .. } => {
                 self.require_one_of(&[Status::Pending, Status::Paid, Status::Shipped])?;
                 self.cancellation = Some(Cancellation { reason: reason.clone(), cancelled_at: *cancelled_at });
@@ -157,7 +164,7 @@ impl PlacedOrder {
                     return Err(BrokenRule::PaymentCaptured(payment_id.clone()));
                 }
                 if self.is_paid_with(payment_id) {
-                    self.require_one_of(&[Status::Cancelled])?;
+                    self.require_one_of(&[Status::Returned, Status::Cancelled])?;
                     require_amount(self.total, *amount)?;
                 }
                 self.remove_unsettled(payment_id);

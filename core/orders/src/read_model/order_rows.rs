@@ -7,7 +7,7 @@ use super::row::{
 };
 use crate::domain::event::OrderEvent;
 use crate::domain::ids::{OrderId, PaymentId};
-use crate::domain::state::{Cancellation, Order, Payment, RefundDone, RejectedPayment, Shipment, Status};
+use crate::domain::state::{Cancellation, Order, Payment, RefundDone, RejectedPayment, Returned, Shipment, Status};
 use crate::store::order_of;
 use dynamodb_event_store::projection::{ChangeError, CurrentRow, ReadModel, RowChange};
 use dynamodb_event_store::{Commit, StreamId};
@@ -91,6 +91,9 @@ impl Patch {
             }
             OrderEvent::OrderDelivered { delivered_at, .. } => {
                 self.set("delivered_at", &delivered_at);
+            }
+            OrderEvent::OrderReturned { reason, returned_at, .. } => {
+                self.set("returned", &Returned { reason, returned_at });
             }
             OrderEvent::OrderCancelled { reason, cancelled_at, .. } => {
                 self.set("cancellation", &Cancellation { reason, cancelled_at });

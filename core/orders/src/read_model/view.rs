@@ -6,7 +6,7 @@ use serde_json::Number;
 use crate::domain::ids::{OrderId, PaymentId, ProductId, Reason, UserId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::state::{
-    Cancellation, DeferredPayment, Order, Payment, PlacedOrder, RefundDone, RejectedPayment, Shipment, Status,
+    Cancellation, DeferredPayment, Order, Payment, PlacedOrder, RefundDone, RejectedPayment, Returned, Shipment, Status,
 };
 use dynamodb_event_store::{Stream, Version};
 use service_clock::Timestamp;
@@ -51,6 +51,9 @@ pub struct OrderView<M = Money> {
     /// When it was delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<Timestamp>,
+    /// Why and when it was returned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub returned: Option<Returned>,
     /// Why and when it was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
@@ -153,6 +156,7 @@ impl OrderView {
                 .collect(),
             shipment: order.shipment.clone(),
             delivered_at: order.delivered_at,
+            returned: order.returned.clone(),
             cancellation: order.cancellation.clone(),
             parked: false,
         }
@@ -202,6 +206,7 @@ impl OrderView {
                 .collect(),
             shipment: self.shipment,
             delivered_at: self.delivered_at,
+            returned: self.returned,
             cancellation: self.cancellation,
             parked: self.parked,
         }
