@@ -31,7 +31,7 @@ pub struct ReadModels {
 
 /// The result of a catch-up run, by read model.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct CatchUpResult {
+pub struct CaughtUp {
     orders: CatchUpResult,
     sales: CatchUpResult,
 }
@@ -71,7 +71,7 @@ impl ReadModels {
     ///
     /// # Errors
     /// [`BacklogError`]: the next run continues.
-    pub async fn catch_up(&self, context: &Context) -> Result<CatchUpResult, BacklogError> {
+    pub async fn catch_up(&self, context: &Context) -> Result<CaughtUp, BacklogError> {
         let until = deadline(context, RESERVE);
         let orders = self.backlog.catch_up(&self.orders, until);
         // An error of one must not cancel the other.
@@ -79,7 +79,7 @@ impl ReadModels {
         let (orders, sales) = (orders?, sales?);
         metrics::counter!("OrdersParked").increment(orders.parked.max(sales.parked));
         metrics::histogram!("ReadModelsBehind").record((orders.left + sales.left) as f64);
-        Ok(CatchUpResult { orders, sales })
+        Ok(CaughtUp { orders, sales })
     }
 }
 
