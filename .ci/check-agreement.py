@@ -21,7 +21,7 @@ def problems():
     for subject in (functions, alarms, runbooks, settings):
         yield from subject.problems(template)
     yield from api.problems(template, description, vocabulary)
-    yield from documents.problems(description, vocabulary)
+    yield from documents.problems(description)
     yield from cargo.problems()
 
 

@@ -1,26 +1,7 @@
-"""Events and problems: each that the code knows is described, and no other."""
+"""Problems and rejections: each that the code knows is described, and no other."""
 
 import pathlib
 import re
-
-
-def problems(api, vocabulary):
-    """All of it."""
-    yield from events(vocabulary)
-    yield from problem_types(api)
-
-
-def events(vocabulary):
-    """Rows of "Published events" in docs/events.md against the events of the code, and the newest rejection."""
-    rejections = pathlib.Path("docs/events").glob("OrderCommandRejected.v*.json")
-    newest = vocabulary["events"] | {"OrderCommandRejected": max(int(path.stem.rpartition(".v")[2]) for path in rejections)}
-    text = pathlib.Path("docs/events.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| \[(\w+)\]\(events/(\S+)\) \|", text, re.MULTILINE))
-    for name in sorted(newest.keys() | rows.keys()):
-        if name not in newest:
-            yield f"docs/events.md has a row for {name}, which is no event"
-        elif rows.get(name) != f"{name}.v{newest[name]}.json":
-            yield f"docs/events.md has no row for {name} that links to events/{name}.v{newest[name]}.json"
 
 
 def names(pattern, *paths):
@@ -30,7 +11,7 @@ def names(pattern, *paths):
         yield from re.findall(pattern, code)
 
 
-def problem_types(api):
+def problems(api):
     """Problem types and codes of rejections that no description names, and names that no code has."""
     functions = [path for path in pathlib.Path("functions/src").rglob("*.rs") if "test" not in str(path)]
     http = set(names(r'\b(?:new|try_again)\(\s*(?:[\w:]+,\s*)?"([a-z]+(?:-[a-z]+)*)",\s', *functions))

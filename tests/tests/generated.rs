@@ -2,6 +2,7 @@
 //! date fails, and [`UPDATE`] writes all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panics that say why")]
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::{env, fs};
 
@@ -193,6 +194,22 @@ fn every_function_and_every_parameter_is_in_the_reference() {
         text += &format!("| `{}` | {default} | {description} |\n", name.as_str().unwrap());
     }
     check("docs/reference.md", &text);
+}
+
+/// With the description of the newest schema of each event.
+#[test]
+fn every_published_event_is_in_the_documents_table() {
+    let mut rows = BTreeMap::new();
+    for file in fs::read_dir(project_path().with_file_name("docs/events")).unwrap() {
+        let file = file.unwrap().file_name().into_string().unwrap();
+        let (name, schema) = file.strip_suffix(".json").and_then(|stem| stem.split_once(".v")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&read(&format!("docs/events/{file}"))).unwrap();
+        let row = format!("| [{name}](events/{file}) | {} |\n", json["description"].as_str().unwrap());
+        rows.entry(name.to_owned()).or_insert_with(BTreeMap::new).insert(schema.parse::<u32>().unwrap(), row);
+    }
+    let newest: String = rows.into_values().filter_map(|mut schemas| Some(schemas.pop_last()?.1)).collect();
+    let (begin, end) = ("| detail type | what happened |\n|---|---|\n", "\n## Incoming events");
+    check("docs/events.md", &between(&read("docs/events.md"), begin, end, &newest));
 }
 
 /// A restored table is a source of commits, so the function that copies them need not be stopped.

@@ -97,7 +97,7 @@ events! {
         /// When.
         created_at: Timestamp,
     }
-    /// The total was captured.
+    /// The order was paid, with its exact total.
     OrderPaid {
         /// The order.
         order_id: OrderId,
@@ -124,7 +124,7 @@ events! {
         /// When.
         delivered_at: Timestamp,
     }
-    /// The order was returned.
+    /// A delivered order was returned. A refund of its payment is due.
     OrderReturned {
         /// The order.
         order_id: OrderId,
@@ -133,7 +133,7 @@ events! {
         /// When.
         returned_at: Timestamp,
     }
-    /// The order was cancelled.
+    /// The order was cancelled: by its owner, by fulfilment, or because it was not paid in time.
     OrderCancelled {
         /// The order.
         order_id: OrderId,
@@ -153,7 +153,7 @@ events! {
         /// When.
         deferred_at: Timestamp,
     }
-    /// The provider declined a payment.
+    /// The provider declined a payment. The order waits for another.
     OrderPaymentRejected {
         /// The order.
         order_id: OrderId,
@@ -164,7 +164,7 @@ events! {
         /// When.
         rejected_at: Timestamp,
     }
-    /// Captured money is due for refund.
+    /// Captured money must be refunded: the payment system does it and sends `RefundCompleted`.
     OrderRefundDue {
         /// The order.
         order_id: OrderId,

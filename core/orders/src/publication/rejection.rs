@@ -40,7 +40,7 @@ pub struct Rejection<'a> {
     pub money: Option<&'a RawValue>,
 }
 
-/// A command that arrived as an event was refused. It will not be retried.
+/// An incoming event was rejected and is not retried. This is not an event of an order, so it has no version.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Detail<'a> {
