@@ -4,6 +4,7 @@ pub mod get_order;
 pub mod list_orders;
 pub mod list_user_orders;
 pub mod order_history;
+mod sales_forms;
 pub mod sales_report;
 
 use std::fmt::Display;
