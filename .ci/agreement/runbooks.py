@@ -53,11 +53,21 @@ def retained(template):
             yield name
 
 
+def filters(text, code):
+    """Log messages that a document filters by, and that nothing logs."""
+    for message in re.findall(r'filter message = "([^"]+)"', " ".join(text.split())):
+        if f'"{message}"' not in code:
+            yield f"a filter for the log message {message!r}, which nothing logs"
+
+
 def problems(template):
-    """Problems of the commands and the figures in docs/."""
+    """Problems of the commands, filters and figures in docs/."""
+    code = "".join(path.read_text(encoding="utf-8") for path in [*pathlib.Path("functions/src").rglob("*.rs"), *pathlib.Path("core").rglob("*.rs")])
     for path in [pathlib.Path("README.md"), *sorted(pathlib.Path("docs").glob("*.md"))]:
-        for block in blocks(path.read_text(encoding="utf-8")):
+        text = path.read_text(encoding="utf-8")
+        for block in blocks(text):
             yield from problems_of_commands(path, block)
+        yield from (f"{path}: {problem}" for problem in filters(text, code))
     operations = " ".join(pathlib.Path("docs/operations.md").read_text(encoding="utf-8").split())
     for figure in figures(template):
         if figure not in operations:

@@ -20,7 +20,7 @@ def functions(template):
 
 def variables(function):
     """The environment variables of a function, or of all of them."""
-    return function.get("Environment", {}).get("Variables", {})
+    return function.get("Environment", {}).get("Variables") or {}
 
 
 def problems(template):

@@ -101,12 +101,13 @@ fn log_transition(transition: &Transition) {
     }
 }
 
-/// Logs why a claim could not be verified: as an error if it needs manual attention, otherwise as a warning.
+/// Logs why a claim could not be verified: as an error if it needs manual attention, otherwise as a warning. A capture of
+/// another amount does not: it is recorded as a refund that is due.
 pub(crate) fn log(claim: &Claim, cause: &Cause<VerifyError>) {
     let (order_id, payment_id) = (claim.order_id, &claim.payment_id);
     let why = chain(cause);
     match cause {
-        Cause::Failed(VerifyError::OtherOrder | VerifyError::OtherCurrency | VerifyError::OtherAmount { .. }) => {
+        Cause::Failed(VerifyError::OtherOrder | VerifyError::OtherCurrency) => {
             tracing::error!(%order_id, %payment_id, error = why, "payment not verified: needs manual attention");
         }
         _ => tracing::warn!(%order_id, %payment_id, error = why, "payment not verified"),

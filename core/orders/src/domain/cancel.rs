@@ -26,13 +26,7 @@ pub fn decide(order: &Order, command: &CancelOrder, now: Timestamp) -> Result<Ve
     let order = order.require()?.require_status(CANCELLABLE)?;
     let order_id = order.order_id;
     let mut events = vec![OrderEvent::OrderCancelled { order_id, reason: command.reason.clone(), cancelled_at: now }];
-    events.extend(order.payment.as_ref().map(|payment| OrderEvent::OrderRefundDue {
-        order_id,
-        payment_id: payment.payment_id.clone(),
-        amount: order.total,
-        reason: Reason::literal("the order was cancelled"),
-        due_at: now,
-    }));
+    events.extend(order.refund_of_payment(Reason::literal("the order was cancelled"), now));
     Ok(events)
 }
 

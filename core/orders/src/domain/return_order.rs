@@ -24,13 +24,7 @@ pub fn decide(order: &Order, command: &ReturnOrder, now: Timestamp) -> Result<Ve
     let order = order.require()?.require_status(DELIVERED)?;
     let order_id = order.order_id;
     let mut events = vec![OrderEvent::OrderReturned { order_id, reason: command.reason.clone(), returned_at: now }];
-    events.extend(order.payment.as_ref().map(|payment| OrderEvent::OrderRefundDue {
-        order_id,
-        payment_id: payment.payment_id.clone(),
-        amount: order.total,
-        reason: Reason::literal("the order was returned"),
-        due_at: now,
-    }));
+    events.extend(order.refund_of_payment(Reason::literal("the order was returned"), now));
     Ok(events)
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Item;
+use super::event::{Item, OrderEvent};
 use super::ids::{OrderId, PaymentId, Reason, RefundId, TrackingNumber, UserId};
 use super::money::Money;
 use service_clock::Timestamp;
@@ -257,6 +257,13 @@ pub enum PaymentStatus {
 }
 
 impl PlacedOrder {
+    /// The event that makes the payment of the order due for refund; `None` if it is not paid.
+    pub(super) fn refund_of_payment(&self, reason: Reason, now: Timestamp) -> Option<OrderEvent> {
+        let payment_id = self.payment.as_ref()?.payment_id.clone();
+        let (order_id, amount) = (self.order_id, self.total);
+        Some(OrderEvent::OrderRefundDue { order_id, payment_id, amount, reason, due_at: now })
+    }
+
     /// The status of a payment, or `None` if it is unknown.
     pub fn payment_status(&self, payment_id: &PaymentId) -> Option<PaymentStatus> {
         if let Some(refund) = self.refund(payment_id) {
