@@ -19,3 +19,4 @@ pub mod mass;
 pub mod permissions;
 pub mod sales_history;
 pub mod shop;
+pub mod simulation;
