@@ -30,6 +30,8 @@ pub struct Checker {
     /// The commits of requests, by correlation id.
     stored: BTreeMap<String, (String, u64)>,
     keyed: BTreeMap<KeyOf, Keyed>,
+    /// How many times requests have begun together.
+    rounds: u64,
 }
 
 /// An order as its commits describe it.
@@ -54,6 +56,7 @@ type KeyOf = (&'static str, u8, u16);
 struct Keyed {
     act: Act,
     stored_at: u64,
+    round: u64,
     answered: Option<(u16, Value)>,
 }
 
@@ -81,6 +84,11 @@ impl Checked {
 }
 
 impl Checker {
+    /// Announces that requests begin together.
+    pub fn begin(&mut self) {
+        self.rounds += 1;
+    }
+
     /// Announces a request.
     pub fn sent(&mut self, correlation_id: &str, act: Act) {
         self.sent.insert(correlation_id.to_owned(), act);
@@ -143,11 +151,14 @@ impl Checker {
         if let Some((_, version)) = self.stored.insert(correlation_id, (stream, last)) {
             return Err(format!("the request was stored before, at version {version}"));
         }
+        let keyed = Keyed { act: *act, stored_at: last, round: self.rounds, answered: None };
         if let Some(key) = key_of(act)
-            && let Some(before) = self.keyed.insert(key, Keyed { act: *act, stored_at: last, answered: None })
-            && order.keyed_after(before.stored_at) <= KEYED
+            && let Some(before) = self.keyed.insert(key, keyed)
         {
-            return Err(format!("a request with the same key was stored before, at version {}", before.stored_at));
+            if order.keyed_after(before.stored_at) <= KEYED {
+                return Err(format!("a request with the same key was stored before, at version {}", before.stored_at));
+            }
+            self.bounds.forgotten_keys += 1;
         }
         Ok(())
     }
@@ -201,8 +212,9 @@ impl Checker {
             self.bounds.forgotten_keys += 1;
             return Ok(());
         }
-        // Without a decision, the caller has to try again.
-        if status >= 500 {
+        // Without a decision, the caller has to try again. One that ran beside the first request may have been decided
+        // before that was stored.
+        if status >= 500 || (stored.is_none() && keyed.round == self.rounds) {
             return Ok(());
         }
         if keyed.act != act {

@@ -20,7 +20,7 @@ pub fn history(kind: u64, snapshot_every: u32, rng: &mut Rng) -> History {
         3 => reject_again(&mut steps, rng),
         4 => capture_often(&mut steps, rng, 102),
         5 => {
-            row_limit = 6_000;
+            row_limit = 4_000;
             capture_often(&mut steps, rng, 40);
         }
         6 => contend(&mut steps, rng),
@@ -143,10 +143,11 @@ fn contend(steps: &mut Vec<Step>, rng: &mut Rng) {
     for round in 0..6 {
         let mut acts: Vec<_> = (0..8).map(|n| (Act::DeclineArrives { payment: round * 8 + n, nth: 0 }, CALM)).collect();
         steps.extend((0..8).map(|n| Step::Decline { payment: round * 8 + n, order: 0 }));
-        let pressed = Circumstances { time: Some(rng.u16(560..700)), ..CALM };
+        let pressed = Circumstances { time: Some(rng.u16(560..760)), ..CALM };
         steps.push(Step::Decline { payment: 200 + round, order: 0 });
         acts.push((Act::Pay { order: 0, payment: 200 + round, cents: TOTAL, key: None }, pressed));
         steps.push(Step::Race(rng.u64(..), acts));
+        steps.push(Step::calm(Act::DeclineArrives { payment: 200 + round, nth: 0 }));
     }
 }
 

@@ -28,7 +28,7 @@ use orders_functions::{gateway, http, publishing};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::network::Network;
+use super::network::{Clients, Network};
 use super::tables::{EVENTS, ROWS, TOTALS};
 
 /// Orders that stay unpaid for longer are cancelled.
@@ -77,14 +77,14 @@ pub struct Container {
 
 impl Container {
     /// New containers.
-    pub async fn start(network: &Network, snapshot_every: u32) -> Self {
-        let client = network.dynamodb();
+    pub async fn start(network: &Network, clients: &Clients, snapshot_every: u32) -> Self {
+        let client = clients.dynamodb.clone();
         let config = config(snapshot_every);
         let table = dynamodb_circuit_breaker::Table::new(client.clone(), "CircuitBreakers");
         let settings = "failures=3; calls=3; open=5s; open-max=60s".parse().expect("settings of a breaker");
         let breaker = CircuitBreaker::new(BREAKER, settings, table);
         let guarded = Payments::Verified(Arc::new(GuardedProvider::new(network.clone(), breaker)));
-        let bus = EventBridge::open(network.eventbridge(), "orders").await.expect("the bus exists");
+        let bus = EventBridge::open(clients.eventbridge.clone(), "orders").await.expect("the bus exists");
         let (publisher, store) = (Publisher::new(bus), config.event_store(client.clone()));
         let rows = Orders::new(client.clone(), ROWS);
         let sales = SalesTables { rows: "SalesOrders".into(), totals: TOTALS.into() };

@@ -13,9 +13,9 @@ pub const ROW_LIMIT: usize = 400 * 1024;
 pub fn history(seed: u64) -> History {
     let mut rng = Rng::with_seed(seed);
     let snapshot_every = rng.u32(1..=14);
-    let steps = match seed % 40 {
+    let steps = match seed % 60 {
         0 => long(&mut rng),
-        1 => return directed::history(seed / 40, snapshot_every, &mut rng),
+        1 => return directed::history(seed / 60, snapshot_every, &mut rng),
         _ => mixed(&mut rng),
     };
     History { snapshot_every, row_limit: ROW_LIMIT, steps }

@@ -29,6 +29,14 @@ const PROVIDER_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Network(Arc<Mutex<Outside>>);
 
+/// The clients of the processes.
+pub struct Clients {
+    /// Of the tables.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// Of the bus.
+    pub eventbridge: aws_sdk_eventbridge::Client,
+}
+
 /// The services.
 pub struct Outside {
     /// DynamoDB.
@@ -51,8 +59,12 @@ impl Network {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client of the tables as functions have it.
-    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+    /// Clients as functions have them.
+    pub fn clients(&self) -> Clients {
+        Clients { dynamodb: self.dynamodb(), eventbridge: self.eventbridge() }
+    }
+
+    fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("eu-central-1"))
@@ -64,8 +76,7 @@ impl Network {
         aws_sdk_dynamodb::Client::from_conf(dynamodb_event_store::client::for_requests(config).build())
     }
 
-    /// A client of the bus as functions have it.
-    pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
+    fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
         let config = aws_sdk_eventbridge::Config::builder()
             .behavior_version(aws_sdk_eventbridge::config::BehaviorVersion::latest())
             .region(aws_sdk_eventbridge::config::Region::from_static("eu-central-1"))

@@ -16,7 +16,7 @@ pub const ROWS: &str = "Orders";
 pub const TOTALS: &str = "SalesTotals";
 
 /// The tables, with their hash and range keys.
-const KEYS: [(&str, &str, Option<&str>); 6] = [
+pub const KEYS: [(&str, &str, Option<&str>); 6] = [
     (EVENTS, "stream_id", Some("version")),
     (ROWS, "order_id", None),
     ("SalesOrders", "order_id", None),
@@ -25,12 +25,15 @@ const KEYS: [(&str, &str, Option<&str>); 6] = [
     ("CircuitBreakers", "name", None),
 ];
 
-/// The indexes of the rows.
-const INDEXES: [(&str, &str, &str); 3] = [
-    ("by-user", "user_id", "created_at"),
-    ("by-status", "status_shard", "created_at"),
-    ("by-deferred", "deferred_shard", "deferred_at"),
+/// The indexes of the rows, with their hash and range keys, and whether they hold what lists show beside the keys.
+const INDEXES: [(&str, &str, &str, bool); 3] = [
+    ("by-user", "user_id", "created_at", true),
+    ("by-status", "status_shard", "created_at", true),
+    ("by-deferred", "deferred_shard", "deferred_at", false),
 ];
+
+/// What lists show.
+const LISTED: [&str; 7] = ["user_id", "status", "total", "version", "updated_at", "item_count", "parked"];
 
 /// A response: its status and body.
 pub type Response = (u16, Value);
@@ -41,6 +44,16 @@ pub struct Tables {
     row_limit: usize,
     /// The commits, in the order in which they were stored: the stream of the event table.
     pub commits: Vec<Item>,
+    /// The requests that were executed on the newest state, if they are recorded.
+    pub recorded: Option<Vec<Recorded>>,
+}
+
+/// A request and its response.
+#[expect(missing_docs, reason = "the fields say what they are")]
+pub struct Recorded {
+    pub operation: String,
+    pub request: Value,
+    pub response: Response,
 }
 
 struct Table {
@@ -68,7 +81,7 @@ impl Tables {
     /// Empty tables.
     pub fn new(row_limit: usize) -> Self {
         let table = |(name, hash, range)| (name, Table { hash, range, items: BTreeMap::new() });
-        Self { tables: KEYS.into_iter().map(table).collect(), row_limit, commits: Vec::new() }
+        Self { tables: KEYS.into_iter().map(table).collect(), row_limit, commits: Vec::new(), recorded: None }
     }
 
     /// The items of a table.
@@ -76,8 +89,24 @@ impl Tables {
         self.tables[table].items.values().filter_map(|versions| versions.now.as_ref())
     }
 
+    /// The first item of a table, to be doctored.
+    #[cfg(test)]
+    pub fn item_mut(&mut self, table: &str) -> &mut Item {
+        let items = &mut self.tables.get_mut(table).expect("a table").items;
+        items.values_mut().find_map(|versions| versions.now.as_mut()).expect("an item")
+    }
+
     /// Executes a request. An eventually consistent read misses the newest `stale` commits, or changes if it is not 0.
     pub fn execute(&mut self, operation: &str, request: &Value, stale: usize) -> Response {
+        let response = self.respond(operation, request, stale);
+        if let Some(recorded) = self.recorded.as_mut().filter(|_| stale == 0) {
+            let (operation, request, response) = (operation.to_owned(), request.clone(), response.clone());
+            recorded.push(Recorded { operation, request, response });
+        }
+        response
+    }
+
+    fn respond(&mut self, operation: &str, request: &Value, stale: usize) -> Response {
         let stale = if request["ConsistentRead"] == true { 0 } else { stale };
         match operation {
             "GetItem" => {
@@ -128,7 +157,7 @@ impl Tables {
                 of_hashes.truncate(of_hashes.len() - hidden);
                 of_hashes.into_iter().filter_map(|versions| versions.at(stale > 0 && !is_events)).collect()
             }
-            Some((_, hash, range)) => {
+            Some((_, hash, range, _)) => {
                 let items = table.items.values().filter_map(|versions| versions.at(stale > 0));
                 let mut items: Vec<_> =
                     items.filter(|item| item.contains_key(*hash) && item.contains_key(*range)).collect();
@@ -149,7 +178,7 @@ impl Tables {
         let more = found.len() > limit;
         found.truncate(limit);
         let last = found.last().filter(|_| more).map(|item| {
-            let of_index = index.into_iter().flat_map(|(_, hash, range)| [*hash, *range]);
+            let of_index = index.into_iter().flat_map(|(_, hash, range, _)| [*hash, *range]);
             let names = of_index.chain([table.hash]).chain(table.range);
             names.map(|name| (name.to_owned(), item[name].clone())).collect::<Item>()
         });
@@ -158,7 +187,18 @@ impl Tables {
         }
         let mut response = json!({"Count": found.len()});
         if request["Select"] != "COUNT" {
-            response["Items"] = json!(found);
+            response["Items"] = match index {
+                None => json!(found),
+                Some((_, hash, range, listed)) => {
+                    let keys = ["order_id", hash, range];
+                    let holds = |name: &str| keys.contains(&name) || (*listed && LISTED.contains(&name));
+                    let projected = found.into_iter().map(|item| {
+                        let held = item.iter().filter(|(name, _)| holds(name));
+                        held.map(|(name, value)| (name.clone(), value.clone())).collect::<Item>()
+                    });
+                    projected.collect()
+                }
+            };
         }
         if let Some(last) = last {
             response["LastEvaluatedKey"] = Value::Object(last);

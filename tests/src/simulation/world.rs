@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::action::Action;
 use super::checker::{Checker, Exchange};
 use super::function::{Container, Done, Invocation};
-use super::network::Network;
+use super::network::{Clients, Network};
 use super::provider::payment_number;
 use super::request;
 use super::step::{Act, Circumstances, Condition, History, Step};
@@ -34,6 +34,7 @@ pub struct World {
     pub(super) projector: Reader,
     pub(super) publisher: Reader,
     pub(super) row_limit: usize,
+    clients: Clients,
     snapshot_every: u32,
     orders: BTreeMap<u8, OrderId>,
     acts: u32,
@@ -55,8 +56,10 @@ struct Prepared {
 impl World {
     /// The world before its first step.
     pub async fn new(history: &History) -> Self {
+        let network = Network::new(history.row_limit);
         let mut world = Self {
-            network: Network::new(history.row_limit),
+            clients: network.clients(),
+            network,
             began: Instant::now(),
             containers: Vec::new(),
             checker: Checker::default(),
@@ -94,6 +97,7 @@ impl World {
 
     /// Runs acts, concurrently if there are several.
     pub(super) async fn run(&mut self, acts: &[(Act, Circumstances)], pace: Option<u64>) -> Result<(), String> {
+        self.checker.begin();
         let mut pace = pace.map(Rng::with_seed);
         let mut running = Vec::new();
         for (act, circumstances) in acts {
@@ -147,7 +151,9 @@ impl World {
             _ => request::request(&act, &order?, &correlation_id)?,
         };
         drop(outside);
-        self.checker.sent(&correlation_id, act);
+        if matches!(invocation, Invocation::Request(..)) {
+            self.checker.sent(&correlation_id, act);
+        }
         let action = Action::new(circumstances, self.began, pace);
         let mut context = Context::default();
         context.request_id = correlation_id;
@@ -179,7 +185,9 @@ impl World {
         }
         let answer = match end {
             Some(Done::Answer(answer)) => {
-                let body: Value = serde_json::from_str(answer.body()).unwrap_or_default();
+                let mut body: Value = serde_json::from_str(answer.body()).unwrap_or_default();
+                // The only member that names the request.
+                body.as_object_mut().and_then(|body| body.remove("instance"));
                 Some((answer.status(), body))
             }
             _ => None,
@@ -194,7 +202,7 @@ impl World {
 
     async fn start_container(&self) -> Container {
         let action = Action::new(Circumstances::default(), self.began, None);
-        let started = action.run(Container::start(&self.network, self.snapshot_every)).await;
+        let started = action.run(Container::start(&self.network, &self.clients, self.snapshot_every)).await;
         started.expect("it does not crash")
     }
 
