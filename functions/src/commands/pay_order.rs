@@ -60,10 +60,7 @@ struct Body {
 ///
 /// # Errors
 /// Why the payment was not recorded, or why that is unknown.
-pub async fn handle<P: PaymentProvider>(
-    verified: &VerifiedCommands<P>,
-    request: &Request,
-) -> Result<Answer, Problem> {
+pub async fn handle<P: PaymentProvider>(verified: &VerifiedCommands<P>, request: &Request) -> Result<Answer, Problem> {
     let VerifiedCommands { commands, payments } = verified;
     let caller = commands.authorize(request, NEEDS)?;
     let body: Body = body::parse(request)?;

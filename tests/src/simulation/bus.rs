@@ -24,7 +24,10 @@ impl Bus {
     /// Executes a request. Of a part of the entries it accepts the first, the third and so on.
     pub fn execute(&mut self, operation: &str, request: &Value, part: bool) -> Response {
         if operation == "DescribeEventBus" {
-            return (200, json!({"Name": "orders", "Arn": "arn:aws:events:eu-central-1:123456789012:event-bus/orders"}));
+            return (
+                200,
+                json!({"Name": "orders", "Arn": "arn:aws:events:eu-central-1:123456789012:event-bus/orders"}),
+            );
         }
         assert_eq!(operation, "PutEvents");
         let (mut results, mut failed) = (Vec::new(), 0);

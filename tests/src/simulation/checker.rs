@@ -115,7 +115,7 @@ impl Checker {
         let order = self.orders.entry(stream.clone()).or_default();
 
         let first = order.head() + 1;
-        if commit["version"]["N"] != first.to_string() {
+        if commit["version"]["N"].as_str().and_then(|version| version.parse().ok()) != Some(first) {
             return Err(format!("the commit does not follow version {}", order.head()));
         }
         if recorded_at < order.recorded_at {
@@ -189,7 +189,9 @@ impl Checker {
                 return Err(format!("the request was refused, but is stored at version {version}"));
             }
             self.refused.insert(correlation_id);
-        } else if status >= 500 && !["outcome-unknown", "unavailable", "contended", "payment-unverified"].contains(&&*problem) {
+        } else if status >= 500
+            && !["outcome-unknown", "unavailable", "contended", "payment-unverified"].contains(&&*problem)
+        {
             return Err(format!("the response is an internal error: {problem}"));
         }
         let head = stream.and_then(|stream| self.orders.get(&stream));
@@ -234,7 +236,8 @@ impl Checker {
 fn justified(event: &Stored<'_>, ledger: &Ledger, stream: &str, provider: &Provider) -> Result<(), String> {
     let Some(number) = payment_number(event.payment()) else { return Ok(()) };
     let payment = provider.payments.get(&number).filter(|payment| payment.order.to_string() == stream);
-    let captured = |amount: u64| payment.is_some_and(|payment| payment.captures.iter().any(|c| u64::from(*c) == amount));
+    let captured =
+        |amount: u64| payment.is_some_and(|payment| payment.captures.iter().any(|c| u64::from(*c) == amount));
     let holds = match event.name {
         "OrderPaid" => captured(event.amount()),
         "OrderRefundDue" => ledger.captured.contains_key(event.payment()) || captured(event.amount()),
@@ -260,7 +263,11 @@ fn agree(order: &Checked) -> Result<(), String> {
     let deferred = state.deferred.as_ref().map(|deferred| deferred.payment_id.as_str());
     let ours = (kept, sum(false), sum(true), state.status.as_str(), deferred);
     let books = (ledger.kept(), ledger.owed(), refunded, ledger.status, ledger.deferred.as_deref());
-    if ours == books { Ok(()) } else { Err(format!("kept, owed, refunded: {ours:?} in the state, {books:?} in the books")) }
+    if ours == books {
+        Ok(())
+    } else {
+        Err(format!("kept, owed, refunded: {ours:?} in the state, {books:?} in the books"))
+    }
 }
 
 /// Whether a response to a payment is true.

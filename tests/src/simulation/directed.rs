@@ -39,7 +39,12 @@ pub fn decline(steps: &mut Vec<Step>, rng: &mut Rng, payment: u16) {
 pub fn defer(steps: &mut Vec<Step>, rng: &mut Rng, payment: u16) {
     pay_while_down(steps, payment, rng.bool().then(|| rng.u16(..)));
     match rng.u8(..4) {
-        0 => steps.push(Step::Decline { payment, order: 0 }),
+        0 => {
+            // The schedule settles it, before the event arrives.
+            steps.push(Step::Decline { payment, order: 0 });
+            settle(steps);
+            steps.push(Step::calm(Act::DeclineArrives { payment, nth: 0 }));
+        }
         1 => decline(steps, rng, payment),
         2 => steps.push(Step::Capture { payment, order: 0, cents: 1_999, silent: true }),
         _ => {
@@ -114,6 +119,8 @@ fn settle_again(steps: &mut Vec<Step>, rng: &mut Rng) {
     pay_while_down(steps, 1, None);
     steps.push(Step::Decline { payment: 1, order: 0 });
     settle(steps);
+    // Its event comes too late to settle it the next time.
+    steps.push(Step::calm(Act::DeclineArrives { payment: 1, nth: 0 }));
     decline_others(steps, rng, 17, events);
     pay_while_down(steps, 1, None);
     settle(steps);
@@ -158,6 +165,9 @@ fn lose_every_answer(steps: &mut Vec<Step>, rng: &mut Rng) {
         let circumstances = Circumstances { trouble, ..CALM };
         steps.push(Step::Do(Act::Cancel { order: 0, key }, circumstances));
         steps.push(Step::calm(Act::Cancel { order: 0, key }));
-        steps.push(Step::Do(Act::Create { order: 1 }, Circumstances { trouble: Some(Trouble { call: 0, calls: 255, fault }), ..CALM }));
+        steps.push(Step::Do(
+            Act::Create { order: 1 },
+            Circumstances { trouble: Some(Trouble { call: 0, calls: 255, fault }), ..CALM },
+        ));
     }
 }

@@ -106,7 +106,8 @@ fn a_payment_that_is_forgotten_when_its_order_is_cancelled_is_found() {
 #[test]
 fn a_payment_that_the_provider_did_not_capture_is_found() {
     let found = complaint(&paid()[..1], |world| {
-        let paid = json!({"payment_id": {"S": "p1"}, "amount": {"N": "4000"}, "paid_at": {"S": "2026-03-01T12:00:00.000Z"}});
+        let paid =
+            json!({"payment_id": {"S": "p1"}, "amount": {"N": "4000"}, "paid_at": {"S": "2026-03-01T12:00:00.000Z"}});
         append(world, "OrderPaid", &paid, |_| {});
     });
     assert_finds(&found, "OrderPaid has no reason at the provider");
@@ -115,7 +116,8 @@ fn a_payment_that_the_provider_did_not_capture_is_found() {
 #[test]
 fn a_rejection_without_a_decline_is_found() {
     let found = complaint(&paid()[..1], |world| {
-        let rejected = json!({"payment_id": {"S": "p1"}, "reason": {"S": "r"}, "rejected_at": {"S": "2026-03-01T12:00:00.000Z"}});
+        let rejected =
+            json!({"payment_id": {"S": "p1"}, "reason": {"S": "r"}, "rejected_at": {"S": "2026-03-01T12:00:00.000Z"}});
         append(world, "OrderPaymentRejected", &rejected, |_| {});
     });
     assert_finds(&found, "OrderPaymentRejected has no reason at the provider");

@@ -116,7 +116,11 @@ impl<'a> Expression<'a> {
 
     fn name(&mut self) -> String {
         let token = self.take().expect("a name");
-        if token.starts_with('#') { self.names[token].as_str().expect("a name's meaning").to_owned() } else { token.to_owned() }
+        if token.starts_with('#') {
+            self.names[token].as_str().expect("a name's meaning").to_owned()
+        } else {
+            token.to_owned()
+        }
     }
 
     fn value(&mut self) -> &'a Value {

@@ -9,7 +9,7 @@ use dynamodb_event_store::{Consistency, Loaded};
 use lambda_http::{Context, RequestExt as _};
 use orders_core::domain::{Order, OrderId};
 use orders_core::payments::GuardedProvider;
-use orders_core::publication::{EventBridge, Envelopes, Publisher, Relay};
+use orders_core::publication::{Envelopes, EventBridge, Publisher, Relay};
 use orders_core::read_model::{OrderView, Orders};
 use orders_functions::answer::Answer;
 use orders_functions::commands::pay_order::VerifiedCommands;
@@ -29,7 +29,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::network::{Clients, Network};
-use super::tables::{EVENTS, ROWS, TOTALS};
+use super::tables::{BACKLOG, EVENTS, ROWS, TOTALS};
 
 /// Orders that stay unpaid for longer are cancelled.
 pub const EXPIRE_AFTER: TimeDelta = TimeDelta::hours(30);
@@ -102,7 +102,7 @@ impl Container {
                 envelopes: Envelopes { currency: config.currency, api_url: "https://api.example.com".into() },
                 publisher,
             },
-            models: ReadModels::new(&config, &sales, "ReadModelBacklog", client),
+            models: ReadModels::new(&config, &sales, BACKLOG, client),
             config,
         }
     }

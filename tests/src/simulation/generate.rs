@@ -13,9 +13,9 @@ pub const ROW_LIMIT: usize = 400 * 1024;
 pub fn history(seed: u64) -> History {
     let mut rng = Rng::with_seed(seed);
     let snapshot_every = rng.u32(1..=14);
-    let steps = match seed % 60 {
+    let steps = match seed % 80 {
         0 => long(&mut rng),
-        1 => return directed::history(seed / 60, snapshot_every, &mut rng),
+        1 => return directed::history(seed / 80, snapshot_every, &mut rng),
         _ => mixed(&mut rng),
     };
     History { snapshot_every, row_limit: ROW_LIMIT, steps }
@@ -38,7 +38,7 @@ fn mixed(rng: &mut Rng) -> Vec<Step> {
         trouble: [0, 10, 30, 60][rng.usize(..4)],
     };
     let mut steps: Vec<_> = (0..cast.orders).map(|order| Step::calm(Act::Create { order })).collect();
-    for _ in 0..rng.usize(5..45) {
+    for _ in 0..rng.usize(5..36) {
         steps.push(step(rng, &cast));
     }
     steps
@@ -87,9 +87,12 @@ fn step(rng: &mut Rng, cast: &Cast) -> Step {
     // Each payment belongs to an order; now and then somebody confuses them.
     let payment = payment(rng, cast, order);
     match rng.u8(..100) {
-        0..=60 => Step::Do(act(rng, cast), circumstances(rng, cast)),
+        0..=60 => {
+            let (act, circumstances) = act_in_trouble(rng, cast);
+            Step::Do(act, circumstances)
+        }
         61..=71 => {
-            let acts = (0..rng.usize(2..6)).map(|_| (act(rng, cast), circumstances(rng, cast))).collect();
+            let acts = (0..rng.usize(2..6)).map(|_| act_in_trouble(rng, cast)).collect();
             Step::Race(rng.u64(..), acts)
         }
         72..=78 => Step::Wait([1, 30, 600, 6 * 3_600, 40 * 3_600][rng.usize(..5)]),
@@ -101,6 +104,16 @@ fn step(rng: &mut Rng, cast: &Cast) -> Step {
         93..=95 => Step::Decline { payment, order },
         _ => Step::Refund { payment },
     }
+}
+
+fn act_in_trouble(rng: &mut Rng, cast: &Cast) -> (Act, Circumstances) {
+    let (act, mut circumstances) = (act(rng, cast), circumstances(rng, cast));
+    // A publisher has few calls, and a fault of its own.
+    if let (Act::Publish(_), Some(trouble)) = (act, &mut circumstances.trouble) {
+        trouble.call = 0;
+        trouble.fault = if rng.bool() { Fault::Partial } else { trouble.fault };
+    }
+    (act, circumstances)
 }
 
 fn act(rng: &mut Rng, cast: &Cast) -> Act {

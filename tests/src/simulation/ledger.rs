@@ -38,7 +38,10 @@ impl<'a> Stored<'a> {
     /// The events of a commit.
     pub fn of(commit: &'a Item) -> impl Iterator<Item = Self> {
         let events = commit["events"]["L"].as_array().into_iter().flatten();
-        events.map(|event| Self { name: event["M"]["type"]["S"].as_str().unwrap_or_default(), data: &event["M"]["data"]["M"] })
+        events.map(|event| Self {
+            name: event["M"]["type"]["S"].as_str().unwrap_or_default(),
+            data: &event["M"]["data"]["M"],
+        })
     }
 
     /// The payment that it is about.
@@ -75,7 +78,10 @@ impl Ledger {
                 rule(self.status == "pending", "only a pending order is paid")?;
                 rule(event.amount() == self.total, "an order is paid with its total")?;
                 rule(!open, "a payment is captured once")?;
-                rule(self.deferred.as_ref().is_none_or(|deferred| *deferred == payment), "another payment is deferred")?;
+                rule(
+                    self.deferred.as_ref().is_none_or(|deferred| *deferred == payment),
+                    "another payment is deferred",
+                )?;
                 self.settle(&payment);
                 self.captured.insert(payment.clone(), event.amount());
                 self.paid_with = Some(payment);

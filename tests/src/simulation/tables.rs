@@ -12,6 +12,8 @@ use super::expression::{Expression, Item, compare};
 pub const EVENTS: &str = "OrderEvents";
 /// The table of rows.
 pub const ROWS: &str = "Orders";
+/// The backlog of the read models.
+pub const BACKLOG: &str = "ReadModelBacklog";
 /// The totals of the sales.
 pub const TOTALS: &str = "SalesTotals";
 
@@ -21,7 +23,7 @@ pub const KEYS: [(&str, &str, Option<&str>); 6] = [
     (ROWS, "order_id", None),
     ("SalesOrders", "order_id", None),
     (TOTALS, "shard", Some("name")),
-    ("ReadModelBacklog", "model", Some("stream_id")),
+    (BACKLOG, "model", Some("stream_id")),
     ("CircuitBreakers", "name", None),
 ];
 
@@ -175,7 +177,8 @@ impl Tables {
             found.drain(..=place);
         }
         let limit = request["Limit"].as_u64().map_or(usize::MAX, |limit| limit as usize);
-        let more = found.len() > limit;
+        // A page that reaches its limit has a key to continue at, even at the end.
+        let more = found.len() >= limit;
         found.truncate(limit);
         let last = found.last().filter(|_| more).map(|item| {
             let of_index = index.into_iter().flat_map(|(_, hash, range, _)| [*hash, *range]);
@@ -344,7 +347,9 @@ fn bytes(value: &Value) -> usize {
         Some((kind, Value::String(text))) if kind == "N" => text.len() / 2 + 1,
         Some((_, Value::String(text))) => text.len(),
         Some((_, Value::Array(list))) => 3 + list.iter().map(|value| 1 + bytes(value)).sum::<usize>(),
-        Some((_, Value::Object(map))) => 3 + map.iter().map(|(name, value)| 1 + name.len() + bytes(value)).sum::<usize>(),
+        Some((_, Value::Object(map))) => {
+            3 + map.iter().map(|(name, value)| 1 + name.len() + bytes(value)).sum::<usize>()
+        }
         _ => 1,
     }
 }

@@ -157,7 +157,8 @@ impl World {
         let action = Action::new(circumstances, self.began, pace);
         let mut context = Context::default();
         context.request_id = correlation_id;
-        context.deadline = (action.now().timestamp_millis() as u64) + circumstances.time.map_or(time_limit(&act), u64::from);
+        context.deadline =
+            (action.now().timestamp_millis() as u64) + circumstances.time.map_or(time_limit(&act), u64::from);
         let container = (self.acts % CONTAINERS) as usize;
         Some(Prepared { act, invocation, action, context, container, records, event })
     }

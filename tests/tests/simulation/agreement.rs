@@ -27,7 +27,8 @@ async fn replay(history: History) -> usize {
     for Recorded { operation, request, response: (status, expected) } in &recorded {
         let mut text = request.to_string();
         for name in names {
-            text = text.replace(&format!("\"TableName\":\"{name}\""), &format!("\"TableName\":\"{}\"", tables.name(name)));
+            text =
+                text.replace(&format!("\"TableName\":\"{name}\""), &format!("\"TableName\":\"{}\"", tables.name(name)));
         }
         let sent = client.post(proxy.endpoint()).header("x-amz-target", format!("DynamoDB_20120810.{operation}"));
         let answered = sent.body(text).send().await.unwrap();

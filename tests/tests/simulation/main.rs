@@ -13,7 +13,8 @@ const BUDGET: Duration = Duration::from_secs(12);
 
 #[test]
 fn random_histories_of_the_whole_service_keep_every_promise() {
-    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..1 << 48));
+    let first =
+        std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..1 << 48));
     println!("SEED={first}");
     let until = Instant::now() + BUDGET;
     let mut histories = 0;
