@@ -2,7 +2,7 @@
 //!
 //! It holds at least the tables' newest state and the one before it, which a stale read returns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -44,6 +44,8 @@ pub type Response = (u16, Value);
 pub struct Tables {
     tables: BTreeMap<&'static str, Table>,
     row_limit: usize,
+    /// The transactions that were executed: a repeat of one succeeds without being executed again.
+    transactions: BTreeSet<String>,
     /// The commits, in the order in which they were stored: the stream of the event table.
     pub commits: Vec<Item>,
     /// The requests that were executed on the newest state, if they are recorded.
@@ -83,7 +85,7 @@ impl Tables {
     /// Empty tables.
     pub fn new(row_limit: usize) -> Self {
         let table = |(name, hash, range)| (name, Table { hash, range, items: BTreeMap::new() });
-        Self { tables: KEYS.into_iter().map(table).collect(), row_limit, commits: Vec::new(), recorded: None }
+        Self { tables: KEYS.into_iter().map(table).collect(), row_limit, transactions: BTreeSet::new(), commits: Vec::new(), recorded: None }
     }
 
     /// The items of a table.
@@ -210,6 +212,10 @@ impl Tables {
     }
 
     fn transact(&mut self, request: &Value) -> Response {
+        let token = request["ClientRequestToken"].as_str().unwrap_or_default();
+        if self.transactions.contains(token) {
+            return (200, json!({}));
+        }
         let (mut writes, mut reasons, mut cancelled) = (Vec::new(), Vec::new(), false);
         for action in request["TransactItems"].as_array().expect("actions") {
             let (kind, action) = action.as_object().and_then(|action| action.iter().next()).expect("an action");
@@ -227,6 +233,7 @@ impl Tables {
         if cancelled {
             return cancelled_transaction(&reasons);
         }
+        self.transactions.insert(token.to_owned());
         writes.into_iter().for_each(|write| self.apply(write));
         (200, json!({}))
     }

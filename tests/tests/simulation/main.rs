@@ -1,4 +1,5 @@
 //! A fixed budget of the simulation: `cargo run --release -p orders-tests --bin simulate` runs it for as long as one likes.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod agreement;
 
