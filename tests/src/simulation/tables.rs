@@ -85,7 +85,13 @@ impl Tables {
     /// Empty tables.
     pub fn new(row_limit: usize) -> Self {
         let table = |(name, hash, range)| (name, Table { hash, range, items: BTreeMap::new() });
-        Self { tables: KEYS.into_iter().map(table).collect(), row_limit, transactions: BTreeSet::new(), commits: Vec::new(), recorded: None }
+        Self {
+            tables: KEYS.into_iter().map(table).collect(),
+            row_limit,
+            transactions: BTreeSet::new(),
+            commits: Vec::new(),
+            recorded: None,
+        }
     }
 
     /// The items of a table.
