@@ -40,7 +40,7 @@ pub fn for_bulk(config: Builder) -> Builder {
 
 /// Whether DynamoDB rejects the call for a reason that only a change of the deployment fixes: a missing permission, or
 /// a missing or wrong table.
-pub fn is_refused(error: &(dyn Error + 'static)) -> bool {
+pub fn is_rejected(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(|cause| {
         let code = cause.downcast_ref::<ErrorMetadata>().and_then(ErrorMetadata::code);
         code == Some("AccessDeniedException") || cause.is::<ResourceNotFoundException>() || cause.is::<WrongTable>()

@@ -40,14 +40,14 @@ pub struct Executed<A: Aggregate> {
     /// The result of the command's commit.
     pub outcome: A::Outcome,
     /// How the command was resolved.
-    pub settled: Settled,
+    pub resolution: Resolution,
     /// The stream as last read: at [`Executed::version`], or later for a repeated request.
     pub stream: Stream<A>,
 }
 
 /// How a command was resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum Resolution {
     /// A commit of this run was stored.
     Stored,
     /// An earlier run of the same request had stored it.
@@ -279,7 +279,7 @@ fn replay<A: Aggregate, R>(stream: &Stream<A>, request: &Request) -> Result<Opti
         Some(commit) => Ok(Some(Executed {
             version: commit.version,
             outcome: commit.outcome.clone(),
-            settled: Settled::Replayed,
+            resolution: Resolution::Replayed,
             stream: stream.clone(),
         })),
     }
@@ -301,7 +301,7 @@ fn follow<A: Aggregate, R>(
         }
         let ours = commit.metadata.causation_id == request.metadata.causation_id;
         let mut executed = stored(stream.clone(), &commit);
-        executed.settled = if ours { Settled::Stored } else { Settled::Replayed };
+        executed.resolution = if ours { Resolution::Stored } else { Resolution::Replayed };
         return Ok(Some(executed));
     }
     Ok(None)
@@ -309,12 +309,12 @@ fn follow<A: Aggregate, R>(
 
 fn stored<A: Aggregate>(stream: Stream<A>, commit: &Commit<A::Event>) -> Executed<A> {
     let outcome = stream.state.outcome(&commit.events);
-    Executed { version: stream.head, outcome, settled: Settled::Stored, stream }
+    Executed { version: stream.head, outcome, resolution: Resolution::Stored, stream }
 }
 
 fn unchanged<A: Aggregate>(stream: Stream<A>) -> Executed<A> {
     let outcome = stream.state.outcome(&[]);
-    Executed { version: stream.head, outcome, settled: Settled::Unchanged, stream }
+    Executed { version: stream.head, outcome, resolution: Resolution::Unchanged, stream }
 }
 
 /// Waits a random part of the next interval; false if that would exceed the deadline. `write` is the duration of the
