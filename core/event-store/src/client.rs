@@ -11,6 +11,10 @@ use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
 
 use super::table::WrongTable;
 
+/// The longest time for which the store waits for a write, with its retries. A commit is therefore stored at most this long
+/// after its `recorded_at`, apart from the difference between clocks: what a read until an earlier time returns is final.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Sets timeouts and retries for commands and queries.
 ///
 /// DynamoDB responds in milliseconds, so an attempt is given up after a second. The SDK makes up to three attempts
@@ -19,7 +23,7 @@ pub fn for_requests(config: Builder) -> Builder {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(500))
         .operation_attempt_timeout(Duration::from_secs(1))
-        .operation_timeout(Duration::from_secs(3))
+        .operation_timeout(WRITE_TIMEOUT)
         .build();
     let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(25));
     config.timeout_config(timeouts).retry_config(retries)

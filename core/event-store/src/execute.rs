@@ -8,6 +8,7 @@ use super::EventStore;
 use super::aggregate::Aggregate;
 use super::append::Appended;
 use super::backend::Backend;
+use super::client::WRITE_TIMEOUT;
 use super::commit::Commit;
 use super::error::{ExecuteError, StoreError};
 use super::loaded::{Consistency, Loaded, Until};
@@ -70,6 +71,10 @@ pub enum Examined<A: Aggregate, T> {
 #[derive(Debug, thiserror::Error)]
 #[error("the caller's deadline has passed")]
 struct DeadlinePassed;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the write got no response in time")]
+struct NoResponse;
 
 impl<A: Aggregate> EventStore<A> {
     /// Loads a stream and runs a command on it: [`EventStore::load`], then [`EventStore::execute`].
@@ -143,7 +148,7 @@ pub(super) async fn execute<A: Aggregate, R>(
         if let Some(replayed) = replay(&stream, request)? {
             return Ok(replayed);
         }
-        let now = stream.not_before_head(backend.now());
+        let (begun, now) = (Instant::now(), stream.not_before_head(backend.now()));
         let decision = decide_at_accepted_version(&stream, request, |state| decide(state, now));
         let events = match decision {
             Ok(events) if !events.is_empty() => events,
@@ -159,10 +164,10 @@ pub(super) async fn execute<A: Aggregate, R>(
         if Instant::now() >= request.deadline && unanswered == 0 {
             return Err(StoreError::unavailable(DeadlinePassed).into());
         }
-        let begun = Instant::now();
-        let appended = timeout_at(request.deadline, backend.append(&commit, &next))
+        let until = request.deadline.min(begun + WRITE_TIMEOUT);
+        let appended = timeout_at(until, backend.append(&commit, &next))
             .await
-            .unwrap_or_else(|_| Ok(Appended::Unknown(StoreError::unavailable(DeadlinePassed))))?;
+            .unwrap_or_else(|_| Ok(Appended::Unknown(StoreError::unavailable(NoResponse))))?;
         let mut failure = None;
         match appended {
             Appended::Stored => return Ok(stored(next, &commit)),

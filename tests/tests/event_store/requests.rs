@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use dynamodb_event_store::client::WRITE_TIMEOUT;
 use dynamodb_event_store::{
     Consistency, EventStore, ExecuteError, Request, Resolution, StoreError, StreamId, Versions,
 };
@@ -103,6 +104,17 @@ async fn times_never_go_backwards_in_a_stream() {
         let store = fixture.store.clone().with_clock(Clock::stopped_at(time(now)));
         let done = run(&store, &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
         assert_eq!(done.stream.recorded_at(), Some(time(recorded)));
+    }
+}
+
+#[test]
+fn the_documents_name_the_write_timeout() {
+    let bound = format!("write timeout of {} seconds", WRITE_TIMEOUT.as_secs());
+    for text in [
+        include_str!("../../../docs/bounds.md"),
+        include_str!("../../../docs/decisions/the-stores-clock-dates-a-commit-right-before-its-write.md"),
+    ] {
+        assert!(text.contains(&bound), "{bound}: {text}");
     }
 }
 
