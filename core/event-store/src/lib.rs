@@ -188,3 +188,8 @@ impl<A: Aggregate> EventStore<A> {
         Self { epoch, ..self }
     }
 }
+
+/// Its code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
