@@ -1,5 +1,6 @@
 //! Functions start with the settings of the template, and with no invalid ones.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -45,14 +46,19 @@ fn names(variable: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_template_gives_every_function_the_variables_that_it_reads_and_no_others() {
     let (binaries, functions) = (binaries::build().await.unwrap(), template().functions);
+    let known: BTreeSet<&str> = functions.iter().flat_map(|it| it.environment.keys().map(String::as_str)).collect();
     // `Globals` gives some to all functions.
     let global = |variable: &str| functions.iter().all(|function| function.environment.contains_key(variable));
     for function in &functions {
-        let error = start(&binaries, function, &[]);
-        assert!(!error.contains("the environment variable"), "{} lacks a variable: {error}", function.binary);
-        for variable in function.environment.keys().filter(|variable| !global(variable)) {
-            // A function rejects the lack of a required variable, and invalid text in an optional one.
-            let read = [None, Some("\u{7f}")]
+        // A function rejects the lack of a required variable, and invalid text in an optional one.
+        let invalid = Some("\u{7f}");
+        let (given, others) = known.iter().partition::<Vec<&str>, _>(|it| function.environment.contains_key(**it));
+        for changes in [vec![], others.into_iter().map(|variable| (variable, invalid)).collect()] {
+            let error = start(&binaries, function, &changes);
+            assert!(!error.contains("the environment variable"), "{} lacks a variable: {error}", function.binary);
+        }
+        for variable in given.into_iter().filter(|variable| !global(variable)) {
+            let read = [None, invalid]
                 .iter()
                 .any(|value| start(&binaries, function, &[(variable, *value)]).contains(&names(variable)));
             assert!(read, "template.yaml gives {} the variable {variable}, which it does not read", function.binary);
