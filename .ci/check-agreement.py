@@ -8,7 +8,7 @@ import pathlib
 import sys
 
 import yaml
-from agreement import alarms, api, cargo, documents, functions, runbooks, settings
+from agreement import alarms, api, documents, functions, runbooks, settings
 from samtranslator.yaml_helper import yaml_parse
 
 
@@ -22,7 +22,6 @@ def problems():
         yield from subject.problems(template)
     yield from api.problems(template, description, vocabulary)
     yield from documents.problems(description)
-    yield from cargo.problems()
 
 
 def main():

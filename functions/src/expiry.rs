@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use dynamodb_event_store::{CommitKey, EventStore, Metadata, Request, Settled, StreamId};
+use dynamodb_event_store::{CommitKey, EventStore, Metadata, Request, Resolution, StreamId};
 use futures::{StreamExt, stream};
 use lambda_runtime::Context;
 use orders_core::domain::{Decide, ExpireOrder, Order, OrderId};
@@ -88,7 +88,7 @@ impl Expiry {
         command: &ExpireOrder,
         deadline: Instant,
         context: &Context,
-    ) -> Result<Settled, ()> {
+    ) -> Result<Resolution, ()> {
         let stream = StreamId::from(order_id);
         let causation_id = format!("{}/{order_id}", context.request_id);
         let metadata = Metadata {
@@ -98,7 +98,7 @@ impl Expiry {
         };
         let request = Request { key: CommitKey::unkeyed(), metadata, if_match: None, deadline };
         match self.store.run(&stream, &request, |order, now| command.decide(order, now)).await {
-            Ok(executed) => Ok(executed.settled),
+            Ok(executed) => Ok(executed.resolution),
             Err(error) => {
                 tracing::error!(%order_id, error = chain(&error), "order not expired");
                 Err(())
@@ -108,10 +108,10 @@ impl Expiry {
 }
 
 impl Expired {
-    fn count(&mut self, run: Result<Settled, ()>) {
+    fn count(&mut self, run: Result<Resolution, ()>) {
         match run {
-            Ok(Settled::Stored | Settled::Replayed) => self.cancelled += 1,
-            Ok(Settled::Unchanged) => self.left += 1,
+            Ok(Resolution::Stored | Resolution::Replayed) => self.cancelled += 1,
+            Ok(Resolution::Unchanged) => self.left += 1,
             Err(()) => self.failed += 1,
         }
     }

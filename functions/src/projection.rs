@@ -56,15 +56,15 @@ impl ReadModels {
     /// Projects a batch into all read models. The response names the first record that Lambda must retry, if any.
     pub async fn project(&self, batch: Event) -> DynamoDbEventResponse {
         let records = stream_batch::records(batch);
-        let orders = self.side_by_side.take(&self.orders, records.clone());
-        let sales = self.side_by_side.take(&self.sales, records);
-        let taken: [ModelResult; 2] = futures::join!(orders, sales).into();
+        let orders = self.side_by_side.project(&self.orders, records.clone());
+        let sales = self.side_by_side.project(&self.sales, records);
+        let results: [ModelResult; 2] = futures::join!(orders, sales).into();
         // The models see the same events: what stops one usually stops all, and is counted once.
-        let most = |count: fn(&Projected) -> u64| taken.iter().map(|each| count(&each.projected)).max().unwrap_or(0);
+        let most = |count: fn(&Projected) -> u64| results.iter().map(|each| count(&each.projected)).max().unwrap_or(0);
         metrics::counter!("OrdersParked").increment(most(|projected| projected.parked));
-        metrics::counter!("ProjectionRefused").increment(most(|projected| projected.refused));
+        metrics::counter!("ProjectionRefused").increment(most(|projected| projected.rejected));
         metrics::counter!("IntegrityViolations").increment(most(|projected| projected.violations));
-        stream_batch::response(self.side_by_side.settle(&taken).await.retry_from)
+        stream_batch::response(self.side_by_side.combine(&results).await.retry_from)
     }
 
     /// Works through the backlog of the read models, and counts what is left.

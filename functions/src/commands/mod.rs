@@ -10,7 +10,7 @@ pub mod ship_order;
 mod verified_payments;
 
 use dynamodb_event_store::{
-    EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled, StreamId, Versions,
+    EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Resolution, StreamId, Versions,
 };
 use orders_core::domain::{Currency, Decide, DecisionError, Order, PaymentId};
 use serde::Serialize;
@@ -260,9 +260,9 @@ fn answer<const N: usize>(
     let mut body = json!({"order_id": order_id, "version": executed.version, "status": status.as_str()});
     more.into_iter().for_each(|(name, value)| body[name] = value);
     let answer = Answer::json(http_status, &body).with_etag(executed.version);
-    Ok(match executed.settled {
-        Settled::Replayed => answer.with_header("idempotency-replayed", "true"),
-        Settled::Stored | Settled::Unchanged => answer,
+    Ok(match executed.resolution {
+        Resolution::Replayed => answer.with_header("idempotency-replayed", "true"),
+        Resolution::Stored | Resolution::Unchanged => answer,
     })
 }
 

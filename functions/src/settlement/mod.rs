@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use dynamodb_circuit_breaker::{Cause, Rejected, State};
 use dynamodb_event_store::{
-    CommitKey, Consistency, EventStore, IdempotencyKey, Loaded, Metadata, Request, RequestHash, Settled, StreamId,
+    CommitKey, Consistency, EventStore, IdempotencyKey, Loaded, Metadata, Request, RequestHash, Resolution, StreamId,
 };
 use futures::future::try_join_all;
 use lambda_runtime::Context;
@@ -222,10 +222,10 @@ impl Work<'_> {
             Ok(executed) => executed,
             Err(error) => return not_settled(order_id, &error),
         };
-        match (executed.settled, executed.outcome.payment) {
-            (Settled::Stored, Some(PaymentStatus::Paid)) => Outcome::Paid,
-            (Settled::Stored, Some(PaymentStatus::RefundDue(_))) => Outcome::RefundDue,
-            (Settled::Stored, Some(PaymentStatus::Rejected(_))) => Outcome::Rejected,
+        match (executed.resolution, executed.outcome.payment) {
+            (Resolution::Stored, Some(PaymentStatus::Paid)) => Outcome::Paid,
+            (Resolution::Stored, Some(PaymentStatus::RefundDue(_))) => Outcome::RefundDue,
+            (Resolution::Stored, Some(PaymentStatus::Rejected(_))) => Outcome::Rejected,
             // Another run, or the provider's event, came first.
             _ if !is_deferred(executed.stream.state(), &claim.payment_id) => Outcome::Gone,
             _ => not_settled(order_id, &StillDeferred),

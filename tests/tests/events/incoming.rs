@@ -111,7 +111,7 @@ async fn an_event_that_exhausts_its_retries_waits_in_the_dead_letter_queue_and_a
     let queues = shop.get("admin", "/dev/queues").await.expect(200).body;
     let record = &queues[queue(&shop, "FailedEvents")][0]["body"];
     assert_eq!(record["requestPayload"]["detail"]["metadata"]["event_id"], "shp-1");
-    assert_eq!(record["responsePayload"]["errorType"], "NotDone", "{record}");
+    assert_eq!(record["responsePayload"]["errorType"], "NotProcessed", "{record}");
 
     proxy.faults.clear();
     let path = format!("/dev/queues/{}/redrive", queue(&shop, "FailedEvents"));

@@ -35,10 +35,10 @@ pub use batch::{LaggingStream, Projected};
 pub use counts::{Counters, Counts, InvalidCounts};
 pub use error::ProjectionError;
 pub use model::{COUNTED, ChangeError, CurrentRow, EventOf, ReadModel, RowChange, RowItem};
-pub use rebuild::{RebuildError, RebuildProgress, RowPosition, RowsAhead};
+pub use rebuild::{RebuildError, RebuildMode, RebuildProgress, RowPosition};
 pub use side_by_side::{GroupResult, ModelResult, ReadModelGroup};
 pub use totals::{Total, Totals, TotalsError, create_totals_table};
-pub use verify::{Difference, Reached, Verification, VerifyError};
+pub use verify::{Difference, Verification, VerificationPosition, VerifyError};
 
 use crate::EventStore;
 use crate::stream_id::StreamId;

@@ -223,7 +223,7 @@ mod tests {
             let request = server.requests.recv().await.unwrap();
             assert!(request.starts_with(&format!("GET {path}order_id=")), "{request}");
         }
-        // Stored before ids like these were refused.
+        // Stored before ids like these were rejected.
         for payment_id in [".", ".."] {
             assert!(matches!(ask(&server, payment_id).await, Err(VerifyError::Unknown)));
         }
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_cannot_be_a_providers_is_refused() {
+    fn an_address_that_cannot_be_a_providers_is_rejected() {
         for url in [
             "",
             "pay.example.com",
