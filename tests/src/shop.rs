@@ -188,6 +188,13 @@ impl Shop {
         Self::send(self.builder(method.parse().unwrap(), caller, path, headers)).await
     }
 
+    /// Sends a request with this token, or with an empty one.
+    pub async fn request_as(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Response {
+        let request = self.http.request(method.parse().unwrap(), format!("{}{path}", self.stack.url()));
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+        Self::send(if let Some(body) = body { request.json(&body) } else { request }).await
+    }
+
     /// Posts JSON.
     pub async fn post(&self, caller: &str, path: &str, body: Value) -> Response {
         self.post_with(caller, path, body, &[]).await

@@ -91,6 +91,11 @@ impl Stack {
         &self.tokens
     }
 
+    /// The issuer of the tokens, which also signs claims that the authorizer rejects.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
     /// A token for that subject with these scopes, given without their prefix (`read`).
     ///
     /// # Errors
