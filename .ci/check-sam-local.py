@@ -105,6 +105,7 @@ EXPECTED = {
     "catch-up-read-models": {"orders": UP_TO_DATE, "sales": UP_TO_DATE},
     "expire-orders": {"cancelled": 0, "left": 0, "failed": 0},
     "settle-payments": {"waiting": 0, "failed": 0, "circuit_open": False, ...: ...},
+    "settle-payments-check": {"provider": "trusted", "detail": None},
 }
 # The ids of the events that have to be published as rejected.
 REJECTED = {"evt_9c4d1e", "shp-771-1", "shp-771-2"}
