@@ -92,6 +92,24 @@ def disabled(service, function):
             yield
 
 
+@contextlib.contextmanager
+def disabled_rule(service, name):
+    """A rule of a schedule that is disabled."""
+    service.bus.disable_rule(Name=service.ids[name])
+    yield
+    service.bus.enable_rule(Name=service.ids[name])
+
+
+@contextlib.contextmanager
+def without_subscribers():
+    """The topic of the alarms, to which nobody has subscribed."""
+    sns = boto3.client("sns")
+    for subscription in sns.list_subscriptions()["Subscriptions"]:
+        sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+    yield
+    notify()
+
+
 def check(service, provider, stack, config):
     """Ends the program if the smoke test fails, or does not find what is wrong."""
     # The emulator gives an HTTP API no routes: problems_of_tokens checks that on the local stack.
@@ -112,6 +130,8 @@ def check(service, provider, stack, config):
         "provider": attribute(provider, "status", 401),
         "permissions": without_policy(service, "ShipOrder"),
         "streams": disabled(service, "ProjectOrders"),
+        "rules": disabled_rule(service, "SettlePaymentsClock"),
+        "alarms": without_subscribers(),
         "requests": variable(service, "GetOrder", "ORDERS_TABLE", "none"),
     }
     for name, broken in wrong.items():
