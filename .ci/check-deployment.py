@@ -5,8 +5,9 @@ Usage: check-deployment.py MINISTACK-PROGRAM
 The emulator, ministack, shares nothing with the local stack, and runs the state machine, which the local stack does not.
 The environment is `prod` of samconfig.toml, with the values that it leaves to its operator, and one that has blanks in it.
 Four things differ from a deployment to AWS: the binaries are those of the debug build for this machine, which must be
-there; alarms on expressions are left out, since the emulator rejects them; the payment provider is one of this machine; and
-functions are invoked with the requests in `events/`, since the emulator gives an HTTP API no routes.
+there; alarms on expressions are left out, since the emulator rejects them; payment provider and issuer run here; and
+functions are invoked with the requests in `events/`, since the emulator gives an HTTP API no routes. The smoke test runs as
+an operator runs it, and once more for each thing that it has to find.
 
 Exits with 1 at the first failure.
 """
@@ -29,6 +30,7 @@ import urllib.parse
 import urllib.request
 
 import boto3
+import smoke
 from samtranslator.yaml_helper import yaml_parse
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
@@ -45,7 +47,8 @@ def deployable():
     machine = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
     template["Globals"]["Function"]["Architectures"] = [machine]
     template["Globals"]["Function"].pop("CodeUri", None)
-    template["Parameters"]["PaymentProviderUrl"]["AllowedPattern"] = r"^http://127\.0\.0\.1:[0-9]+$"
+    for name in ("PaymentProviderUrl", "JwtIssuer"):
+        template["Parameters"][name]["AllowedPattern"] = r"^http://127\.0\.0\.1:[0-9]+$"
     for name, resource in list(template["Resources"].items()):
         if resource["Type"] == "AWS::Serverless::Function":
             binary = resource.pop("Metadata")["BuildProperties"]["Binary"]
@@ -60,14 +63,15 @@ def deployable():
     return path
 
 
-def environment(provider_port):
+def environment(provider_port, issuer):
     """samconfig.toml as an operator fills it in, and the value in it that has blanks."""
     config = pathlib.Path("samconfig.toml").read_text(encoding="utf-8")
     breaker = "failures=4; ratio=50%; window=20s"
     operator = {
-        "JwtIssuer": "https://issuer.example.com",
+        "JwtIssuer": issuer,
         "JwtAudience": "orders",
         "PaymentProviderUrl": f"http://127.0.0.1:{provider_port}",
+        "AlarmTopic": smoke.TOPIC,
     }
     for name, value in operator.items():
         config = re.sub(rf"^# {name} = .*$", f'{name} = "{value}"', config, flags=re.MULTILINE)
@@ -169,12 +173,14 @@ class Deployment:
 class Provider(http.server.BaseHTTPRequestHandler):
     """A payment provider that has captured every payment."""
 
+    status = 200
+
     def do_GET(self):  # noqa: N802, the library's name
         address = urllib.parse.urlsplit(self.path)
         claim = {name: values[0] for name, values in urllib.parse.parse_qs(address.query).items()}
         payment = {**claim, "payment_id": address.path.rpartition("/")[2], "amount": float(claim["amount"])}
         body = json.dumps(payment | {"status": "captured"}).encode()
-        self.send_response(200)
+        self.send_response(self.status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -352,7 +358,9 @@ def main():
         emulator = subprocess.Popen([sys.argv[1]], env=os.environ | settings, stdout=log, stderr=log)
     try:
         until("the emulator listens", lambda: answers(os.environ["AWS_ENDPOINT_URL"]))
-        config, breaker = environment(provider_port)
+        issuer = smoke.Issuer.start()
+        smoke.notify()
+        config, breaker = environment(provider_port, issuer)
         deploy = [TOOLS / "sam", "deploy", "--template-file", deployable(), "--no-confirm-changeset", "--no-progressbar"]
         deploy += ["--config-file", config, "--config-env", "prod"]
         with (WORK / "deploy.log").open("w", encoding="utf-8") as log:
@@ -363,6 +371,7 @@ def main():
         if service.parameters["PaymentBreaker"] != breaker:
             sys.exit(f"PaymentBreaker was deployed as {service.parameters['PaymentBreaker']!r}")
         use(service, provider_port)
+        smoke.check(service, Provider, STACK, config)
         print(f"{len(service.ids)} resources were deployed, and every function did its work")
     finally:
         emulator.terminate()

@@ -18,7 +18,7 @@ import yaml
 
 # Of a POSIX shell, then what else a reader has; `$` is the reader's $EDITOR.
 KNOWN = set("[ break cat cd date echo git grep printf return rm sed seq sleep sort tee uniq wait".split())
-KNOWN |= {"$", "java", "npm", "pip", "rustup", "tar"}
+KNOWN |= {"$", "docker", "java", "npm", "pip", "python", "rustup", "tar"}
 # The local stack nests its own routes under /dev.
 DEV_ROUTE = re.compile(r'\.route\(\s*"(/[^"]*)"')
 

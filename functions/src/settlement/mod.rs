@@ -1,6 +1,7 @@
 //! Settles deferred payments: verifies them with the provider and records the result.
 
 mod outcome;
+mod provider_check;
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep};
 
 use outcome::Outcome;
 pub use outcome::Run;
+pub use provider_check::ProviderCheck;
 
 use crate::breakers::micros;
 use crate::config::{Config, ConfigError};
