@@ -25,6 +25,7 @@ pub mod incoming;
 pub mod limits;
 pub mod ops_status;
 pub mod override_breaker;
+mod outcomes;
 pub mod ownership;
 pub mod parameters;
 pub mod payments;
