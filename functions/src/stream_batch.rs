@@ -44,3 +44,25 @@ fn record(record: EventRecord) -> StreamRecord {
     let sequence_number = record.change.sequence_number.unwrap_or_default();
     StreamRecord { sequence_number, keys: record.change.keys, change }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::event;
+
+    #[test]
+    fn the_lag_of_a_batch_is_that_of_its_oldest_commit() {
+        let mut records = records(serde_json::from_value(event("project-orders")).unwrap());
+        records.reverse();
+        assert_eq!(oldest(&records).unwrap().to_string(), "2026-11-24T09:30:00.112Z");
+        assert_eq!(oldest(&[]), None);
+    }
+
+    #[test]
+    fn an_altered_record_has_no_lag() {
+        let records = records(serde_json::from_value(event("project-orders-altered")).unwrap());
+        let altered: Vec<_> = records.into_iter().filter(|record| !matches!(record.change, Change::Inserted(_))).collect();
+        assert!(!altered.is_empty());
+        assert_eq!(oldest(&altered), None);
+    }
+}
