@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn an_altered_record_has_no_lag() {
         let records = records(serde_json::from_value(event("project-orders-altered")).unwrap());
-        let altered: Vec<_> = records.into_iter().filter(|record| !matches!(record.change, Change::Inserted(_))).collect();
+        let altered: Vec<_> =
+            records.into_iter().filter(|record| !matches!(record.change, Change::Inserted(_))).collect();
         assert!(!altered.is_empty());
         assert_eq!(oldest(&altered), None);
     }

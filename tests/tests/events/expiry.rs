@@ -20,7 +20,8 @@ async fn status(shop: &Shop, order_id: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_is_not_paid_in_time_is_cancelled_and_no_other_is() {
     let shop = open("24").await;
-    let (old, paid, young) = (shop.create_hours_ago(25).await, shop.create_hours_ago(25).await, shop.create_hours_ago(23).await);
+    let (old, paid, young) =
+        (shop.create_hours_ago(25).await, shop.create_hours_ago(25).await, shop.create_hours_ago(23).await);
     shop.pay(&paid).await.expect(200);
     for (order_id, version) in [(&old, 1), (&paid, 2), (&young, 1)] {
         shop.projected(order_id, version).await;

@@ -62,7 +62,8 @@ const ALARMS: [Alarm; 7] = [
 
 /// A hand-written alarm on this metric of one function: the alarm on all functions leaves it out.
 fn has_its_own(hand_written: &str, function: &Function, metric: &str) -> bool {
-    let dimension = format!("{metric}\n      Dimensions: [{{Name: FunctionName, Value: !Ref {}}}]", function.logical_id);
+    let dimension =
+        format!("{metric}\n      Dimensions: [{{Name: FunctionName, Value: !Ref {}}}]", function.logical_id);
     hand_written.contains(&dimension)
 }
 
@@ -85,7 +86,8 @@ pub fn generated(text: &str) -> String {
 "
         );
         let watched = TEMPLATE.functions.iter().filter(|function| watches(function));
-        for Function { logical_id: id, .. } in watched.filter(|function| !has_its_own(&hand_written, function, metric)) {
+        for Function { logical_id: id, .. } in watched.filter(|function| !has_its_own(&hand_written, function, metric))
+        {
             alarms += &format!(
                 "        - {{Id: {}{}, ReturnData: false, MetricStat: {{Metric: {{Namespace: AWS/Lambda, MetricName: {metric}, \
                  Dimensions: [{{Name: FunctionName, Value: !Ref {id}}}]}}, Stat: Sum, Period: 300}}}}\n",

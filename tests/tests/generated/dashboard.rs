@@ -35,7 +35,9 @@ fn deciders() -> Vec<&'static str> {
 fn each(namespace: &str, metric: &str, dimension: &str, stat: &str, resources: &[&str]) -> Vec<String> {
     let line = |id: &&str| {
         let label = id.split('.').next().unwrap();
-        format!(r#"["{namespace}", "{metric}", "{dimension}", "${{{id}}}", {{"stat": "{stat}", "label": "{label} {metric}"}}]"#)
+        format!(
+            r#"["{namespace}", "{metric}", "{dimension}", "${{{id}}}", {{"stat": "{stat}", "label": "{label} {metric}"}}]"#
+        )
     };
     resources.iter().map(line).collect()
 }
@@ -48,7 +50,9 @@ fn own(metric: &str, stat: &str, functions: &[&str]) -> Vec<String> {
 /// A metric by another dimension of one function.
 fn by(metric: &str, function: &str, dimension: &str, values: &[&str]) -> Vec<String> {
     let line = |value: &&str| {
-        format!(r#"["Orders", "{metric}", "FunctionName", "${{{function}}}", "{dimension}", "{value}", {{"stat": "Maximum", "label": "{value}"}}]"#)
+        format!(
+            r#"["Orders", "{metric}", "FunctionName", "${{{function}}}", "{dimension}", "{value}", {{"stat": "Maximum", "label": "{value}"}}]"#
+        )
     };
     values.iter().map(line).collect()
 }
@@ -81,12 +85,16 @@ fn capacity(tables: &[&str]) -> Vec<String> {
 
 /// Calls of an operation of the event table, hidden.
 fn calls(id: &str, operation: &str) -> String {
-    format!(r#"["AWS/DynamoDB", "SuccessfulRequestLatency", "TableName", "${{OrderEvents}}", "Operation", "{operation}", {{"stat": "SampleCount", "id": "{id}", "visible": false}}]"#)
+    format!(
+        r#"["AWS/DynamoDB", "SuccessfulRequestLatency", "TableName", "${{OrderEvents}}", "Operation", "{operation}", {{"stat": "SampleCount", "id": "{id}", "visible": false}}]"#
+    )
 }
 
 /// Units of the event table, hidden.
 fn units(id: &str, metric: &str) -> String {
-    format!(r#"["AWS/DynamoDB", "{metric}", "TableName", "${{OrderEvents}}", {{"stat": "Sum", "id": "{id}", "visible": false}}]"#)
+    format!(
+        r#"["AWS/DynamoDB", "{metric}", "TableName", "${{OrderEvents}}", {{"stat": "Sum", "id": "{id}", "visible": false}}]"#
+    )
 }
 
 fn business() -> Vec<Widget> {
@@ -117,7 +125,8 @@ fn business() -> Vec<Widget> {
 }
 
 fn health() -> Vec<Widget> {
-    let duration = |of| each("AWS/Lambda", "Duration", "FunctionName", "p99", &functions(|function| kind(function) == of));
+    let duration =
+        |of| each("AWS/Lambda", "Duration", "FunctionName", "p99", &functions(|function| kind(function) == of));
     let streams = functions(|function| !function.streams.is_empty());
     let queues = ["FailedEvents.QueueName", "UndeliveredEvents.QueueName", "UnrecordedMoney.QueueName"];
     let limited = |policy: &'static str, parameter: &str| {
@@ -183,7 +192,10 @@ fn health() -> Vec<Widget> {
                 limited("create", "CreateRateLimit"),
                 limited("change", "ChangeRateLimit"),
                 limited("read", "ReadRateLimit"),
-                vec![r#"["Orders/${AWS::StackName}", "RequestsNotCounted", {"stat": "Sum", "label": "not counted"}]"#.into()],
+                vec![
+                    r#"["Orders/${AWS::StackName}", "RequestsNotCounted", {"stat": "Sum", "label": "not counted"}]"#
+                        .into(),
+                ],
             ],
         ),
         widget(

@@ -140,7 +140,8 @@ fn every_published_event_is_in_the_documents_table() {
 /// A restored table is a source of commits, so the function that copies them need not be stopped.
 #[test]
 fn a_restore_stops_every_function_that_appends_to_the_event_table() {
-    let writers = TEMPLATE.functions.iter().filter(|function| function.logical_id != "RestoreEvents" && appends(function));
+    let writers =
+        TEMPLATE.functions.iter().filter(|function| function.logical_id != "RestoreEvents" && appends(function));
     let writers: Vec<&str> = writers.map(|function| function.logical_id.as_str()).collect();
     check("docs/restore.md", &between(&read("docs/restore.md"), "writers() { echo ", "; }", &writers.join(" ")));
 }

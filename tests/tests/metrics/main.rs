@@ -94,8 +94,13 @@ impl Driven {
         shop.post("fulfilment", &format!("/orders/{order_id}/return"), json!({ "reason": "x" })).await.expect(200);
 
         let by_events = shop.create().await;
-        put_and_handle(shop, "PaymentCaptured", "e1", json!({ "order_id": by_events, "payment_id": "p2", "amount": 44.98 }))
-            .await;
+        put_and_handle(
+            shop,
+            "PaymentCaptured",
+            "e1",
+            json!({ "order_id": by_events, "payment_id": "p2", "amount": 44.98 }),
+        )
+        .await;
         let dispatched = json!({ "order_id": by_events, "tracking_number": "T1" });
         put_and_handle(shop, "ShipmentDispatched", "e2", dispatched).await;
         let data = json!({ "order_id": UNKNOWN, "payment_id": "p3", "amount": 1 });
@@ -131,7 +136,8 @@ impl Driven {
         shop.projected(&refused, 1).await;
         shop.stack.bus().faults().mode(Bus::Down);
         shop.create().await;
-        let publisher_retries = |line: &Value| line["FunctionName"] == "PublishEvents" && line["BatchesRetried"].is_number();
+        let publisher_retries =
+            |line: &Value| line["FunctionName"] == "PublishEvents" && line["BatchesRetried"].is_number();
         until("a batch that the publisher retries", async || self.log.json().iter().any(publisher_retries)).await;
         shop.stack.bus().faults().mode(Bus::Ok);
 

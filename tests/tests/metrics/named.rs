@@ -89,7 +89,8 @@ pub fn filters() -> Vec<Filter> {
 
 /// All metrics of the service that alarms or the dashboard name.
 pub fn named() -> BTreeSet<Named> {
-    let mut named: BTreeSet<Named> = resources("AWS::CloudWatch::Alarm").iter().flat_map(|(_, it)| of_alarm(it)).collect();
+    let mut named: BTreeSet<Named> =
+        resources("AWS::CloudWatch::Alarm").iter().flat_map(|(_, it)| of_alarm(it)).collect();
     let (_, dashboard) = resources("AWS::CloudWatch::Dashboard").pop().unwrap();
     let body = of_text(text(&dashboard["DashboardBody"]));
     for widget in body["widgets"].as_array().unwrap() {
