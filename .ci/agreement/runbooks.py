@@ -51,6 +51,27 @@ def filters(text, code):
             yield f"a filter for the log message {message!r}, which nothing logs"
 
 
+# Sections of docs/operations.md that are not the response to a failure.
+NO_RESPONSE = {"Deploy", "A first deployment that failed", "Logs", "Sales", "Changing an event"}
+
+
+def unused(operations, alarms):
+    """Runbooks to which no alarm leads, and alarms that documents name and the template lacks."""
+    table = operations.partition("| alarm |")[2].partition("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        if not row.split("|")[-2].strip():
+            yield f"docs/operations.md: no response to {row.split('|')[1].strip()}"
+    for heading, text in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", operations, re.MULTILINE | re.DOTALL):
+        anchor = re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+        if heading not in NO_RESPONSE and "```sh" in text and f"(#{anchor})" not in table:
+            yield f"docs/operations.md: no alarm leads to {heading!r}"
+    for path in sorted(pathlib.Path("docs").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"`(\w+)`\s+(?:must\s+)?alarms?\b|alarms?\s+`(\w+)`", text):
+            if "".join(name) not in alarms:
+                yield f"{path}: there is no alarm {''.join(name)}"
+
+
 def problems(template):
     """Problems of the commands, filters and figures in docs/."""
     code = "".join(path.read_text(encoding="utf-8") for path in [*pathlib.Path("functions/src").rglob("*.rs"), *pathlib.Path("core").rglob("*.rs")])
@@ -60,7 +81,10 @@ def problems(template):
             # Without the line breaks inside commands.
             yield from problems_of_commands(path, re.sub(r"\\\n\s*", "", block))
         yield from (f"{path}: {problem}" for problem in filters(text, code))
-    operations = " ".join(pathlib.Path("docs/operations.md").read_text(encoding="utf-8").split())
+    operations = pathlib.Path("docs/operations.md").read_text(encoding="utf-8")
+    alarms = {name for name, resource in template["Resources"].items() if resource["Type"] == "AWS::CloudWatch::Alarm"}
+    yield from unused(operations, alarms)
+    operations = " ".join(operations.split())
     for figure in figures(template):
         if figure not in operations:
             yield f"docs/operations.md does not say what is paid for without traffic: {figure}"

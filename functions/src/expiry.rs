@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::config::{self, Config, ConfigError};
 use crate::deadline::deadline;
+use crate::outcomes;
 
 /// Orders per page of the list.
 const PAGE: usize = 100;
@@ -97,7 +98,9 @@ impl Expiry {
             causation_id,
         };
         let request = Request { key: CommitKey::unkeyed(), metadata, if_match: None, deadline };
-        match self.store.run(&stream, &request, |order, now| command.decide(order, now)).await {
+        let executed = self.store.run(&stream, &request, |order, now| command.decide(order, now)).await;
+        outcomes::count(&executed);
+        match executed {
             Ok(executed) => Ok(executed.resolution),
             Err(error) => {
                 tracing::error!(%order_id, error = chain(&error), "order not expired");

@@ -24,6 +24,7 @@ pub mod idempotency;
 pub mod incoming;
 pub mod limits;
 pub mod ops_status;
+mod outcomes;
 pub mod override_breaker;
 pub mod ownership;
 pub mod parameters;

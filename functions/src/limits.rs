@@ -83,6 +83,8 @@ impl Limits {
             Checked::Uncounted(_, error) => return Err(Problem::unavailable(error)),
             Checked::Decided(decision) | Checked::Degraded(decision, _) => decision,
         };
+        // A function has one policy.
+        metrics::counter!("RequestsLimited").increment(1);
         let seconds = decision.retry_after_seconds();
         let detail = format!("Nothing was stored. Try again in {seconds} s, and spread requests over time.");
         let problem = Problem::new(429, "rate-limited", "Too many requests", detail)

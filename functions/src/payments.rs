@@ -4,7 +4,7 @@ use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Origin, Reason, Settings, Table, Transition};
+use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Origin, Reason, Settings, State, Table, Transition};
 use orders_core::error::chain;
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, InvalidProvider, Timeouts, VerifyError};
 
@@ -80,11 +80,12 @@ pub(crate) fn breaker(
     let table = lookup(TABLE).filter(|table| !table.is_empty());
     let table = table.ok_or_else(|| ConfigError::new(TABLE, "is not set"))?;
     let table = Table::new(client.clone(), table).with_timeout(timeout);
-    Ok(CircuitBreaker::new(BREAKER, settings, table).on_transition(log_transition))
+    Ok(CircuitBreaker::new(BREAKER, settings, table).on_transition(report_transition))
 }
 
-/// Logs a transition: as a warning in the process that made it, so that each is logged once, and for debugging in others.
-fn log_transition(transition: &Transition) {
+/// Logs a transition: as a warning in the process that made it, so that each is logged and counted once, and for debugging in
+/// others.
+fn report_transition(transition: &Transition) {
     let Transition { breaker, generation, from, to, why, origin } = transition;
     let by = match why {
         Reason::Override(intervention) => Some(&intervention.requested.by),
@@ -92,6 +93,12 @@ fn log_transition(transition: &Transition) {
     };
     match origin {
         Origin::ThisProcess | Origin::LocalOnly => {
+            let name = match to {
+                State::Open => "CircuitOpened",
+                State::HalfOpen => "CircuitHalfOpened",
+                State::Closed => "CircuitClosed",
+            };
+            metrics::counter!(name).increment(1);
             let local_only = *origin == Origin::LocalOnly;
             tracing::warn!(breaker, generation, %from, %to, %why, by, local_only, "circuit changed");
         }

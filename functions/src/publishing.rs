@@ -40,8 +40,13 @@ pub async fn relay(config: &Config) -> Result<Relay<EventBridge>, lambda_runtime
 
 /// Publishes a batch. The response names the first record that Lambda must retry, if any.
 pub async fn handle(relay: &Relay<impl EventBus>, batch: Event, context: &Context) -> DynamoDbEventResponse {
-    let relayed = relay.relay(stream_batch::records(batch), deadline(context, RESERVE)).await;
+    let records = stream_batch::records(batch);
+    let oldest = stream_batch::oldest(&records);
+    let relayed = relay.relay(records, deadline(context, RESERVE)).await;
     metrics::counter!("EventsUnpublished").increment(relayed.unpublished);
+    if relayed.retry_from.is_none() {
+        stream_batch::record_lag("PublicationLag", oldest);
+    }
     stream_batch::response(relayed.retry_from)
 }
 

@@ -2,10 +2,11 @@
 
 use std::num::NonZeroU32;
 
+use chrono::TimeDelta;
 use dynamodb_event_store::EventStore;
 use dynamodb_testkit::proxy::Proxy;
 use dynamodb_testkit::wait::until;
-use orders_core::domain::Order;
+use orders_core::domain::{Item, Money, Order, OrderEvent};
 use orders_core::read_model::{OrderView, Orders};
 use orders_local::dynamodb::Database;
 use orders_local::lambda::binaries;
@@ -16,6 +17,9 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use service_clock::Timestamp;
+
+use crate::commits::append;
 use crate::database::{endpoint, external};
 use crate::permissions::Permissions;
 
@@ -233,6 +237,20 @@ impl Shop {
     pub async fn create(&self) -> String {
         let created = self.post("storefront", "/orders", self.basket()).await.expect(201);
         created.body["order_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Stores an order of the customer that was created that many hours ago.
+    pub async fn create_hours_ago(&self, hours: i64) -> String {
+        let (order_id, then) = (uuid::Uuid::new_v4().to_string(), Timestamp::now() - TimeDelta::hours(hours));
+        let created = OrderEvent::OrderCreated {
+            order_id: order_id.parse().unwrap(),
+            user_id: self.sub("customer").to_owned().try_into().unwrap(),
+            items: vec![Item { product_id: PRODUCT.parse().unwrap(), quantity: 1, price: Money(4498) }],
+            total: Money(4498),
+            created_at: then,
+        };
+        append(&self.events(), order_id.parse().unwrap(), vec![created]).await;
+        order_id
     }
 
     /// The body that creates such an order.

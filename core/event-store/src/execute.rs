@@ -177,6 +177,7 @@ pub(super) async fn execute<A: Aggregate, R>(
                 }
                 unanswered = 0;
                 conflicts += 1;
+                metrics::counter!("EventStoreConflicts").increment(1);
                 // The conflicting commit is at hand: the first retry needs neither a wait nor a read.
                 if conflicts == 1 {
                     continue;
@@ -211,6 +212,7 @@ pub(super) async fn execute<A: Aggregate, R>(
             Some(_) if stream.head > head => {
                 unanswered = 0;
                 conflicts += 1;
+                metrics::counter!("EventStoreConflicts").increment(1);
                 if conflicts > MAX_CONFLICTS {
                     return Err(ExecuteError::Contended);
                 }

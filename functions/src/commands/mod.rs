@@ -25,7 +25,7 @@ use crate::problem::Problem;
 use crate::request::Request;
 #[cfg(test)]
 use crate::testing::Shop;
-use crate::{idempotency, ownership, parameters};
+use crate::{idempotency, outcomes, ownership, parameters};
 
 /// What the functions that change orders share. Created once per container.
 #[derive(Clone, Debug)]
@@ -135,6 +135,7 @@ impl Commands {
         let work = work(request, caller, conditions, loaded.stream().id(), command)?;
         request.admission.admitted().await;
         let executed = self.store.execute(loaded, &work, |order, now| command.decide(order, now)).await;
+        outcomes::count(&executed);
         executed.map_err(|error| self.problem(error, &order_id, conditions.key.is_some()))
     }
 
@@ -154,6 +155,11 @@ impl Commands {
         let order_id = loaded.stream().id().to_string();
         let work = work(request, caller, conditions, loaded.stream().id(), command)?;
         let examined = self.store.examine(loaded, &work, check).await;
+        match &examined {
+            Ok(Examined::Replayed(executed)) => outcomes::count_resolution(executed.resolution),
+            Ok(Examined::Ready(..)) => {}
+            Err(error) => outcomes::count_error(error),
+        }
         examined.map_err(|error| self.problem(error, &order_id, conditions.key.is_some()))
     }
 

@@ -127,6 +127,9 @@ fn respond(executed: &Executed<Order>, payment_id: &PaymentId) -> Result<Answer,
     match payment_status(executed, payment_id) {
         Some(PaymentStatus::Rejected(reason)) => Err(declined(&reason, executed.resolution)),
         Some(PaymentStatus::Deferred) => {
+            if executed.resolution == Resolution::Stored {
+                metrics::counter!("PaymentsDeferred").increment(1);
+            }
             let fallback = [("payment", "deferred".into()), ("fallback", true.into())];
             Ok(answer(202, executed, fallback)?.with_header("fallback", "payment-deferred"))
         }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::event::{self, Detail, Event, InvalidEvent};
 use crate::deadline::deadline;
-use crate::{failure, telemetry};
+use crate::{failure, outcomes, telemetry};
 
 /// Time reserved at the end of an invocation to publish a rejection.
 const RESERVE: Duration = Duration::from_secs(3);
@@ -146,6 +146,7 @@ impl<B: EventBus> Runner<B> {
         let executed = self.store.execute(loaded, &request, |order, now| command.decide(order, now)).await;
         match executed {
             Ok(executed) => {
+                outcomes::count_resolution(executed.resolution);
                 let replayed = executed.resolution == Resolution::Replayed;
                 tracing::info!(version = executed.version, replayed, command = C::NAME, "command run");
                 Ok(())
@@ -154,7 +155,10 @@ impl<B: EventBus> Runner<B> {
             Err(error @ ExecuteError::KeyReused) => {
                 self.reject(received, "idempotency-key-reused", &error.to_string()).await
             }
-            Err(source) => Err(NotProcessed::Command { event_id: received.id().to_owned(), source }),
+            Err(source) => {
+                outcomes::count_error(&source);
+                Err(NotProcessed::Command { event_id: received.id().to_owned(), source })
+            }
         }
     }
 
@@ -163,7 +167,8 @@ impl<B: EventBus> Runner<B> {
     ///
     /// # Errors
     /// [`NotProcessed::Rejection`]; [`NotProcessed::TooLarge`], so that the event is retained in the dead-letter queue.
-    pub async fn reject(&self, received: &Received, code: &str, reason: &str) -> Result<(), NotProcessed> {
+    pub async fn reject(&self, received: &Received, code: &'static str, reason: &str) -> Result<(), NotProcessed> {
+        outcomes::count_rejection(code);
         let event_id = received.id();
         let order_id = received.detail.named_order();
         let (source, detail_type) = (received.event.source(), received.event.detail_type());

@@ -29,6 +29,7 @@ pub use provider_check::ProviderCheck;
 use crate::breakers::micros;
 use crate::config::{Config, ConfigError};
 use crate::deadline::deadline;
+use crate::outcomes;
 use crate::payments::{self, Payments};
 
 /// Orders per page of the list.
@@ -105,7 +106,8 @@ impl Settlement {
                     let forced = circuit.active_override(micros(Timestamp::now())).is_some();
                     metrics::histogram!("PaymentCircuitForced").record(if forced { 1 } else { 0 });
                 }
-                Err(error) => tracing::warn!(error = chain(&error), "circuit state unknown"),
+                // Without its metrics, the alarms on the circuit would stay silent.
+                Err(error) => tracing::error!(error = chain(&error), "circuit state unknown"),
             }
         }
         Ok(())
@@ -220,6 +222,7 @@ impl Work<'_> {
             deadline: self.deadline,
         };
         let executed = self.settlement.store.execute(loaded, &request, |order, now| command.decide(order, now)).await;
+        outcomes::count(&executed);
         let executed = match executed {
             Ok(executed) => executed,
             Err(error) => return not_settled(order_id, &error),
