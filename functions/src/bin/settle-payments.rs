@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let runtime = Runtime::start()?;
-    let settlement = &Settlement::from_env(&Config::from_env()?, config::dynamodb_client().await)?;
+    let settlement = &Settlement::from_env(&Config::from_env()?, config::dynamodb_client().await).await?;
     runtime
         .serve(async |_: IgnoredAny, context: &Context| {
             let run = settlement.run(context).await.map_err(diagnostic)?;

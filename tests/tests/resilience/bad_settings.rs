@@ -4,12 +4,14 @@ use std::path::Path;
 use std::process::Command;
 
 use orders_local::lambda::binaries;
+use orders_local::secrets::Secrets;
 
 const RATE_LIMIT: &str = "RATE_LIMIT";
 const PAYMENT_BREAKER: &str = "PAYMENT_BREAKER";
+const TOKEN_ARN: &str = "PAYMENT_PROVIDER_TOKEN_ARN";
 
 /// Starts `pay-order` with one variable changed; returns its error output.
-fn startup_error(binaries: &Path, variable: &str, value: &str) -> String {
+fn startup_error(binaries: &Path, secrets: &str, variable: &str, value: &str) -> String {
     let valid = [
         ("ORDER_EVENTS_TABLE", "events"),
         ("ORDERS_TABLE", "orders"),
@@ -21,6 +23,7 @@ fn startup_error(binaries: &Path, variable: &str, value: &str) -> String {
         ("CIRCUIT_BREAKERS_TABLE", "breakers"),
         ("PAYMENT_PROVIDER_URL", "https://payments.example.com"),
         ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", secrets),
         ("AWS_REGION", "eu-central-1"),
         ("AWS_ACCESS_KEY_ID", "local"),
         ("AWS_SECRET_ACCESS_KEY", "local"),
@@ -35,6 +38,9 @@ fn startup_error(binaries: &Path, variable: &str, value: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_with_an_invalid_setting_does_not_start_and_logs_its_name_and_the_reason() {
     let binaries = binaries::build().await.unwrap();
+    let secrets = Secrets::default();
+    secrets.put("arn:json", r#"{"token": "s3cret"}"#);
+    let served = secrets.serve().await.unwrap();
     for (variable, value, why) in [
         (RATE_LIMIT, "", "is not set"),
         (RATE_LIMIT, "leaky-bucket; rate=5/s", "at \"leaky-bucket\""),
@@ -70,8 +76,11 @@ async fn a_function_with_an_invalid_setting_does_not_start_and_logs_its_name_and
         ("PAYMENT_PROVIDER_URL", "", "or set TRUST_CALLER_PAYMENTS to true"),
         ("PAYMENT_PROVIDER_URL", "payments.example.com", "http or https address"),
         ("TRUST_CALLER_PAYMENTS", "true", "set only one of them"),
+        (TOKEN_ARN, "arn:missing", "names a secret that does not exist"),
+        (TOKEN_ARN, "arn:json", "names a secret that is not a token: its text must be the token itself"),
     ] {
-        let error = startup_error(&binaries, variable, value);
+        let error = startup_error(&binaries, &served.url, variable, value);
+        assert_eq!(error.lines().count(), 1, "{error}");
         assert!(error.contains(&format!("the environment variable {variable} ")) && error.contains(why), "{error}");
     }
 }
