@@ -355,7 +355,10 @@ Resources:
             ("{Type: AWS::Lambda::EventSourceMapping}", "AWS::Lambda::EventSourceMapping"),
             ("{Type: AWS::Scheduler::Schedule}", "AWS::Scheduler::Schedule"),
             ("{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 hour)}}", "ScheduleExpression"),
-            ("{Type: AWS::Events::Rule, Properties: {EventPattern: {source: [aws.s3, x]}, Targets: []}}", "EventBusName"),
+            (
+                "{Type: AWS::Events::Rule, Properties: {EventPattern: {source: [aws.s3, x]}, Targets: []}}",
+                "EventBusName",
+            ),
         ] {
             let error = error_with(resource);
             assert!(error.contains("Odd") && error.contains(named), "{error}");

@@ -105,8 +105,8 @@ fn bearer(token: &str) -> Result<HeaderValue, SecretError> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::collections::VecDeque;
-    use std::sync::{Arc, Mutex as Lock};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
     use futures::future::join_all;
     use tokio::time::advance;
@@ -115,15 +115,18 @@ pub(super) mod tests {
 
     /// A secret with one value after the other; the last one remains. `None` cannot be read.
     #[derive(Clone)]
-    pub struct Values(Arc<Lock<(VecDeque<Option<&'static str>>, usize)>>);
+    pub struct Values {
+        values: Arc<Vec<Option<&'static str>>>,
+        reads: Arc<AtomicUsize>,
+    }
 
     impl Values {
         pub fn new<const N: usize>(values: [Option<&'static str>; N]) -> Self {
-            Self(Arc::new(Lock::new((values.into(), 0))))
+            Self { values: Arc::new(values.into()), reads: Arc::default() }
         }
 
         fn reads(&self) -> usize {
-            self.0.lock().unwrap().1
+            self.reads.load(SeqCst)
         }
     }
 
@@ -132,10 +135,8 @@ pub(super) mod tests {
             Box::pin(async {
                 // As a call to a service: others run meanwhile.
                 tokio::task::yield_now().await;
-                let (values, reads) = &mut *self.0.lock().unwrap();
-                *reads += 1;
-                let value = if values.len() > 1 { values.pop_front().unwrap() } else { values[0] };
-                value.map(str::to_owned).ok_or(SecretError::Unavailable("down".into()))
+                let place = self.reads.fetch_add(1, SeqCst).min(self.values.len() - 1);
+                self.values[place].map(str::to_owned).ok_or(SecretError::Unavailable("down".into()))
             })
         }
     }
