@@ -281,12 +281,12 @@ mod tests {
         // This server rejects the new one too: a failure, without a third request.
         let error = provider.verify(&claim("p1")).await.unwrap_err();
         assert!(matches!(error, VerifyError::Status(401)) && error.class() == ErrorClass::Callee, "{error}");
+        assert_eq!(server.count.load(SeqCst), 2);
         for token in ["old", "new"] {
             let request = server.requests.recv().await.unwrap();
             assert!(request.starts_with("GET /v1/payments/p1?"), "{request}");
             assert!(request.contains(&format!("authorization: Bearer {token}\r\n")), "{request}");
         }
-        assert_eq!(server.count.load(SeqCst), 2);
     }
 
     #[tokio::test]
