@@ -5,9 +5,9 @@ Usage: check-deployment.py MINISTACK-PROGRAM
 The emulator, ministack, shares nothing with the local stack, and runs the state machine, which the local stack does not.
 The environment is `prod` of samconfig.toml, with the values that it leaves to its operator, and one that has blanks in it.
 Four things differ from a deployment to AWS: the binaries are those of the debug build for this machine, which must be
-there; alarms on expressions are left out, since the emulator rejects them; payment provider and issuer run here; and
-functions are invoked with the requests in `events/`, since the emulator gives an HTTP API no routes. The smoke test runs as
-an operator runs it, and once more for each thing that it has to find.
+there; alarms on expressions and policies of the bus are left out, since the emulator rejects them; payment provider and
+issuer run here; and functions are invoked with the requests in `events/`, since the emulator gives an HTTP API no routes. The
+smoke test runs as an operator runs it, and once more for each thing that it has to find.
 
 Exits with 1 at the first failure.
 """
@@ -56,6 +56,8 @@ def deployable():
             code.mkdir(parents=True)
             subprocess.run(["strip", "-o", code / "bootstrap", TARGET / "debug" / binary], check=True)
             resource["Properties"]["CodeUri"] = str(code)
+        elif resource["Type"] == "AWS::Events::EventBusPolicy":
+            del template["Resources"][name]
         elif resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
             del template["Resources"][name]
     path = WORK / "template.json"
@@ -63,7 +65,7 @@ def deployable():
     return path
 
 
-def environment(provider_port, issuer):
+def environment(provider_port, issuer, token_arn):
     """samconfig.toml as an operator fills it in, and the value in it that has blanks."""
     config = pathlib.Path("samconfig.toml").read_text(encoding="utf-8")
     breaker = "failures=4; ratio=50%; window=20s"
@@ -72,6 +74,7 @@ def environment(provider_port, issuer):
         "JwtAudience": "orders",
         "PaymentProviderUrl": f"http://127.0.0.1:{provider_port}",
         "AlarmTopic": smoke.TOPIC,
+        "PaymentProviderTokenArn": token_arn,
     }
     for name, value in operator.items():
         config = re.sub(rf"^# {name} = .*$", f'{name} = "{value}"', config, flags=re.MULTILINE)
@@ -104,7 +107,7 @@ class Deployment:
         self.unused = {function["LogicalResourceId"] for function in functions}
         self.functions, self.dynamodb = boto3.client("lambda"), boto3.client("dynamodb")
         self.bus, self.queues = boto3.client("events"), boto3.client("sqs")
-        self.machines = boto3.client("stepfunctions")
+        self.machines, self.secrets = boto3.client("stepfunctions"), boto3.client("secretsmanager")
 
     def invoke(self, function, payload):
         """The response of a function, which must not fail."""
@@ -171,11 +174,16 @@ class Deployment:
 
 
 class Provider(http.server.BaseHTTPRequestHandler):
-    """A payment provider that has captured every payment."""
+    """A payment provider that has captured every payment, and accepts one token."""
+
+    token = "first-token"
 
     status = 200
 
     def do_GET(self):  # noqa: N802, the library's name
+        if self.headers["authorization"] != f"Bearer {self.token}":
+            self.send_error(401)
+            return
         address = urllib.parse.urlsplit(self.path)
         claim = {name: values[0] for name, values in urllib.parse.parse_qs(address.query).items()}
         payment = {**claim, "payment_id": address.path.rpartition("/")[2], "amount": float(claim["amount"])}
@@ -233,6 +241,9 @@ def use(service, provider_port):
     service.invoke("SettlePayments", sample("settle-payments"))
     until("a payment that waited is settled", lambda: service.row(late) == ("paid", 3) and service.waiting() == 0)
 
+    # The token is rotated: the function reads it again, and verifies this payment with it.
+    Provider.token = "second-token"
+    service.secrets.put_secret_value(SecretId=service.parameters["PaymentProviderTokenArn"], SecretString=Provider.token)
     service.request(200, "PayOrder", sample("pay-order"))
     until("the row follows the stream", lambda: service.row(order) == ("paid", 2))
     service.request(200, "ListOrders", sample("list-orders"))
@@ -360,7 +371,8 @@ def main():
         until("the emulator listens", lambda: answers(os.environ["AWS_ENDPOINT_URL"]))
         issuer = smoke.Issuer.start()
         smoke.notify()
-        config, breaker = environment(provider_port, issuer)
+        token = boto3.client("secretsmanager").create_secret(Name="payment-provider", SecretString=Provider.token)
+        config, breaker = environment(provider_port, issuer, token["ARN"])
         deploy = [TOOLS / "sam", "deploy", "--template-file", deployable(), "--no-confirm-changeset", "--no-progressbar"]
         deploy += ["--config-file", config, "--config-env", "prod"]
         with (WORK / "deploy.log").open("w", encoding="utf-8") as log:

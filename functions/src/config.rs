@@ -15,6 +15,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use dynamodb_event_store::client as settings;
 use dynamodb_event_store::{Epoch, EventStore};
 use orders_core::domain::{Currency, Order};
+use orders_core::payments::SecretsManager;
 
 /// The settings that all functions share; `template.yaml` gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +178,13 @@ impl Intercept for CountRetries {
         }
         Ok(())
     }
+}
+
+/// A client of Secrets Manager, for a function that has a secret.
+pub(crate) async fn secrets_client() -> aws_sdk_secretsmanager::Client {
+    let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let settings = SecretsManager::timeouts(aws_sdk_secretsmanager::config::Builder::from(&environment));
+    aws_sdk_secretsmanager::Client::from_conf(settings.build())
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ where
 /// # Errors
 /// As [`serve`].
 pub async fn command(handle: impl for<'a> Handler<'a, Commands>) -> Result<(), lambda_http::Error> {
-    serve(|config, client| Ok(Commands::new(config, client)), handle).await
+    serve(async |config, client| Ok(Commands::new(config, client)), handle).await
 }
 
 /// Runs a function that reads orders.
@@ -56,7 +56,7 @@ pub async fn command(handle: impl for<'a> Handler<'a, Commands>) -> Result<(), l
 /// # Errors
 /// As [`serve`].
 pub async fn query(handle: impl for<'a> Handler<'a, Queries>) -> Result<(), lambda_http::Error> {
-    serve(|config, client| Ok(Queries::new(config, client)), handle).await
+    serve(async |config, client| Ok(Queries::new(config, client)), handle).await
 }
 
 /// Runs a function with the rate limits that the environment names.
@@ -64,13 +64,13 @@ pub async fn query(handle: impl for<'a> Handler<'a, Queries>) -> Result<(), lamb
 /// # Errors
 /// A setting is missing or wrong, or the runtime's API is gone; the container ends.
 pub async fn serve<S: Send + Sync + 'static>(
-    state: impl FnOnce(&Config, Client) -> Result<S, ConfigError>,
+    state: impl AsyncFnOnce(&Config, Client) -> Result<S, ConfigError>,
     handle: impl for<'a> Handler<'a, S>,
 ) -> Result<(), lambda_http::Error> {
     let runtime = Runtime::start()?;
     let (config, client) = (Config::from_env()?, config::dynamodb_client().await);
     let limits = Limits::from_env(&client).await?;
-    run(runtime, service(state(&config, client)?, limits, handle)).await
+    run(runtime, service(state(&config, client).await?, limits, handle)).await
 }
 
 /// A function as a `tower` service: layers can stand around it before it is [`run`].

@@ -27,6 +27,8 @@ pub mod lambda;
 pub mod payments;
 pub mod queues;
 mod schedules;
+pub mod secrets;
+pub mod served;
 pub mod stack;
 mod streams;
 pub mod template;

@@ -26,7 +26,7 @@ enum Response {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let runtime = Runtime::start()?;
-    let settlement = &Settlement::from_env(&Config::from_env()?, config::dynamodb_client().await)?;
+    let settlement = &Settlement::from_env(&Config::from_env()?, config::dynamodb_client().await).await?;
     runtime
         .serve(async |event: Event, context: &Context| {
             if let Some(payment_id) = event.check_provider {

@@ -37,9 +37,9 @@ impl VerifiedCommands {
     /// From the environment.
     ///
     /// # Errors
-    /// A variable that is missing or invalid.
-    pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
-        Ok(Self { payments: Payments::from_env(&client)?, commands: Commands::new(config, client) })
+    /// Those of [`Payments::from_env`].
+    pub async fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        Ok(Self { payments: Payments::from_env(&client).await?, commands: Commands::new(config, client) })
     }
 }
 

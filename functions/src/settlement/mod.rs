@@ -62,9 +62,9 @@ impl Settlement {
     /// From the environment.
     ///
     /// # Errors
-    /// A variable that is missing or invalid.
-    pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
-        let payments = Payments::from_env(&client)?;
+    /// Those of [`Payments::from_env`].
+    pub async fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        let payments = Payments::from_env(&client).await?;
         let store = config.event_store(client.clone());
         Ok(Self { rows: Orders::new(client, &config.orders_table), store, payments, currency: config.currency })
     }

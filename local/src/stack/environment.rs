@@ -13,9 +13,11 @@ use crate::dynamodb::{self, Database, DatabaseError, Relay, Storage, tables};
 use crate::journal::Journal;
 use crate::lambda::asynchronous::{Asynchronous, Background};
 use crate::lambda::{Containers, InvokeError};
-use crate::payments::{PaymentProvider, Served};
+use crate::payments::{PaymentProvider, token_secret};
 use crate::queues::Queues;
 use crate::schedules::Schedules;
+use crate::secrets::Secrets;
+use crate::served::Served;
 use crate::streams::Wakeup;
 use crate::template::{Template, TemplateOptions};
 
@@ -32,6 +34,8 @@ pub struct Environment {
     _bus_endpoint: Endpoint,
     payments: PaymentProvider,
     payments_served: Served,
+    secrets: Secrets,
+    _secrets_served: Served,
     embedded: Option<Embedded>,
 }
 
@@ -59,7 +63,9 @@ impl Environment {
     /// # Errors
     /// When the template cannot be run or the database does not respond.
     pub async fn start(options: &StackOptions) -> Result<Self, StackError> {
-        let payments = PaymentProvider::default();
+        let secrets = Secrets::default();
+        let secrets_served = secrets.serve().await.map_err(StackError::Secrets)?;
+        let payments = PaymentProvider::with_token(secrets.clone());
         let payments_served = payments.serve().await.map_err(StackError::Payments)?;
         let template = Template::load(&options.template, &with_provider(&options.reading, &payments_served.url))
             .map_err(|source| StackError::Template { path: options.template.clone(), source })?;
@@ -74,7 +80,11 @@ impl Environment {
         let streams = tables::create_all(&dynamodb::client(&dynamodb), &template.tables).await?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StackError::Bus)?;
         let bus_url = format!("http://{}", listener.local_addr().map_err(StackError::Bus)?);
-        let services = [("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb), ("AWS_ENDPOINT_URL_EVENTBRIDGE", &bus_url)];
+        let services = [
+            ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb),
+            ("AWS_ENDPOINT_URL_EVENTBRIDGE", &bus_url),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets_served.url),
+        ];
         let containers = containers(&template, options, &services);
         if let Some((function, missing)) = containers.iter().find(|(_, containers)| !containers.program().is_file()) {
             let program = missing.program().to_owned();
@@ -104,6 +114,8 @@ impl Environment {
             _bus_endpoint,
             payments,
             payments_served,
+            secrets,
+            _secrets_served: secrets_served,
             embedded,
         })
     }
@@ -134,6 +146,11 @@ impl Environment {
     /// Address of the payment provider.
     pub fn payments_url(&self) -> &str {
         &self.payments_served.url
+    }
+
+    /// The secrets.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// The template.
@@ -191,12 +208,13 @@ impl Environment {
     }
 }
 
-/// Sets the template's provider to this one, unless the options decide about payments.
+/// Sets the template's provider to this one, with its token, unless the options decide about payments.
 fn with_provider(reading: &TemplateOptions, url: &str) -> TemplateOptions {
     let mut reading = reading.clone();
     let decided = ["PaymentProviderUrl", "TrustCallerPayments"];
     if !decided.iter().any(|name| reading.parameters.contains_key(*name)) {
         reading.parameters.insert("PaymentProviderUrl".into(), url.into());
+        reading.parameters.entry("PaymentProviderTokenArn".into()).or_insert_with(token_secret);
     }
     reading
 }

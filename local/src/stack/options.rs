@@ -96,6 +96,9 @@ pub enum StackError {
     /// The payment provider has no port.
     #[error("the payment provider cannot listen: {0}")]
     Payments(#[source] std::io::Error),
+    /// The secrets have no port.
+    #[error("the secrets cannot listen: {0}")]
+    Secrets(#[source] std::io::Error),
     /// The event bus has no port.
     #[error("the event bus cannot listen: {0}")]
     Bus(#[source] std::io::Error),

@@ -169,6 +169,7 @@ impl Template {
                 "AWS::Serverless::HttpApi" => template.api.read(&resource.properties, &scope),
                 "AWS::Events::EventBus" => scope.name_of(id).map(|name| template.buses.push(name)),
                 "AWS::SQS::Queue" => scope.name_of(id).map(|name| template.queues.push(name)),
+                "AWS::Events::Rule" if Rule::is_of_aws_services(&resource.properties) => Ok(()),
                 "AWS::Events::Rule" => {
                     Rule::of_resource(id, &resource.properties, &scope).map(|rules| template.rules.extend(rules))
                 }
@@ -354,12 +355,24 @@ Resources:
             ("{Type: AWS::Lambda::EventSourceMapping}", "AWS::Lambda::EventSourceMapping"),
             ("{Type: AWS::Scheduler::Schedule}", "AWS::Scheduler::Schedule"),
             ("{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 hour)}}", "ScheduleExpression"),
+            (
+                "{Type: AWS::Events::Rule, Properties: {EventPattern: {source: [aws.s3, x]}, Targets: []}}",
+                "EventBusName",
+            ),
         ] {
             let error = error_with(resource);
             assert!(error.contains("Odd") && error.contains(named), "{error}");
         }
         let globals = Template::parse("Globals: {HttpApi: {}}", &TemplateOptions::default()).unwrap_err();
         assert!(globals.to_string().contains("HttpApi"), "{globals}");
+    }
+
+    #[test]
+    fn a_rule_for_events_of_aws_services_matches_nothing_here() {
+        let text = "
+Resources:
+  Calls: {Type: AWS::Events::Rule, Properties: {EventPattern: {source: [aws.dynamodb], detail: {$or: []}}, Targets: [{Arn: x}]}}";
+        assert!(Template::parse(text, &TemplateOptions::default()).unwrap().rules.is_empty());
     }
 
     #[test]

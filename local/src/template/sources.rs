@@ -252,6 +252,14 @@ impl RuleEvent {
 }
 
 impl Rule {
+    /// Whether the resource is a rule for events of AWS services, on the account's default bus. This machine has no such
+    /// events.
+    pub(super) fn is_of_aws_services(rule: &Map<String, Value>) -> bool {
+        let sources = rule.get("EventPattern").and_then(|pattern| pattern["source"].as_array());
+        let of_aws = |source: &Value| source.as_str().is_some_and(|source| source.starts_with("aws."));
+        !rule.contains_key("EventBusName") && sources.is_some_and(|all| !all.is_empty() && all.iter().all(of_aws))
+    }
+
     /// The rules that a resource of its own stands for, one per target.
     pub(super) fn of_resource(
         id: &str,

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use orders_local::lambda::binaries;
+use orders_local::secrets::Secrets;
 use orders_local::template::{Function, Template, TemplateOptions, project_path};
 
 const RATE_LIMIT: &str = "RATE_LIMIT";
 const PAYMENT_BREAKER: &str = "PAYMENT_BREAKER";
+const TOKEN_ARN: &str = "PAYMENT_PROVIDER_TOKEN_ARN";
 
 /// The template, with a payment provider.
 fn template() -> Template {
@@ -24,6 +26,7 @@ fn start(binaries: &Path, function: &Function, changes: &[(&str, Option<&str>)])
     command.env_clear().envs(&function.environment).envs([
         ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9"),
         ("AWS_ENDPOINT_URL_EVENTBRIDGE", "http://127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:9"),
         ("AWS_MAX_ATTEMPTS", "1"),
         ("AWS_REGION", "eu-central-1"),
         ("AWS_ACCESS_KEY_ID", "local"),
@@ -70,6 +73,9 @@ async fn the_template_gives_every_function_the_variables_that_it_reads_and_no_ot
 async fn a_function_with_an_invalid_setting_does_not_start_and_logs_its_name_and_the_reason() {
     let (binaries, functions) = (binaries::build().await.unwrap(), template().functions);
     let pay_order = functions.iter().find(|function| function.binary == "pay-order").unwrap();
+    let secrets = Secrets::default();
+    secrets.put("arn:json", r#"{"token": "s3cret"}"#);
+    let served = secrets.serve().await.unwrap();
     for (variable, value, why) in [
         (RATE_LIMIT, "", "is not set"),
         (RATE_LIMIT, "leaky-bucket; rate=5/s", "at \"leaky-bucket\""),
@@ -105,8 +111,12 @@ async fn a_function_with_an_invalid_setting_does_not_start_and_logs_its_name_and
         ("PAYMENT_PROVIDER_URL", "", "or set TRUST_CALLER_PAYMENTS to true"),
         ("PAYMENT_PROVIDER_URL", "payments.example.com", "http or https address"),
         ("TRUST_CALLER_PAYMENTS", "true", "set only one of them"),
+        (TOKEN_ARN, "arn:missing", "names a secret that does not exist"),
+        (TOKEN_ARN, "arn:json", "names a secret that is not a token: its text must be the token itself"),
     ] {
-        let error = start(&binaries, pay_order, &[(variable, Some(value))]);
+        let changes = [(variable, Some(value)), ("AWS_ENDPOINT_URL_SECRETS_MANAGER", Some(served.url.as_str()))];
+        let error = start(&binaries, pay_order, &changes);
+        assert_eq!(error.lines().count(), 1, "{error}");
         assert!(error.contains(&names(variable)) && error.contains(why), "{error}");
         assert!(!error.contains("panicked"), "{variable}={value}: {error}");
     }
