@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::faults::Faults;
-use crate::journal::{Delivery, Outcome, What};
+use crate::journal::{Delivery, EntryKind, Outcome};
 use crate::lambda::Invoke;
 use crate::lambda::asynchronous::{Asynchronous, Background, PendingEvent};
 use crate::template::{ACCOUNT, REGION, Rule, arn_name};
@@ -114,7 +114,7 @@ impl<F: Invoke + Clone + 'static> Target<F> {
     ) {
         let (event_id, rule) = (pending.event_id.clone(), pending.rule.clone());
         let function = self.name().to_owned();
-        background.journal.write(What::Delivery(Delivery { event_id, rule, function, outcome, attempt, reason }));
+        background.journal.write(EntryKind::Delivery(Delivery { event_id, rule, function, outcome, attempt, reason }));
     }
 }
 
@@ -138,8 +138,8 @@ mod tests {
 
     async fn last(background: &Background, failures: u64) -> Outcome {
         background.journal.past(failures).await;
-        match background.journal.since(failures).remove(0).what {
-            What::Delivery(delivery) => delivery.outcome,
+        match background.journal.since(failures).remove(0).kind {
+            EntryKind::Delivery(delivery) => delivery.outcome,
             other => panic!("{other:?}"),
         }
     }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{Invoke, InvokeError};
-use crate::journal::{Delivery, Journal, Outcome, What};
+use crate::journal::{Delivery, EntryKind, Journal, Outcome};
 use crate::queues::Queues;
 use crate::template::{AsyncPolicy, Function};
 
@@ -200,7 +200,7 @@ impl<F: Invoke + Clone + 'static> Asynchronous<F> {
     }
 
     fn write(&self, pending: &PendingEvent, attempt: u32, outcome: Outcome, reason: Option<String>) {
-        self.background.journal.write(What::Delivery(Delivery {
+        self.background.journal.write(EntryKind::Delivery(Delivery {
             event_id: pending.event_id.clone(),
             rule: pending.rule.clone(),
             function: self.function.clone(),
@@ -287,8 +287,8 @@ pub(crate) mod tests {
                 .journal
                 .since(0)
                 .into_iter()
-                .filter_map(|entry| match entry.what {
-                    What::Delivery(delivery) => Some(delivery.outcome),
+                .filter_map(|entry| match entry.kind {
+                    EntryKind::Delivery(delivery) => Some(delivery.outcome),
                     _ => None,
                 })
                 .collect();
@@ -327,7 +327,7 @@ pub(crate) mod tests {
         let function = Asynchronous::new(&function(policy()), Scripted::failing(1), background.clone());
         function.scheduled().accept(pending("{}")).unwrap();
         background.journal.past(0).await;
-        let What::Delivery(delivery) = background.journal.since(0).remove(0).what else { panic!("no delivery") };
+        let EntryKind::Delivery(delivery) = background.journal.since(0).remove(0).kind else { panic!("no delivery") };
         assert_eq!(delivery.outcome, Outcome::Missed);
     }
 
