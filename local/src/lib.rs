@@ -22,6 +22,7 @@ mod dev;
 pub mod dynamodb;
 pub mod files;
 pub mod gateway;
+pub mod iam;
 pub mod journal;
 pub mod lambda;
 pub mod payments;
