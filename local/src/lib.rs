@@ -21,6 +21,7 @@ pub mod bus;
 mod dev;
 pub mod dynamodb;
 pub mod files;
+mod gate;
 pub mod gateway;
 pub mod iam;
 pub mod journal;

@@ -4,7 +4,7 @@ use iam_rs::Arn;
 
 /// The actions of each service, in lower case. Source: AWS's service authorization reference
 /// (<https://docs.aws.amazon.com/service-authorization/latest/reference/>), as `cfn-lint` contains it;
-/// `.ci/agreement/permissions.py` compares both.
+/// `.ci/agreement/permissions.py` compares them.
 const ACTIONS: &str = include_str!("actions.txt");
 
 /// The values that a condition key has.

@@ -1,8 +1,8 @@
 //! Statements of policies, checked when they are read: what the local stack cannot evaluate is an error.
 
 use iam_rs::{
-    Arn, ConditionBlock, Decision, IAMAction, IAMEffect, IAMOperator, IAMPolicy, IAMRequest, IAMResource,
-    IAMStatement, PolicyEvaluator,
+    Arn, ConditionBlock, Decision, IAMAction, IAMEffect, IAMOperator, IAMPolicy, IAMRequest, IAMResource, IAMStatement,
+    PolicyEvaluator,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -73,7 +73,11 @@ impl Statement {
         let Elements { principal, action, not_action, resource, not_resource, .. } =
             Elements::deserialize(value).map_err(malformed)?;
         let one_of = |what: &str, one: bool, other: bool| {
-            if one == other { Err(PolicyError::Malformed(format!("it needs either {what} or Not{what}"))) } else { Ok(()) }
+            if one == other {
+                Err(PolicyError::Malformed(format!("it needs either {what} or Not{what}")))
+            } else {
+                Ok(())
+            }
         };
         one_of("Action", action.is_some(), not_action.is_some())?;
         one_of("Resource", resource.is_some(), not_resource.is_some())?;
@@ -157,6 +161,12 @@ impl Statement {
         let of = |pattern: &String| Arn::wildcard_match(&action, &pattern.to_ascii_lowercase());
         let on = |pattern: &String| Arn::parse(resource).is_ok_and(|arn| arn.matches(pattern).unwrap_or(false));
         Some((self.actions().iter().position(of)?, self.resources().iter().position(on)?))
+    }
+
+    /// A statement that applies to nothing: the numbers of the others stay.
+    pub(super) fn nothing() -> Self {
+        let parsed = IAMStatement::new(IAMEffect::Allow);
+        Self { parsed, evaluator: PolicyEvaluator::new() }
     }
 
     /// The same statement without one action or one resource of its lists; `None` if nothing is left.
@@ -253,7 +263,8 @@ fn in_account(principal: &Value, account: &str, account_is: &str) -> Result<Valu
         Some(text) if text == account || text == format!("arn:aws:iam::{account}:root") => Value::from(meant.clone()),
         _ => name.clone(),
     };
-    let everybody = |value: &Value| *value == "*" || value.as_array().is_some_and(|list| list.iter().any(|id| id == "*"));
+    let everybody =
+        |value: &Value| *value == "*" || value.as_array().is_some_and(|list| list.iter().any(|id| id == "*"));
     match principal.as_object() {
         None if principal == "*" => Ok(principal.clone()),
         Some(map) if map.len() == 1 && map.get("AWS").is_some_and(everybody) => Ok("*".into()),
@@ -272,4 +283,67 @@ fn rest(list: &[String], without: usize) -> Option<Vec<String>> {
     let mut rest = list.to_vec();
     rest.remove(without);
     (!rest.is_empty()).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn table(name: &str) -> String {
+        format!("arn:aws:dynamodb:us-east-1:000000000000:table/{name}")
+    }
+
+    fn error(change: Value) -> String {
+        let mut statement = json!({"Effect": "Allow", "Action": "dynamodb:Query", "Resource": table("Orders")});
+        for (name, value) in change.as_object().unwrap() {
+            match value {
+                Value::Null => drop(statement.as_object_mut().unwrap().remove(name)),
+                value => statement[name] = value.clone(),
+            }
+        }
+        Statement::read(&statement, PolicyKind::Identity, "000000000000").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_evaluated_is_an_error_that_says_why() {
+        for (change, reason) in [
+            (json!({"Action": ["dynamodb:Query", "dynamodb:PutItm"]}), "the action dynamodb:PutItm does not exist"),
+            (json!({"Action": null}), "it needs either Action or NotAction"),
+            (json!({"NotResource": "*"}), "it needs either Resource or NotResource"),
+            (json!({"Effect": "Permit"}), "Permit"),
+            (json!({"Resources": "*"}), "Resources"),
+            (json!({"Principal": "*"}), "Principal belongs to the policy of a resource"),
+            (
+                json!({"Condition": {"StringEquals": {"dynamodb:LeadingKeys": "x"}}}),
+                "the condition key dynamodb:LeadingKeys",
+            ),
+            (json!({"Condition": {"StringEquals": {"events:source": "x"}}}), "the condition key events:source"),
+            (json!({"Condition": {"StringEqual": {"aws:PrincipalArn": "x"}}}), "StringEqual"),
+            (json!({"Condition": {"Bool": {"aws:PrincipalArn": "true"}}}), "the operator Bool"),
+            (json!({"Condition": {"StringEquals": {"aws:SecureTransport": "true"}}}), "the operator StringEquals"),
+            (json!({"Resource": format!("{}${{aws:username}}", table("x"))}), "policy variables"),
+        ] {
+            let error = error(change.clone());
+            assert!(error.contains(reason), "{change}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_resource_must_be_one_of_the_template_or_have_the_name_of_the_stack() {
+        let known = [table("Orders"), format!("{}/index/by-user", table("Orders"))];
+        let check = |resource: &str| {
+            let statement = json!({"Effect": "Allow", "Action": "dynamodb:Query", "Resource": resource});
+            let statement = Statement::read(&statement, PolicyKind::Identity, "000000000000").unwrap();
+            statement.check_resources(known.iter().map(String::as_str), "local")
+        };
+        for resource in ["Orders", "Ord*", "Orders/index/*", "local-rows-*", "local-rows-2"] {
+            assert_eq!(check(&table(resource)), Ok(()), "{resource}");
+        }
+        for resource in ["Others", "Orders/index/by-usr", "Oth*", "nonlocal-rows-*"] {
+            assert_eq!(check(&table(resource)), Err(PolicyError::ForeignResource(table(resource))));
+        }
+        assert!(check("arn:aws:sqs:us-east-1:000000000000:local-queue").is_err(), "of another service");
+    }
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{Invoke, InvokeError};
+use crate::iam::Iam;
 use crate::journal::{Delivery, EntryKind, Journal, Outcome};
 use crate::queues::Queues;
 use crate::template::{AsyncPolicy, Function};
@@ -29,14 +30,15 @@ const LONGEST_BACKOFF: u32 = 5;
 pub(crate) struct Background {
     pub journal: Journal,
     pub queues: Queues,
+    pub iam: Iam,
     /// The backoff before a first retry; each further one is twice as long. On AWS it is a minute.
     pub first_backoff: Duration,
     tasks: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Background {
-    pub(crate) fn new(journal: Journal, queues: Queues, first_backoff: Duration) -> Self {
-        Self { journal, queues, first_backoff, tasks: Arc::default() }
+    pub(crate) fn new(journal: Journal, queues: Queues, iam: Iam, first_backoff: Duration) -> Self {
+        Self { journal, queues, iam, first_backoff, tasks: Arc::default() }
     }
 
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -258,7 +260,7 @@ pub(crate) mod tests {
 
     pub(crate) fn background() -> Background {
         let queues = Queues::new(["Failed".to_owned(), "Dead".to_owned()], None);
-        Background::new(Journal::default(), queues, Duration::from_secs(60))
+        Background::new(Journal::default(), queues, crate::iam::tests::iam(), Duration::from_secs(60))
     }
 
     pub(crate) fn queue(name: &str) -> String {
