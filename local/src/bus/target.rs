@@ -110,7 +110,7 @@ impl<F: Invoke + Clone + 'static> Target<F> {
     }
 
     /// Whether the policy of a queue lets EventBridge send an event of this rule to it.
-    fn check(&self, queue: &str, background: &Background) -> Result<(), Denied> {
+    fn check(&self, queue: &str, background: &Background) -> Result<(), Box<Denied>> {
         let caller = Caller::Service("events.amazonaws.com", self.rule.arn());
         let call = Call { action: "sqs:SendMessage".to_owned(), resource: queue.to_owned(), context: Vec::new() };
         background.iam.check(&caller, &call).inspect_err(|denied| {

@@ -74,7 +74,7 @@ impl Drop for Gate {
 
 impl Shared {
     /// Checks everything that the request needs. Only an administrator may make requests that are not understood.
-    fn check(&self, caller: &Caller, request: &Request<'_>) -> Result<(), Denied> {
+    fn check(&self, caller: &Caller, request: &Request<'_>) -> Result<(), Box<Denied>> {
         let calls = calls::needed(request.target, request.body);
         if calls.is_empty() && !matches!(caller, Caller::Administrator(_)) {
             return self.iam.check(caller, &calls::unknown(request.target));

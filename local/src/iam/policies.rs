@@ -26,7 +26,7 @@ struct Inner {
 }
 
 /// A decision about a function, and the statement that allowed it, with the places in its lists.
-type Decision = Result<Option<(usize, usize, usize)>, Denied>;
+type Decision = Result<Option<(usize, usize, usize)>, Box<Denied>>;
 
 /// Most decisions that are remembered.
 const MOST_DECISIONS: usize = 10_000;
@@ -71,7 +71,7 @@ impl Iam {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn check(&self, caller: &Caller, call: &Call) -> Result<(), Denied> {
+    pub fn check(&self, caller: &Caller, call: &Call) -> Result<(), Box<Denied>> {
         let Caller::Identity(identity) = caller else { return self.decide(caller, call).map(drop) };
         let key = (identity.name.clone(), call.clone());
         let known = self.decisions().get(&key).cloned();
@@ -94,7 +94,7 @@ impl Iam {
             }),
             Ok(None) => {}
             Err(denied) => {
-                let Denied { action, resource, remedy, .. } = denied;
+                let Denied { action, resource, remedy, .. } = denied.as_ref();
                 tracing::error!("{} may not call {action} on {resource}: {remedy}", identity.name);
                 observe(Checked::Denied(denied));
             }
@@ -137,7 +137,7 @@ impl Iam {
         }
         let kind = if matches!(caller, Caller::Service(..)) { "resource" } else { "identity" };
         let reason = format!("because no {kind}-based policy allows the {} action", call.action);
-        Err(self.denied(caller, call, reason, format!("add to its policy:\n  {}", self.missing(call))))
+        Err(self.denied(caller, call, reason, format!("add to its policy: {}", self.missing(call))))
     }
 
     fn request(&self, caller: &Caller, call: &Call) -> Option<IAMRequest> {
@@ -169,7 +169,7 @@ impl Iam {
         self.0.resources.get(owner).map_or(&[], Vec::as_slice)
     }
 
-    fn denied(&self, caller: &Caller, call: &Call, reason: String, remedy: String) -> Denied {
+    fn denied(&self, caller: &Caller, call: &Call, reason: String, remedy: String) -> Box<Denied> {
         let (user, identity) = match caller {
             Caller::Identity(identity) => {
                 let role = identity.role.rsplit('/').next().unwrap_or_default();
@@ -180,7 +180,7 @@ impl Iam {
             Caller::Service(name, _) => ((*name).to_owned(), None),
         };
         let Call { action, resource, .. } = call.clone();
-        Denied { user, identity, action, resource, reason, remedy }
+        Box::new(Denied { user, identity, action, resource, reason, remedy })
     }
 
     /// The statement that allows a call, as the template would have it.

@@ -1,5 +1,7 @@
 //! Statements of policies, checked when they are read: what the local stack cannot evaluate is an error.
 
+use std::collections::BTreeMap;
+
 use iam_rs::{
     Arn, ConditionBlock, Decision, IAMAction, IAMEffect, IAMOperator, IAMPolicy, IAMRequest, IAMResource, IAMStatement,
     PolicyEvaluator,
@@ -38,6 +40,9 @@ pub enum PolicyError {
     /// The key is misspelt, or belongs to another service than the actions, or is not in `local/src/iam/known.rs`.
     #[error("the condition key {0} does not exist for its actions, or the local stack does not support it")]
     UnknownKey(String),
+    /// The operator is misspelt.
+    #[error("the condition operator {0} does not exist")]
+    UnknownOperator(String),
     /// The operator does not suit the key.
     #[error("the operator {0} cannot be used with the condition key {1}")]
     WrongOperator(String, String),
@@ -59,8 +64,7 @@ struct Elements {
     not_action: Option<IgnoredAny>,
     resource: Option<IgnoredAny>,
     not_resource: Option<IgnoredAny>,
-    #[serde(rename = "Condition")]
-    _condition: Option<IgnoredAny>,
+    condition: Option<BTreeMap<String, IgnoredAny>>,
 }
 
 impl Statement {
@@ -70,7 +74,7 @@ impl Statement {
     /// When the local stack cannot evaluate it.
     pub fn read(value: &Value, kind: PolicyKind, account: &str) -> Result<Self, PolicyError> {
         let malformed = |error: serde_json::Error| PolicyError::Malformed(error.to_string());
-        let Elements { principal, action, not_action, resource, not_resource, .. } =
+        let Elements { principal, action, not_action, resource, not_resource, condition, .. } =
             Elements::deserialize(value).map_err(malformed)?;
         let one_of = |what: &str, one: bool, other: bool| {
             if one == other {
@@ -84,6 +88,9 @@ impl Statement {
         if principal.is_some() != (kind == PolicyKind::Resource) {
             let text = "Principal belongs to the policy of a resource, and is required there";
             return Err(PolicyError::Malformed(text.into()));
+        }
+        if let Some(unknown) = condition.iter().flat_map(BTreeMap::keys).find(|name| !is_operator(name)) {
+            return Err(PolicyError::UnknownOperator(unknown.clone()));
         }
         let mut value = value.clone();
         if let Some(principal) = &principal {
@@ -232,6 +239,10 @@ impl Statement {
     }
 }
 
+fn is_operator(name: &str) -> bool {
+    IAMOperator::deserialize(Value::from(name)).is_ok()
+}
+
 /// Whether an operator compares values of that type.
 fn suits(operator: &IAMOperator, kind: KeyType) -> bool {
     match kind {
@@ -320,7 +331,10 @@ mod tests {
                 "the condition key dynamodb:LeadingKeys",
             ),
             (json!({"Condition": {"StringEquals": {"events:source": "x"}}}), "the condition key events:source"),
-            (json!({"Condition": {"StringEqual": {"aws:PrincipalArn": "x"}}}), "StringEqual"),
+            (
+                json!({"Condition": {"StringEqual": {"aws:PrincipalArn": "x"}}}),
+                "the condition operator StringEqual does not",
+            ),
             (json!({"Condition": {"Bool": {"aws:PrincipalArn": "true"}}}), "the operator Bool"),
             (json!({"Condition": {"StringEquals": {"aws:SecureTransport": "true"}}}), "the operator StringEquals"),
             (json!({"Resource": format!("{}${{aws:username}}", table("x"))}), "policy variables"),

@@ -127,7 +127,7 @@ pub enum StackError {
     },
     /// The role of a state machine may not invoke the function.
     #[error("{}\n{}", .0, .0.remedy)]
-    Denied(#[from] Denied),
+    Denied(#[from] Box<Denied>),
     /// There is no such state machine.
     #[error("the template has no state machine {0}")]
     NoStateMachine(String),

@@ -34,10 +34,8 @@ pub(super) fn check_creation(iam: &Iam, template: &Template) -> Result<(), Stack
     for function in &template.functions {
         let Some(caller) = iam.identity(&function.logical_id) else { continue };
         for call in calls_of_lambda(function) {
-            iam.check(&caller, &call).map_err(|denied| StackError::Permission {
-                function: function.logical_id.clone(),
-                denied: Box::new(denied),
-            })?;
+            iam.check(&caller, &call)
+                .map_err(|denied| StackError::Permission { function: function.logical_id.clone(), denied })?;
         }
     }
     Ok(())
