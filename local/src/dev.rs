@@ -109,7 +109,7 @@ async fn put_event(State(dev): Shared, body: Body) -> Response {
         resources: event.resources,
         detail_type: event.detail_type,
         detail: event.detail.map(|detail| detail.get().to_owned()),
-        event_bus_name: Some(event.bus.unwrap_or_else(|| dev.bus.usual().to_owned())),
+        event_bus_name: Some(event.bus.unwrap_or_else(|| dev.bus.default_bus().to_owned())),
     };
     match dev.bus.put(&entry) {
         Ok(id) => Json(json!({ "id": id })).into_response(),

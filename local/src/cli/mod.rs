@@ -121,7 +121,7 @@ pub async fn join_running_stack(options: &mut StackOptions) -> bool {
     };
     let Some(running) = describe.await else { return false };
     options.dynamodb = Some(running.dynamodb);
-    options.environment.insert("AWS_ENDPOINT_URL_EVENTBRIDGE".to_owned(), running.eventbridge);
+    options.eventbridge = Some(running.eventbridge);
     true
 }
 

@@ -8,8 +8,11 @@ use axum::body::Bytes;
 use tokio::net::TcpListener;
 
 use super::options::{StackError, StackOptions};
+use super::permissions;
 use crate::bus::{Bus, Endpoint, Target};
-use crate::dynamodb::{self, Database, DatabaseError, Relay, Storage, tables};
+use crate::dynamodb::{self, Database, tables};
+use crate::gate::{Gate, Upstreams};
+use crate::iam::{Call, Credentials, Iam};
 use crate::journal::Journal;
 use crate::lambda::asynchronous::{Asynchronous, Background};
 use crate::lambda::{Containers, InvokeError};
@@ -25,35 +28,18 @@ use crate::template::{Template, TemplateOptions};
 #[derive(Debug)]
 pub struct Environment {
     template: Template,
-    dynamodb: String,
+    iam: Iam,
+    gate: Gate,
     containers: BTreeMap<String, Arc<Containers>>,
     streams: BTreeMap<String, String>,
     background: Background,
     bus: Bus,
-    bus_url: String,
     _bus_endpoint: Endpoint,
     payments: PaymentProvider,
     payments_served: Served,
     secrets: Secrets,
     _secrets_served: Served,
-    embedded: Option<Embedded>,
-}
-
-/// The embedded database, and the relay in front of it.
-#[derive(Debug)]
-struct Embedded {
-    database: Database,
-    relay: Relay,
-}
-
-impl Embedded {
-    async fn start(storage: &Storage, template: &Template) -> Result<Self, DatabaseError> {
-        let database = Database::start(storage)?;
-        let streamed = template.tables.iter().filter(|table| table.stream.is_some());
-        let relay = Relay::start(database.endpoint(), streamed.map(|table| table.name.clone()).collect()).await;
-        let relay = relay.map_err(|error| DatabaseError::Start(error.to_string()))?;
-        Ok(Self { database, relay })
-    }
+    embedded: Option<Database>,
 }
 
 impl Environment {
@@ -69,30 +55,41 @@ impl Environment {
         let payments_served = payments.serve().await.map_err(StackError::Payments)?;
         let template = Template::load(&options.template, &with_provider(&options.reading, &payments_served.url))
             .map_err(|source| StackError::Template { path: options.template.clone(), source })?;
-        let (embedded, dynamodb) = match &options.dynamodb {
-            Some(endpoint) => (None, endpoint.clone()),
-            None => {
-                let embedded = Embedded::start(&options.storage(), &template).await?;
-                let endpoint = embedded.relay.endpoint().to_owned();
-                (Some(embedded), endpoint)
-            }
+        let iam = permissions::iam(&template, options)?;
+        permissions::check_creation(&iam, &template)?;
+        let embedded = match &options.dynamodb {
+            Some(_) => None,
+            None => Some(Database::start(&options.storage())?),
         };
-        let streams = tables::create_all(&dynamodb::client(&dynamodb), &template.tables).await?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StackError::Bus)?;
         let bus_url = format!("http://{}", listener.local_addr().map_err(StackError::Bus)?);
+        let dynamodb = embedded.as_ref().map(Database::endpoint).or(options.dynamodb.as_deref()).unwrap_or_default();
+        let eventbridge = options.eventbridge.clone().unwrap_or(bus_url);
+        let logical_id = |name: &str| template.function(name).map(|function| function.logical_id.clone());
         let services = [
-            ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb),
-            ("AWS_ENDPOINT_URL_EVENTBRIDGE", &bus_url),
-            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets_served.url),
+            ("DynamoDB", dynamodb.to_owned()),
+            ("AWSEvents", eventbridge),
+            ("secretsmanager", secrets_served.url.clone()),
         ];
-        let containers = containers(&template, options, &services);
+        let upstreams = Upstreams {
+            services: services.into(),
+            dynamodb_of: options
+                .dynamodb_of
+                .iter()
+                .filter_map(|(of, url)| Some((logical_id(of)?, url.clone())))
+                .collect(),
+        };
+        let streamed = template.tables.iter().filter(|table| table.stream.is_some()).map(|table| table.name.clone());
+        let gate = Gate::start(iam.clone(), upstreams, streamed.collect()).await.map_err(StackError::Gate)?;
+        let streams = tables::create_all(&dynamodb::client(gate.endpoint()), &template.tables).await?;
+        let containers = containers(&template, options, gate.endpoint(), &iam);
         if let Some((function, missing)) = containers.iter().find(|(_, containers)| !containers.program().is_file()) {
             let program = missing.program().to_owned();
             return Err(StackError::NoBinary { function: function.clone(), program });
         }
 
         let queues = Queues::new(template.queues.iter().cloned(), options.data.as_deref());
-        let background = Background::new(Journal::default(), queues, options.retry_wait);
+        let background = Background::new(Journal::default(), queues, iam.clone(), options.retry_wait);
         let targets = template.rules.iter().map(|rule| {
             let function = template.functions.iter().find(|function| function.arn() == rule.target);
             let function = function.and_then(|function| {
@@ -105,12 +102,12 @@ impl Environment {
         let _bus_endpoint = bus.serve(listener);
         Ok(Self {
             template,
-            dynamodb,
+            iam,
+            gate,
             containers,
             streams,
             background,
             bus,
-            bus_url,
             _bus_endpoint,
             payments,
             payments_served,
@@ -135,7 +132,7 @@ impl Environment {
 
     /// Address of the event buses, for AWS SDKs.
     pub(crate) fn bus_url(&self) -> &str {
-        &self.bus_url
+        self.gate.endpoint()
     }
 
     /// The payment provider.
@@ -160,12 +157,12 @@ impl Environment {
 
     /// Address of the DynamoDB.
     pub fn dynamodb(&self) -> &str {
-        &self.dynamodb
+        self.gate.endpoint()
     }
 
-    /// A client of the DynamoDB.
+    /// A client of the DynamoDB, as an administrator.
     pub fn client(&self) -> Client {
-        dynamodb::client(&self.dynamodb)
+        dynamodb::client(self.dynamodb())
     }
 
     /// The containers of a function, by logical id or binary.
@@ -181,7 +178,7 @@ impl Environment {
 
     /// Wakes a reader of a stream.
     pub(crate) fn wakeup(&self) -> Wakeup {
-        Wakeup::new(self.embedded.as_ref().map(|embedded| embedded.relay.writes()))
+        Wakeup::new(self.embedded.as_ref().map(|_| self.gate.writes()))
     }
 
     /// Invokes a function, by logical id or binary.
@@ -196,13 +193,33 @@ impl Environment {
         Ok(containers.invoke(event).await)
     }
 
+    /// Invokes a function as the state machine of that logical id does, if its role may.
+    ///
+    /// # Errors
+    /// The outer one when there is no such state machine or function or the role may not invoke it, the inner one when the
+    /// function fails.
+    pub async fn invoke_from(
+        &self,
+        state_machine: &str,
+        function: &str,
+        event: Bytes,
+    ) -> Result<Result<Bytes, InvokeError>, StackError> {
+        let missing = || StackError::NoStateMachine(state_machine.to_owned());
+        let caller = self.iam.identity(state_machine).ok_or_else(missing)?;
+        if let Some(known) = self.template.function(function) {
+            let call = Call { action: "lambda:InvokeFunction".into(), resource: known.arn(), context: Vec::new() };
+            self.iam.check(&caller, &call)?;
+        }
+        self.invoke(function, event).await
+    }
+
     /// Ends every process and closes the database.
     pub async fn stop(self) {
         self.background.stop();
         for containers in self.containers.values() {
             containers.stop().await;
         }
-        let database = self.embedded.map(|embedded| embedded.database);
+        let database = self.embedded;
         // It joins a thread.
         drop(tokio::task::spawn_blocking(move || drop(database)).await);
     }
@@ -219,14 +236,19 @@ fn with_provider(reading: &TemplateOptions, url: &str) -> TemplateOptions {
     reading
 }
 
-fn containers(
-    template: &Template,
-    options: &StackOptions,
-    services: &[(&str, &String)],
-) -> BTreeMap<String, Arc<Containers>> {
+fn containers(template: &Template, options: &StackOptions, gate: &str, iam: &Iam) -> BTreeMap<String, Arc<Containers>> {
     let containers = template.functions.iter().map(|function| {
-        let mut environment: BTreeMap<_, _> =
-            services.iter().map(|(name, url)| ((*name).to_owned(), (*url).clone())).collect();
+        let services =
+            ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_EVENTBRIDGE", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
+        let mut environment: BTreeMap<_, _> = services.map(|name| (name.to_owned(), gate.to_owned())).into();
+        if let Some(Credentials { access_key, secret_key, session_token }) = iam.credentials(&function.logical_id) {
+            let own = [
+                ("AWS_ACCESS_KEY_ID", access_key),
+                ("AWS_SECRET_ACCESS_KEY", secret_key),
+                ("AWS_SESSION_TOKEN", session_token),
+            ];
+            environment.extend(own.map(|(name, value)| (name.to_owned(), value.clone())));
+        }
         environment.extend(options.environment.clone());
         for name in [&function.logical_id, &function.binary] {
             environment.extend(options.function_environment.get(name).cloned().unwrap_or_default());

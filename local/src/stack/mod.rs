@@ -2,6 +2,7 @@
 
 mod environment;
 mod options;
+mod permissions;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

@@ -99,7 +99,7 @@ async fn an_event_of_another_type_reaches_no_function_and_a_function_invoked_wit
     let id = put(&shop, "PaymentPondered", "evt-1", json!({ "order_id": order_id })).await;
     let event = published(&shop).into_iter().find(|event| event["id"] == id.as_str()).unwrap();
     let reached = shop.stack.bus().journal().since(0).into_iter().any(|entry| {
-        matches!(entry.what, orders_local::journal::What::Event { event, targets, .. }
+        matches!(entry.kind, orders_local::journal::EntryKind::Event { event, targets, .. }
             if event.get().contains("PaymentPondered") && !targets.is_empty())
     });
     assert!(!reached, "no rule matches it");
