@@ -10,6 +10,8 @@ use dynamodb_event_store::client as settings;
 use dynamodb_event_store::{Epoch, EventStore};
 use orders_core::domain::{Currency, Order};
 
+use crate::telemetry::SdkCalls;
+
 /// The settings that all functions share; `template.yaml` gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -146,7 +148,7 @@ pub async fn bulk_client() -> aws_sdk_dynamodb::Client {
 
 async fn client(settings: impl FnOnce(Builder) -> Builder) -> aws_sdk_dynamodb::Client {
     let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    aws_sdk_dynamodb::Client::from_conf(settings(Builder::from(&environment)).build())
+    aws_sdk_dynamodb::Client::from_conf(settings(Builder::from(&environment)).interceptor(SdkCalls).build())
 }
 
 #[cfg(test)]

@@ -30,3 +30,4 @@ mod schedules;
 pub mod stack;
 mod streams;
 pub mod template;
+pub mod traces;

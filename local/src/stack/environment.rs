@@ -18,6 +18,7 @@ use crate::queues::Queues;
 use crate::schedules::Schedules;
 use crate::streams::Wakeup;
 use crate::template::{Template, TemplateOptions};
+use crate::traces::{Receiver, Traces};
 
 /// Functions that can be invoked, and the services that they use.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Environment {
     _bus_endpoint: Endpoint,
     payments: PaymentProvider,
     payments_served: Served,
+    traces: Traces,
+    receiver: Receiver,
     embedded: Option<Embedded>,
 }
 
@@ -74,7 +77,14 @@ impl Environment {
         let streams = tables::create_all(&dynamodb::client(&dynamodb), &template.tables).await?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StackError::Bus)?;
         let bus_url = format!("http://{}", listener.local_addr().map_err(StackError::Bus)?);
-        let services = [("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb), ("AWS_ENDPOINT_URL_EVENTBRIDGE", &bus_url)];
+        let traces = Traces::default();
+        let receiver = traces.receive().await.map_err(StackError::Traces)?;
+        let endpoint = template.parameters.get("OtlpEndpoint").filter(|endpoint| !endpoint.is_empty());
+        let services = [
+            ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb),
+            ("AWS_ENDPOINT_URL_EVENTBRIDGE", &bus_url),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.unwrap_or(&receiver.url)),
+        ];
         let containers = containers(&template, options, &services);
         if let Some((function, missing)) = containers.iter().find(|(_, containers)| !containers.program().is_file()) {
             let program = missing.program().to_owned();
@@ -104,6 +114,8 @@ impl Environment {
             _bus_endpoint,
             payments,
             payments_served,
+            traces,
+            receiver,
             embedded,
         })
     }
@@ -134,6 +146,16 @@ impl Environment {
     /// Address of the payment provider.
     pub fn payments_url(&self) -> &str {
         &self.payments_served.url
+    }
+
+    /// The spans of the functions.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
+    /// Address of the receiver of spans.
+    pub(crate) fn traces_url(&self) -> &str {
+        &self.receiver.url
     }
 
     /// The template.

@@ -99,6 +99,9 @@ pub enum StackError {
     /// The event bus has no port.
     #[error("the event bus cannot listen: {0}")]
     Bus(#[source] std::io::Error),
+    /// The receiver of spans has no port.
+    #[error("the receiver of spans cannot listen: {0}")]
+    Traces(#[source] std::io::Error),
     /// A function of the template has no binary. Build it, or correct its `Binary` in the template.
     #[error("the function {function} has no binary: {program} does not exist")]
     NoBinary {

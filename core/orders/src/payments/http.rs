@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, StatusCode, Url, redirect, retry};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::{Claim, PaymentProvider, Verdict, VerifyError, answer};
 
@@ -99,7 +101,24 @@ impl HttpProvider {
 impl PaymentProvider for HttpProvider {
     async fn verify(&self, claim: &Claim) -> Result<Verdict, VerifyError> {
         let address = self.address(claim).ok_or(VerifyError::Unknown)?;
-        let mut response = self.client.get(address).send().await.map_err(unanswered)?;
+        let span = tracing::info_span!(
+            target: "trace",
+            "provider",
+            "otel.name" = "GET",
+            "otel.kind" = "client",
+            "otel.status_code" = Empty,
+            "http.request.method" = "GET",
+            "server.address" = self.url.host_str(),
+            "http.response.status_code" = Empty,
+        );
+        let answered = self.client.get(address).send().instrument(span.clone()).await;
+        let status = answered.as_ref().ok().map(|response| response.status());
+        span.record("http.response.status_code", status.map(|status| status.as_u16()));
+        if status.is_none_or(|status| status.is_client_error() || status.is_server_error()) {
+            span.record("otel.status_code", "ERROR");
+        }
+        drop(span);
+        let mut response = answered.map_err(unanswered)?;
         match response.status() {
             StatusCode::OK => {}
             // The provider does not know or understand the payment id.
