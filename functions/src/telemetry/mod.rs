@@ -3,6 +3,7 @@
 //! The trace of a request is stored with its commit and published with its events, whether spans are exported or not.
 
 mod lines;
+#[cfg_attr(not(feature = "otlp"), path = "no_otel.rs")]
 mod otel;
 mod sdk_calls;
 
@@ -41,7 +42,7 @@ pub(crate) enum Trigger<'a> {
     Http {
         /// Its method.
         method: &'a str,
-        /// The route that it matched, such as `GET /orders/{order_id}`.
+        /// The route that it matched, such as `GET /orders/{id}`.
         route: &'a str,
     },
     /// An event of another service.

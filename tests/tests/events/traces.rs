@@ -59,7 +59,7 @@ async fn a_request_its_row_its_event_and_the_shipment_that_follows_are_one_trace
         ("ProjectOrders", "sales"),
         ("ProjectOrders", "DynamoDB.UpdateItem"),
         ("PublishEvents", "publish"),
-        ("PayOrder", "POST /orders/{order_id}/pay"),
+        ("PayOrder", "POST /orders/{id}/pay"),
         ("PayOrder", "verify payment"),
         ("PayOrder", "GET"),
         ("PayOrder", "DynamoDB.Query"),
