@@ -43,9 +43,9 @@ impl Runtime {
             (&handle, &AtomicBool::new(true), self.metrics, self.traces.as_ref());
         let service = service_fn(|LambdaEvent::<Box<RawValue>> { payload, context }| async move {
             let cold_start = cold_start.swap(false, Ordering::Relaxed);
-            let response = match Invocation::of(&context, cold_start).in_scope(|| read(&payload)) {
+            let response = match read(&payload) {
                 Ok(event) => handle(event, &context, cold_start).await.map_err(Into::into),
-                Err(invalid) => Err(invalid),
+                Err(invalid) => Err(Invocation::of(&context, cold_start).in_scope(|| log_failure(invalid))),
             };
             // The work is done, counted or not.
             metrics.flush(io::stdout()).unwrap_or_else(|error| tracing::error!(%error, "metrics lost"));
@@ -84,7 +84,7 @@ fn read<E: DeserializeOwned>(payload: &RawValue) -> Result<E, Diagnostic> {
     serde_path_to_error::deserialize(&mut json).map(|Strict(event)| event).map_err(|error| {
         let (place, reason) = (error.path().to_string(), error.inner());
         let error_message = format!("invalid event, at {place}: {reason}");
-        log_failure(Diagnostic { error_type: "InvalidEvent".into(), error_message })
+        Diagnostic { error_type: "InvalidEvent".into(), error_message }
     })
 }
 

@@ -1,7 +1,5 @@
 //! Events of other services that run commands on orders: read tolerantly, run once, rejected with a code.
 
-#[cfg(test)]
-mod asyncapi;
 pub mod event;
 pub mod payments;
 pub mod run;
