@@ -5,8 +5,7 @@ use aws_sdk_dynamodb::operation as dynamodb;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeSerializationInterceptorContextMut, BeforeSerializationInterceptorContextRef, Error,
-    FinalizerInterceptorContextRef, Input, Output,
+    BeforeSerializationInterceptorContextMut, Error, FinalizerInterceptorContextRef, Input, Output,
 };
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
@@ -31,9 +30,11 @@ impl Intercept for SdkCalls {
         "SdkCalls"
     }
 
-    fn read_before_execution(
+    /// The first hook that knows the operation.
+    fn modify_before_serialization(
         &self,
-        context: &BeforeSerializationInterceptorContextRef<'_>,
+        context: &mut BeforeSerializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let Some(call) = config.load::<Metadata>() else { return Ok(()) };
@@ -55,17 +56,6 @@ impl Intercept for SdkCalls {
         );
         if !span.is_disabled() {
             config.interceptor_state().store_put(CallSpan(span));
-        }
-        Ok(())
-    }
-
-    fn modify_before_serialization(
-        &self,
-        context: &mut BeforeSerializationInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if config.load::<CallSpan>().is_some() {
             return_capacity(context.input_mut());
         }
         Ok(())
