@@ -6,16 +6,12 @@ use std::num::NonZeroU32;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::Builder;
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
-use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
-use aws_smithy_runtime_api::client::retries::RequestAttempts;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::config_bag::ConfigBag;
 use dynamodb_event_store::client as settings;
 use dynamodb_event_store::{Epoch, EventStore};
 use orders_core::domain::{Currency, Order};
 use orders_core::payments::SecretsManager;
+
+use crate::telemetry::SdkCalls;
 
 /// The settings that all functions share; `template.yaml` gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,31 +149,7 @@ pub async fn bulk_client() -> aws_sdk_dynamodb::Client {
 
 async fn client(settings: impl FnOnce(Builder) -> Builder) -> aws_sdk_dynamodb::Client {
     let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    let settings = settings(Builder::from(&environment)).interceptor(CountRetries);
-    aws_sdk_dynamodb::Client::from_conf(settings.build())
-}
-
-/// Counts the SDK's retries. The calls themselves are counted by DynamoDB.
-#[derive(Debug)]
-struct CountRetries;
-
-#[dyn_dispatch_hint]
-impl Intercept for CountRetries {
-    fn name(&self) -> &'static str {
-        "CountRetries"
-    }
-
-    fn read_before_attempt(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if config.load::<RequestAttempts>().is_some_and(|attempts| attempts.attempts() > 1) {
-            metrics::counter!("DynamoDbRetries").increment(1);
-        }
-        Ok(())
-    }
+    aws_sdk_dynamodb::Client::from_conf(settings(Builder::from(&environment)).interceptor(SdkCalls).build())
 }
 
 /// A client of Secrets Manager, for a function that has a secret.

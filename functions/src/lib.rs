@@ -7,6 +7,8 @@ pub mod accept;
 mod admission;
 pub mod answer;
 #[cfg(test)]
+mod asyncapi;
+#[cfg(test)]
 mod bad_input;
 pub mod body;
 mod breakers;

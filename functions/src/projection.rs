@@ -17,7 +17,7 @@ use service_clock::Timestamp;
 
 use crate::config::{Config, SalesTables};
 use crate::deadline::deadline;
-use crate::stream_batch;
+use crate::{stream_batch, telemetry};
 
 /// Time reserved at the end of a catch-up run, for the current page.
 const RESERVE: Duration = Duration::from_secs(20);
@@ -117,13 +117,14 @@ impl ReadModels {
 /// The rows of orders, in a table.
 pub fn order_rows(config: &Config, client: aws_sdk_dynamodb::Client, table: &str) -> Projection<OrderRows> {
     let events = config.event_store(client.clone());
-    Projection::new(client, table, events, OrderRows)
+    Projection::new(client, table, events, OrderRows).with_spans(telemetry::commit_span)
 }
 
 /// The contribution of each order to the sales.
 pub fn sales(config: &Config, tables: &SalesTables, client: aws_sdk_dynamodb::Client) -> Projection<Sales> {
     let (events, model) = (config.event_store(client.clone()), Sales { currency: config.currency });
-    Projection::new(client, &tables.rows, events, model).with_totals(&tables.totals)
+    let projection = Projection::new(client, &tables.rows, events, model).with_totals(&tables.totals);
+    projection.with_spans(telemetry::commit_span)
 }
 
 #[cfg(test)]

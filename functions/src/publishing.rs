@@ -13,6 +13,7 @@ use orders_core::publication::{self, Envelopes, EventBridge, EventBus, Publisher
 use crate::config::{self, Config};
 use crate::deadline::deadline;
 use crate::stream_batch;
+use crate::telemetry::{self, SdkCalls};
 
 /// Time reserved at the end of an invocation: for a request in flight and the response.
 const RESERVE: Duration = Duration::from_secs(10);
@@ -24,7 +25,8 @@ const RESERVE: Duration = Duration::from_secs(10);
 /// lost.
 pub async fn publisher() -> Result<Publisher<EventBridge>, lambda_runtime::Error> {
     let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    let client = Client::from_conf(publication::for_requests(Builder::from(&environment)).build());
+    let config = publication::for_requests(Builder::from(&environment)).interceptor(SdkCalls).build();
+    let client = Client::from_conf(config);
     Ok(Publisher::new(EventBridge::open(client, config::setting::<String>("EVENT_BUS_NAME")?).await?))
 }
 
@@ -35,7 +37,7 @@ pub async fn publisher() -> Result<Publisher<EventBridge>, lambda_runtime::Error
 pub async fn relay(config: &Config) -> Result<Relay<EventBridge>, lambda_runtime::Error> {
     let api_url = config::setting::<String>("API_URL")?.trim_end_matches('/').to_owned();
     let envelopes = Envelopes { currency: config.currency, api_url };
-    Ok(Relay { envelopes, publisher: publisher().await? })
+    Ok(Relay { envelopes, publisher: publisher().await?, spans: telemetry::commit_span })
 }
 
 /// Publishes a batch. The response names the first record that Lambda must retry, if any.

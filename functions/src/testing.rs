@@ -155,7 +155,7 @@ impl Bus {
     /// A relay to it.
     pub fn relay(&self) -> Relay<Self> {
         let envelopes = Envelopes { currency: "EUR".parse().unwrap(), api_url: "https://api.example.com".into() };
-        Relay { envelopes, publisher: Publisher::new(self.clone()) }
+        Relay { envelopes, publisher: Publisher::new(self.clone()), spans: dynamodb_event_store::no_span }
     }
 }
 

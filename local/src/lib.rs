@@ -34,3 +34,4 @@ pub mod served;
 pub mod stack;
 mod streams;
 pub mod template;
+pub mod traces;

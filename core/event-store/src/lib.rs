@@ -121,6 +121,7 @@ mod stream_record;
 mod table;
 #[cfg(test)]
 mod testing;
+mod trace_context;
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
@@ -142,6 +143,7 @@ pub use stream::Stream;
 pub use stream_id::{StreamId, Version};
 pub use stream_record::{Change, StreamRecord};
 pub use table::{WrongTable, create_table};
+pub use trace_context::{CommitSpan, TraceContext, no_span};
 
 use service_clock::Clock;
 

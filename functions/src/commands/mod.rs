@@ -25,7 +25,7 @@ use crate::problem::Problem;
 use crate::request::Request;
 #[cfg(test)]
 use crate::testing::Shop;
-use crate::{idempotency, outcomes, ownership, parameters};
+use crate::{idempotency, outcomes, ownership, parameters, telemetry};
 
 /// What the functions that change orders share. Created once per container.
 #[derive(Clone, Debug)]
@@ -246,6 +246,7 @@ fn work<C: Decide + Serialize>(
             actor: caller.user().to_string(),
             correlation_id: request.correlation_id.clone(),
             causation_id: request.causation_id.clone(),
+            trace: telemetry::trace(),
         },
         if_match: conditions.if_match.clone(),
         deadline: request.deadline,

@@ -5,15 +5,14 @@ pub mod payments;
 pub mod run;
 pub mod shipping;
 
+use crate::config::{self, Config};
+use crate::publishing;
+use crate::runtime::Runtime;
+use crate::telemetry::{self, Invocation, Trigger};
+use event::Event;
 use lambda_runtime::Context;
 use orders_core::error::chain;
 use orders_core::publication::EventBridge;
-use tracing::Instrument as _;
-
-use crate::config::{self, Config};
-use crate::runtime::Runtime;
-use crate::{publishing, telemetry};
-use event::Event;
 use run::{NotProcessed, Received, Runner};
 
 /// The runner of this deployment.
@@ -47,14 +46,18 @@ async fn receive(
     cold_start: bool,
 ) -> Result<(), NotProcessed> {
     let received = Received::new(event, context);
-    let span = telemetry::request(received.correlation_id(), cold_start);
     let work = async {
         received.count_dropped();
         // Boxed, since the nested futures of the runtime and the SDK exceed the compiler's limit.
         let done = Box::pin(handle(&received)).await;
-        done.inspect_err(|error| tracing::error!(error = chain(error), "event not processed"))
+        done.inspect_err(|error| {
+            telemetry::record_failure("NotProcessed");
+            tracing::error!(error = chain(error), "event not processed");
+        })
     };
-    work.instrument(span).await
+    let trigger = Trigger::Event { detail_type: received.detail_type() };
+    let (correlation_id, trace) = (received.correlation_id(), received.trace());
+    Invocation::new(trigger, correlation_id, &context.request_id, cold_start, trace).run(work).await
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dynamodb_event_store::{
     CommitKey, Consistency, EventStore, ExecuteError, IdempotencyKey, Metadata, Request, RequestHash, Resolution,
-    StoreError, StreamId,
+    StoreError, StreamId, TraceContext,
 };
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::domain::{Decide, DecisionError, Order, OrderId};
@@ -107,6 +107,11 @@ impl Received {
         self.detail.correlation_id().unwrap_or_else(|| self.id())
     }
 
+    /// The trace of the event, if its producer sent one.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.detail.trace.clone()
+    }
+
     /// Counts the dropped fields of the metadata.
     pub fn count_dropped(&self) {
         self.detail.dropped.iter().for_each(|path| event::count_dropped(path));
@@ -124,6 +129,7 @@ impl Received {
             actor: origin.clone(),
             correlation_id: self.correlation_id().to_owned(),
             causation_id: self.id().to_owned(),
+            trace: telemetry::trace(),
         };
         let key = CommitKey::keyed(&stream, &origin, &IdempotencyKey::of_event(self.id()), hash);
         Ok(Request { key, metadata, if_match: None, deadline: self.deadline })
@@ -181,6 +187,7 @@ impl<B: EventBus> Runner<B> {
             detail_type,
             order_id: order_id.as_deref(),
             correlation_id: received.correlation_id(),
+            trace: telemetry::trace(),
             code,
             reason,
             money,

@@ -21,6 +21,7 @@ use orders_core::read_model::{Deferred, DeferredPlace, Orders, RowsError};
 use serde::Serialize;
 use service_clock::Timestamp;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 
 use outcome::Outcome;
 pub use outcome::Run;
@@ -31,6 +32,7 @@ use crate::config::{Config, ConfigError};
 use crate::deadline::deadline;
 use crate::outcomes;
 use crate::payments::{self, Payments};
+use crate::telemetry;
 
 /// Orders per page of the list.
 const PAGE: i32 = 100;
@@ -152,6 +154,11 @@ impl Work<'_> {
             Ok(loaded) => loaded,
             Err(error) => return not_settled(order_id, &error),
         };
+        let span = telemetry::order_span("settle payment", order_id, loaded.stream().trace());
+        Box::pin(self.settle_loaded(order_id, loaded).instrument(span)).await
+    }
+
+    async fn settle_loaded(&self, order_id: OrderId, loaded: Loaded<Order>) -> Outcome {
         let order = loaded.stream().state().placed();
         // The list may lag behind the events.
         let Some((order, deferred)) = order.and_then(|order| Some((order, order.deferred.as_ref()?))) else {
@@ -217,6 +224,7 @@ impl Work<'_> {
                 actor: "schedule|settle-payments".into(),
                 correlation_id: self.context.request_id.clone(),
                 causation_id: format!("{}/{order_id}", self.context.request_id),
+                trace: telemetry::trace(),
             },
             if_match: None,
             deadline: self.deadline,

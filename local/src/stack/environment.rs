@@ -23,6 +23,7 @@ use crate::secrets::Secrets;
 use crate::served::Served;
 use crate::streams::Wakeup;
 use crate::template::{Template, TemplateOptions};
+use crate::traces::{Receiver, Traces};
 
 /// Functions that can be invoked, and the services that they use.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Environment {
     payments_served: Served,
     secrets: Secrets,
     _secrets_served: Served,
+    traces: Traces,
+    receiver: Receiver,
     embedded: Option<Database>,
 }
 
@@ -82,7 +85,11 @@ impl Environment {
         let streamed = template.tables.iter().filter(|table| table.stream.is_some()).map(|table| table.name.clone());
         let gate = Gate::start(iam.clone(), upstreams, streamed.collect()).await.map_err(StackError::Gate)?;
         let streams = tables::create_all(&dynamodb::client(gate.endpoint()), &template.tables).await?;
-        let containers = containers(&template, options, gate.endpoint(), &iam);
+        let traces = Traces::default();
+        let receiver = traces.receive().await.map_err(StackError::Traces)?;
+        let collector = template.parameters.get("OtlpEndpoint").filter(|endpoint| !endpoint.is_empty());
+        let collector = collector.unwrap_or(&receiver.url);
+        let containers = containers(&template, options, gate.endpoint(), collector, &iam);
         if let Some((function, missing)) = containers.iter().find(|(_, containers)| !containers.program().is_file()) {
             let program = missing.program().to_owned();
             return Err(StackError::NoBinary { function: function.clone(), program });
@@ -113,6 +120,8 @@ impl Environment {
             payments_served,
             secrets,
             _secrets_served: secrets_served,
+            traces,
+            receiver,
             embedded,
         })
     }
@@ -148,6 +157,16 @@ impl Environment {
     /// The secrets.
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
+    }
+
+    /// The spans of the functions.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
+    /// Address of the receiver of spans.
+    pub(crate) fn traces_url(&self) -> &str {
+        &self.receiver.url
     }
 
     /// The template.
@@ -236,11 +255,18 @@ fn with_provider(reading: &TemplateOptions, url: &str) -> TemplateOptions {
     reading
 }
 
-fn containers(template: &Template, options: &StackOptions, gate: &str, iam: &Iam) -> BTreeMap<String, Arc<Containers>> {
+fn containers(
+    template: &Template,
+    options: &StackOptions,
+    gate: &str,
+    collector: &str,
+    iam: &Iam,
+) -> BTreeMap<String, Arc<Containers>> {
     let containers = template.functions.iter().map(|function| {
         let services =
             ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_EVENTBRIDGE", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
         let mut environment: BTreeMap<_, _> = services.map(|name| (name.to_owned(), gate.to_owned())).into();
+        environment.insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), collector.to_owned());
         if let Some(Credentials { access_key, secret_key, session_token }) = iam.credentials(&function.logical_id) {
             let own = [
                 ("AWS_ACCESS_KEY_ID", access_key),

@@ -72,6 +72,7 @@ impl Stack {
             tokens: tokens.clone(),
             bus: environment.bus().clone(),
             schedules: environment.start_schedules(),
+            traces: environment.traces().clone(),
         };
         let gateway = Gateway::start(listener, api, dev::router(dev, environment.payments().clone()));
         Ok(Self { url, issuer, tokens, environment, streams, failures, gateway })
@@ -153,6 +154,7 @@ fn describe(url: &str, environment: &Environment, tokens: &BTreeMap<&'static str
         "dynamodb": environment.dynamodb(),
         "eventbridge": environment.bus_url(),
         "payments": environment.payments_url(),
+        "traces": environment.traces_url(),
         "event_buses": template.buses,
         "queues": template.queues,
         "functions": template.functions.iter().map(|function| &function.binary).collect::<Vec<_>>(),

@@ -137,6 +137,9 @@ pub enum StackError {
     /// There is no such permission to leave out.
     #[error("the template has no permission {0}")]
     NoPermission(String),
+    /// The receiver of spans has no port.
+    #[error("the receiver of spans cannot listen: {0}")]
+    Traces(#[source] std::io::Error),
     /// A function of the template has no binary. Build it, or correct its `Binary` in the template.
     #[error("the function {function} has no binary: {program} does not exist")]
     NoBinary {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use dynamodb_event_store::{
-    Aggregate, Consistency, EventStore, Loaded, Metadata, Request, Resolution, StoredEvent, StreamId, Version,
+    Aggregate, Consistency, EventStore, Loaded, Metadata, Request, Resolution, StoredEvent, StreamId, TraceContext,
+    Version,
 };
 use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
 use dynamodb_testkit::proxy::Proxy;
@@ -75,7 +76,9 @@ fn value_bytes(value: &Value) -> usize {
 /// A keyed request with metadata of full length.
 fn full_request(stream: &StreamId, command: &Command) -> Request {
     let id = || uuid::Uuid::new_v4().to_string();
-    let metadata = Metadata { actor: id(), correlation_id: id(), causation_id: id() };
+    let trace = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let trace = trace.map(|trace| trace.with_state(&format!("vendor={}", "x".repeat(121))));
+    let metadata = Metadata { actor: id(), correlation_id: id(), causation_id: id(), trace };
     keyed(stream, &id(), command).with_metadata(metadata)
 }
 

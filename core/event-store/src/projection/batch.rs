@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use serde_dynamo::{AttributeValue, Item};
+use tracing::{Instrument as _, Span};
 
 use super::Projection;
 use super::error::{Cause, ProjectionError};
@@ -96,7 +97,12 @@ impl<M: ReadModel> Projection<M> {
         }
         let ends = futures::stream::iter(streams).map(|(stream, received)| async move {
             let (earliest, version) = (received.earliest, received.newest());
-            let end = self.project_stream(&stream, received).await;
+            // One for each commit, since commits of a stream may belong to different traces; calls are in the first one's.
+            let readable = received.commits.values().filter_map(|commit| commit.as_ref().ok());
+            let spans: Vec<_> = readable.map(|commit| (self.spans)(M::NAME, &stream, &commit.metadata)).collect();
+            let first = spans.first().cloned().unwrap_or_else(Span::none);
+            let end = self.project_stream(&stream, received).instrument(first).await;
+            drop(spans);
             (earliest, LaggingStream { stream, version }, end)
         });
         let ends: Vec<_> = ends.buffer_unordered(IN_FLIGHT).collect().await;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, Response, StatusCode, Url, redirect, retry};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect, retry};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::{Claim, PaymentProvider, Token, Verdict, VerifyError, answer};
 
@@ -90,16 +92,36 @@ impl HttpProvider {
     /// The response to one request; to a second one if the token was rejected and has been rotated.
     async fn ask(&self, address: Url) -> Result<Response, VerifyError> {
         let request = || self.client.get(address.clone());
-        let Some(token) = &self.token else { return request().send().await.map_err(unanswered) };
+        let Some(token) = &self.token else { return self.send(request()).await };
         let bearer = token.bearer().await;
-        let response = request().header(AUTHORIZATION, &bearer).send().await.map_err(unanswered)?;
+        let response = self.send(request().header(AUTHORIZATION, &bearer)).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         match token.after(&bearer).await {
-            Some(renewed) => request().header(AUTHORIZATION, renewed).send().await.map_err(unanswered),
+            Some(renewed) => self.send(request().header(AUTHORIZATION, renewed)).await,
             None => Ok(response),
         }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, VerifyError> {
+        let span = tracing::info_span!(
+            target: "trace",
+            "provider",
+            "otel.name" = "GET",
+            "otel.kind" = "client",
+            "otel.status_code" = Empty,
+            "http.request.method" = "GET",
+            "server.address" = self.url.host_str(),
+            "http.response.status_code" = Empty,
+        );
+        let answered = request.send().instrument(span.clone()).await;
+        let status = answered.as_ref().ok().map(Response::status);
+        span.record("http.response.status_code", status.map(|status| status.as_u16()));
+        if status.is_none_or(|status| status.is_client_error() || status.is_server_error()) {
+            span.record("otel.status_code", "ERROR");
+        }
+        answered.map_err(unanswered)
     }
 }
 

@@ -3,8 +3,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::envelope::{Envelope, MAX_BYTES, json};
-use dynamodb_event_store::derived_id;
+use super::envelope::{Envelope, MAX_BYTES, Trace, json};
+use dynamodb_event_store::{TraceContext, derived_id};
 use service_clock::Timestamp;
 
 /// The detail type of a rejected command.
@@ -32,6 +32,8 @@ pub struct Rejection<'a> {
     pub order_id: Option<&'a str>,
     /// Its correlation id.
     pub correlation_id: &'a str,
+    /// The trace in which it was rejected.
+    pub trace: Option<TraceContext>,
     /// The rejection's stable name.
     pub code: &'a str,
     /// The rejection in words.
@@ -61,6 +63,8 @@ struct Metadata<'a> {
     correlation_id: &'a str,
     /// The id of the rejected event.
     causation_id: &'a str,
+    #[serde(flatten)]
+    trace: Trace<'a>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +110,7 @@ impl Rejection<'_> {
                 occurred_at: now,
                 correlation_id: short(self.correlation_id),
                 causation_id: short(self.event_id),
+                trace: Trace::of(self.trace.as_ref()),
             },
             data: Data {
                 source: short(self.source),
@@ -139,6 +144,7 @@ mod tests {
             detail_type: "ShipmentDelivered",
             order_id,
             correlation_id: "c",
+            trace: None,
             code: "order-not-shipped",
             reason: "the order is cancelled",
             money: None,
