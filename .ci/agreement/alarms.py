@@ -10,7 +10,7 @@ OWN_NAMESPACE = {"Fn::Sub": "Orders/${AWS::StackName}"}
 REPORTED = {
     "not counted": "RequestsNotCounted",
     "stream parked": "OrdersParked",
-    "stream not projected: DynamoDB refuses it": "ProjectionRefused",
+    "stream not projected: DynamoDB rejects it": "ProjectionRefused",
     "an event is not published": "EventsUnpublished",
     "event not processed": "EventFunctionErrors",
     "the invocation failed": "EventFunctionErrors",
