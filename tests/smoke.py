@@ -186,12 +186,15 @@ def permissions(service, _):
         role = service.functions.get_function_configuration(FunctionName=service.ids[name])["Role"]
         lines = []
         for statement in (one for policy in policies for one in policy["PolicyDocument"]["Statement"]):
+            # Of a condition, the statement that holds when it is true; it is about no table and no bus.
+            statement = statement.get("Fn::If", [None, statement])[1]
             actions, named = statement["Action"], statement["Resource"]
             actions = actions if isinstance(actions, list) else [actions]
             arns = [service.arn(it) for it in (named if isinstance(named, list) else [named]) if isinstance(it, dict)]
             context = [
                 {"ContextKeyName": key, "ContextKeyValues": value if isinstance(value, list) else [value], "ContextKeyType": "string"}
-                for condition in statement.get("Condition", {}).values()
+                for operator, condition in statement.get("Condition", {}).items()
+                if operator != "Null"
                 for key, value in condition.items()
             ]
             for arn in filter(None, arns if statement["Effect"] == "Allow" else []):

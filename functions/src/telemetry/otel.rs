@@ -86,7 +86,8 @@ impl Export {
         (Self { finished, exporter, paused_until: Mutex::default(), _provider: provider }, layer)
     }
 
-    /// Sends the spans that have ended, for so long at most. What is not sent by then is lost, which is logged.
+    /// Sends the spans that have ended, for so long at most. What is not sent by then is lost. The failure is logged once; spans
+    /// of the pause after it are lost without a line.
     pub async fn send(&self, time: Duration) {
         let Spans { kept, dropped } = std::mem::take(&mut *self.finished.lock());
         let mut lost = dropped;

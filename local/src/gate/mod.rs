@@ -28,7 +28,7 @@ pub(crate) struct Gate {
     task: JoinHandle<()>,
 }
 
-/// Where requests go, by what `x-amz-target` begins with (`DynamoDB`, `AWSEvents`).
+/// Where requests go, by what `x-amz-target` begins with (`DynamoDB`, `AWSEvents`, `secretsmanager`).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Upstreams {
     /// The addresses of the services.

@@ -117,8 +117,8 @@ pub enum StackError {
     /// The event bus has no port.
     #[error("the event bus cannot listen: {0}")]
     Bus(#[source] std::io::Error),
-    /// The gate in front of DynamoDB and the event bus has no port.
-    #[error("the gate in front of DynamoDB and the event bus cannot listen: {0}")]
+    /// The gate has no port.
+    #[error("the gate in front of DynamoDB, the event bus and the secrets cannot listen: {0}")]
     Gate(#[source] std::io::Error),
     /// AWS would not create the function.
     #[error("{function} cannot be created: {denied}\n{}", .denied.remedy)]
