@@ -178,7 +178,9 @@ class Emulators:
         command = [EMULATOR, "--log-level", "error", "--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
         command += ["--runtime-api-address", f"127.0.0.1:{free_port()}", BINARIES / self.binaries[config.name]]
         with (WORK / f"{config.name}.log").open("w", encoding="utf-8") as log:
-            self.processes.append(subprocess.Popen(command, env=config.env_vars.resolve(), stdout=log, stderr=log))
+            # The access key names the role, whose events the policy of the bus accepts.
+            env = config.env_vars.resolve() | {"AWS_ACCESS_KEY_ID": f"{config.name}Role"}
+            self.processes.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
         return port
 
     def invoke(self, config, event, *_, stdout, **__):

@@ -71,7 +71,7 @@ struct Control {
 }
 
 /// ARN of the secret with the newest token, for `PaymentProviderTokenArn`.
-pub(crate) fn token_secret() -> String {
+pub fn token_secret() -> String {
     format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:payment-provider-local1")
 }
 

@@ -165,8 +165,7 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
                                 upstream = Some(Upstream::connect(address).await?);
                             }
                             is_write = shared.is_write(&request);
-                            // Some databases separate tables by access key.
-                            let relayed = request.signed_by("local");
+                            let relayed = request.signed_by(relayed_role(&caller, &request));
                             if let Some(upstream) = &mut upstream {
                                 upstream.stream.write_all(&relayed).await?;
                             }
@@ -194,6 +193,17 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
                 drop(client.write_all(&response[..count]).await);
             }
         }
+    }
+}
+
+/// The access key of a relayed request: the role of a function, which the gate of another stack checks. Some databases
+/// separate tables by access key, so all share one there.
+fn relayed_role<'a>(caller: &'a Caller, request: &Request<'_>) -> &'a str {
+    match caller {
+        Caller::Identity(own) if !request.target.starts_with("DynamoDB") => {
+            own.role.rsplit_once(":role/").map_or("local", |(_, name)| name)
+        }
+        _ => "local",
     }
 }
 

@@ -40,14 +40,20 @@ impl<'a> Request<'a> {
         if header("transfer-encoding").is_some() {
             return Parsed::Invalid("411 Length Required");
         }
-        let Ok(length) = header("content-length").unwrap_or("0").parse::<usize>() else {
-            return Parsed::Invalid("400 Bad Request");
+        let mut lengths = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("content-length"));
+        let length = match (lengths.next(), lengths.next()) {
+            (None, _) => Some(0),
+            (Some(length), None) => std::str::from_utf8(length.value).ok().and_then(|text| text.parse::<usize>().ok()),
+            (Some(_), Some(_)) => None,
         };
+        let Some(length) = length else { return Parsed::Invalid("400 Bad Request") };
         if length > MOST_BYTES {
             return Parsed::Invalid("413 Content Too Large");
         }
         let (head, body) = received.split_at(length_of_head);
         match body.get(..length) {
+            // A client sends its next request after the response.
+            Some(body) if body.len() < received.len() - length_of_head => Parsed::Invalid("400 Bad Request"),
             Some(body) => {
                 let target = header("x-amz-target").unwrap_or_default();
                 let access_key = header("authorization").map_or("", access_key);

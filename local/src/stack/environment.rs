@@ -23,7 +23,7 @@ use crate::secrets::Secrets;
 use crate::served::Served;
 use crate::streams::Wakeup;
 use crate::template::{Template, TemplateOptions};
-use crate::traces::{Receiver, Traces};
+use crate::traces::Traces;
 
 /// Functions that can be invoked, and the services that they use.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Environment {
     secrets: Secrets,
     _secrets_served: Served,
     traces: Traces,
-    receiver: Receiver,
+    receiver: Served,
     embedded: Option<Database>,
 }
 

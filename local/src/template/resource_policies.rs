@@ -67,7 +67,9 @@ pub(super) fn check_resources(template: &Template) -> Result<(), TemplateError> 
         Some("logs") => Some(format!("{arn}:*")),
         _ => None,
     });
-    let arns: Vec<_> = template.arns.keys().cloned().chain(indexes).chain(inside).collect();
+    // An operator names resources outside of the template by parameters.
+    let given = template.parameters.values().filter(|value| value.starts_with("arn:")).cloned();
+    let arns: Vec<_> = template.arns.keys().cloned().chain(indexes).chain(inside).chain(given).collect();
     let check = |owner: &str, statements: &[Statement]| {
         statements.iter().enumerate().try_for_each(|(place, statement)| {
             let checked = statement.check_resources(arns.iter().map(String::as_str), STACK_NAME);

@@ -17,9 +17,8 @@ use axum::routing::post;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
+use crate::served::Served;
 pub use span::Span;
 
 /// The most spans that are kept; the oldest are dropped first.
@@ -30,20 +29,6 @@ const BODY_LIMIT: usize = 8 * 1024 * 1024;
 /// The spans of a stack. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Traces(Arc<Mutex<VecDeque<Span>>>);
-
-/// The endpoint of a stack's traces. It is closed when this is dropped.
-#[derive(Debug)]
-pub struct Receiver {
-    /// Its address, for `OTEL_EXPORTER_OTLP_ENDPOINT`.
-    pub url: String,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
 
 /// What `trace` shows: the spans of some traces.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -59,17 +44,9 @@ impl Traces {
     ///
     /// # Errors
     /// There is no free port.
-    pub async fn receive(&self) -> io::Result<Receiver> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let url = format!("http://{}", listener.local_addr()?);
+    pub async fn receive(&self) -> io::Result<Served> {
         let router = Router::new().route("/v1/traces", post(export)).layer(DefaultBodyLimit::max(BODY_LIMIT));
-        let router = router.with_state(self.clone());
-        let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!("the receiver of traces stopped: {error}");
-            }
-        });
-        Ok(Receiver { url, task })
+        Served::start("the receiver of traces", router.with_state(self.clone())).await
     }
 
     /// The traces of an order, of a correlation id, or of a trace id, and those that link to them.

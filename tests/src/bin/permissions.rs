@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use orders_local::iam::Statement;
+use orders_local::payments::token_secret;
 use orders_local::template::{Template, TemplateError, TemplateOptions, project_path};
 use orders_tests::permissions::{WITHOUT, folder};
 
@@ -30,7 +31,10 @@ struct Permission {
 }
 
 fn main() -> Result<ExitCode, TemplateError> {
-    let template = Template::load(&project_path(), &TemplateOptions::default())?;
+    let mut options = TemplateOptions::default();
+    // Where there is a payment provider, its token is a secret.
+    options.parameters.insert("PaymentProviderTokenArn".into(), token_secret());
+    let template = Template::load(&project_path(), &options)?;
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let chosen = |name: &str| {
         wanted.is_empty() || wanted.iter().any(|prefix| name == prefix || name.starts_with(&format!("{prefix}.")))

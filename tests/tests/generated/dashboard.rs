@@ -128,7 +128,12 @@ fn health() -> Vec<Widget> {
     let duration =
         |of| each("AWS/Lambda", "Duration", "FunctionName", "p99", &functions(|function| kind(function) == of));
     let streams = functions(|function| !function.streams.is_empty());
-    let queues = ["FailedEvents.QueueName", "UndeliveredEvents.QueueName", "UnrecordedMoney.QueueName"];
+    let queues = [
+        "FailedEvents.QueueName",
+        "UndeliveredEvents.QueueName",
+        "UnrecordedMoney.QueueName",
+        "ProtectionChanges.QueueName",
+    ];
     let limited = |policy: &'static str, parameter: &str| {
         let setting = &TEMPLATE.parameters[parameter];
         sum(policy, "RequestsLimited", &functions(|function| function.environment.get("RATE_LIMIT") == Some(setting)))

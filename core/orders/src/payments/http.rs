@@ -93,7 +93,7 @@ impl HttpProvider {
     async fn ask(&self, address: Url) -> Result<Response, VerifyError> {
         let request = || self.client.get(address.clone());
         let Some(token) = &self.token else { return self.send(request()).await };
-        let bearer = token.bearer().await;
+        let bearer = token.bearer();
         let response = self.send(request().header(AUTHORIZATION, &bearer)).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);

@@ -1,5 +1,6 @@
 //! The bearer token for the provider. It is a secret, which may be rotated while the container runs.
 
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -41,13 +42,10 @@ pub enum SecretError {
 /// The token, as it was last read.
 pub struct Token {
     secret: Box<dyn Secret>,
-    state: Mutex<State>,
-}
-
-struct State {
-    bearer: HeaderValue,
-    /// When the secret was last read again.
-    read_again: Option<Instant>,
+    /// Read while the secret is read again, so that other requests do not wait for that.
+    bearer: RwLock<HeaderValue>,
+    /// When the secret was last read again; locked while it is.
+    read_again: Mutex<Option<Instant>>,
 }
 
 impl Token {
@@ -56,31 +54,34 @@ impl Token {
     /// # Errors
     /// [`SecretError`].
     pub async fn read(secret: impl Secret + 'static) -> Result<Self, SecretError> {
-        let state = State { bearer: bearer(&secret.read().await?)?, read_again: None };
-        Ok(Self { secret: Box::new(secret), state: Mutex::new(state) })
+        let bearer = RwLock::new(bearer(&secret.read().await?)?);
+        Ok(Self { secret: Box::new(secret), bearer, read_again: Mutex::new(None) })
     }
 
     /// The value of the header `Authorization`.
-    pub(super) async fn bearer(&self) -> HeaderValue {
-        self.state.lock().await.bearer.clone()
+    pub(super) fn bearer(&self) -> HeaderValue {
+        self.bearer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Another value after the provider rejected this one. `None` if the secret still has the rejected token, cannot be
     /// read, or was read again a moment ago. Concurrent callers share one read.
     pub(super) async fn after(&self, rejected: &HeaderValue) -> Option<HeaderValue> {
-        let mut state = self.state.lock().await;
-        if state.bearer != rejected {
-            return Some(state.bearer.clone());
+        let mut read_again = self.read_again.lock().await;
+        let current = self.bearer();
+        if current != rejected {
+            return Some(current);
         }
         let now = Instant::now();
-        if state.read_again.is_some_and(|last| now < last + BETWEEN_READS) {
+        if read_again.is_some_and(|last| now < last + BETWEEN_READS) {
             return None;
         }
-        state.read_again = Some(now);
-        match self.secret.read().await.and_then(|text| bearer(&text)) {
+        let read = self.secret.read().await.and_then(|text| bearer(&text));
+        // Only now: a read that is cancelled with its request does not count.
+        *read_again = Some(now);
+        match read {
             Ok(renewed) if renewed != rejected => {
                 tracing::info!("provider token rotated");
-                state.bearer = renewed.clone();
+                self.bearer.write().unwrap_or_else(PoisonError::into_inner).clone_from(&renewed);
                 Some(renewed)
             }
             Ok(_) => None,
@@ -148,25 +149,25 @@ pub(super) mod tests {
             assert!(matches!(read, Err(SecretError::Invalid)), "{value:?}");
         }
         let token = Token::read(Values::new([Some("t-1")])).await.unwrap();
-        assert_eq!(token.bearer().await, "Bearer t-1");
-        assert!(token.bearer().await.is_sensitive());
+        assert_eq!(token.bearer(), "Bearer t-1");
+        assert!(token.bearer().is_sensitive());
     }
 
     #[tokio::test(start_paused = true)]
     async fn concurrent_requests_with_a_rejected_token_share_one_read() {
         let secret = Values::new([Some("old"), Some("new")]);
         let token = Token::read(secret.clone()).await.unwrap();
-        let old = token.bearer().await;
+        let old = token.bearer();
         let renewed = join_all((0..20).map(|_| token.after(&old))).await;
         assert!(renewed.iter().all(|renewed| renewed.as_ref().unwrap() == "Bearer new"), "{renewed:?}");
-        assert_eq!((secret.reads(), token.bearer().await.to_str().unwrap()), (2, "Bearer new"));
+        assert_eq!((secret.reads(), token.bearer().to_str().unwrap()), (2, "Bearer new"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_token_that_stays_rejected_is_read_again_once_in_ten_seconds() {
         let secret = Values::new([Some("old"), None, Some("old"), Some("new")]);
         let token = Token::read(secret.clone()).await.unwrap();
-        let old = token.bearer().await;
+        let old = token.bearer();
         for reads in [2, 3] {
             for _ in 0..5 {
                 assert_eq!(token.after(&old).await, None);
