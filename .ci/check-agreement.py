@@ -8,7 +8,7 @@ import pathlib
 import sys
 
 import yaml
-from agreement import alarms, api, cargo, documents, functions, runbooks, settings
+from agreement import alarms, api, documents, functions, permissions, runbooks, settings, silence
 from samtranslator.yaml_helper import yaml_parse
 
 
@@ -18,11 +18,10 @@ def problems():
     description = yaml.safe_load(pathlib.Path("docs/api/openapi.yaml").read_text(encoding="utf-8"))
     # What the code says of itself, written by a test.
     vocabulary = json.loads(pathlib.Path("docs/api/vocabulary.json").read_text(encoding="utf-8"))
-    for subject in (functions, alarms, runbooks, settings):
+    for subject in (functions, alarms, silence, permissions, runbooks, settings):
         yield from subject.problems(template)
     yield from api.problems(template, description, vocabulary)
     yield from documents.problems(description)
-    yield from cargo.problems()
 
 
 def main():

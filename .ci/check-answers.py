@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 
+import smoke
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
@@ -313,6 +314,7 @@ def main():
             return 1
         api = Api(description, url)
         exercise(api)
+        api.differences += smoke.problems_of_tokens(url, api.tokens)
     finally:
         stack.send_signal(signal.SIGINT)
         stack.communicate(timeout=60)

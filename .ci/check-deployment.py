@@ -4,9 +4,10 @@ Usage: check-deployment.py MINISTACK-PROGRAM
 
 The emulator, ministack, shares nothing with the local stack, and runs the state machine, which the local stack does not.
 The environment is `prod` of samconfig.toml, with the values that it leaves to its operator, and one that has blanks in it.
-Four things differ from a deployment to AWS: the binaries are those of the debug build for this machine, which must be
-there; alarms on expressions are left out, since the emulator rejects them; the payment provider is one of this machine; and
-functions are invoked with the requests in `events/`, since the emulator gives an HTTP API no routes.
+Five things differ from a deployment to AWS: the binaries are those of the debug build for this machine, which must be
+there; alarms on expressions and policies of the bus are left out, since the emulator rejects them, and conditions on events; payment provider and
+issuer run here; and functions are invoked with the requests in `events/`, since the emulator gives an HTTP API no routes. The
+smoke test runs as an operator runs it, and once more for each thing that it has to find.
 
 Exits with 1 at the first failure.
 """
@@ -29,6 +30,7 @@ import urllib.parse
 import urllib.request
 
 import boto3
+import smoke
 from samtranslator.yaml_helper import yaml_parse
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
@@ -39,13 +41,22 @@ STACK = "orders"
 PATIENCE_SECONDS = 60
 
 
+def without_conditions(value):
+    """Removes the conditions on events from policies: the emulator simulates permissions without their keys."""
+    if isinstance(value, dict) and value.get("Action") == "events:PutEvents":
+        value.pop("Condition", None)
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        without_conditions(part)
+
+
 def deployable():
     """The template with the built binaries, as a file for `sam deploy`."""
     template = yaml_parse(pathlib.Path("template.yaml").read_text(encoding="utf-8"))
     machine = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
     template["Globals"]["Function"]["Architectures"] = [machine]
     template["Globals"]["Function"].pop("CodeUri", None)
-    template["Parameters"]["PaymentProviderUrl"]["AllowedPattern"] = r"^http://127\.0\.0\.1:[0-9]+$"
+    for name in ("PaymentProviderUrl", "JwtIssuer"):
+        template["Parameters"][name]["AllowedPattern"] = r"^http://127\.0\.0\.1:[0-9]+$"
     for name, resource in list(template["Resources"].items()):
         if resource["Type"] == "AWS::Serverless::Function":
             binary = resource.pop("Metadata")["BuildProperties"]["Binary"]
@@ -53,21 +64,26 @@ def deployable():
             code.mkdir(parents=True)
             subprocess.run(["strip", "-o", code / "bootstrap", TARGET / "debug" / binary], check=True)
             resource["Properties"]["CodeUri"] = str(code)
+        elif resource["Type"] == "AWS::Events::EventBusPolicy":
+            del template["Resources"][name]
         elif resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
             del template["Resources"][name]
+    without_conditions(template["Resources"])
     path = WORK / "template.json"
     path.write_text(json.dumps(template), encoding="utf-8")
     return path
 
 
-def environment(provider_port):
+def environment(provider_port, issuer, token_arn):
     """samconfig.toml as an operator fills it in, and the value in it that has blanks."""
     config = pathlib.Path("samconfig.toml").read_text(encoding="utf-8")
     breaker = "failures=4; ratio=50%; window=20s"
     operator = {
-        "JwtIssuer": "https://issuer.example.com",
+        "JwtIssuer": issuer,
         "JwtAudience": "orders",
         "PaymentProviderUrl": f"http://127.0.0.1:{provider_port}",
+        "AlarmTopic": smoke.TOPIC,
+        "PaymentProviderTokenArn": token_arn,
     }
     for name, value in operator.items():
         config = re.sub(rf"^# {name} = .*$", f'{name} = "{value}"', config, flags=re.MULTILINE)
@@ -100,7 +116,7 @@ class Deployment:
         self.unused = {function["LogicalResourceId"] for function in functions}
         self.functions, self.dynamodb = boto3.client("lambda"), boto3.client("dynamodb")
         self.bus, self.queues = boto3.client("events"), boto3.client("sqs")
-        self.machines = boto3.client("stepfunctions")
+        self.machines, self.secrets = boto3.client("stepfunctions"), boto3.client("secretsmanager")
 
     def invoke(self, function, payload):
         """The response of a function, which must not fail."""
@@ -167,14 +183,21 @@ class Deployment:
 
 
 class Provider(http.server.BaseHTTPRequestHandler):
-    """A payment provider that has captured every payment."""
+    """A payment provider that has captured every payment, and accepts one token."""
+
+    token = "first-token"
+
+    status = 200
 
     def do_GET(self):  # noqa: N802, the library's name
+        if self.headers["authorization"] != f"Bearer {self.token}":
+            self.send_error(401)
+            return
         address = urllib.parse.urlsplit(self.path)
         claim = {name: values[0] for name, values in urllib.parse.parse_qs(address.query).items()}
         payment = {**claim, "payment_id": address.path.rpartition("/")[2], "amount": float(claim["amount"])}
         body = json.dumps(payment | {"status": "captured"}).encode()
-        self.send_response(200)
+        self.send_response(self.status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -227,6 +250,9 @@ def use(service, provider_port):
     service.invoke("SettlePayments", sample("settle-payments"))
     until("a payment that waited is settled", lambda: service.row(late) == ("paid", 3) and service.waiting() == 0)
 
+    # The token is rotated: the function reads it again, and verifies this payment with it.
+    Provider.token = "second-token"
+    service.secrets.put_secret_value(SecretId=service.parameters["PaymentProviderTokenArn"], SecretString=Provider.token)
     service.request(200, "PayOrder", sample("pay-order"))
     until("the row follows the stream", lambda: service.row(order) == ("paid", 2))
     service.request(200, "ListOrders", sample("list-orders"))
@@ -352,7 +378,10 @@ def main():
         emulator = subprocess.Popen([sys.argv[1]], env=os.environ | settings, stdout=log, stderr=log)
     try:
         until("the emulator listens", lambda: answers(os.environ["AWS_ENDPOINT_URL"]))
-        config, breaker = environment(provider_port)
+        issuer = smoke.Issuer.start()
+        smoke.notify()
+        token = boto3.client("secretsmanager").create_secret(Name="payment-provider", SecretString=Provider.token)
+        config, breaker = environment(provider_port, issuer, token["ARN"])
         deploy = [TOOLS / "sam", "deploy", "--template-file", deployable(), "--no-confirm-changeset", "--no-progressbar"]
         deploy += ["--config-file", config, "--config-env", "prod"]
         with (WORK / "deploy.log").open("w", encoding="utf-8") as log:
@@ -363,6 +392,7 @@ def main():
         if service.parameters["PaymentBreaker"] != breaker:
             sys.exit(f"PaymentBreaker was deployed as {service.parameters['PaymentBreaker']!r}")
         use(service, provider_port)
+        smoke.check(service, Provider, STACK, config)
         print(f"{len(service.ids)} resources were deployed, and every function did its work")
     finally:
         emulator.terminate()

@@ -1,4 +1,5 @@
-"""Checks that the index of decisions names every decision, and that each claim names a test that exists.
+"""Checks that the index of decisions names every decision, that each claim and each bound names a test that exists, that
+the README of each library asks for the library's own version, and that docs/local-stack.md lists the routes below `/dev`.
 
 Prints each problem, and exits with 1 when there is one.
 """
@@ -8,6 +9,7 @@ import difflib
 import pathlib
 import re
 import sys
+import tomllib
 
 DECISIONS = pathlib.Path("docs/decisions")
 CODE = ("core", "functions", "local", "tests")
@@ -67,10 +69,44 @@ def problems_of_claims():
             yield f"docs/claims.md: there is no test {named.group(1)}::{named.group(2)}{hint}"
 
 
+def problems_of_bounds():
+    """Bounds whose test does not exist."""
+    # A macro makes tests of the functions that specify every store.
+    code = "".join(path.read_text(encoding="utf-8") for folder in CODE for path in pathlib.Path(folder).rglob("*.rs"))
+    for name in re.findall(r"\| `(\w+)` \|$", pathlib.Path("docs/bounds.md").read_text(encoding="utf-8"), re.MULTILINE):
+        if f"fn {name}(" not in code:
+            yield f"docs/bounds.md: there is no test {name}"
+
+
+def problems_of_libraries():
+    """Libraries whose README does not say how to depend on their present version."""
+    workspace = tomllib.loads(pathlib.Path("Cargo.toml").read_text(encoding="utf-8"))["workspace"]["package"]
+    for readme in pathlib.Path("core").glob("*/README.md"):
+        package = tomllib.loads(readme.with_name("Cargo.toml").read_text(encoding="utf-8"))["package"]
+        version = workspace["version"] if package["version"] == {"workspace": True} else package["version"]
+        if f'\n{package["name"]} = "{version}"\n' not in readme.read_text(encoding="utf-8"):
+            yield f'{readme} does not have the dependency {package["name"]} = "{version}"'
+
+
+def problems_of_dev_routes():
+    """Routes of the local stack's own that only one of code and document has."""
+    code = "".join(path.read_text(encoding="utf-8") for path in pathlib.Path("local/src").rglob("*.rs"))
+    there = set()
+    # Of the functions that return the routers that the stack nests below /dev.
+    for router in re.findall(r"^pub\(crate\) fn router\(.*?^}", code, re.MULTILINE | re.DOTALL):
+        for part in router.split(".route(")[1:]:
+            path, handlers = re.match(r'\s*"([^"]*)",(.*)', part.split("\n        .")[0], re.DOTALL).groups()
+            there |= {(method.upper(), f"/dev{path}") for method in re.findall(r"(?<!\w)(get|post|put|delete)\(", handlers)}
+    text = pathlib.Path("docs/local-stack.md").read_text(encoding="utf-8")
+    here = set(re.findall(r"^\| `(\w+) (/dev/[^`]*)` \|", text, re.MULTILINE))
+    yield from (f"docs/local-stack.md does not list {' '.join(route)}" for route in sorted(there - here))
+    yield from (f"docs/local-stack.md lists {' '.join(route)}, which does not exist" for route in sorted(here - there))
+
+
 def main():
     """Prints what is wrong."""
-    lines = [*problems_of_decisions(), *problems_of_claims()]
-    print("\n".join(lines) or "index, claims and tests agree")
+    lines = [*problems_of_decisions(), *problems_of_claims(), *problems_of_bounds(), *problems_of_libraries(), *problems_of_dev_routes()]
+    print("\n".join(lines) or "they agree")
     return 1 if lines else 0
 
 

@@ -14,6 +14,8 @@ import samcli
 from samcli.cli.types import CfnParameterOverridesType
 from samtranslator.yaml_helper import yaml_parse
 
+ROLE = "arn:aws:iam::123456789012:role/"
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
 # Values with blanks, of every parameter that may have them, as documents write them.
 WITH_BLANKS = {
     "JwtAudience": ["orders, orders-admin"],
@@ -23,10 +25,20 @@ WITH_BLANKS = {
     "PaymentBreaker": ["failures=10; window=1m", "failures=10;ratio=50%; window=1m"],
     "CorsOrigins": ["https://shop.example.com, https://admin.example.com"],
 }
-# Values that would deploy, and then reject every caller or send payments in the clear.
+# Values that would deploy, and then reject every caller, send payments in the clear, show a secret, or name too many.
 REFUSED = {
     "JwtIssuer": ["", "issuer.example.com", "http://issuer.example.com"],
     "PaymentProviderUrl": ["http://payments.example.com", "http://127.0.0.1:8080", "payments.example.com"],
+    "PaymentProviderTokenArn": ["s3cret", "orders/payment-provider", f"{SECRET}payment-provider"],
+    "PaymentEventSources": ["*", "123456789012", f"{ROLE}*", f"{ROLE}a, {ROLE}b", "arn:aws:iam::123456789012:root"],
+    "BreakGlassRole": ["*", "a role", f"{ROLE}a"],
+}
+ACCEPTED = {
+    "PaymentProviderTokenArn": [f"{SECRET}orders/payment-provider-AbC123"],
+    "PaymentEventSources": [f"{ROLE}a", f"{ROLE}a,{ROLE}path/b"],
+    "ShippingEventSources": [f"{ROLE}a"],
+    "BreakGlassRole": ["path/role"],
+    "DeployRole": ["path/role"],
 }
 
 
@@ -105,7 +117,13 @@ def main():
         for value in values
         if (value or "Default" not in parameters[name]) and allowed(parameters[name], value)
     ]
-    lines = [*blanks(parameters), *taken, *environments(parameters), *versions()]
+    rejected = [
+        f"{name}: {value!r} is rejected"
+        for name, values in ACCEPTED.items()
+        for value in values
+        if not allowed(parameters[name], value)
+    ]
+    lines = [*blanks(parameters), *taken, *rejected, *environments(parameters), *versions()]
     print("\n".join(lines) or "no value is cut, and both environments can be deployed")
     return 1 if lines else 0
 

@@ -1,83 +1,26 @@
-"""Checks every shell line of the documents: syntax, commands, options, routes, files and jq programs.
+"""Checks every shell line of the documents, and every command of cargo in comments: syntax, commands, options, routes, files and jq programs.
 
 Prints each problem, and exits with 1 when there is one. Needs the binaries that the tests build.
 """
 
 import functools
-import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
 
 import aws_commands
+import cargo_commands
 import jq
+import options
 import shell_blocks
 import yaml
 
 # Of a POSIX shell, then what else a reader has; `$` is the reader's $EDITOR.
 KNOWN = set("[ break cat cd date echo git grep printf return rm sed seq sleep sort tee uniq wait".split())
-KNOWN |= {"$", "java", "npm", "pip", "rustup", "tar"}
-# Installed by those who need them.
-CARGO_EXTENSIONS = {"deny", "lambda", "semver-checks"}
+KNOWN |= {"$", "docker", "java", "npm", "pip", "python", "rustup", "tar"}
 # The local stack nests its own routes under /dev.
 DEV_ROUTE = re.compile(r'\.route\(\s*"(/[^"]*)"')
-
-
-@functools.cache
-def help_of(*command):
-    """What a program says about its options."""
-    run = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
-    return run.stdout + run.stderr if run.returncode == 0 else None
-
-
-def option_problems(words, *command):
-    """Options that a program does not name."""
-    text = help_of(*command)
-    if text is None:
-        yield f"there is no {' '.join(command)}"
-        return
-    for word in words:
-        option = word.split("=")[0]
-        if re.fullmatch(r"--?[a-zA-Z][\w-]*", option) and not re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text):
-            yield f"{' '.join(command)} has no option {option}"
-
-
-@functools.cache
-def targets():
-    """What `-p`, `--bin`, `--test` and `--example` may name."""
-    command = ["cargo", "metadata", "--locked", "--no-deps", "--format-version=1"]
-    metadata = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    found = {("-p", package["name"]) for package in metadata["packages"]}
-    return found | {(f"--{it['kind'][0]}", it["name"]) for package in metadata["packages"] for it in package["targets"]}
-
-
-def cargo_problems(words):
-    """What is wrong with `cargo …`, and with what it gives to the local stack."""
-    own, _, rest = " ".join(words[1:]).partition(" -- ")
-    subcommand, *own = own.removesuffix(" --").split() or [""]
-    if subcommand in CARGO_EXTENSIONS:
-        return
-    yield from option_problems(own, "cargo", subcommand)
-    for option, name in zip(own, own[1:]):
-        if option in ("-p", "--bin", "--test", "--example") and (option, name) not in targets():
-            yield f"there is no {option} {name}"
-    if subcommand == "run" and not own and rest:
-        yield from stack_problems(rest.split())
-
-
-def stack_problems(words):
-    """What is wrong with the arguments of the local stack."""
-    program = ("cargo", "run", "--locked", "--quiet", "--")
-    takes_value = {"--port", "--data", "--dynamodb", "--binaries", "--template", "--parameter"}
-    places = [n for n, word in enumerate(words) if not word.startswith("-") and (n == 0 or words[n - 1] not in takes_value)]
-    names = [words[place] for place in places[:1]]
-    yield from option_problems([word for word in words if word.startswith("-")], *program, *names)
-    if names == ["invoke"]:
-        function = words[places[0] + 1]
-        if not pathlib.Path(f"functions/src/bin/{function}.rs").exists() and function.islower():
-            yield f"there is no function {function}"
 
 
 @functools.cache
@@ -137,10 +80,10 @@ def problems_of(command, functions):
     if name == "aws":
         yield from aws_commands.problems(words)
     elif name == "cargo":
-        yield from cargo_problems(words)
+        yield from cargo_commands.problems(words)
     elif name == "sam":
         subcommand = [word for word in words[1:3] if not word.startswith("-") and word.islower()]
-        yield from option_problems(words[1:], str(pathlib.Path(sys.executable).parent / "sam"), *subcommand)
+        yield from options.problems(words[1:], str(pathlib.Path(sys.executable).parent / "sam"), *subcommand)
     elif name == "curl":
         yield from curl_problems(words)
     elif name == "jq":

@@ -4,49 +4,21 @@ Usage: check-template.py [PATH-FOR-THE-TRANSLATED-TEMPLATE]
 
 `sam package` would replace CodeUri, a folder, by the address of an upload; the translator takes nothing else, so an
 address is put in its place here. The API that comes out is compared with the one that was written: what SAM makes of
-CORS, authorizer, scopes and integrations is what is deployed. Exits with 1 when there is a difference, or a finding of
-severity WARN or above.
+CORS, authorizer, scopes and integrations is what is deployed. Likewise who may do what. Exits with 1 when there is a
+difference, or a finding of severity WARN or above.
 """
 
 import json
-import os
 import sys
 
-# The translator asks botocore for the partition and needs a region for that. Nothing is called.
-os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
-
+import privileges
 import yaml
 from cloudformation_validate import CompositeEngine, ReportStatus, Severity, TemplateContent, ValidateConfig
 from samcli.yamlhelper import yaml_dump
 from samcli.yamlhelper import yaml_parse as cli_parse
 from samtranslator.model.exceptions import InvalidDocumentException
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
-
-# Parameters without a default, as an operator would fill them.
-PARAMETERS = {
-    "JwtIssuer": "https://issuer.example.com",
-    "JwtAudience": "orders",
-    "PaymentProviderUrl": "https://payments.example.com",
-}
-
-
-def read():
-    """The template as it is written."""
-    with open("template.yaml", encoding="utf-8") as file:
-        return yaml_parse(file.read())
-
-
-def translate(**parameters):
-    """The CloudFormation template that SAM makes of it, with these parameters beside the others."""
-    template = read()
-    template.setdefault("Globals", {}).setdefault("Function", {})["CodeUri"] = "s3://artifacts/function.zip"
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            resource["Properties"].pop("CodeUri", None)
-    # Managed policies are written as ARNs in the template, so no map of their names is needed.
-    return Translator({}, Parser()).translate(template, PARAMETERS | parameters)
+from translation import PARAMETERS, deployed, read, translate
 
 
 def unresolved():
@@ -60,26 +32,6 @@ def unresolved():
         yield "SAM CLI sends another template than the one that is checked here"
 
 
-def worked_out(value, parameters):
-    """A translated value with its conditions and splits decided, as CloudFormation does; None is AWS::NoValue."""
-    if isinstance(value, list):
-        return [worked_out(item, parameters) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if list(value) == ["Fn::If"]:
-        condition, yes, no = value["Fn::If"]
-        chosen = yes if parameters[CONDITIONS[condition]] else no
-        return worked_out(chosen, parameters)
-    if list(value) == ["Fn::Split"]:
-        separator, text = value["Fn::Split"]
-        return worked_out(text, parameters).split(separator)
-    if list(value) == ["Ref"]:
-        return None if value["Ref"] == "AWS::NoValue" else parameters[value["Ref"]]
-    return {name: worked_out(field, parameters) for name, field in value.items()}
-
-
-# The conditions that the API depends on, each of which says whether a parameter has a value.
-CONDITIONS = {"HasCors": "CorsOrigins"}
 CORS = {
     "AllowOrigins": "allowOrigins",
     "AllowMethods": "allowMethods",
@@ -94,9 +46,7 @@ def cors_differences():
     written = read()["Resources"]["Api"]["Properties"]["CorsConfiguration"]
     written = written["Fn::If"][1] if "Fn::If" in written else written
     for origins in ["", "*", "https://shop.example.com", "https://shop.example.com,https://admin.example.com"]:
-        body = translate(CorsOrigins=origins)["Resources"]["Api"]["Properties"]["Body"]
-        parameters = PARAMETERS | {"CorsOrigins": origins}
-        cors = worked_out(body.get("x-amazon-apigateway-cors"), parameters)
+        cors = deployed(CorsOrigins=origins)["Api"]["Body"].get("x-amazon-apigateway-cors")
         expected = {CORS[name]: value for name, value in written.items()} | {"allowOrigins": origins.split(",")}
         if cors != (expected if origins else None):
             yield f"CorsOrigins={origins!r}: the translated API has {cors}"
@@ -142,7 +92,7 @@ def main():
     """Prints each finding; exits with 1 if one of them is a warning or worse."""
     try:
         translated = json.dumps(translate(), indent=2)
-        differences = [*cors_differences(), *api_differences(), *unresolved()]
+        differences = [*cors_differences(), *api_differences(), *privileges.problems(), *unresolved()]
     except InvalidDocumentException as error:
         for cause in error.causes:
             print(f"template.yaml: {cause.message}")

@@ -1,4 +1,4 @@
-"""The shell commands in the project's documents, parsed by shfmt."""
+"""The shell commands in the project's documents and comments, parsed by shfmt."""
 
 import dataclasses
 import json
@@ -12,7 +12,9 @@ SHFMT = str(pathlib.Path(sys.executable).parent / "shfmt")
 
 # A block with its indentation, its language and its text.
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`((?:aws|cargo|sam|curl) [^`]*)`")
+INLINE = {".md": re.compile(r"`((?:aws|cargo|sam|curl) [^`]*)`"), ".rs": re.compile(r"`(cargo [^`]*)`")}
+# The beginning of the next line of a comment.
+NEXT_LINE = re.compile(r"\n\s*//[/!]?")
 
 
 @dataclasses.dataclass
@@ -27,9 +29,9 @@ class Command:
 
 
 def documents():
-    """Every Markdown file that is, or is about to be, part of the repository."""
+    """Every Markdown file and every file of Rust that is, or is about to be, part of the repository."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], check=True, capture_output=True, text=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md", "*.rs"], check=True, capture_output=True, text=True
     )
     return [pathlib.Path(line) for line in listed.stdout.splitlines() if pathlib.Path(line).exists()]
 
@@ -73,7 +75,8 @@ def read(path):
     """The commands of a document, the functions that it defines, and what is wrong with its scripts."""
     commands, functions, problems = [], set(), []
     text = path.read_text(encoding="utf-8")
-    inline = [" ".join(span.split()) for span in INLINE.findall(BLOCK.sub("", text))]
+    prose = NEXT_LINE.sub(" ", text) if path.suffix == ".rs" else BLOCK.sub("", text)
+    inline = [" ".join(span.split()) for span in INLINE[path.suffix].findall(prose)]
     for script, required in [(script, True) for script in scripts(text)] + [(span, False) for span in inline]:
         tree, error = parsed(script)
         if error and required:

@@ -6,6 +6,16 @@ import re
 # Of metrics without a dimension.
 OWN_NAMESPACE = {"Fn::Sub": "Orders/${AWS::StackName}"}
 
+# Messages at the level of errors that the alarm on all other errors leaves out, with the alarm that reports each.
+REPORTED = {
+    "not counted": "RequestsNotCounted",
+    "stream parked": "OrdersParked",
+    "stream not projected: DynamoDB rejects it": "ProjectionRefused",
+    "an event is not published": "EventsUnpublished",
+    "event not processed": "EventFunctionErrors",
+    "the invocation failed": "EventFunctionErrors",
+}
+
 
 def problems(template):
     """All of it."""
@@ -15,7 +25,8 @@ def problems(template):
 
 def silent(template):
     """Alarms that depend on the log level, or that another stack of the account can trigger."""
-    code = "".join(path.read_text(encoding="utf-8") for path in pathlib.Path("functions/src").rglob("*.rs"))
+    sources = [*pathlib.Path("functions/src").rglob("*.rs"), *pathlib.Path("core").rglob("src/**/*.rs")]
+    code = "".join(path.read_text(encoding="utf-8") for path in sources)
     # An event of the level of errors is written at every level that a deployment may have.
     errors = "".join(re.findall(r"tracing::error!\((?:[^()]|\([^()]*\))*\)", code))
     level = template["Globals"]["Function"]["LoggingConfig"]["ApplicationLogLevel"]
@@ -27,9 +38,13 @@ def silent(template):
         if resource["Type"] == "AWS::Serverless::Function" and "LoggingConfig" in properties:
             yield f"template.yaml: {name} has a LoggingConfig of its own"
         if resource["Type"] == "AWS::Logs::MetricFilter":
-            for field, word in re.findall(r'\$\.(\w+) = ("[^"]+")', properties["FilterPattern"]):
-                if not (word in errors if field == "message" else f"{field} = " in errors and word in code):
+            for field, word in re.findall(r'\$\.(\w+) !?= ("[^"]+")', properties["FilterPattern"]):
+                written = {"message": word in errors, "level": word == '"ERROR"'}
+                if not written.get(field, f"{field} = " in errors and word in code):
                     yield f"template.yaml: {name} looks for {word}, which no function writes at the level of errors"
+            for message in re.findall(r'\$\.message != "([^"]+)"', properties["FilterPattern"]):
+                if REPORTED.get(message) not in template["Resources"]:
+                    yield f"template.yaml: {name} leaves out {message!r}, which no alarm reports"
             for metric in properties["MetricTransformations"]:
                 if metric["MetricNamespace"] != OWN_NAMESPACE and not metric.get("Dimensions"):
                     yield f"template.yaml: {name} counts for all stacks of the account together"
@@ -38,7 +53,7 @@ def silent(template):
             for metric in [properties] if "MetricName" in properties else queries:
                 if not metric.get("Dimensions") and metric["Namespace"] != OWN_NAMESPACE:
                     yield f"template.yaml: {name} watches all stacks of the account together"
-                if metric["Namespace"] == "Orders" and f'!("{metric["MetricName"]}")' not in code:
+                if metric["Namespace"] == "Orders" and f'"{metric["MetricName"]}"' not in code:
                     yield f"template.yaml: {name} watches {metric['MetricName']}, which no function counts"
             # While its data are late, the newest period of a FILL is what it is filled with.
             filled = any("FILL(" in query.get("Expression", "") for query in properties.get("Metrics", []))

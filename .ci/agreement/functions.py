@@ -30,13 +30,14 @@ def as_list(value):
 
 
 def statements(template, function):
-    """The statements of a function's policies, or of its role."""
+    """The statements of a function's policies, or of its role, those of a condition among them."""
     if "Role" in function:
         role = template["Resources"][function["Role"]["Fn::GetAtt"][0]]["Properties"]
         documents = [policy["PolicyDocument"] for policy in role["Policies"]]
     else:
         documents = function.get("Policies", [])
-    return [statement for document in documents for statement in document["Statement"]]
+    written = [statement for document in documents for statement in document["Statement"]]
+    return [statement["Fn::If"][1] if "Fn::If" in statement else statement for statement in written]
 
 
 def event_problems(path, binary, routes, streams):

@@ -2,13 +2,8 @@
 
 import pathlib
 import re
-import subprocess
 
-
-def blocks(text):
-    """Every block of commands of a document, without the line breaks inside commands."""
-    for block in re.findall(r"^ *```(?:sh|bash)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
-        yield re.sub(r"\\\n\s*", "", block)
+import shell_blocks
 
 
 # The response's file is the last word of the command.
@@ -17,10 +12,6 @@ ANSWER = r"aws lambda invoke .*? (\S+?)(?=\)? (?:>|\|\||&&)|\)?$)"
 
 def problems_of_commands(path, block):
     """Problems of one block of commands."""
-    # What a POSIX shell accepts, bash and zsh accept too.
-    shell = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True, check=False)
-    if shell.returncode:
-        yield f"{path}: sh does not accept {block.splitlines()[0].strip()!r}: {shell.stderr.strip()}"
     # zsh does not split the value of a parameter.
     for loop in re.findall(r"for \w+ in [^;]*\$\w[^;]*", block):
         yield f"{path}: zsh goes through this loop once: {loop}"
@@ -60,15 +51,49 @@ def filters(text, code):
             yield f"a filter for the log message {message!r}, which nothing logs"
 
 
+# Sections of docs/operations.md that are not the response to a failure.
+NO_RESPONSE = {
+    "Deploy",
+    "A first deployment that failed",
+    "After a deployment",
+    "Concurrency",
+    "Logs",
+    "Sales",
+    "Changing an event",
+}
+
+
+def unused(operations, alarms):
+    """Runbooks to which no alarm leads, and alarms that documents name and the template lacks."""
+    table = operations.partition("| alarm |")[2].partition("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        if not row.split("|")[-2].strip():
+            yield f"docs/operations.md: no response to {row.split('|')[1].strip()}"
+    for heading, text in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", operations, re.MULTILINE | re.DOTALL):
+        parts = [heading, *re.findall(r"^### (.*)$", text, re.MULTILINE)]
+        anchors = {re.sub(r"[^a-z0-9 -]", "", part.lower()).replace(" ", "-") for part in parts}
+        if heading not in NO_RESPONSE and "```sh" in text and not any(f"(#{anchor})" in table for anchor in anchors):
+            yield f"docs/operations.md: no alarm leads to {heading!r}"
+    for path in sorted(pathlib.Path("docs").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"`(\w+)`\s+(?:must\s+)?alarms?\b|alarms?\s+`(\w+)`", text):
+            if "".join(name) not in alarms:
+                yield f"{path}: there is no alarm {''.join(name)}"
+
+
 def problems(template):
     """Problems of the commands, filters and figures in docs/."""
     code = "".join(path.read_text(encoding="utf-8") for path in [*pathlib.Path("functions/src").rglob("*.rs"), *pathlib.Path("core").rglob("*.rs")])
     for path in [pathlib.Path("README.md"), *sorted(pathlib.Path("docs").glob("*.md"))]:
         text = path.read_text(encoding="utf-8")
-        for block in blocks(text):
-            yield from problems_of_commands(path, block)
+        for block in shell_blocks.scripts(text):
+            # Without the line breaks inside commands.
+            yield from problems_of_commands(path, re.sub(r"\\\n\s*", "", block))
         yield from (f"{path}: {problem}" for problem in filters(text, code))
-    operations = " ".join(pathlib.Path("docs/operations.md").read_text(encoding="utf-8").split())
+    operations = pathlib.Path("docs/operations.md").read_text(encoding="utf-8")
+    alarms = {name for name, resource in template["Resources"].items() if resource["Type"] == "AWS::CloudWatch::Alarm"}
+    yield from unused(operations, alarms)
+    operations = " ".join(operations.split())
     for figure in figures(template):
         if figure not in operations:
             yield f"docs/operations.md does not say what is paid for without traffic: {figure}"

@@ -2,6 +2,7 @@
 table or a bus comes with a permission on it.
 """
 
+import json
 import pathlib
 import re
 
@@ -9,6 +10,8 @@ from .functions import as_list, statements
 
 # Resources whose name a function gets in a variable, and on which it needs a permission.
 NAMED = ("AWS::DynamoDB::Table", "AWS::Events::EventBus")
+# Variables that the AWS SDK reads.
+OF_THE_SDK = "AWS_ENDPOINT_URL_"
 
 
 def functions(template):
@@ -35,10 +38,21 @@ def problems(template):
     read = {name for name in literals if "_" in name and not name.startswith(("AWS_", "CARGO_"))}
     everywhere = variables(template["Globals"]["Function"])
     there = set(everywhere).union(*(variables(function) for _, function in functions(template)))
-    yield from (f"template.yaml sets {name}, which no function reads" for name in there - literals)
+    unread = (name for name in there - literals if not name.startswith(OF_THE_SDK))
+    yield from (f"template.yaml sets {name}, which no function reads" for name in unread)
     yield from (f"template.yaml does not set {name}, which a function reads" for name in read - there)
+    yield from ignored_overrides(template, set(everywhere))
     for name, function in functions(template):
         yield from permissions(template, name, function, everywhere)
+
+
+def ignored_overrides(template, everywhere):
+    """Variables of env-vars.json that the template does not name: `sam local` silently ignores them."""
+    known = {name: everywhere | set(variables(function)) for name, function in functions(template)}
+    known["Parameters"] = set().union(*known.values())
+    for name, values in json.loads(pathlib.Path("env-vars.json").read_text(encoding="utf-8")).items():
+        missing = sorted(values.keys() - known.get(name, set()))
+        yield from (f"env-vars.json sets {variable} of {name}, which template.yaml does not name" for variable in missing)
 
 
 def permissions(template, name, function, everywhere):

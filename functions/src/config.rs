@@ -9,6 +9,9 @@ use aws_sdk_dynamodb::config::Builder;
 use dynamodb_event_store::client as settings;
 use dynamodb_event_store::{Epoch, EventStore};
 use orders_core::domain::{Currency, Order};
+use orders_core::payments::SecretsManager;
+
+use crate::telemetry::SdkCalls;
 
 /// The settings that all functions share; `template.yaml` gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +149,14 @@ pub async fn bulk_client() -> aws_sdk_dynamodb::Client {
 
 async fn client(settings: impl FnOnce(Builder) -> Builder) -> aws_sdk_dynamodb::Client {
     let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    aws_sdk_dynamodb::Client::from_conf(settings(Builder::from(&environment)).build())
+    aws_sdk_dynamodb::Client::from_conf(settings(Builder::from(&environment)).interceptor(SdkCalls).build())
+}
+
+/// A client of Secrets Manager, for a function that has a secret.
+pub(crate) async fn secrets_client() -> aws_sdk_secretsmanager::Client {
+    let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let settings = SecretsManager::timeouts(aws_sdk_secretsmanager::config::Builder::from(&environment));
+    aws_sdk_secretsmanager::Client::from_conf(settings.build())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use dynamodb_event_store::{CommitKey, EventStore, Metadata, Request, Settled, StreamId};
+use dynamodb_event_store::{CommitKey, Consistency, EventStore, Metadata, Request, Resolution, StreamId};
 use futures::{StreamExt, stream};
 use lambda_runtime::Context;
 use orders_core::domain::{Decide, ExpireOrder, Order, OrderId};
@@ -12,9 +12,11 @@ use orders_core::read_model::{OpenStatus, Orders, RowsError};
 use serde::Serialize;
 use service_clock::Timestamp;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::config::{self, Config, ConfigError};
 use crate::deadline::deadline;
+use crate::{outcomes, telemetry};
 
 /// Orders per page of the list.
 const PAGE: usize = 100;
@@ -88,17 +90,26 @@ impl Expiry {
         command: &ExpireOrder,
         deadline: Instant,
         context: &Context,
-    ) -> Result<Settled, ()> {
+    ) -> Result<Resolution, ()> {
         let stream = StreamId::from(order_id);
         let causation_id = format!("{}/{order_id}", context.request_id);
-        let metadata = Metadata {
-            actor: "schedule|expire-orders".into(),
-            correlation_id: context.request_id.clone(),
-            causation_id,
+        let expired = async {
+            let loaded = self.store.load(&stream, Consistency::Eventual).await?;
+            let span = telemetry::order_span("expire order", order_id, loaded.stream().trace());
+            let metadata = Metadata {
+                actor: "schedule|expire-orders".into(),
+                correlation_id: context.request_id.clone(),
+                causation_id,
+                trace: span.in_scope(telemetry::trace),
+            };
+            let request = Request { key: CommitKey::unkeyed(), metadata, if_match: None, deadline };
+            let executed = self.store.execute(loaded, &request, |order, now| command.decide(order, now));
+            executed.instrument(span).await
         };
-        let request = Request { key: CommitKey::unkeyed(), metadata, if_match: None, deadline };
-        match self.store.run(&stream, &request, |order, now| command.decide(order, now)).await {
-            Ok(executed) => Ok(executed.settled),
+        let executed = expired.await;
+        outcomes::count(&executed);
+        match executed {
+            Ok(executed) => Ok(executed.resolution),
             Err(error) => {
                 tracing::error!(%order_id, error = chain(&error), "order not expired");
                 Err(())
@@ -108,10 +119,10 @@ impl Expiry {
 }
 
 impl Expired {
-    fn count(&mut self, run: Result<Settled, ()>) {
+    fn count(&mut self, run: Result<Resolution, ()>) {
         match run {
-            Ok(Settled::Stored | Settled::Replayed) => self.cancelled += 1,
-            Ok(Settled::Unchanged) => self.left += 1,
+            Ok(Resolution::Stored | Resolution::Replayed) => self.cancelled += 1,
+            Ok(Resolution::Unchanged) => self.left += 1,
             Err(()) => self.failed += 1,
         }
     }

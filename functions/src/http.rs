@@ -4,13 +4,6 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::Client;
-use lambda_http::http::Response;
-use lambda_http::tower::{BoxError, ServiceExt as _, service_fn};
-use lambda_http::{Body, Context, RequestExt as _, Service};
-use serde_json::value::RawValue;
-use tracing::Instrument as _;
-
 use crate::answer::Answer;
 use crate::commands::Commands;
 use crate::config::{self, Config, ConfigError};
@@ -20,7 +13,13 @@ use crate::problem::Problem;
 use crate::queries::Queries;
 use crate::request::{ColdStart, Request};
 use crate::runtime::Runtime;
+use crate::telemetry::Invocation;
 use crate::{gateway, telemetry};
+use aws_sdk_dynamodb::Client;
+use lambda_http::http::Response;
+use lambda_http::tower::{BoxError, ServiceExt as _, service_fn};
+use lambda_http::{Body, Context, RequestExt as _, Service};
+use serde_json::value::RawValue;
 
 /// What answers requests, with state that the container keeps between them.
 pub trait Handler<'a, S>: Copy + Send + Sync + 'static {
@@ -48,7 +47,7 @@ where
 /// # Errors
 /// As [`serve`].
 pub async fn command(handle: impl for<'a> Handler<'a, Commands>) -> Result<(), lambda_http::Error> {
-    serve(|config, client| Ok(Commands::new(config, client)), handle).await
+    serve(async |config, client| Ok(Commands::new(config, client)), handle).await
 }
 
 /// Runs a function that reads orders.
@@ -56,7 +55,7 @@ pub async fn command(handle: impl for<'a> Handler<'a, Commands>) -> Result<(), l
 /// # Errors
 /// As [`serve`].
 pub async fn query(handle: impl for<'a> Handler<'a, Queries>) -> Result<(), lambda_http::Error> {
-    serve(|config, client| Ok(Queries::new(config, client)), handle).await
+    serve(async |config, client| Ok(Queries::new(config, client)), handle).await
 }
 
 /// Runs a function with the rate limits that the environment names.
@@ -64,13 +63,13 @@ pub async fn query(handle: impl for<'a> Handler<'a, Queries>) -> Result<(), lamb
 /// # Errors
 /// A setting is missing or wrong, or the runtime's API is gone; the container ends.
 pub async fn serve<S: Send + Sync + 'static>(
-    state: impl FnOnce(&Config, Client) -> Result<S, ConfigError>,
+    state: impl AsyncFnOnce(&Config, Client) -> Result<S, ConfigError>,
     handle: impl for<'a> Handler<'a, S>,
 ) -> Result<(), lambda_http::Error> {
     let runtime = Runtime::start()?;
     let (config, client) = (Config::from_env()?, config::dynamodb_client().await);
     let limits = Limits::from_env(&client).await?;
-    run(runtime, service(state(&config, client)?, limits, handle)).await
+    run(runtime, service(state(&config, client).await?, limits, handle)).await
 }
 
 /// A function as a `tower` service: layers can stand around it before it is [`run`].
@@ -120,7 +119,7 @@ where
         let problem = Problem::internal(error);
         let (status, name, cause) = (problem.status(), problem.name(), problem.cause());
         let log = || tracing::error!(status, problem = name, cause, "a layer failed");
-        telemetry::request(&context.request_id, cold_start).in_scope(log);
+        Invocation::of(context, cold_start).in_scope(log);
         let answer = problem.into_answer(&context.request_id);
         answer.with_header("x-correlation-id", &context.request_id).into()
     });
@@ -134,7 +133,6 @@ pub async fn respond(
     handled: impl Future<Output = Result<Answer, Problem>>,
 ) -> Answer {
     let correlation_id = &request.correlation_id;
-    let span = telemetry::request(correlation_id, request.is_cold_start());
     let answer = async {
         // Boxed, since the nested futures of the runtime and the SDK exceed the compiler's limit.
         let handled = Box::pin(async {
@@ -159,10 +157,11 @@ pub async fn respond(
                 problem.into_answer(correlation_id)
             }
         };
+        telemetry::record_response(answer.status());
         let answer = answer.with_header("x-correlation-id", correlation_id);
         if request.is_head() { answer.without_body() } else { answer }
     };
-    answer.instrument(span).await
+    request.invocation().run(answer).await
 }
 
 #[cfg(test)]

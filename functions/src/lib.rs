@@ -7,6 +7,8 @@ pub mod accept;
 mod admission;
 pub mod answer;
 #[cfg(test)]
+mod asyncapi;
+#[cfg(test)]
 mod bad_input;
 pub mod body;
 mod breakers;
@@ -24,6 +26,7 @@ pub mod idempotency;
 pub mod incoming;
 pub mod limits;
 pub mod ops_status;
+mod outcomes;
 pub mod override_breaker;
 pub mod ownership;
 pub mod parameters;

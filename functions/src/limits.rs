@@ -6,6 +6,8 @@ use aws_sdk_dynamodb::Client;
 use dynamodb_rate_limit::{By, Checked, DynamoTable, Limiter, Subject};
 use futures::future::{Either, select};
 use serde_json::json;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::answer::Answer;
 use crate::config::{self, ConfigError};
@@ -72,7 +74,13 @@ impl Limits {
         // Without a subject the handler rejects the request.
         let Some(subject) = self.subject(request) else { return Ok(Fields::new()) };
         let policy = self.limiter.policy();
-        let checked = self.limiter.check(&subject).await;
+        let span = tracing::info_span!(
+            target: "trace", "rate limit", policy = policy.name, allowed = Empty, degraded = Empty,
+        );
+        let checked = self.limiter.check(&subject).instrument(span.clone()).await;
+        span.record("allowed", checked.decision().allowed);
+        span.record("degraded", checked.error().is_some());
+        drop(span);
         if let Some(error) = checked.error() {
             // An alarm counts these lines, so they are logged at every level.
             tracing::error!(%error, on_error = ?policy.on_error, "not counted");
@@ -83,6 +91,8 @@ impl Limits {
             Checked::Uncounted(_, error) => return Err(Problem::unavailable(error)),
             Checked::Decided(decision) | Checked::Degraded(decision, _) => decision,
         };
+        // A function has one policy.
+        metrics::counter!("RequestsLimited").increment(1);
         let seconds = decision.retry_after_seconds();
         let detail = format!("Nothing was stored. Try again in {seconds} s, and spread requests over time.");
         let problem = Problem::new(429, "rate-limited", "Too many requests", detail)

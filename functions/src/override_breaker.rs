@@ -1,4 +1,4 @@
-//! `override-breaker`: an administrator forces a circuit breaker open or closed, or ends the override.
+//! `override-breaker`: an administrator forces a circuit breaker open or closed, or resets it.
 //!
 //! A request names the desired state, so it needs no idempotency key.
 
@@ -54,7 +54,7 @@ struct Body {
 enum Forced {
     Open,
     Closed,
-    None,
+    Reset,
 }
 
 impl FromStr for Forced {
@@ -64,7 +64,7 @@ impl FromStr for Forced {
         match text {
             "open" => Ok(Self::Open),
             "closed" => Ok(Self::Closed),
-            "none" => Ok(Self::None),
+            "none" => Ok(Self::Reset),
             _ => Err("must be open, closed or none"),
         }
     }
@@ -116,8 +116,8 @@ fn action(body: &Body, now: Timestamp) -> Result<Action, Problem> {
     match body.state.0 {
         Forced::Open => Ok(Action::ForceOpen { until }),
         Forced::Closed => Ok(Action::ForceClosed { until }),
-        Forced::None if until.is_some() => Err(invalid("must be omitted with state none, which has no end")),
-        Forced::None => Ok(Action::Reset),
+        Forced::Reset if until.is_some() => Err(invalid("must be omitted with state none, which has no end")),
+        Forced::Reset => Ok(Action::Reset),
     }
 }
 

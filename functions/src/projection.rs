@@ -8,12 +8,16 @@ use dynamodb_event_store::projection::{
     Backlog, BacklogError, CatchUpResult, ModelResult, Projected, Projection, ReadModelGroup,
 };
 use lambda_runtime::Context;
+use orders_core::domain::{Currency, Status};
+use orders_core::error::chain;
+use orders_core::read_model::sales::{Day, Figure, SalesTotals};
 use orders_core::read_model::{OrderRows, Sales};
 use serde::Serialize;
+use service_clock::Timestamp;
 
 use crate::config::{Config, SalesTables};
 use crate::deadline::deadline;
-use crate::stream_batch;
+use crate::{stream_batch, telemetry};
 
 /// Time reserved at the end of a catch-up run, for the current page.
 const RESERVE: Duration = Duration::from_secs(20);
@@ -25,6 +29,8 @@ pub struct ReadModels {
     pub orders: Projection<OrderRows>,
     /// The contribution of each order to the sales.
     pub sales: Projection<Sales>,
+    totals: SalesTotals,
+    currency: Currency,
     side_by_side: ReadModelGroup,
     backlog: Backlog,
 }
@@ -47,7 +53,9 @@ impl ReadModels {
         let backlog = Backlog::new(client.clone(), backlog_table);
         Self {
             orders: order_rows(config, client.clone(), &config.orders_table),
+            totals: SalesTotals::new(client.clone(), &sales_tables.totals, Sales { currency: config.currency }),
             sales: sales(config, sales_tables, client),
+            currency: config.currency,
             side_by_side: ReadModelGroup::new(backlog.clone()),
             backlog,
         }
@@ -56,18 +64,23 @@ impl ReadModels {
     /// Projects a batch into all read models. The response names the first record that Lambda must retry, if any.
     pub async fn project(&self, batch: Event) -> DynamoDbEventResponse {
         let records = stream_batch::records(batch);
-        let orders = self.side_by_side.take(&self.orders, records.clone());
-        let sales = self.side_by_side.take(&self.sales, records);
-        let taken: [ModelResult; 2] = futures::join!(orders, sales).into();
+        let oldest = stream_batch::oldest(&records);
+        let orders = self.side_by_side.project(&self.orders, records.clone());
+        let sales = self.side_by_side.project(&self.sales, records);
+        let results: [ModelResult; 2] = futures::join!(orders, sales).into();
         // The models see the same events: what stops one usually stops all, and is counted once.
-        let most = |count: fn(&Projected) -> u64| taken.iter().map(|each| count(&each.projected)).max().unwrap_or(0);
+        let most = |count: fn(&Projected) -> u64| results.iter().map(|each| count(&each.projected)).max().unwrap_or(0);
         metrics::counter!("OrdersParked").increment(most(|projected| projected.parked));
-        metrics::counter!("ProjectionRefused").increment(most(|projected| projected.refused));
+        metrics::counter!("ProjectionRefused").increment(most(|projected| projected.rejected));
         metrics::counter!("IntegrityViolations").increment(most(|projected| projected.violations));
-        stream_batch::response(self.side_by_side.settle(&taken).await.retry_from)
+        let combined = self.side_by_side.combine(&results).await;
+        if combined.retry_from.is_none() {
+            stream_batch::record_lag("ProjectionLag", oldest);
+        }
+        stream_batch::response(combined.retry_from)
     }
 
-    /// Works through the backlog of the read models, and counts what is left.
+    /// Works through the backlog of the read models, and counts what is left. Then it records the sales of the day.
     ///
     /// # Errors
     /// [`BacklogError`]: the next run continues.
@@ -79,20 +92,39 @@ impl ReadModels {
         let (orders, sales) = (orders?, sales?);
         metrics::counter!("OrdersParked").increment(orders.parked.max(sales.parked));
         metrics::histogram!("ReadModelsBehind").record((orders.left + sales.left) as f64);
+        self.measure_sales().await;
         Ok(CaughtUp { orders, sales })
+    }
+
+    /// Records the orders that were created today, by status, with their totals, and the day's revenue. Amounts are in major
+    /// units.
+    async fn measure_sales(&self) {
+        let today = Day::of(Timestamp::now());
+        let report = match self.totals.report(today.into()).await {
+            Ok(report) => report,
+            Err(error) => return tracing::error!(error = chain(&error), "sales not measured"),
+        };
+        let amount = |minor_units| self.currency.to_decimal(minor_units).parse::<f64>().unwrap_or(f64::NAN);
+        for status in Status::ALL {
+            let tally = report.total[Figure::Orders(status)];
+            metrics::histogram!("OrdersToday", "Status" => status.as_str()).record(tally.count as f64);
+            metrics::histogram!("AmountToday", "Status" => status.as_str()).record(amount(tally.amount));
+        }
+        metrics::histogram!("RevenueToday").record(amount(report.total.revenue()));
     }
 }
 
 /// The rows of orders, in a table.
 pub fn order_rows(config: &Config, client: aws_sdk_dynamodb::Client, table: &str) -> Projection<OrderRows> {
     let events = config.event_store(client.clone());
-    Projection::new(client, table, events, OrderRows)
+    Projection::new(client, table, events, OrderRows).with_spans(telemetry::commit_span)
 }
 
 /// The contribution of each order to the sales.
 pub fn sales(config: &Config, tables: &SalesTables, client: aws_sdk_dynamodb::Client) -> Projection<Sales> {
     let (events, model) = (config.event_store(client.clone()), Sales { currency: config.currency });
-    Projection::new(client, &tables.rows, events, model).with_totals(&tables.totals)
+    let projection = Projection::new(client, &tables.rows, events, model).with_totals(&tables.totals);
+    projection.with_spans(telemetry::commit_span)
 }
 
 #[cfg(test)]
@@ -138,7 +170,10 @@ mod tests {
         assert_eq!(project(&shop.read_models(), batch).await, json!({ "batchItemFailures": [] }));
         let mut line = Vec::new();
         collector.flush(&mut line).unwrap();
-        let line: Value = serde_json::from_slice(&line).unwrap();
+        // Other tests of this process may add metrics with other dimensions, on lines of their own.
+        let lines = String::from_utf8(line).unwrap();
+        let mut lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let line = lines.find(|line| line["OrdersParked"].is_number()).unwrap();
         assert_eq!((&line["OrdersParked"], &line["IntegrityViolations"]), (&json!(1), &json!(1)));
         assert_eq!(line["FunctionName"], "unknown");
         let described = &line["_aws"]["CloudWatchMetrics"][0];

@@ -13,6 +13,7 @@ use orders_core::publication::{self, Envelopes, EventBridge, EventBus, Publisher
 use crate::config::{self, Config};
 use crate::deadline::deadline;
 use crate::stream_batch;
+use crate::telemetry::{self, SdkCalls};
 
 /// Time reserved at the end of an invocation: for a request in flight and the response.
 const RESERVE: Duration = Duration::from_secs(10);
@@ -24,7 +25,8 @@ const RESERVE: Duration = Duration::from_secs(10);
 /// lost.
 pub async fn publisher() -> Result<Publisher<EventBridge>, lambda_runtime::Error> {
     let environment = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    let client = Client::from_conf(publication::for_requests(Builder::from(&environment)).build());
+    let config = publication::for_requests(Builder::from(&environment)).interceptor(SdkCalls).build();
+    let client = Client::from_conf(config);
     Ok(Publisher::new(EventBridge::open(client, config::setting::<String>("EVENT_BUS_NAME")?).await?))
 }
 
@@ -35,13 +37,18 @@ pub async fn publisher() -> Result<Publisher<EventBridge>, lambda_runtime::Error
 pub async fn relay(config: &Config) -> Result<Relay<EventBridge>, lambda_runtime::Error> {
     let api_url = config::setting::<String>("API_URL")?.trim_end_matches('/').to_owned();
     let envelopes = Envelopes { currency: config.currency, api_url };
-    Ok(Relay { envelopes, publisher: publisher().await? })
+    Ok(Relay { envelopes, publisher: publisher().await?, spans: telemetry::commit_span })
 }
 
 /// Publishes a batch. The response names the first record that Lambda must retry, if any.
 pub async fn handle(relay: &Relay<impl EventBus>, batch: Event, context: &Context) -> DynamoDbEventResponse {
-    let relayed = relay.relay(stream_batch::records(batch), deadline(context, RESERVE)).await;
+    let records = stream_batch::records(batch);
+    let oldest = stream_batch::oldest(&records);
+    let relayed = relay.relay(records, deadline(context, RESERVE)).await;
     metrics::counter!("EventsUnpublished").increment(relayed.unpublished);
+    if relayed.retry_from.is_none() {
+        stream_batch::record_lag("PublicationLag", oldest);
+    }
     stream_batch::response(relayed.retry_from)
 }
 

@@ -1,7 +1,7 @@
 //! `rebuild-orders`: recreates the rows of one order, or of a segment of all orders.
 
 use dynamodb_event_store::projection::{
-    Projection, ProjectionError, ReadModel, RebuildError, RebuildProgress, RowsAhead, Verification, VerifyError,
+    Projection, ProjectionError, ReadModel, RebuildError, RebuildMode, RebuildProgress, Verification, VerifyError,
 };
 use dynamodb_event_store::{InvalidSegment, Segment, Version};
 use lambda_runtime::{Context, Diagnostic};
@@ -231,8 +231,8 @@ async fn rebuild_segment<M: ReadModel>(
 ) -> Result<Rebuilt, RunError> {
     let (segment, deadline) = (run.segment()?, deadline::of_run(run.seconds, context));
     let progress = run.progress.take().unwrap_or_default();
-    let ahead = if run.after_restore { RowsAhead::Rebuild } else { RowsAhead::Keep };
-    let progress = rows.rebuild(segment, progress, ahead, deadline).await?;
+    let mode = if run.after_restore { RebuildMode::AfterRestore } else { RebuildMode::Live };
+    let progress = rows.rebuild(segment, progress, mode, deadline).await?;
     tracing::info!(model = M::NAME, ?segment, ?progress, "segment rebuilt so far");
     Ok(Rebuilt::Segment(OneSegment { progress: Some(progress), ..run }))
 }

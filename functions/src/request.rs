@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dynamodb_event_store::TraceContext;
 use lambda_http::http::Method;
 use lambda_http::request::RequestContext;
 use lambda_http::{Context, RequestExt as _};
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use crate::admission::Admission;
 use crate::deadline::deadline;
 use crate::gateway::Unreadable;
+use crate::telemetry::{Invocation, Trigger};
 
 /// The part of the function's time that is reserved for composing and sending the response.
 const RESERVE: Duration = Duration::from_millis(500);
@@ -103,9 +105,14 @@ impl Request {
         (!self.unreadable().body).then(|| self.http.body().as_ref())
     }
 
-    /// Whether the first request of its container is this one.
-    pub(crate) fn is_cold_start(&self) -> bool {
-        self.http.extensions().get().is_some_and(|ColdStart(cold)| *cold)
+    /// The invocation that handles it, in the caller's trace.
+    pub(crate) fn invocation(&self) -> Invocation {
+        let route = gateway(&self.http).and_then(|gateway| gateway.route_key.as_deref()).unwrap_or_default();
+        let trigger = Trigger::Http { method: self.http.method().as_str(), route };
+        let is_cold_start = self.http.extensions().get().is_some_and(|ColdStart(cold)| *cold);
+        let trace = TraceContext::parse(self.header("traceparent").unwrap_or_default());
+        let trace = trace.map(|trace| trace.with_state(self.header("tracestate").unwrap_or_default()));
+        Invocation::new(trigger, &self.correlation_id, &self.causation_id, is_cold_start, trace)
     }
 
     fn unreadable(&self) -> Unreadable {

@@ -3,21 +3,21 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::emf;
+use crate::telemetry::{self, Export, Invocation};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use metrics_cloudwatch_embedded::Collector;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use strict_json::Strict;
-use tracing::Instrument as _;
-
-use crate::{emf, telemetry};
 
 /// A container that is starting: log lines and metrics are written from here on.
 ///
 /// There is no other way to receive events, so no function can count what is never written.
 pub struct Runtime {
     metrics: &'static Collector,
+    traces: Option<Export>,
 }
 
 impl Runtime {
@@ -26,13 +26,12 @@ impl Runtime {
     /// # Errors
     /// There is one already.
     pub fn start() -> Result<Self, lambda_runtime::Error> {
-        telemetry::init()?;
-        Ok(Self { metrics: emf::init()? })
+        Ok(Self { traces: telemetry::init()?, metrics: emf::init()? })
     }
 
     /// Passes on one event after the other, with its context and whether it is the container's first. What was counted
-    /// is written before the response is sent, since the container may be frozen after it for good. The handler logs its
-    /// own failures.
+    /// is written, and spans are exported, before the response is sent, since the container may be frozen after it for good.
+    /// The handler logs its own failures.
     ///
     /// # Errors
     /// The runtime's API is gone; the container ends.
@@ -40,14 +39,20 @@ impl Runtime {
         self,
         handle: impl AsyncFn(E, &Context, bool) -> Result<A, F>,
     ) -> Result<(), lambda_runtime::Error> {
-        let (handle, cold_start, metrics) = (&handle, &AtomicBool::new(true), self.metrics);
+        let (handle, cold_start, metrics, traces) =
+            (&handle, &AtomicBool::new(true), self.metrics, self.traces.as_ref());
         let service = service_fn(|LambdaEvent::<Box<RawValue>> { payload, context }| async move {
             let cold_start = cold_start.swap(false, Ordering::Relaxed);
-            let event = telemetry::request(&context.request_id, cold_start).in_scope(|| read(&payload))?;
-            let response = handle(event, &context, cold_start).await;
+            let response = match read(&payload) {
+                Ok(event) => handle(event, &context, cold_start).await.map_err(Into::into),
+                Err(invalid) => Err(Invocation::of(&context, cold_start).in_scope(|| log_failure(invalid))),
+            };
             // The work is done, counted or not.
             metrics.flush(io::stdout()).unwrap_or_else(|error| tracing::error!(%error, "metrics lost"));
-            response.map_err(Into::into)
+            if let Some(traces) = traces {
+                traces.send(telemetry::export_time(&context)).await;
+            }
+            response
         });
         #[expect(clippy::disallowed_methods, reason = "the one place")]
         lambda_runtime::run(service).await
@@ -67,7 +72,7 @@ impl Runtime {
                 // Boxed, since the nested futures of the runtime and the SDK exceed the compiler's limit.
                 Box::pin(handle(event, context)).await.map_err(|error| log_failure(error.into()))
             };
-            handled.instrument(telemetry::request(&context.request_id, cold_start)).await
+            Invocation::of(context, cold_start).run(handled).await
         })
         .await
     }
@@ -79,12 +84,13 @@ fn read<E: DeserializeOwned>(payload: &RawValue) -> Result<E, Diagnostic> {
     serde_path_to_error::deserialize(&mut json).map(|Strict(event)| event).map_err(|error| {
         let (place, reason) = (error.path().to_string(), error.inner());
         let error_message = format!("invalid event, at {place}: {reason}");
-        log_failure(Diagnostic { error_type: "InvalidEvent".into(), error_message })
+        Diagnostic { error_type: "InvalidEvent".into(), error_message }
     })
 }
 
 /// Writes the one log line about a failure.
 fn log_failure(failure: Diagnostic) -> Diagnostic {
+    telemetry::record_failure(&failure.error_type);
     tracing::error!(error_type = failure.error_type, error = failure.error_message, "the invocation failed");
     failure
 }

@@ -22,7 +22,8 @@ use orders_core::payments::{GuardedProvider, HttpProvider, Timeouts};
 use orders_core::publication::{Envelope, Envelopes, EventBus, Publisher, PutError, Relay};
 use orders_core::read_model::Orders;
 use orders_local::dynamodb;
-use orders_local::payments::{PaymentProvider, Served};
+use orders_local::payments::PaymentProvider;
+use orders_local::served::Served;
 use orders_tests::database::TestTables;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -154,7 +155,7 @@ impl Bus {
     /// A relay to it.
     pub fn relay(&self) -> Relay<Self> {
         let envelopes = Envelopes { currency: "EUR".parse().unwrap(), api_url: "https://api.example.com".into() };
-        Relay { envelopes, publisher: Publisher::new(self.clone()) }
+        Relay { envelopes, publisher: Publisher::new(self.clone()), spans: dynamodb_event_store::no_span }
     }
 }
 

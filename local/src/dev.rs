@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::bus::{Bus, Mode, RequestEntry};
 use crate::payments::{self, PaymentProvider};
 use crate::schedules::Schedules;
+use crate::traces::Traces;
 
 /// The longest long poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -31,6 +32,7 @@ pub(crate) struct Dev {
     pub tokens: BTreeMap<&'static str, String>,
     pub bus: Bus,
     pub schedules: Schedules,
+    pub traces: Traces,
 }
 
 /// An event as a person writes it, or as a function gets it.
@@ -55,6 +57,12 @@ struct Poll {
 }
 
 #[derive(Deserialize)]
+struct Sought {
+    /// An order id, a correlation id or a trace id.
+    id: String,
+}
+
+#[derive(Deserialize)]
 struct Control {
     mode: Mode,
 }
@@ -68,6 +76,7 @@ pub(crate) fn router(dev: Dev, payments: PaymentProvider) -> Router {
         .route("/tokens/{name}", get(token))
         .route("/events", get(events).post(put_event))
         .route("/bus", post(control_bus))
+        .route("/traces", get(async |State(dev): Shared, Query(Sought { id })| Json(dev.traces.find(&id))))
         .route("/queues", get(async |State(dev): Shared| Json(dev.bus.queues().contents())))
         .route("/queues/{name}/redrive", post(redrive))
         .route("/schedules/{name}", post(run_schedule))
@@ -109,7 +118,7 @@ async fn put_event(State(dev): Shared, body: Body) -> Response {
         resources: event.resources,
         detail_type: event.detail_type,
         detail: event.detail.map(|detail| detail.get().to_owned()),
-        event_bus_name: Some(event.bus.unwrap_or_else(|| dev.bus.usual().to_owned())),
+        event_bus_name: Some(event.bus.unwrap_or_else(|| dev.bus.default_bus().to_owned())),
     };
     match dev.bus.put(&entry) {
         Ok(id) => Json(json!({ "id": id })).into_response(),

@@ -23,17 +23,17 @@ pub struct Entry {
     pub at: DateTime<Utc>,
     /// The event or delivery.
     #[serde(flatten)]
-    pub what: What,
+    pub kind: EntryKind,
 }
 
 fn millis<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-/// What an entry is about.
+/// The kind of an entry.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum What {
+pub enum EntryKind {
     /// The bus accepted an event.
     Event {
         /// Its bus.
@@ -115,7 +115,7 @@ impl Default for Journal {
     }
 }
 
-impl What {
+impl EntryKind {
     fn bytes(&self) -> usize {
         match self {
             Self::Event { event, .. } => event.get().len(),
@@ -125,16 +125,16 @@ impl What {
 }
 
 impl Journal {
-    pub(crate) fn write(&self, what: What) {
+    pub(crate) fn write(&self, kind: EntryKind) {
         let mut retained = self.lock();
         retained.next += 1;
-        retained.bytes += what.bytes();
-        let entry = Entry { sequence: retained.next, at: Utc::now(), what };
+        retained.bytes += kind.bytes();
+        let entry = Entry { sequence: retained.next, at: Utc::now(), kind };
         retained.entries.push_back(entry);
         while (retained.entries.len() > MOST_ENTRIES || retained.bytes > MOST_BYTES)
             && let Some(oldest) = retained.entries.pop_front()
         {
-            retained.bytes -= oldest.what.bytes();
+            retained.bytes -= oldest.kind.bytes();
         }
         self.0.newest.send_replace(retained.next);
     }
@@ -161,8 +161,8 @@ impl Journal {
 mod tests {
     use super::*;
 
-    fn refused() -> What {
-        What::Refused { source: None, detail_type: None, code: "c".into(), message: "m".into() }
+    fn refused() -> EntryKind {
+        EntryKind::Refused { source: None, detail_type: None, code: "c".into(), message: "m".into() }
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
         let journal = Journal::default();
         let event: Arc<RawValue> = RawValue::from_string(format!("\"{}\"", "x".repeat(MOST_BYTES / 2))).unwrap().into();
         for _ in 0..3 {
-            journal.write(What::Event { bus: "b".into(), event: event.clone(), targets: vec![] });
+            journal.write(EntryKind::Event { bus: "b".into(), event: event.clone(), targets: vec![] });
         }
         assert_eq!(journal.since(0).iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [3]);
         for _ in 0..MOST_ENTRIES + 5 {

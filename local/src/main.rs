@@ -16,7 +16,7 @@ use orders_local::template::Template;
 use tracing_subscriber::EnvFilter;
 
 use cli::welcome::{self, Persistence};
-use cli::{Cli, Command, demo, events, invoke, rebuild, say};
+use cli::{Cli, Command, demo, events, invoke, rebuild, say, trace};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -40,6 +40,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     if matches!(cli.command, Some(Command::Events)) {
         return events::run(cli.port, stop).await;
     }
+    if let Some(Command::Trace { id }) = &cli.command {
+        return trace::run(cli.port, id).await;
+    }
     let binaries = match cli.binaries {
         Some(directory) => directory,
         None => tokio::select! {
@@ -60,7 +63,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     }
     options.reading.parameters.extend(cli.parameters);
     match cli.command {
-        None | Some(Command::Events) => serve(options, stop).await,
+        None | Some(Command::Events | Command::Trace { .. }) => serve(options, stop).await,
         Some(Command::Invoke { function, event }) => tokio::select! {
             code = invoke::run(options, &function, &event) => code,
             () = stop => Ok(ExitCode::from(INTERRUPTED)),

@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::secrets::Secrets;
+use crate::served::Served;
+use crate::template::{ACCOUNT, REGION};
 
 /// Longer than any timeout of a caller.
 const SLOW: Duration = Duration::from_secs(30);
@@ -41,46 +44,68 @@ pub struct PaymentProvider(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     mode: Mode,
+    /// The tokens that are accepted, the newest last. Without any, none is required.
+    tokens: Vec<String>,
+    /// Where callers find the newest one.
+    secrets: Option<Secrets>,
     /// Requests about each payment.
     requests: BTreeMap<String, u32>,
 }
 
-/// A provider's endpoint. It is closed when this is dropped.
-#[derive(Debug)]
-pub struct Served {
-    /// Its address, for `PAYMENT_PROVIDER_URL`.
-    pub url: String,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// A change of the provider's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TokenChange {
+    /// A new one is accepted too, and replaces the secret's value.
+    Rotate,
+    /// Only the newest one is still accepted.
+    Revoke,
 }
 
 /// `POST /dev/payments`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Control {
-    mode: Mode,
+    mode: Option<Mode>,
+    token: Option<TokenChange>,
+}
+
+/// ARN of the secret with the newest token, for `PaymentProviderTokenArn`.
+pub fn token_secret() -> String {
+    format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:payment-provider-local1")
 }
 
 impl PaymentProvider {
+    /// A provider that requires a token, and stores it as a secret.
+    pub fn with_token(secrets: Secrets) -> Self {
+        let provider = Self(Arc::new(Mutex::new(Inner { secrets: Some(secrets), ..Inner::default() })));
+        provider.rotate_token();
+        provider
+    }
+
     /// Serves it on a free port of the loopback interface.
     ///
     /// # Errors
     /// There is no free port.
     pub async fn serve(&self) -> io::Result<Served> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let url = format!("http://{}", listener.local_addr()?);
         let router = Router::new().route("/payments/{payment_id}", get(verify)).with_state(self.clone());
-        let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!("the payment provider stopped: {error}");
-            }
-        });
-        Ok(Served { url, task })
+        Served::start("the payment provider", router).await
+    }
+
+    /// Accepts another token too, and stores it as the secret's value.
+    pub fn rotate_token(&self) {
+        let (mut inner, token) = (self.inner(), Uuid::new_v4().to_string());
+        if let Some(secrets) = &inner.secrets {
+            secrets.put(&token_secret(), token.clone());
+        }
+        inner.tokens.push(token);
+    }
+
+    /// Accepts only the newest token.
+    pub fn revoke_old_tokens(&self) {
+        let mut inner = self.inner();
+        let old = inner.tokens.len().saturating_sub(1);
+        inner.tokens.drain(..old);
     }
 
     /// From now on it behaves so.
@@ -103,7 +128,7 @@ impl PaymentProvider {
     }
 }
 
-/// `GET /dev/payments` and `POST /dev/payments {"mode": …}`.
+/// `GET /dev/payments` and `POST /dev/payments {"mode": …, "token": …}`.
 pub(crate) fn router(provider: PaymentProvider) -> Router {
     Router::new().route("/payments", get(state).post(control)).with_state(provider)
 }
@@ -114,7 +139,14 @@ async fn state(State(provider): State<PaymentProvider>) -> Json<Value> {
 }
 
 async fn control(State(provider): State<PaymentProvider>, Json(control): Json<Control>) -> Json<Value> {
-    provider.set_mode(control.mode);
+    if let Some(mode) = control.mode {
+        provider.set_mode(mode);
+    }
+    match control.token {
+        Some(TokenChange::Rotate) => provider.rotate_token(),
+        Some(TokenChange::Revoke) => provider.revoke_old_tokens(),
+        None => {}
+    }
     state(State(provider)).await
 }
 
@@ -122,13 +154,19 @@ async fn verify(
     State(provider): State<PaymentProvider>,
     Path(payment_id): Path<String>,
     Query(payment): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
 ) -> Response {
+    let problem = |status, message: &str| (status, Json(json!({ "message": message }))).into_response();
+    let given = headers.get("authorization").and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer "));
     let mode = {
         let mut inner = provider.inner();
+        if !inner.tokens.is_empty() && !inner.tokens.iter().any(|token| given == Some(token)) {
+            return problem(StatusCode::UNAUTHORIZED, "The token is not accepted.");
+        }
         *inner.requests.entry(payment_id.clone()).or_default() += 1;
         inner.mode
     };
-    let problem = |status, message: &str| (status, Json(json!({ "message": message }))).into_response();
     let amount = payment.get("amount").and_then(|amount| RawValue::from_string(amount.clone()).ok());
     let (Some(order_id), Some(amount), Some(currency)) = (payment.get("order_id"), amount, payment.get("currency"))
     else {

@@ -99,7 +99,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::journal::What;
+    use crate::journal::EntryKind;
     use crate::lambda::asynchronous::tests::{Scripted, background};
     use crate::template::tests::template;
 
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(script.calls(), 2);
         let id = timer.run(Utc::now()).unwrap();
         background.journal.past(2).await;
-        let What::Delivery(delivery) = background.journal.since(2).remove(0).what else { panic!("no delivery") };
+        let EntryKind::Delivery(delivery) = background.journal.since(2).remove(0).kind else { panic!("no delivery") };
         assert_eq!((delivery.event_id, delivery.rule), (id.to_string(), "OnThingNightly".into()));
     }
 }

@@ -1,7 +1,7 @@
 //! The bus of a running stack.
 
 use dynamodb_testkit::wait::until_some;
-use orders_local::journal::What;
+use orders_local::journal::EntryKind;
 use serde_json::{Value, json};
 
 use crate::shop::Shop;
@@ -21,8 +21,8 @@ pub async fn put_event(shop: &Shop, event: Value) -> String {
 /// Waits until the delivery of an event has ended; returns the number of attempts and the outcome.
 pub async fn ended(shop: &Shop, id: &str) -> (u32, Value) {
     let end = || {
-        shop.stack.bus().journal().since(0).into_iter().find_map(|entry| match entry.what {
-            What::Delivery(delivery) if delivery.event_id == id => {
+        shop.stack.bus().journal().since(0).into_iter().find_map(|entry| match entry.kind {
+            EntryKind::Delivery(delivery) if delivery.event_id == id => {
                 let outcome = serde_json::to_value(&delivery.outcome).unwrap();
                 (outcome != "failed").then_some((delivery.attempt, outcome))
             }

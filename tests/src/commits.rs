@@ -20,6 +20,32 @@ pub async fn append(store: &EventStore<Order>, order_id: OrderId, events: Vec<Or
     store.execute(loaded, &Request::unkeyed(), decide).await.unwrap().version
 }
 
+/// Appends an event of an unknown type, as a newer deployment might.
+pub async fn poison(client: &Client, table: &str, order_id: &str, version: Version) {
+    let text = |text: &str| AttributeValue::S(text.into());
+    let map = |pairs: &[(&str, &str)]| {
+        AttributeValue::M(pairs.iter().map(|(name, value)| ((*name).into(), text(value))).collect())
+    };
+    let event = AttributeValue::M(
+        [
+            ("type".into(), text("OrderTeleported")),
+            ("schema".into(), AttributeValue::N("1".into())),
+            ("data".into(), map(&[("order_id", order_id)])),
+        ]
+        .into(),
+    );
+    let put = client.put_item().table_name(table);
+    put.item("stream_id", text(order_id))
+        .item("version", AttributeValue::N(version.to_string()))
+        .item("events", AttributeValue::L(vec![event]))
+        .item("commit_id", text("0190a1b2-0000-4000-8000-000000000001"))
+        .item("recorded_at", text("2026-11-24T12:00:00Z"))
+        .item("metadata", map(&[("actor", "newer"), ("correlation_id", "c"), ("causation_id", "r")]))
+        .send()
+        .await
+        .unwrap();
+}
+
 /// Deletes a commit.
 pub async fn delete(client: &Client, table: &str, stream: impl ToString, version: Version) {
     let delete = client.delete_item().table_name(table).key("stream_id", AttributeValue::S(stream.to_string()));

@@ -22,6 +22,12 @@ impl LogLines {
         lines.iter().filter(|(name, _)| name == function).map(|(_, line)| line.clone()).collect()
     }
 
+    /// The lines of all functions that are JSON.
+    pub fn json(&self) -> Vec<Value> {
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect()
+    }
+
     /// The lines of a function that are JSON.
     pub fn json_of(&self, function: &str) -> Vec<Value> {
         self.of(function).iter().filter_map(|line| serde_json::from_str(line).ok()).collect()

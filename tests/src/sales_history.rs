@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::Duration as Span;
 use dynamodb_event_store::projection::{
-    COUNTED, Counts, LaggingStream, Projection, RebuildProgress, RowItem, RowsAhead, Totals, Verification,
+    COUNTED, Counts, LaggingStream, Projection, RebuildMode, RebuildProgress, RowItem, Totals, Verification,
 };
 use dynamodb_event_store::{
     Change, Commit, Consistency, EventStore, Loaded, Request, Segment, StreamId, StreamRecord, Version,
@@ -78,7 +78,7 @@ pub async fn live_through(seed: u64) -> Tally {
     world.assert_totals_are_the_sum_of_the_rows().await;
     let later = Instant::now() + Duration::from_secs(600);
     let rebuilt =
-        world.projection().rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Keep, later).await.unwrap();
+        world.projection().rebuild(Segment::WHOLE, RebuildProgress::default(), RebuildMode::Live, later).await.unwrap();
     assert!(rebuilt.done, "{rebuilt:?}");
     let totals = world.assert_totals_are_the_sum_of_the_rows().await;
     assert_eq!(totals, world.recount(), "the totals are not the recount");
@@ -213,10 +213,10 @@ impl World {
     async fn rebuild_now_and_then(&self, mut rng: Rng) {
         for _ in 0..rng.usize(..3) {
             sleep(Duration::from_millis(rng.u64(..3_000))).await;
-            let ahead = if rng.bool() { RowsAhead::Keep } else { RowsAhead::Rebuild };
+            let mode = if rng.bool() { RebuildMode::Live } else { RebuildMode::AfterRestore };
             let later = Instant::now() + Duration::from_secs(60);
             let projection = self.projection();
-            let run = projection.rebuild(Segment::WHOLE, RebuildProgress::default(), ahead, later);
+            let run = projection.rebuild(Segment::WHOLE, RebuildProgress::default(), mode, later);
             drop(timeout(Duration::from_millis(rng.u64(..2_000)), run).await);
         }
     }

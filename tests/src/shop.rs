@@ -2,12 +2,15 @@
 
 use std::num::NonZeroU32;
 
+use aws_sdk_dynamodb::Client;
+use chrono::TimeDelta;
 use dynamodb_event_store::EventStore;
 use dynamodb_testkit::proxy::Proxy;
 use dynamodb_testkit::wait::until;
-use orders_core::domain::Order;
+use orders_core::domain::{Item, Money, Order, OrderEvent};
 use orders_core::read_model::{OrderView, Orders};
-use orders_local::dynamodb::Database;
+use orders_local::dynamodb::client_as;
+use orders_local::iam::Denied;
 use orders_local::lambda::binaries;
 use orders_local::stack::Stack;
 use orders_local::stack::StackOptions;
@@ -16,8 +19,11 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use service_clock::Timestamp;
+
+use crate::commits::append;
 use crate::database::{endpoint, external};
-use crate::permissions::Permissions;
+use crate::permissions::{self, Used};
 
 /// A product.
 pub const PRODUCT: &str = "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11";
@@ -27,38 +33,8 @@ pub struct Shop {
     /// The stack.
     pub stack: Stack,
     http: reqwest::Client,
-    _gate: Gate,
+    used: Used,
 }
-
-/// A proxy between the functions and their database that rejects what their policies do not allow, as AWS does.
-struct Gate {
-    _proxy: Option<Proxy>,
-    _database: Option<Database>,
-}
-
-impl Gate {
-    /// Puts one there, unless the options already name another address for the functions.
-    fn before(options: &mut StackOptions) -> Self {
-        if options.environment.contains_key(DYNAMODB) {
-            return Self { _proxy: None, _database: None };
-        }
-        let database = options.dynamodb.is_none().then(|| Database::start(&options.storage()).unwrap());
-        if let Some(database) = &database {
-            options.dynamodb = Some(database.endpoint().to_owned());
-        }
-        let template = Template::load(&options.template, &options.reading).unwrap();
-        let proxy = Proxy::with_interceptor(options.dynamodb.clone().unwrap(), Permissions::of(&template).guard());
-        options.environment.insert(DYNAMODB.to_owned(), proxy.endpoint().to_owned());
-        for function in &template.functions {
-            let own = options.function_environment.entry(function.logical_id.clone()).or_default();
-            own.insert("AWS_ACCESS_KEY_ID".to_owned(), function.logical_id.clone());
-        }
-        Self { _proxy: Some(proxy), _database: database }
-    }
-}
-
-/// Where functions find DynamoDB.
-const DYNAMODB: &str = "AWS_ENDPOINT_URL_DYNAMODB";
 
 /// A response of the API.
 #[derive(Debug)]
@@ -113,24 +89,22 @@ impl Shop {
         let mut options = StackOptions::new(binaries::build().await.unwrap());
         options.dynamodb = external();
         options.reading.prefix = format!("test-{}-", uuid::Uuid::new_v4());
+        options.without_permission = permissions::left_out();
+        let used = Used::observing(&mut options);
         change(&mut options);
-        let gate = Gate::before(&mut options);
-        Self { stack: Stack::start(options).await.unwrap(), http: reqwest::Client::new(), _gate: gate }
+        Self { stack: Stack::start(options).await.unwrap(), http: reqwest::Client::new(), used }
     }
 
-    /// Starts a stack with changed options, in which these functions reach the database through a proxy for faults; all
-    /// functions do when none is named.
+    /// Starts a stack with changed options, in which a proxy for faults stands between the gate and the database of these
+    /// functions; of all functions when none is named.
     pub async fn open_behind_proxy(functions: &[&str], change: impl FnOnce(&mut StackOptions)) -> (Self, Proxy) {
         let proxy = Proxy::start(endpoint());
-        let address = || (DYNAMODB.to_owned(), proxy.endpoint().to_owned());
         let shop = Self::open_as(|options| {
             options.dynamodb = Some(endpoint());
-            for function in functions {
-                options.function_environment.entry((*function).to_owned()).or_default().extend([address()]);
-            }
-            if functions.is_empty() {
-                options.environment.extend([address()]);
-            }
+            let template = Template::load(&options.template, &options.reading).unwrap();
+            let all = || template.functions.iter().map(|function| function.logical_id.clone());
+            let named = functions.iter().map(|name| (*name).to_owned()).chain(all().filter(|_| functions.is_empty()));
+            options.dynamodb_of = named.map(|function| (function, proxy.endpoint().to_owned())).collect();
             change(options);
         });
         (shop.await, proxy)
@@ -139,6 +113,16 @@ impl Shop {
     /// Stops the stack.
     pub async fn close(self) {
         self.stack.shutdown().await;
+    }
+
+    /// The calls of functions that their policies did not allow. A test that expects some takes them; others fail at the end.
+    pub fn take_denied(&self) -> Vec<Denied> {
+        self.used.take_denied()
+    }
+
+    /// A client of the database with the role that may alter stored events.
+    pub fn break_glass(&self) -> Client {
+        client_as(self.stack.dynamodb(), &self.stack.template().parameters["BreakGlassRole"])
     }
 
     /// The subject of a ready token.
@@ -188,6 +172,13 @@ impl Shop {
         Self::send(self.builder(method.parse().unwrap(), caller, path, headers)).await
     }
 
+    /// Sends a request with this token, or with an empty one.
+    pub async fn request_as(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Response {
+        let request = self.http.request(method.parse().unwrap(), format!("{}{path}", self.stack.url()));
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+        Self::send(if let Some(body) = body { request.json(&body) } else { request }).await
+    }
+
     /// Posts JSON.
     pub async fn post(&self, caller: &str, path: &str, body: Value) -> Response {
         self.post_with(caller, path, body, &[]).await
@@ -226,6 +217,20 @@ impl Shop {
     pub async fn create(&self) -> String {
         let created = self.post("storefront", "/orders", self.basket()).await.expect(201);
         created.body["order_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Stores an order of the customer that was created that many hours ago.
+    pub async fn create_hours_ago(&self, hours: i64) -> String {
+        let (order_id, then) = (uuid::Uuid::new_v4().to_string(), Timestamp::now() - TimeDelta::hours(hours));
+        let created = OrderEvent::OrderCreated {
+            order_id: order_id.parse().unwrap(),
+            user_id: self.sub("customer").to_owned().try_into().unwrap(),
+            items: vec![Item { product_id: PRODUCT.parse().unwrap(), quantity: 1, price: Money(4498) }],
+            total: Money(4498),
+            created_at: then,
+        };
+        append(&self.events(), order_id.parse().unwrap(), vec![created]).await;
+        order_id
     }
 
     /// The body that creates such an order.

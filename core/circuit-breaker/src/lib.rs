@@ -74,3 +74,8 @@ pub use overrides::{Action, AppliedOverride, Override};
 pub use settings::Settings;
 pub use table::{Store, TIMEOUT, Table, Unavailable};
 pub use transition::Outcome;
+
+/// Its code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

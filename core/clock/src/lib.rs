@@ -1,14 +1,4 @@
-//! [`Timestamp`] is a point in time in whole milliseconds whose texts sort in time order. [`Clock`] supplies the current
-//! time, as a `Timestamp` or in microseconds, and can be replaced in tests.
-//!
-//! ```
-//! use service_clock::{Clock, Timestamp};
-//!
-//! let opening: Timestamp = "2026-11-24T09:00:00Z".parse()?;
-//! assert_eq!(opening.to_string(), "2026-11-24T09:00:00.000Z");
-//! assert_eq!(Clock::stopped_at(opening).now(), opening);
-//! # Ok::<_, Box<dyn std::error::Error>>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod clock;
 mod timestamp;

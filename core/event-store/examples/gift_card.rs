@@ -85,7 +85,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for _ in 0..2 {
         let request = Request::new(CommitKey::keyed(&id, "till-7", &key, hash));
         let redeemed = store.run(&id, &request, |card, _| redeem(card, 100)).await?;
-        println!("redeemed 100: {} left at version {} ({:?})", redeemed.outcome, redeemed.version, redeemed.settled);
+        println!("redeemed 100: {} left at version {} ({:?})", redeemed.outcome, redeemed.version, redeemed.resolution);
     }
 
     // Twenty tills at once, with money for five of them.

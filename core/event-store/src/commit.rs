@@ -9,6 +9,7 @@ use super::epoch::Epoch;
 use super::error::CommitError;
 use super::idempotency::RequestHash;
 use super::stream_id::{StreamId, Version};
+use super::trace_context::{StoredTrace, TraceContext};
 use service_clock::Timestamp;
 
 /// Who caused a commit, and its tracing ids.
@@ -21,6 +22,8 @@ pub struct Metadata {
     /// The request or event that caused this commit. Unique per run, so it distinguishes a repeated request from an
     /// attempt whose response was lost.
     pub causation_id: String,
+    /// The trace, if there is one.
+    pub trace: Option<TraceContext>,
 }
 
 /// Events that are stored together.
@@ -65,6 +68,20 @@ pub(super) struct StoredMetadata {
     causation_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_hash: Option<RequestHash>,
+    #[serde(flatten)]
+    trace: StoredTrace,
+}
+
+impl StoredMetadata {
+    fn new(metadata: &Metadata, request_hash: Option<RequestHash>) -> Self {
+        let Metadata { actor, correlation_id, causation_id, trace } = metadata.clone();
+        Self { actor, correlation_id, causation_id, request_hash, trace: StoredTrace::of(trace.as_ref()) }
+    }
+
+    /// The trace of the commit.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.trace.context()
+    }
 }
 
 impl StoredCommit {
@@ -102,13 +119,13 @@ impl StoredCommit {
                 source: Box::new(source),
             })
         };
-        let StoredMetadata { actor, correlation_id, causation_id, request_hash } = self.metadata;
+        let StoredMetadata { actor, correlation_id, causation_id, request_hash, trace } = self.metadata;
         Ok(Commit {
             first: self.version,
             events: (self.version..).zip(self.events).map(decode).collect::<Result<_, _>>()?,
             id: self.commit_id,
             recorded_at: self.recorded_at,
-            metadata: Metadata { actor, correlation_id, causation_id },
+            metadata: Metadata { actor, correlation_id, causation_id, trace: trace.context() },
             request_hash,
             epoch: self.epoch,
             stream: self.stream_id,
@@ -140,14 +157,13 @@ impl<E> Commit<E> {
     /// # Errors
     /// An event does not serialize: its data has a key that is not a string.
     pub fn to_item<A: Aggregate<Event = E>>(&self) -> Result<Item, serde_dynamo::Error> {
-        let Metadata { actor, correlation_id, causation_id } = self.metadata.clone();
         serde_dynamo::to_item(StoredCommit {
             stream_id: self.stream.clone(),
             version: self.first,
             events: self.events.iter().map(A::encode).collect(),
             commit_id: self.id,
             recorded_at: self.recorded_at,
-            metadata: StoredMetadata { actor, correlation_id, causation_id, request_hash: self.request_hash },
+            metadata: StoredMetadata::new(&self.metadata, self.request_hash),
             epoch: self.epoch.clone(),
         })
     }
@@ -172,7 +188,8 @@ mod tests {
     use crate::testing::{Numbers, commit};
 
     fn keyed() -> Commit<u64> {
-        let metadata = Metadata { actor: "a".into(), correlation_id: "b".into(), causation_id: "c".into() };
+        let metadata =
+            Metadata { actor: "a".into(), correlation_id: "b".into(), causation_id: "c".into(), trace: None };
         Commit { metadata, request_hash: Some(RequestHash([1; 16])), ..commit(3, 2) }
     }
 
@@ -199,12 +216,37 @@ mod tests {
         let mut expected = expected;
         expected["epoch"] = "2".into();
         assert_eq!(item, expected);
+        let mut traced = later;
+        traced.metadata.trace = traced_by(PARENT);
+        let item: serde_json::Value = serde_dynamo::from_item(traced.to_item::<Numbers>().unwrap()).unwrap();
+        expected["metadata"]["traceparent"] = PARENT.into();
+        expected["metadata"]["tracestate"] = "vendor=1".into();
+        assert_eq!(item, expected);
+    }
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn traced_by(parent: &str) -> Option<TraceContext> {
+        TraceContext::parse(parent).map(|trace| trace.with_state("vendor=1"))
+    }
+
+    #[test]
+    fn an_invalid_stored_trace_is_ignored_and_the_commit_is_read() {
+        for stored in [AttributeValue::N("1".into()), AttributeValue::S("00-x".into()), AttributeValue::M([].into())] {
+            let mut item = keyed().to_item::<Numbers>().unwrap();
+            let Some(AttributeValue::M(metadata)) = item.get_mut("metadata") else { unreachable!() };
+            metadata.insert("traceparent".into(), stored.clone());
+            metadata.insert("tracestate".into(), stored);
+            assert_eq!(Commit::from_item::<Numbers>(item).unwrap(), keyed());
+        }
     }
 
     #[test]
     fn an_item_round_trips_ignoring_other_attributes() {
         let later = Commit { epoch: Some("2".parse().unwrap()), ..keyed() };
-        for commit in [keyed(), commit(1, 1), later] {
+        let mut traced = keyed();
+        traced.metadata.trace = traced_by(PARENT);
+        for commit in [keyed(), commit(1, 1), later, traced] {
             let mut item = commit.to_item::<Numbers>().unwrap();
             item.insert("snapshot".into(), AttributeValue::Null(true));
             item.insert("later".into(), AttributeValue::S("?".into()));

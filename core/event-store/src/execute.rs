@@ -8,6 +8,7 @@ use super::EventStore;
 use super::aggregate::Aggregate;
 use super::append::Appended;
 use super::backend::Backend;
+use super::client::WRITE_TIMEOUT;
 use super::commit::Commit;
 use super::error::{ExecuteError, StoreError};
 use super::loaded::{Consistency, Loaded, Until};
@@ -40,14 +41,14 @@ pub struct Executed<A: Aggregate> {
     /// The result of the command's commit.
     pub outcome: A::Outcome,
     /// How the command was resolved.
-    pub settled: Settled,
+    pub resolution: Resolution,
     /// The stream as last read: at [`Executed::version`], or later for a repeated request.
     pub stream: Stream<A>,
 }
 
 /// How a command was resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum Resolution {
     /// A commit of this run was stored.
     Stored,
     /// An earlier run of the same request had stored it.
@@ -70,6 +71,10 @@ pub enum Examined<A: Aggregate, T> {
 #[derive(Debug, thiserror::Error)]
 #[error("the caller's deadline has passed")]
 struct DeadlinePassed;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the write got no response in time")]
+struct NoResponse;
 
 impl<A: Aggregate> EventStore<A> {
     /// Loads a stream and runs a command on it: [`EventStore::load`], then [`EventStore::execute`].
@@ -143,7 +148,7 @@ pub(super) async fn execute<A: Aggregate, R>(
         if let Some(replayed) = replay(&stream, request)? {
             return Ok(replayed);
         }
-        let now = stream.not_before_head(backend.now());
+        let (begun, now) = (Instant::now(), stream.not_before_head(backend.now()));
         let decision = decide_at_accepted_version(&stream, request, |state| decide(state, now));
         let events = match decision {
             Ok(events) if !events.is_empty() => events,
@@ -159,10 +164,10 @@ pub(super) async fn execute<A: Aggregate, R>(
         if Instant::now() >= request.deadline && unanswered == 0 {
             return Err(StoreError::unavailable(DeadlinePassed).into());
         }
-        let begun = Instant::now();
-        let appended = timeout_at(request.deadline, backend.append(&commit, &next))
+        let until = request.deadline.min(begun + WRITE_TIMEOUT);
+        let appended = timeout_at(until, backend.append(&commit, &next))
             .await
-            .unwrap_or_else(|_| Ok(Appended::Unknown(StoreError::unavailable(DeadlinePassed))))?;
+            .unwrap_or_else(|_| Ok(Appended::Unknown(StoreError::unavailable(NoResponse))))?;
         let mut failure = None;
         match appended {
             Appended::Stored => return Ok(stored(next, &commit)),
@@ -172,6 +177,7 @@ pub(super) async fn execute<A: Aggregate, R>(
                 }
                 unanswered = 0;
                 conflicts += 1;
+                metrics::counter!("EventStoreConflicts").increment(1);
                 // The conflicting commit is at hand: the first retry needs neither a wait nor a read.
                 if conflicts == 1 {
                     continue;
@@ -206,6 +212,7 @@ pub(super) async fn execute<A: Aggregate, R>(
             Some(_) if stream.head > head => {
                 unanswered = 0;
                 conflicts += 1;
+                metrics::counter!("EventStoreConflicts").increment(1);
                 if conflicts > MAX_CONFLICTS {
                     return Err(ExecuteError::Contended);
                 }
@@ -279,7 +286,7 @@ fn replay<A: Aggregate, R>(stream: &Stream<A>, request: &Request) -> Result<Opti
         Some(commit) => Ok(Some(Executed {
             version: commit.version,
             outcome: commit.outcome.clone(),
-            settled: Settled::Replayed,
+            resolution: Resolution::Replayed,
             stream: stream.clone(),
         })),
     }
@@ -301,7 +308,7 @@ fn follow<A: Aggregate, R>(
         }
         let ours = commit.metadata.causation_id == request.metadata.causation_id;
         let mut executed = stored(stream.clone(), &commit);
-        executed.settled = if ours { Settled::Stored } else { Settled::Replayed };
+        executed.resolution = if ours { Resolution::Stored } else { Resolution::Replayed };
         return Ok(Some(executed));
     }
     Ok(None)
@@ -309,12 +316,12 @@ fn follow<A: Aggregate, R>(
 
 fn stored<A: Aggregate>(stream: Stream<A>, commit: &Commit<A::Event>) -> Executed<A> {
     let outcome = stream.state.outcome(&commit.events);
-    Executed { version: stream.head, outcome, settled: Settled::Stored, stream }
+    Executed { version: stream.head, outcome, resolution: Resolution::Stored, stream }
 }
 
 fn unchanged<A: Aggregate>(stream: Stream<A>) -> Executed<A> {
     let outcome = stream.state.outcome(&[]);
-    Executed { version: stream.head, outcome, settled: Settled::Unchanged, stream }
+    Executed { version: stream.head, outcome, resolution: Resolution::Unchanged, stream }
 }
 
 /// Waits a random part of the next interval; false if that would exceed the deadline. `write` is the duration of the

@@ -17,7 +17,7 @@
 //! ```
 //! use std::num::NonZeroU32;
 //!
-//! use dynamodb_event_store::{Aggregate, EventStore, ExecuteError, Request, Settled, StoredEvent, StreamId};
+//! use dynamodb_event_store::{Aggregate, EventStore, ExecuteError, Request, Resolution, StoredEvent, StreamId};
 //! use serde::{Deserialize, Serialize};
 //!
 //! /// The events of a gift card.
@@ -85,7 +85,7 @@
 //! assert_eq!(store.run(&card, &Request::unkeyed(), issue).await?.outcome, 500);
 //!
 //! let redeemed = store.run(&card, &Request::unkeyed(), |card, _| redeem(card, 300)).await?;
-//! assert_eq!((redeemed.version, redeemed.outcome, redeemed.settled), (2, 200, Settled::Stored));
+//! assert_eq!((redeemed.version, redeemed.outcome, redeemed.resolution), (2, 200, Resolution::Stored));
 //!
 //! let rejected = store.run(&card, &Request::unkeyed(), |card, _| redeem(card, 300)).await.unwrap_err();
 //! assert!(matches!(rejected, ExecuteError::Rejected(TooLittle { left: 200 })));
@@ -121,6 +121,7 @@ mod stream_record;
 mod table;
 #[cfg(test)]
 mod testing;
+mod trace_context;
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
@@ -129,7 +130,7 @@ pub use aggregate::{Aggregate, StoredEvent};
 pub use commit::{Commit, Metadata};
 pub use epoch::{Epoch, InvalidEpoch};
 pub use error::{CommitError, CorruptStream, ExecuteError, StoreError};
-pub use execute::{Examined, Executed, Settled};
+pub use execute::{Examined, Executed, Resolution};
 pub use history::Page;
 pub use idempotency::{CommitKey, IdempotencyKey, InvalidKey, RequestHash, derived_id};
 pub use loaded::{Consistency, Loaded, Until};
@@ -142,6 +143,7 @@ pub use stream::Stream;
 pub use stream_id::{StreamId, Version};
 pub use stream_record::{Change, StreamRecord};
 pub use table::{WrongTable, create_table};
+pub use trace_context::{CommitSpan, TraceContext, no_span};
 
 use service_clock::Clock;
 
@@ -188,3 +190,8 @@ impl<A: Aggregate> EventStore<A> {
         Self { epoch, ..self }
     }
 }
+
+/// Its code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

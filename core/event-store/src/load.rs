@@ -190,6 +190,7 @@ impl Backwards {
         if let Some(snapshot) = detached.filter(|_| whole)
             && let Some(stream) = snapshot::read(snapshot, &commit)?
         {
+            metrics::counter!("EventStoreSnapshotHits").increment(1);
             return Ok(Step::Base(stream));
         }
         commit.events.truncate(wanted);

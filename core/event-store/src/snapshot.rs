@@ -83,6 +83,7 @@ pub(super) fn read<A: Aggregate>(snapshot: Detached, commit: &StoredCommit) -> R
         state,
         head,
         recorded_at: Some(commit.recorded_at),
+        trace: commit.metadata.trace(),
         recent_keyed_commits: remembered,
     };
     Ok(snapshot.ok().map(stream))

@@ -6,6 +6,7 @@ use super::error::CorruptStream;
 use super::recent_keyed_commits::{KeyedCommit, RecentKeyedCommits};
 use super::request::Request;
 use super::stream_id::{StreamId, Version};
+use super::trace_context::TraceContext;
 use service_clock::Timestamp;
 
 /// The fold of a stream's commits up to its head.
@@ -18,6 +19,7 @@ pub struct Stream<A: Aggregate> {
     pub(super) state: A,
     pub(super) head: Version,
     pub(super) recorded_at: Option<Timestamp>,
+    pub(super) trace: Option<TraceContext>,
     pub(super) recent_keyed_commits: RecentKeyedCommits<A::Outcome>,
 }
 
@@ -29,6 +31,7 @@ impl<A: Aggregate> Stream<A> {
             state: A::default(),
             head: 0,
             recorded_at: None,
+            trace: None,
             recent_keyed_commits: RecentKeyedCommits::default(),
         }
     }
@@ -53,6 +56,11 @@ impl<A: Aggregate> Stream<A> {
         self.recorded_at
     }
 
+    /// The trace of the newest commit, if it has one.
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
+    }
+
     /// Applies the next commit.
     ///
     /// # Errors
@@ -67,6 +75,7 @@ impl<A: Aggregate> Stream<A> {
             self.head = version;
         }
         self.recorded_at = Some(commit.recorded_at);
+        self.trace.clone_from(&commit.metadata.trace);
         if let Some(request_hash) = commit.request_hash {
             let outcome = self.state.outcome(&commit.events);
             self.recent_keyed_commits.push(KeyedCommit { id: commit.id, version: self.head, request_hash, outcome });

@@ -2,16 +2,18 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by a panic that says why")]
 
 use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use dynamodb_event_store::{Consistency, EventStore, Request, StreamId};
+use dynamodb_event_store::client::WRITE_TIMEOUT;
+use dynamodb_event_store::{Consistency, EventStore, ExecuteError, Request, StreamId};
 use dynamodb_testkit::counter_aggregate::{Command, Counter};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::simulation::Simulation;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const EVERY: NonZeroU32 = NonZeroU32::MIN;
 
@@ -36,6 +38,27 @@ async fn a_store_retries_lost_responses_with_any_client() {
     assert_eq!(done.unwrap().version, 1);
     let loaded = timeout(Duration::from_secs(9), store.load(&stream(), Consistency::Strong)).await.unwrap();
     assert_eq!(loaded.unwrap().stream().version(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_given_up_after_the_write_timeout_whatever_the_client() {
+    let simulation = Simulation::start();
+    let (begun, sent) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+    let times = sent.clone();
+    simulation.faults.plan(move |call| {
+        (call.operation == "PutItem").then(|| times.lock().unwrap().push(begun.elapsed()))?;
+        Some(Fault::Hang)
+    });
+    let store = EventStore::<Counter>::with_client(patient(&simulation), Simulation::TABLE, EVERY);
+    let request = Request::unkeyed().with_deadline(begun + 20 * WRITE_TIMEOUT);
+    let add = |counter: &Counter, _| Command::Add(1).decide(counter);
+    let error = store.run(&stream(), &request, add).await.unwrap_err();
+    assert!(matches!(error, ExecuteError::OutcomeUnknown(_)), "{error:?}");
+    // Each attempt has a time of its own.
+    assert_eq!(
+        (sent.lock().unwrap().clone(), begun.elapsed()),
+        ([0, 1, 2].map(|n| n * WRITE_TIMEOUT).to_vec(), 3 * WRITE_TIMEOUT)
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::num::NonZeroU32;
 
 use aws_sdk_dynamodb::Client;
-use dynamodb_event_store::client::is_refused;
+use dynamodb_event_store::client::is_rejected;
 use dynamodb_event_store::{Consistency, EventStore, ExecuteError, Request, StoreError, StreamId, create_table};
 use dynamodb_testkit::counter_aggregate::{Command, Counter, TooLittle};
 use dynamodb_testkit::faults::Fault;
@@ -35,7 +35,7 @@ fn description(error: &(dyn Error + 'static)) -> String {
 fn names_both(error: &StoreError, found: &str) {
     let expected = format!("table table has the key {found}, but an event table has stream_id (S), version (N)");
     assert!(description(error).contains(&expected), "{}", description(error));
-    assert!(is_refused(error), "a retry does not help before it is fixed");
+    assert!(is_rejected(error), "a retry does not help before it is fixed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -46,7 +46,7 @@ async fn a_check_reports_the_actual_and_the_expected_key() {
     }
     let simulation = Simulation::without_tables();
     let error = store(simulation.client()).check().await.unwrap_err();
-    assert!(is_refused(&error), "the table does not exist: {error:?}");
+    assert!(is_rejected(&error), "the table does not exist: {error:?}");
     create_table(&simulation.client(), "table").unwrap().send().await.unwrap();
     store(simulation.client()).check().await.unwrap();
 }

@@ -1,18 +1,4 @@
-//! Parses settings from one line of text, such as a template parameter: `name=value; name=value`. Errors state the
-//! position in the line.
-//!
-//! ```
-//! let mut burst = 0;
-//! for setting in policy_text::parse("rate=5/s; burst=20")? {
-//!     if setting.name == "burst" {
-//!         burst = setting.number(1..=1_000)?;
-//!     }
-//! }
-//! assert_eq!(burst, 20);
-//! let error = policy_text::parse("rate=5/s; burst").unwrap_err();
-//! assert!(error.to_string().contains("character 11"), "{error}");
-//! # Ok::<_, policy_text::SettingsError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

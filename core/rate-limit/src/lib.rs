@@ -56,3 +56,8 @@ pub use sliding_window::SlidingWindow;
 pub use subject::Subject;
 pub use table::DynamoTable;
 pub use token_bucket::TokenBucket;
+
+/// Its code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

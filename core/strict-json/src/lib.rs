@@ -1,21 +1,4 @@
-//! Deserializes JSON structs from objects only.
-//!
-//! A derived `Deserialize` for a struct also accepts an array of its fields in order, so `["p1", 5]` would parse as a
-//! payment. An array carries no field names, so a caller that sends one has most likely made a mistake.
-//!
-//! ```
-//! #[derive(Debug, PartialEq, serde::Deserialize)]
-//! struct Payment {
-//!     id: String,
-//!     amount: u32,
-//! }
-//!
-//! let payment: Payment = strict_json::from_slice(br#"{"id": "p1", "amount": 5}"#)?;
-//! assert_eq!(payment.amount, 5);
-//! assert!(serde_json::from_slice::<Payment>(br#"["p1", 5]"#).is_ok());
-//! assert!(strict_json::from_slice::<Payment>(br#"["p1", 5]"#).is_err());
-//! # Ok::<_, serde_json::Error>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};

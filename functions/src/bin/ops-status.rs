@@ -5,5 +5,5 @@ use orders_functions::ops_status::{self, Operations};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    http::serve(Operations::from_env, ops_status::handle).await
+    http::serve(async |config, client| Operations::from_env(config, client), ops_status::handle).await
 }

@@ -5,5 +5,5 @@ use orders_functions::override_breaker::{self, Breakers};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    http::serve(Breakers::from_env, override_breaker::handle).await
+    http::serve(async |config, client| Breakers::from_env(config, client), override_breaker::handle).await
 }

@@ -5,5 +5,5 @@ use orders_functions::queries::sales_report::{self, Reports};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    http::serve(Reports::from_env, sales_report::handle).await
+    http::serve(async |config, client| Reports::from_env(config, client), sales_report::handle).await
 }

@@ -10,7 +10,7 @@ pub mod ship_order;
 mod verified_payments;
 
 use dynamodb_event_store::{
-    EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Settled, StreamId, Versions,
+    EventStore, Examined, ExecuteError, Executed, IdempotencyKey, Loaded, Metadata, Resolution, StreamId, Versions,
 };
 use orders_core::domain::{Currency, Decide, DecisionError, Order, PaymentId};
 use serde::Serialize;
@@ -25,7 +25,7 @@ use crate::problem::Problem;
 use crate::request::Request;
 #[cfg(test)]
 use crate::testing::Shop;
-use crate::{idempotency, ownership, parameters};
+use crate::{idempotency, outcomes, ownership, parameters, telemetry};
 
 /// What the functions that change orders share. Created once per container.
 #[derive(Clone, Debug)]
@@ -135,6 +135,7 @@ impl Commands {
         let work = work(request, caller, conditions, loaded.stream().id(), command)?;
         request.admission.admitted().await;
         let executed = self.store.execute(loaded, &work, |order, now| command.decide(order, now)).await;
+        outcomes::count(&executed);
         executed.map_err(|error| self.problem(error, &order_id, conditions.key.is_some()))
     }
 
@@ -154,6 +155,11 @@ impl Commands {
         let order_id = loaded.stream().id().to_string();
         let work = work(request, caller, conditions, loaded.stream().id(), command)?;
         let examined = self.store.examine(loaded, &work, check).await;
+        match &examined {
+            Ok(Examined::Replayed(executed)) => outcomes::count_resolution(executed.resolution),
+            Ok(Examined::Ready(..)) => {}
+            Err(error) => outcomes::count_error(error),
+        }
         examined.map_err(|error| self.problem(error, &order_id, conditions.key.is_some()))
     }
 
@@ -240,6 +246,7 @@ fn work<C: Decide + Serialize>(
             actor: caller.user().to_string(),
             correlation_id: request.correlation_id.clone(),
             causation_id: request.causation_id.clone(),
+            trace: telemetry::trace(),
         },
         if_match: conditions.if_match.clone(),
         deadline: request.deadline,
@@ -260,9 +267,9 @@ fn answer<const N: usize>(
     let mut body = json!({"order_id": order_id, "version": executed.version, "status": status.as_str()});
     more.into_iter().for_each(|(name, value)| body[name] = value);
     let answer = Answer::json(http_status, &body).with_etag(executed.version);
-    Ok(match executed.settled {
-        Settled::Replayed => answer.with_header("idempotency-replayed", "true"),
-        Settled::Stored | Settled::Unchanged => answer,
+    Ok(match executed.resolution {
+        Resolution::Replayed => answer.with_header("idempotency-replayed", "true"),
+        Resolution::Stored | Resolution::Unchanged => answer,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dynamodb_circuit_breaker::Cause;
-use dynamodb_event_store::{Examined, Executed, Settled};
+use dynamodb_event_store::{Examined, Executed, Resolution};
 use orders_core::domain::{DecisionError, Money, Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification, pay};
 use orders_core::payments::{Claim, GuardedProvider, HttpProvider, PaymentProvider, Verdict, VerifyError};
 use serde::Deserialize;
@@ -37,9 +37,9 @@ impl VerifiedCommands {
     /// From the environment.
     ///
     /// # Errors
-    /// A variable that is missing or invalid.
-    pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
-        Ok(Self { payments: Payments::from_env(&client)?, commands: Commands::new(config, client) })
+    /// Those of [`Payments::from_env`].
+    pub async fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        Ok(Self { payments: Payments::from_env(&client).await?, commands: Commands::new(config, client) })
     }
 }
 
@@ -125,8 +125,11 @@ async fn verify(provider: &GuardedProvider<impl PaymentProvider>, claim: &Claim,
 
 fn respond(executed: &Executed<Order>, payment_id: &PaymentId) -> Result<Answer, Problem> {
     match payment_status(executed, payment_id) {
-        Some(PaymentStatus::Rejected(reason)) => Err(declined(&reason, executed.settled)),
+        Some(PaymentStatus::Rejected(reason)) => Err(declined(&reason, executed.resolution)),
         Some(PaymentStatus::Deferred) => {
+            if executed.resolution == Resolution::Stored {
+                metrics::counter!("PaymentsDeferred").increment(1);
+            }
             let fallback = [("payment", "deferred".into()), ("fallback", true.into())];
             Ok(answer(202, executed, fallback)?.with_header("fallback", "payment-deferred"))
         }
@@ -142,10 +145,10 @@ fn payment_status(executed: &Executed<Order>, payment_id: &PaymentId) -> Option<
     executed.outcome.payment.clone().or_else(recorded)
 }
 
-fn declined(reason: &Reason, settled: Settled) -> Problem {
+fn declined(reason: &Reason, resolution: Resolution) -> Problem {
     let detail = format!("The provider declined this payment: {reason}. Pay in another way.");
     let problem = Problem::new(422, "payment-declined", "The payment was declined", detail);
-    if settled == Settled::Replayed { problem.with_header("idempotency-replayed", "true") } else { problem }
+    if resolution == Resolution::Replayed { problem.with_header("idempotency-replayed", "true") } else { problem }
 }
 
 #[cfg(test)]

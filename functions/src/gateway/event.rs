@@ -30,7 +30,7 @@ const NOT_IN_PATH: AsciiSet = NOT_IN_QUERY.add(b'?').add(b'`').add(b'{').add(b'}
 /// The method of an event that names none. As with any other method that is not a read, the response is sent in full.
 const UNNAMED: Method = Method::POST;
 
-/// What an event claims and a request cannot hold. It is an extension of the request, so that it is refused where it is
+/// What an event claims and a request cannot hold. It is an extension of the request, so that it is rejected where it is
 /// read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unreadable {
@@ -100,7 +100,7 @@ fn read<'a, T: Deserialize<'a>>(member: Option<&'a RawValue>) -> Option<T> {
     Some(value)
 }
 
-/// A member that is to be a text. Anything else is taken as it is written, so that it is refused and never passes for
+/// A member that is to be a text. Anything else is taken as it is written, so that it is rejected and never passes for
 /// missing.
 fn text(member: Option<&RawValue>) -> Option<String> {
     let json = member?.get();
@@ -148,7 +148,7 @@ fn headers(headers: Option<&RawValue>, cookies: Option<&RawValue>) -> HeaderMap 
     headers
 }
 
-/// A value with a mark in place of what no header can hold, so that it is refused and never passes for another.
+/// A value with a mark in place of what no header can hold, so that it is rejected and never passes for another.
 fn header_value(value: &str) -> Option<HeaderValue> {
     let forbidden = |c: char| c.is_ascii_control() && c != '\t';
     HeaderValue::from_str(&value.replace(forbidden, "\u{fffd}")).ok()

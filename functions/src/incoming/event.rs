@@ -2,6 +2,7 @@
 //!
 //! Readers are tolerant: unknown fields are ignored, invalid optional fields are dropped, and missing fields are named.
 
+use dynamodb_event_store::TraceContext;
 use orders_core::domain::{OrderId, TextError, check_free_text, check_id};
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
@@ -77,6 +78,8 @@ pub struct Detail {
     event_id: Option<String>,
     correlation_id: Option<String>,
     data: Option<Box<RawValue>>,
+    /// The trace, if the producer sent a valid one.
+    pub trace: Option<TraceContext>,
     /// The fields of the metadata that were dropped.
     pub dropped: Vec<&'static str>,
 }
@@ -93,6 +96,8 @@ struct Parts {
 struct Metadata {
     event_id: Option<Box<RawValue>>,
     correlation_id: Option<Box<RawValue>>,
+    traceparent: Option<Box<RawValue>>,
+    tracestate: Option<Box<RawValue>>,
 }
 
 /// Every command's data names its order.
@@ -126,9 +131,13 @@ impl Event {
         };
         let metadata = metadata.map_or(Ok(Metadata::default()), |metadata| parse("detail.metadata", &metadata));
         let mut detail = Detail { data, ..Detail::default() };
-        let readable = metadata.map(|Metadata { event_id, correlation_id }| {
+        let readable = metadata.map(|Metadata { event_id, correlation_id, traceparent, tracestate }| {
             detail.event_id = detail.id("detail.metadata.event_id", event_id);
             detail.correlation_id = detail.id("detail.metadata.correlation_id", correlation_id);
+            let header =
+                |written: Option<Box<RawValue>>| written.and_then(|text| self::text(&text)).unwrap_or_default();
+            let trace = TraceContext::parse(&header(traceparent));
+            detail.trace = trace.map(|trace| trace.with_state(&header(tracestate)));
         });
         (detail, readable)
     }

@@ -5,16 +5,15 @@ pub mod payments;
 pub mod run;
 pub mod shipping;
 
+use crate::config::{self, Config};
+use crate::publishing;
+use crate::runtime::Runtime;
+use crate::telemetry::{self, Invocation, Trigger};
+use event::Event;
 use lambda_runtime::Context;
 use orders_core::error::chain;
 use orders_core::publication::EventBridge;
-use tracing::Instrument as _;
-
-use crate::config::{self, Config};
-use crate::runtime::Runtime;
-use crate::{publishing, telemetry};
-use event::Event;
-use run::{NotDone, Received, Runner};
+use run::{NotProcessed, Received, Runner};
 
 /// The runner of this deployment.
 ///
@@ -33,7 +32,7 @@ pub async fn runner(config: &Config) -> Result<Runner<EventBridge>, lambda_runti
 /// The runtime's API is unavailable; the container ends.
 pub async fn serve(
     runtime: Runtime,
-    handle: impl AsyncFn(&Received) -> Result<(), NotDone>,
+    handle: impl AsyncFn(&Received) -> Result<(), NotProcessed>,
 ) -> Result<(), lambda_runtime::Error> {
     let handle = &handle;
     runtime.run(async |event, context: &Context, cold_start| receive(handle, event, context, cold_start).await).await
@@ -41,20 +40,24 @@ pub async fn serve(
 
 /// Processes one event, and logs a failure.
 async fn receive(
-    handle: impl AsyncFn(&Received) -> Result<(), NotDone>,
+    handle: impl AsyncFn(&Received) -> Result<(), NotProcessed>,
     event: Event,
     context: &Context,
     cold_start: bool,
-) -> Result<(), NotDone> {
+) -> Result<(), NotProcessed> {
     let received = Received::new(event, context);
-    let span = telemetry::request(received.correlation_id(), cold_start);
     let work = async {
         received.count_dropped();
         // Boxed, since the nested futures of the runtime and the SDK exceed the compiler's limit.
         let done = Box::pin(handle(&received)).await;
-        done.inspect_err(|error| tracing::error!(error = chain(error), "event not processed"))
+        done.inspect_err(|error| {
+            telemetry::record_failure("NotProcessed");
+            tracing::error!(error = chain(error), "event not processed");
+        })
     };
-    work.instrument(span).await
+    let trigger = Trigger::Event { detail_type: received.detail_type() };
+    let (correlation_id, trace) = (received.correlation_id(), received.trace());
+    Invocation::new(trigger, correlation_id, &context.request_id, cold_start, trace).run(work).await
 }
 
 #[cfg(test)]
@@ -81,13 +84,13 @@ mod tests {
         }
 
         /// Processes an event of this type with this id of its producer.
-        async fn process(&self, detail_type: &str, id: &str, data: Value) -> Result<(), NotDone> {
+        async fn process(&self, detail_type: &str, id: &str, data: Value) -> Result<(), NotProcessed> {
             self.process_detail(detail_type, json!({"metadata": {"event_id": id, "correlation_id": "c"}, "data": data}))
                 .await
         }
 
         /// Processes an event of this type with this detail.
-        async fn process_detail(&self, detail_type: &str, detail: Value) -> Result<(), NotDone> {
+        async fn process_detail(&self, detail_type: &str, detail: Value) -> Result<(), NotProcessed> {
             let source = if detail_type.starts_with("Shipment") { "shipping" } else { "payments" };
             let event = json!({"id": "bus-1", "source": source, "detail-type": detail_type, "detail": detail});
             let event = serde_json::from_str(&event.to_string()).unwrap();
@@ -265,7 +268,7 @@ mod tests {
         let incoming = Incoming::open().await;
         let data = json!({"order_id": "seven", "payment_id": "x".repeat(1_000_000), "amount": 1});
         let error = incoming.process("PaymentCaptured", "e1", data).await.unwrap_err();
-        assert!(matches!(error, NotDone::TooLarge { .. }), "{error:?}");
+        assert!(matches!(error, NotProcessed::TooLarge { .. }), "{error:?}");
         assert_eq!(incoming.rejection().0, "invalid-event", "the rejection is published");
     }
 
@@ -326,13 +329,13 @@ mod tests {
         };
         let order_id = incoming.shop.create_order(19.99).await;
         let error = incoming.process("ShipmentDelivered", "e1", json!({ "order_id": order_id })).await.unwrap_err();
-        assert!(matches!(error, NotDone::Store(_)), "{error:?}");
+        assert!(matches!(error, NotProcessed::Store(_)), "{error:?}");
         assert!(incoming.bus.taken().is_empty());
 
         let incoming = Incoming::open().await;
         incoming.bus.down.store(true, Ordering::Relaxed);
         let error = incoming.process("ShipmentDelivered", "e1", json!({})).await.unwrap_err();
-        assert!(matches!(error, NotDone::Rejection { .. }), "{error:?}");
+        assert!(matches!(error, NotProcessed::Rejection { .. }), "{error:?}");
         assert!(chain(&error).contains("the bus is down"), "{error:?}");
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::event::{Detail, InvalidEvent, optional_text};
-use super::run::{NotDone, Received, Runner};
+use super::run::{NotProcessed, Received, Runner};
 
 /// The command of a payment event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +46,12 @@ struct Refunded {
 /// Runs a payment event's command.
 ///
 /// # Errors
-/// [`NotDone`]. An event that is invalid, or that the rules reject, is not an error: its rejection is published.
-pub async fn handle(runner: &Runner<impl EventBus>, currency: &Currency, received: &Received) -> Result<(), NotDone> {
+/// [`NotProcessed`]. An event that is invalid, or that the rules reject, is not an error: its rejection is published.
+pub async fn handle(
+    runner: &Runner<impl EventBus>,
+    currency: &Currency,
+    received: &Received,
+) -> Result<(), NotProcessed> {
     match received.detail().and_then(|detail| command(received.detail_type(), detail, currency)) {
         Ok(PaymentCommand::Confirm(command)) => runner.run(received, &command).await,
         Ok(PaymentCommand::Reject(command)) => runner.run(received, &command).await,

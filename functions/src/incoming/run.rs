@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dynamodb_event_store::{
-    CommitKey, Consistency, EventStore, ExecuteError, IdempotencyKey, Metadata, Request, RequestHash, Settled,
-    StoreError, StreamId,
+    CommitKey, Consistency, EventStore, ExecuteError, IdempotencyKey, Metadata, Request, RequestHash, Resolution,
+    StoreError, StreamId, TraceContext,
 };
 use lambda_runtime::{Context, Diagnostic};
 use orders_core::domain::{Decide, DecisionError, Order, OrderId};
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::event::{self, Detail, Event, InvalidEvent};
 use crate::deadline::deadline;
-use crate::{failure, telemetry};
+use crate::{failure, outcomes, telemetry};
 
 /// Time reserved at the end of an invocation to publish a rejection.
 const RESERVE: Duration = Duration::from_secs(3);
@@ -34,7 +34,7 @@ pub struct Runner<B> {
 
 /// An event that was not processed: Lambda retries it, and finally moves it to a dead-letter queue.
 #[derive(Debug, thiserror::Error)]
-pub enum NotDone {
+pub enum NotProcessed {
     /// The command could not be run, or its outcome is unknown.
     #[error("the command of event {event_id} could not be run")]
     Command {
@@ -67,9 +67,9 @@ pub enum NotDone {
     Fingerprint(#[from] serde_json::Error),
 }
 
-impl From<NotDone> for Diagnostic {
-    fn from(error: NotDone) -> Self {
-        failure::diagnostic("NotDone", &error)
+impl From<NotProcessed> for Diagnostic {
+    fn from(error: NotProcessed) -> Self {
+        failure::diagnostic("NotProcessed", &error)
     }
 }
 
@@ -107,6 +107,11 @@ impl Received {
         self.detail.correlation_id().unwrap_or_else(|| self.id())
     }
 
+    /// The trace of the event, if its producer sent one.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.detail.trace.clone()
+    }
+
     /// Counts the dropped fields of the metadata.
     pub fn count_dropped(&self) {
         self.detail.dropped.iter().for_each(|path| event::count_dropped(path));
@@ -124,6 +129,7 @@ impl Received {
             actor: origin.clone(),
             correlation_id: self.correlation_id().to_owned(),
             causation_id: self.id().to_owned(),
+            trace: telemetry::trace(),
         };
         let key = CommitKey::keyed(&stream, &origin, &IdempotencyKey::of_event(self.id()), hash);
         Ok(Request { key, metadata, if_match: None, deadline: self.deadline })
@@ -134,8 +140,8 @@ impl<B: EventBus> Runner<B> {
     /// Runs a command with the event's id as idempotency key, so that repeats of the event run it once.
     ///
     /// # Errors
-    /// [`NotDone`]. A rejection by the rules is not an error: it is published.
-    pub async fn run<C: Decide + Serialize>(&self, received: &Received, command: &C) -> Result<(), NotDone> {
+    /// [`NotProcessed`]. A rejection by the rules is not an error: it is published.
+    pub async fn run<C: Decide + Serialize>(&self, received: &Received, command: &C) -> Result<(), NotProcessed> {
         let order_id = match received.detail.order_id() {
             Ok(order_id) => order_id,
             Err(error) => return self.reject(received, error.code(), &error.to_string()).await,
@@ -146,7 +152,8 @@ impl<B: EventBus> Runner<B> {
         let executed = self.store.execute(loaded, &request, |order, now| command.decide(order, now)).await;
         match executed {
             Ok(executed) => {
-                let replayed = executed.settled == Settled::Replayed;
+                outcomes::count_resolution(executed.resolution);
+                let replayed = executed.resolution == Resolution::Replayed;
                 tracing::info!(version = executed.version, replayed, command = C::NAME, "command run");
                 Ok(())
             }
@@ -154,7 +161,10 @@ impl<B: EventBus> Runner<B> {
             Err(error @ ExecuteError::KeyReused) => {
                 self.reject(received, "idempotency-key-reused", &error.to_string()).await
             }
-            Err(source) => Err(NotDone::Command { event_id: received.id().to_owned(), source }),
+            Err(source) => {
+                outcomes::count_error(&source);
+                Err(NotProcessed::Command { event_id: received.id().to_owned(), source })
+            }
         }
     }
 
@@ -162,20 +172,22 @@ impl<B: EventBus> Runner<B> {
     /// unrecorded money, so that neither happens without the other.
     ///
     /// # Errors
-    /// [`NotDone::Rejection`]; [`NotDone::TooLarge`], so that the event is retained in the dead-letter queue.
-    pub async fn reject(&self, received: &Received, code: &str, reason: &str) -> Result<(), NotDone> {
+    /// [`NotProcessed::Rejection`]; [`NotProcessed::TooLarge`], so that the event is retained in the dead-letter queue.
+    pub async fn reject(&self, received: &Received, code: &'static str, reason: &str) -> Result<(), NotProcessed> {
+        outcomes::count_rejection(code);
         let event_id = received.id();
         let order_id = received.detail.named_order();
         let (source, detail_type) = (received.event.source(), received.event.detail_type());
         let money = received.event.is_money().then_some(&*received.event.whole);
         let unrecorded_money = money.is_some();
-        tracing::warn!(event_id, source, detail_type, code, reason, unrecorded_money, "event refused");
+        tracing::warn!(event_id, source, detail_type, code, reason, unrecorded_money, "event rejected");
         let rejection = Rejection {
             source,
             event_id,
             detail_type,
             order_id: order_id.as_deref(),
             correlation_id: received.correlation_id(),
+            trace: telemetry::trace(),
             code,
             reason,
             money,
@@ -184,8 +196,8 @@ impl<B: EventBus> Runner<B> {
         let mut unpublished = self.publisher.publish(&[rejection.envelope(Timestamp::now())], deadline).await;
         match unpublished.0.pop_first() {
             None if rejection.is_complete() => Ok(()),
-            None => Err(NotDone::TooLarge { event_id: event_id.to_owned() }),
-            Some((_, source)) => Err(NotDone::Rejection { event_id: event_id.to_owned(), source }),
+            None => Err(NotProcessed::TooLarge { event_id: event_id.to_owned() }),
+            Some((_, source)) => Err(NotProcessed::Rejection { event_id: event_id.to_owned(), source }),
         }
     }
 }

@@ -5,7 +5,7 @@ use orders_core::publication::EventBus;
 use serde::Deserialize;
 
 use super::event::{Detail, InvalidEvent};
-use super::run::{NotDone, Received, Runner};
+use super::run::{NotProcessed, Received, Runner};
 
 /// The command of a shipment event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ struct Dispatched {
 /// Runs a shipment event's command.
 ///
 /// # Errors
-/// [`NotDone`]. An event that is invalid, or that the rules reject, is not an error: its rejection is published.
-pub async fn handle(runner: &Runner<impl EventBus>, received: &Received) -> Result<(), NotDone> {
+/// [`NotProcessed`]. An event that is invalid, or that the rules reject, is not an error: its rejection is published.
+pub async fn handle(runner: &Runner<impl EventBus>, received: &Received) -> Result<(), NotProcessed> {
     match received.detail().and_then(|detail| command(received.detail_type(), detail)) {
         Ok(ShipmentCommand::Ship(command)) => runner.run(received, &command).await,
         Ok(ShipmentCommand::Deliver(command)) => runner.run(received, &command).await,

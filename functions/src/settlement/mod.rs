@@ -1,6 +1,7 @@
 //! Settles deferred payments: verifies them with the provider and records the result.
 
 mod outcome;
+mod provider_check;
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use dynamodb_circuit_breaker::{Cause, Rejected, State};
 use dynamodb_event_store::{
-    CommitKey, Consistency, EventStore, IdempotencyKey, Loaded, Metadata, Request, RequestHash, Settled, StreamId,
+    CommitKey, Consistency, EventStore, IdempotencyKey, Loaded, Metadata, Request, RequestHash, Resolution, StreamId,
 };
 use futures::future::try_join_all;
 use lambda_runtime::Context;
@@ -20,14 +21,18 @@ use orders_core::read_model::{Deferred, DeferredPlace, Orders, RowsError};
 use serde::Serialize;
 use service_clock::Timestamp;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 
 use outcome::Outcome;
 pub use outcome::Run;
+pub use provider_check::ProviderCheck;
 
 use crate::breakers::micros;
 use crate::config::{Config, ConfigError};
 use crate::deadline::deadline;
+use crate::outcomes;
 use crate::payments::{self, Payments};
+use crate::telemetry;
 
 /// Orders per page of the list.
 const PAGE: i32 = 100;
@@ -59,9 +64,9 @@ impl Settlement {
     /// From the environment.
     ///
     /// # Errors
-    /// A variable that is missing or invalid.
-    pub fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
-        let payments = Payments::from_env(&client)?;
+    /// Those of [`Payments::from_env`].
+    pub async fn from_env(config: &Config, client: aws_sdk_dynamodb::Client) -> Result<Self, ConfigError> {
+        let payments = Payments::from_env(&client).await?;
         let store = config.event_store(client.clone());
         Ok(Self { rows: Orders::new(client, &config.orders_table), store, payments, currency: config.currency })
     }
@@ -105,7 +110,8 @@ impl<P: PaymentProvider> Settlement<P> {
                     let forced = circuit.active_override(micros(Timestamp::now())).is_some();
                     metrics::histogram!("PaymentCircuitForced").record(if forced { 1 } else { 0 });
                 }
-                Err(error) => tracing::warn!(error = chain(&error), "circuit state unknown"),
+                // Without its metrics, the alarms on the circuit would stay silent.
+                Err(error) => tracing::error!(error = chain(&error), "circuit state unknown"),
             }
         }
         Ok(())
@@ -150,6 +156,11 @@ impl<P: PaymentProvider> Work<'_, P> {
             Ok(loaded) => loaded,
             Err(error) => return not_settled(order_id, &error),
         };
+        let span = telemetry::order_span("settle payment", order_id, loaded.stream().trace());
+        Box::pin(self.settle_loaded(order_id, loaded).instrument(span)).await
+    }
+
+    async fn settle_loaded(&self, order_id: OrderId, loaded: Loaded<Order>) -> Outcome {
         let order = loaded.stream().state().placed();
         // The list may lag behind the events.
         let Some((order, deferred)) = order.and_then(|order| Some((order, order.deferred.as_ref()?))) else {
@@ -215,19 +226,21 @@ impl<P: PaymentProvider> Work<'_, P> {
                 actor: "schedule|settle-payments".into(),
                 correlation_id: self.context.request_id.clone(),
                 causation_id: format!("{}/{order_id}", self.context.request_id),
+                trace: telemetry::trace(),
             },
             if_match: None,
             deadline: self.deadline,
         };
         let executed = self.settlement.store.execute(loaded, &request, |order, now| command.decide(order, now)).await;
+        outcomes::count(&executed);
         let executed = match executed {
             Ok(executed) => executed,
             Err(error) => return not_settled(order_id, &error),
         };
-        match (executed.settled, executed.outcome.payment) {
-            (Settled::Stored, Some(PaymentStatus::Paid)) => Outcome::Paid,
-            (Settled::Stored, Some(PaymentStatus::RefundDue(_))) => Outcome::RefundDue,
-            (Settled::Stored, Some(PaymentStatus::Rejected(_))) => Outcome::Rejected,
+        match (executed.resolution, executed.outcome.payment) {
+            (Resolution::Stored, Some(PaymentStatus::Paid)) => Outcome::Paid,
+            (Resolution::Stored, Some(PaymentStatus::RefundDue(_))) => Outcome::RefundDue,
+            (Resolution::Stored, Some(PaymentStatus::Rejected(_))) => Outcome::Rejected,
             // Another run, or the provider's event, came first.
             _ if !is_deferred(executed.stream.state(), &claim.payment_id) => Outcome::Gone,
             _ => not_settled(order_id, &StillDeferred),

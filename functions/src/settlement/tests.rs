@@ -46,7 +46,7 @@ async fn payment_status(shop: &Shop, order_id: &str, name: &str) -> (Status, Pay
 }
 
 /// Serves a provider at the returned address.
-async fn serve(provider: axum::Router) -> (String, tokio::task::JoinHandle<()>) {
+pub(super) async fn serve(provider: axum::Router) -> (String, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     (url, tokio::spawn(async move { axum::serve(listener, provider).await.unwrap() }))

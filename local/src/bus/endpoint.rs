@@ -145,7 +145,7 @@ mod tests {
 
     use super::super::Endpoint;
     use super::*;
-    use crate::journal::What;
+    use crate::journal::EntryKind;
     use crate::lambda::asynchronous::tests::background;
 
     async fn start() -> (Bus, Endpoint, Client) {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn taken(bus: &Bus) -> usize {
-        bus.journal().since(0).iter().filter(|entry| matches!(entry.what, What::Event { .. })).count()
+        bus.journal().since(0).iter().filter(|entry| matches!(entry.kind, EntryKind::Event { .. })).count()
     }
 
     #[tokio::test]
@@ -203,6 +203,6 @@ mod tests {
         let entry = PutEventsRequestEntry::builder().source("s").detail_type("T").detail("{}").event_bus_name("thing");
         let answer = client.put_events().entries(entry.build()).send().await.unwrap();
         assert_eq!(answer.failed_entry_count(), 0);
-        assert_eq!(bus.usual(), "things");
+        assert_eq!(bus.default_bus(), "things");
     }
 }

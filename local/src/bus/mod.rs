@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::journal::{Journal, What};
+use crate::journal::{EntryKind, Journal};
 use crate::lambda::Containers;
 use crate::lambda::asynchronous::{Background, PendingEvent};
 pub use entry::{EntryError, RequestEntry};
@@ -71,8 +71,8 @@ impl Bus {
         &self.0.faults
     }
 
-    /// The template's own bus, if it has one.
-    pub(crate) fn usual(&self) -> &str {
+    /// The bus of events that name none: the template's own one, if it has one.
+    pub(crate) fn default_bus(&self) -> &str {
         let own = self.0.names.iter().find(|name| *name != "default");
         own.map_or("default", String::as_str)
     }
@@ -89,7 +89,7 @@ impl Bus {
         let event = entry.to_event(Utc::now()).inspect_err(|error| {
             let (code, message) = (error.code.to_owned(), error.message.clone());
             let (source, detail_type) = (entry.source.clone(), entry.detail_type.clone());
-            self.journal().write(What::Refused { source, detail_type, code, message });
+            self.journal().write(EntryKind::Refused { source, detail_type, code, message });
         })?;
         if !self.has(&event.bus) {
             tracing::warn!("an event for the bus {}, which does not exist, is lost", event.bus);
@@ -98,7 +98,7 @@ impl Bus {
         let targets: Vec<_> = self.0.targets.iter().filter(matching).collect();
         let names = targets.iter().map(|target| target.name().to_owned()).collect();
         // The event precedes its deliveries.
-        self.journal().write(What::Event { bus: event.bus.clone(), event: event.text.clone(), targets: names });
+        self.journal().write(EntryKind::Event { bus: event.bus.clone(), event: event.text.clone(), targets: names });
         for target in targets {
             let rule = target.rule.name.clone();
             let pending = PendingEvent { event: event.text.clone(), event_id: event.id.to_string(), rule };

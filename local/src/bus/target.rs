@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::faults::Faults;
-use crate::journal::{Delivery, Outcome, What};
+use crate::iam::{Call, Caller, Denied};
+use crate::journal::{Delivery, EntryKind, Outcome};
 use crate::lambda::Invoke;
 use crate::lambda::asynchronous::{Asynchronous, Background, PendingEvent};
-use crate::template::{ACCOUNT, REGION, Rule, arn_name};
+use crate::template::{Rule, arn_name};
 
 /// A rule and its target.
 #[derive(Clone, Debug)]
@@ -82,6 +83,7 @@ impl<F: Invoke + Clone + 'static> Target<F> {
         if let Some(function) = &self.function {
             return function.accept(pending.clone()).map_err(|error| failed("INVALID_PARAMETER", error.to_string()));
         }
+        self.check(&self.rule.target, background).map_err(|denied| failed("NO_PERMISSIONS", denied.to_string()))?;
         let sent = background.queues.send(&self.rule.target, pending.event.as_ref().to_owned(), BTreeMap::new());
         sent.map_err(|error| failed("NO_RESOURCE", error.to_string()))?;
         self.write(pending, background, attempts, Outcome::Done, None);
@@ -90,18 +92,30 @@ impl<F: Invoke + Clone + 'static> Target<F> {
 
     fn give_up(&self, pending: &PendingEvent, undelivered: Undelivered, background: &Background) {
         let Undelivered { code, message, condition, attempts } = undelivered;
-        let Rule { name, bus, target, dead_letter, .. } = &self.rule;
+        let Rule { target, dead_letter, .. } = &self.rule;
         let attributes = [
             ("ERROR_CODE", Some(code.to_owned())),
             ("ERROR_MESSAGE", Some(message.clone())),
             ("RETRY_ATTEMPTS", Some((attempts - 1).to_string())),
-            ("RULE_ARN", Some(format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{bus}/{name}"))),
+            ("RULE_ARN", Some(self.rule.arn())),
             ("TARGET_ARN", Some(target.clone())),
             ("EXHAUSTED_RETRY_CONDITION", condition.map(str::to_owned)),
         ];
         let attributes = attributes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        let outcome = background.send(dead_letter, pending.event.as_ref().to_owned(), attributes.collect());
+        let outcome = match self.check(dead_letter, background) {
+            Ok(()) => background.send(dead_letter, pending.event.as_ref().to_owned(), attributes.collect()),
+            Err(_) => Outcome::Lost,
+        };
         self.write(pending, background, attempts, outcome, Some(message));
+    }
+
+    /// Whether the policy of a queue lets EventBridge send an event of this rule to it.
+    fn check(&self, queue: &str, background: &Background) -> Result<(), Box<Denied>> {
+        let caller = Caller::Service("events.amazonaws.com", self.rule.arn());
+        let call = Call { action: "sqs:SendMessage".to_owned(), resource: queue.to_owned(), context: Vec::new() };
+        background.iam.check(&caller, &call).inspect_err(|denied| {
+            tracing::error!("the rule {} may not send to the queue {}: {denied}", self.rule.name, arn_name(queue));
+        })
     }
 
     fn write(
@@ -114,7 +128,7 @@ impl<F: Invoke + Clone + 'static> Target<F> {
     ) {
         let (event_id, rule) = (pending.event_id.clone(), pending.rule.clone());
         let function = self.name().to_owned();
-        background.journal.write(What::Delivery(Delivery { event_id, rule, function, outcome, attempt, reason }));
+        background.journal.write(EntryKind::Delivery(Delivery { event_id, rule, function, outcome, attempt, reason }));
     }
 }
 
@@ -138,8 +152,8 @@ mod tests {
 
     async fn last(background: &Background, failures: u64) -> Outcome {
         background.journal.past(failures).await;
-        match background.journal.since(failures).remove(0).what {
-            What::Delivery(delivery) => delivery.outcome,
+        match background.journal.since(failures).remove(0).kind {
+            EntryKind::Delivery(delivery) => delivery.outcome,
             other => panic!("{other:?}"),
         }
     }

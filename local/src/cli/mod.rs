@@ -4,6 +4,7 @@ pub mod demo;
 pub mod events;
 pub mod invoke;
 pub mod rebuild;
+pub mod trace;
 pub mod welcome;
 
 use std::io::Write;
@@ -64,6 +65,11 @@ pub enum Command {
     Events,
     /// Rebuild all rows from the events, in the stack on --port or in the tables of --data or --dynamodb
     Rebuild(Rebuild),
+    /// Print the traces of an order, from its requests to its rows and events, in the stack on --port
+    Trace {
+        /// An order id, a correlation id or a trace id
+        id: String,
+    },
     /// Drive an order from creation to delivery, and show each request, what it stored and the row that followed
     Demo,
 }
@@ -110,6 +116,7 @@ pub async fn join_running_stack(options: &mut StackOptions) -> bool {
     struct Description {
         dynamodb: String,
         eventbridge: String,
+        traces: String,
     }
     if options.dynamodb.is_some() || options.data.is_some() {
         return true;
@@ -121,7 +128,8 @@ pub async fn join_running_stack(options: &mut StackOptions) -> bool {
     };
     let Some(running) = describe.await else { return false };
     options.dynamodb = Some(running.dynamodb);
-    options.environment.insert("AWS_ENDPOINT_URL_EVENTBRIDGE".to_owned(), running.eventbridge);
+    options.eventbridge = Some(running.eventbridge);
+    options.environment.insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), running.traces);
     true
 }
 

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use super::{Rebuild, join_running_stack, say};
 use crate::{INTERRUPTED, Stop};
 
-/// The function, and the table that it reads.
+/// The state machine, its function, and the table that this reads.
+const STATE_MACHINE: &str = "Rebuild";
 const FUNCTION: &str = "rebuild-orders";
 const EVENTS: &str = "OrderEvents";
 /// Seconds of a run.
@@ -158,7 +159,7 @@ impl Runs {
         let run = self.get()[segment].to_string();
         let mut attempt = 1;
         loop {
-            match environment.invoke(FUNCTION, run.clone().into()).await? {
+            match environment.invoke_from(STATE_MACHINE, FUNCTION, run.clone().into()).await? {
                 Ok(response) => return Ok(serde_json::from_slice(&response)?),
                 Err(InvokeError::Function(_)) if attempt < ATTEMPTS => tokio::time::sleep(BACKOFF * attempt).await,
                 Err(error) => return Err(RebuildError::Failed(segment, error.to_string())),

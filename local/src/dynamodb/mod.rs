@@ -1,6 +1,5 @@
 //! An embedded DynamoDB, its tables, and clients of it or of any other DynamoDB.
 
-mod relay;
 pub mod tables;
 
 use std::fs::{File, TryLockError};
@@ -16,8 +15,6 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::template::REGION;
-
-pub(crate) use relay::Relay;
 
 /// Where the embedded database stores its items.
 #[derive(Clone, Debug, Default)]
@@ -181,12 +178,17 @@ async fn sweep(engine: dynoxide::Database) {
     }
 }
 
-/// A client of the DynamoDB at that endpoint, with placeholder credentials.
+/// A client of the DynamoDB at that endpoint, as an administrator.
 pub fn client(endpoint: &str) -> Client {
+    client_as(endpoint, "local")
+}
+
+/// A client of the DynamoDB at that endpoint, as an administrator with the role of that name.
+pub fn client_as(endpoint: &str, role: &str) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(REGION))
-        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+        .credentials_provider(Credentials::new(role, "local", None, None, "local"))
         .endpoint_url(endpoint)
         .build();
     Client::from_conf(config)

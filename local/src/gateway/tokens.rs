@@ -42,6 +42,7 @@ pub struct TokenError(String);
 pub struct Issuer {
     signing: EncodingKey,
     checking: DecodingKey,
+    public_key: Vec<u8>,
 }
 
 impl std::fmt::Debug for Issuer {
@@ -62,7 +63,13 @@ impl Issuer {
         Ok(Self {
             signing: EncodingKey::from_ec_der(document.as_ref()),
             checking: DecodingKey::from_ec_der(key.public_key().as_ref()),
+            public_key: key.public_key().as_ref().to_vec(),
         })
+    }
+
+    /// The public key, as an uncompressed point.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
     }
 
     /// A token with exactly these claims.

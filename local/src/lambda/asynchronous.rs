@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{Invoke, InvokeError};
-use crate::journal::{Delivery, Journal, Outcome, What};
+use crate::iam::Iam;
+use crate::journal::{Delivery, EntryKind, Journal, Outcome};
 use crate::queues::Queues;
 use crate::template::{AsyncPolicy, Function};
 
@@ -29,14 +30,15 @@ const LONGEST_BACKOFF: u32 = 5;
 pub(crate) struct Background {
     pub journal: Journal,
     pub queues: Queues,
+    pub iam: Iam,
     /// The backoff before a first retry; each further one is twice as long. On AWS it is a minute.
     pub first_backoff: Duration,
     tasks: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Background {
-    pub(crate) fn new(journal: Journal, queues: Queues, first_backoff: Duration) -> Self {
-        Self { journal, queues, first_backoff, tasks: Arc::default() }
+    pub(crate) fn new(journal: Journal, queues: Queues, iam: Iam, first_backoff: Duration) -> Self {
+        Self { journal, queues, iam, first_backoff, tasks: Arc::default() }
     }
 
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -200,7 +202,7 @@ impl<F: Invoke + Clone + 'static> Asynchronous<F> {
     }
 
     fn write(&self, pending: &PendingEvent, attempt: u32, outcome: Outcome, reason: Option<String>) {
-        self.background.journal.write(What::Delivery(Delivery {
+        self.background.journal.write(EntryKind::Delivery(Delivery {
             event_id: pending.event_id.clone(),
             rule: pending.rule.clone(),
             function: self.function.clone(),
@@ -258,7 +260,7 @@ pub(crate) mod tests {
 
     pub(crate) fn background() -> Background {
         let queues = Queues::new(["Failed".to_owned(), "Dead".to_owned()], None);
-        Background::new(Journal::default(), queues, Duration::from_secs(60))
+        Background::new(Journal::default(), queues, crate::iam::tests::iam(), Duration::from_secs(60))
     }
 
     pub(crate) fn queue(name: &str) -> String {
@@ -287,8 +289,8 @@ pub(crate) mod tests {
                 .journal
                 .since(0)
                 .into_iter()
-                .filter_map(|entry| match entry.what {
-                    What::Delivery(delivery) => Some(delivery.outcome),
+                .filter_map(|entry| match entry.kind {
+                    EntryKind::Delivery(delivery) => Some(delivery.outcome),
                     _ => None,
                 })
                 .collect();
@@ -327,7 +329,7 @@ pub(crate) mod tests {
         let function = Asynchronous::new(&function(policy()), Scripted::failing(1), background.clone());
         function.scheduled().accept(pending("{}")).unwrap();
         background.journal.past(0).await;
-        let What::Delivery(delivery) = background.journal.since(0).remove(0).what else { panic!("no delivery") };
+        let EntryKind::Delivery(delivery) = background.journal.since(0).remove(0).kind else { panic!("no delivery") };
         assert_eq!(delivery.outcome, Outcome::Missed);
     }
 

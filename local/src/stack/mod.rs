@@ -2,6 +2,7 @@
 
 mod environment;
 mod options;
+mod permissions;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -71,6 +72,7 @@ impl Stack {
             tokens: tokens.clone(),
             bus: environment.bus().clone(),
             schedules: environment.start_schedules(),
+            traces: environment.traces().clone(),
         };
         let gateway = Gateway::start(listener, api, dev::router(dev, environment.payments().clone()));
         Ok(Self { url, issuer, tokens, environment, streams, failures, gateway })
@@ -89,6 +91,11 @@ impl Stack {
     /// The ready tokens, by the names of [`CALLERS`].
     pub fn tokens(&self) -> &BTreeMap<&'static str, String> {
         &self.tokens
+    }
+
+    /// The issuer of the tokens, which also signs claims that the authorizer rejects.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
     }
 
     /// A token for that subject with these scopes, given without their prefix (`read`).
@@ -147,6 +154,7 @@ fn describe(url: &str, environment: &Environment, tokens: &BTreeMap<&'static str
         "dynamodb": environment.dynamodb(),
         "eventbridge": environment.bus_url(),
         "payments": environment.payments_url(),
+        "traces": environment.traces_url(),
         "event_buses": template.buses,
         "queues": template.queues,
         "functions": template.functions.iter().map(|function| &function.binary).collect::<Vec<_>>(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::dynamodb::{DatabaseError, Storage, tables::TableError};
 use crate::gateway::tokens::TokenError;
+use crate::iam::{Denied, Observer};
 use crate::lambda::Logs;
 use crate::streams::StreamError;
 use crate::template::{self, TemplateError, TemplateOptions};
@@ -21,6 +22,11 @@ pub struct StackOptions {
     pub port: u16,
     /// The address of the DynamoDB to use; without it there is an embedded one.
     pub dynamodb: Option<String>,
+    /// The addresses of DynamoDB for single functions (by logical id or binary), behind the stack's gate: for tests with
+    /// faults.
+    pub dynamodb_of: BTreeMap<String, String>,
+    /// The address of the event buses to use instead of the stack's own.
+    pub eventbridge: Option<String>,
     /// The directory of what survives a restart: the embedded database, checkpoints of streams, failed batches and
     /// events. Without it nothing does.
     pub data: Option<PathBuf>,
@@ -30,6 +36,11 @@ pub struct StackOptions {
     pub environment: BTreeMap<String, String>,
     /// Environment variables of single functions (by logical id or binary), over all others.
     pub function_environment: BTreeMap<String, BTreeMap<String, String>>,
+    /// A permission that is left out: `CreateOrder.0` is the first statement, `CreateOrder.0.a1` the second action in it, and
+    /// `CreateOrder.0.r1` the second resource.
+    pub without_permission: Option<String>,
+    /// Observes the decisions about calls of functions.
+    pub permissions: Option<Observer>,
     /// The most processes of one function.
     pub containers: u32,
     /// The first backoff of a failed asynchronous invocation. On AWS it is a minute.
@@ -46,10 +57,14 @@ impl StackOptions {
             reading: TemplateOptions::default(),
             port: 0,
             dynamodb: None,
+            dynamodb_of: BTreeMap::new(),
+            eventbridge: None,
             data: None,
             binaries,
             environment: BTreeMap::new(),
             function_environment: BTreeMap::new(),
+            without_permission: None,
+            permissions: None,
             containers: 10,
             retry_wait: Duration::from_secs(1),
             logs: Logs::stderr(),
@@ -96,9 +111,35 @@ pub enum StackError {
     /// The payment provider has no port.
     #[error("the payment provider cannot listen: {0}")]
     Payments(#[source] std::io::Error),
+    /// The secrets have no port.
+    #[error("the secrets cannot listen: {0}")]
+    Secrets(#[source] std::io::Error),
     /// The event bus has no port.
     #[error("the event bus cannot listen: {0}")]
     Bus(#[source] std::io::Error),
+    /// The gate has no port.
+    #[error("the gate in front of DynamoDB, the event bus and the secrets cannot listen: {0}")]
+    Gate(#[source] std::io::Error),
+    /// AWS would not create the function.
+    #[error("{function} cannot be created: {denied}\n{}", .denied.remedy)]
+    Permission {
+        /// Its name in the template.
+        function: String,
+        /// What its role lacks.
+        denied: Box<Denied>,
+    },
+    /// The role of a state machine may not invoke the function.
+    #[error("{}\n{}", .0, .0.remedy)]
+    Denied(#[from] Box<Denied>),
+    /// There is no such state machine.
+    #[error("the template has no state machine {0}")]
+    NoStateMachine(String),
+    /// There is no such permission to leave out.
+    #[error("the template has no permission {0}")]
+    NoPermission(String),
+    /// The receiver of spans has no port.
+    #[error("the receiver of spans cannot listen: {0}")]
+    Traces(#[source] std::io::Error),
     /// A function of the template has no binary. Build it, or correct its `Binary` in the template.
     #[error("the function {function} has no binary: {program} does not exist")]
     NoBinary {

@@ -87,7 +87,8 @@ mod tests {
     use tokio::time::{Duration, Instant, sleep};
 
     use super::*;
-    use crate::dynamodb::{self, Database, Relay, Storage, tables};
+    use crate::dynamodb::{self, Database, Storage, tables};
+    use crate::gate::{Gate, tests::gate};
     use crate::lambda::InvokeError;
     use crate::template::{StartingPosition, Template, tests::template};
 
@@ -139,7 +140,7 @@ mod tests {
 
     struct World {
         _database: Database,
-        relay: Relay,
+        gate: Gate,
         template: Template,
         arn: String,
         failures: Failures,
@@ -150,8 +151,8 @@ mod tests {
             let database = Database::start(&Storage::Memory).unwrap();
             let template = template();
             let arn = tables::create_all(&database.client(), &template.tables).await.unwrap().remove("Events").unwrap();
-            let relay = Relay::start(database.endpoint(), vec!["Events".into()]).await.unwrap();
-            Self { _database: database, relay, template, arn, failures: Failures::new(None) }
+            let gate = gate(database.endpoint()).await;
+            Self { _database: database, gate, template, arn, failures: Failures::new(None) }
         }
 
         async fn start(&self, function: &Function, start: StartingPosition, data: Option<&Path>) -> Streams {
@@ -160,9 +161,9 @@ mod tests {
             settings.starting_position = start;
             let mut streams = Streams::default();
             let source = Source {
-                dynamodb: self.relay.endpoint(),
+                dynamodb: self.gate.endpoint(),
                 stream_arn: &self.arn,
-                wakeup: Wakeup::new(Some(self.relay.writes())),
+                wakeup: Wakeup::new(Some(self.gate.writes())),
                 data,
                 failures: &self.failures,
             };
@@ -171,7 +172,7 @@ mod tests {
         }
 
         async fn put(&self, stream: &str, version: u32) {
-            let put = dynamodb::client(self.relay.endpoint()).put_item().table_name("Events");
+            let put = dynamodb::client(self.gate.endpoint()).put_item().table_name("Events");
             let put = put.item("stream_id", AttributeValue::S(stream.into()));
             put.item("version", AttributeValue::N(version.to_string())).send().await.unwrap();
         }

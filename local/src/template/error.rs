@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::iam::PolicyError;
+
 /// Why a template cannot be run. Each error names the part of the file that has to be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
@@ -25,6 +27,14 @@ pub enum TemplateError {
     /// A parameter without a default for which no value was given.
     #[error("the parameter {0} has no default and was given no value")]
     NoParameter(String),
+    /// A statement of a policy, counted from 1, that the local stack cannot evaluate.
+    #[error("statement {number}: {source}")]
+    Statement {
+        /// Its number in its policies.
+        number: usize,
+        /// The reason.
+        source: PolicyError,
+    },
     /// The error, with the part of the template that has it.
     #[error("{part}: {source}")]
     In {

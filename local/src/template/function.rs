@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::intrinsics::Scope;
-use super::policies::{Document, Statement};
+use super::policies::Policies;
 use super::sources::{Destination, HttpRoute, Kind, Rule, Schedule, Source, StreamMapping};
 use super::{ACCOUNT, REGION, TemplateError, properties};
 
@@ -34,8 +34,10 @@ pub struct Function {
     pub schedules: Vec<Schedule>,
     /// What happens to asynchronous invocations that fail.
     pub asynchronous: AsyncPolicy,
-    /// What it may do on AWS. The local stack does not enforce it; the end-to-end tests do.
-    pub policies: Vec<Statement>,
+    /// ARN of its role.
+    pub role: String,
+    /// What its role allows.
+    pub policies: Policies,
 }
 
 /// A route of the HTTP API.
@@ -86,7 +88,7 @@ struct Properties {
     #[serde(default)]
     event_invoke_config: EventInvokeConfig,
     #[serde(default)]
-    policies: Vec<Document>,
+    policies: Vec<Value>,
     role: Option<String>,
 }
 
@@ -131,7 +133,7 @@ impl Function {
         metadata: &Value,
         function: &Map<String, Value>,
         scope: &Scope,
-        roles: &BTreeMap<String, Vec<Statement>>,
+        roles: &BTreeMap<String, Policies>,
     ) -> Result<(Self, Vec<Rule>), TemplateError> {
         let metadata = Metadata::deserialize(metadata).map_err(|error| {
             TemplateError::Invalid(format!(
@@ -139,12 +141,13 @@ impl Function {
             ))
         })?;
         let properties: Properties = properties(function, PROPERTIES, scope)?;
-        let policies = match &properties.role {
-            Some(role) => roles
-                .get(role)
-                .ok_or_else(|| TemplateError::Invalid(format!("the role {role} does not exist")))?
-                .clone(),
-            None => properties.policies.into_iter().flat_map(|document| document.statement).collect(),
+        let (role, policies) = match properties.role.clone() {
+            Some(role) => {
+                let missing = || TemplateError::Invalid(format!("the role {role} does not exist"));
+                let policies = roles.get(&role).ok_or_else(missing)?.clone();
+                (role, policies)
+            }
+            None => (scope.attribute(&format!("{logical_id}Role"), "Arn")?, Policies::of_entries(properties.policies)?),
         };
         let mut function = Self {
             logical_id: logical_id.to_owned(),
@@ -157,6 +160,7 @@ impl Function {
             streams: Vec::new(),
             schedules: Vec::new(),
             asynchronous: AsyncPolicy::read(properties.event_invoke_config)?,
+            role,
             policies,
         };
         let mut rules = Vec::new();
@@ -174,12 +178,28 @@ impl Function {
                 }
             }
         }
+        if properties.role.is_none() {
+            function.add_implied_policies()?;
+        }
         Ok((function, rules))
     }
 
     /// Whether its policies allow it the action (`dynamodb:Query`) on the resource of this ARN.
     pub fn may(&self, action: &str, resource: &str) -> bool {
-        self.policies.iter().any(|statement| statement.allows(action, resource))
+        self.policies.statements.iter().any(|statement| statement.covers(action, resource))
+    }
+
+    /// Adds what SAM allows the role that it creates: reading the streams, and sending to destinations.
+    fn add_implied_policies(&mut self) -> Result<(), TemplateError> {
+        for mapping in &self.streams {
+            self.policies.add_managed("AWSLambdaDynamoDBExecutionRole")?;
+            self.policies.imply(&json!("s3:PutObject"), &format!("{}/*", mapping.on_failure))?;
+            self.policies.imply(&json!("s3:ListBucket"), &mapping.on_failure)?;
+        }
+        match &self.asynchronous.on_failure {
+            Some(queue) => self.policies.imply(&json!("sqs:SendMessage"), queue),
+            None => Ok(()),
+        }
     }
 
     /// Its ARN.

@@ -8,6 +8,8 @@ use super::{Resource, TemplateError};
 
 /// Region in ARNs and in the functions' environment.
 pub const REGION: &str = "us-east-1";
+/// The name of the stack, which names of some resources begin with.
+pub(super) const STACK_NAME: &str = "local";
 /// Account in ARNs.
 pub const ACCOUNT: &str = "000000000000";
 
@@ -36,8 +38,45 @@ impl Scope {
         };
         let given = resource.properties.get(property).map(|value| self.resolve(value)).transpose()?.flatten();
         let name = given.as_ref().and_then(Value::as_str).unwrap_or(id);
-        self.resources.insert(id.to_owned(), (resource.kind.clone(), format!("{}{name}", self.prefix)));
+        let name = match resource.kind.as_str() {
+            // Functions do not share anything with those of another stack.
+            "AWS::Serverless::Function" => name.to_owned(),
+            "AWS::Events::Rule" => {
+                let bus = resource.properties.get("EventBusName").map(|bus| self.text(bus)).transpose()?;
+                format!("{}/{id}", bus.as_deref().unwrap_or("default"))
+            }
+            _ => format!("{}{name}", self.prefix),
+        };
+        self.resources.insert(id.to_owned(), (resource.kind.clone(), name));
         Ok(())
+    }
+
+    /// Adds what SAM creates for a function or a state machine: its role, and the rules of its events.
+    pub(super) fn name_implied(&mut self, id: &str, resource: &Resource) -> Result<(), TemplateError> {
+        if !["AWS::Serverless::Function", "AWS::Serverless::StateMachine"].contains(&resource.kind.as_str()) {
+            return Ok(());
+        }
+        if !resource.properties.contains_key("Role") {
+            let name = format!("{}{id}Role", self.prefix);
+            self.resources.insert(format!("{id}Role"), ("AWS::IAM::Role".to_owned(), name));
+        }
+        let events = resource.properties.get("Events").and_then(Value::as_object).into_iter().flatten();
+        let rules = events.filter(|(_, event)| event["Type"] == "EventBridgeRule").map(|(name, event)| {
+            let bus = self.text(&event["Properties"]["EventBusName"])?;
+            Ok((format!("{id}{name}"), format!("{bus}/{name}")))
+        });
+        for (id, name) in rules.collect::<Result<Vec<_>, TemplateError>>()? {
+            self.resources.insert(id, ("AWS::Events::Rule".to_owned(), name));
+        }
+        Ok(())
+    }
+
+    /// The ARNs of all resources, and what to get of which resource (`Orders.Arn`).
+    pub(super) fn arns(&self) -> BTreeMap<String, String> {
+        let attributes = |id: &String| ["Arn", "StreamArn"].map(|attribute| (id.clone(), attribute));
+        let arn =
+            |(id, attribute): (String, &str)| Some((self.attribute(&id, attribute).ok()?, format!("{id}.{attribute}")));
+        self.resources.keys().flat_map(attributes).filter_map(arn).collect()
     }
 
     pub(super) fn has(&self, logical_id: &str) -> bool {
@@ -125,7 +164,7 @@ impl Scope {
             "AWS::AccountId" => Some(json!(ACCOUNT)),
             "AWS::Partition" => Some(json!("aws")),
             "AWS::URLSuffix" => Some(json!("amazonaws.com")),
-            "AWS::StackName" => Some(json!("local")),
+            "AWS::StackName" => Some(json!(STACK_NAME)),
             name => Some(match self.parameters.get(name) {
                 Some(value) => value.clone(),
                 None => json!(self.name_of(name)?),
@@ -145,6 +184,10 @@ impl Scope {
         match (kind.as_str(), attribute) {
             ("AWS::DynamoDB::Table", "Arn") => Ok(arn("dynamodb", "table/")),
             ("AWS::DynamoDB::Table", "StreamArn") => Ok(arn("dynamodb", "table/") + "/stream/local"),
+            ("AWS::Events::Rule", "Arn") => Ok(arn("events", "rule/")),
+            ("AWS::Logs::LogGroup", "Arn") => Ok(arn("logs", "log-group:")),
+            ("AWS::Serverless::Function", "Arn") => Ok(arn("lambda", "function:")),
+            ("AWS::Serverless::StateMachine", "Arn") => Ok(arn("states", "stateMachine:")),
             ("AWS::SQS::Queue", "Arn") => Ok(arn("sqs", "")),
             ("AWS::Events::EventBus", "Arn") => Ok(arn("events", "event-bus/")),
             ("AWS::IAM::Role", "Arn") => Ok(format!("arn:aws:iam::{ACCOUNT}:role/{name}")),

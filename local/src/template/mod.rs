@@ -10,7 +10,9 @@ mod http_api;
 mod intrinsics;
 mod pattern;
 mod policies;
+mod resource_policies;
 mod sources;
+mod state_machine;
 mod table;
 
 use std::collections::BTreeMap;
@@ -25,10 +27,12 @@ pub use function::{AsyncPolicy, Function, Route};
 pub use http_api::{Cors, HttpApi, JwtConfiguration};
 pub use intrinsics::{ACCOUNT, REGION};
 pub use pattern::Pattern;
-pub use policies::Statement;
+pub use policies::Policies;
 pub use sources::{RetryPolicy, Rule, Schedule, StartingPosition, StreamMapping};
+pub use state_machine::StateMachine;
 pub use table::Table;
 
+use crate::iam::Statement;
 use intrinsics::Scope;
 
 /// How to read a template.
@@ -73,6 +77,12 @@ pub struct Template {
     pub queues: Vec<String>,
     /// Rules of the event buses, whose targets are functions and queues.
     pub rules: Vec<Rule>,
+    /// State machines, which the command `rebuild` does the work of.
+    pub state_machines: Vec<StateMachine>,
+    /// The policies of queues, buses and buckets, by the ARNs of these. A table has its own.
+    pub resource_policies: BTreeMap<String, Vec<Statement>>,
+    /// The ARNs of all resources, and what `!GetAtt` they are (`Orders.Arn`).
+    pub arns: BTreeMap<String, String>,
 }
 
 /// The sections of the file that are read.
@@ -137,13 +147,22 @@ impl Template {
         let document: Document = serde_json::from_value(document).map_err(TemplateError::invalid)?;
         let parameters = parameters(&document.parameters, &options.parameters)?;
         let mut scope = Scope::new(parameters, document.conditions, &options.prefix);
-        let mut resources = document.resources;
+        let (mut resources, mut present) = (document.resources, Vec::new());
         for (id, resource) in &resources {
             let conditions = resource.condition.iter();
             if conditions.map(|name| scope.holds(name)).collect::<Result<Vec<_>, _>>()?.contains(&false) {
                 continue;
             }
-            scope.name(id, resource).map_err(|error| error.within(id))?;
+            // The name of a rule has that of its bus.
+            if resource.kind != "AWS::Events::Rule" {
+                scope.name(id, resource).map_err(|error| error.within(id))?;
+            }
+            present.push(id);
+        }
+        for id in present {
+            let resource = &resources[id];
+            let named = if scope.has(id) { Ok(()) } else { scope.name(id, resource) };
+            named.and_then(|()| scope.name_implied(id, resource)).map_err(|error| error.within(id))?;
         }
         resources.retain(|id, _| scope.has(id));
 
@@ -155,6 +174,9 @@ impl Template {
             buses: Vec::new(),
             queues: Vec::new(),
             rules: Vec::new(),
+            state_machines: Vec::new(),
+            resource_policies: BTreeMap::new(),
+            arns: scope.arns(),
         };
         let (mut functions, mut roles) = (Vec::new(), BTreeMap::new());
         for (id, resource) in &resources {
@@ -169,16 +191,23 @@ impl Template {
                 "AWS::Serverless::HttpApi" => template.api.read(&resource.properties, &scope),
                 "AWS::Events::EventBus" => scope.name_of(id).map(|name| template.buses.push(name)),
                 "AWS::SQS::Queue" => scope.name_of(id).map(|name| template.queues.push(name)),
+                "AWS::Events::Rule" if Rule::is_of_aws_services(&resource.properties) => Ok(()),
                 "AWS::Events::Rule" => {
                     Rule::of_resource(id, &resource.properties, &scope).map(|rules| template.rules.extend(rules))
                 }
-                "AWS::IAM::Role" => policies::of_role(&resource.properties, &scope).and_then(|statements| {
-                    roles.insert(scope.attribute(id, "Arn")?, statements);
+                "AWS::IAM::Role" => Policies::of_role(&resource.properties, &scope).and_then(|policies| {
+                    roles.insert(scope.attribute(id, "Arn")?, policies);
                     Ok(())
                 }),
-                // The command `rebuild` does its work.
-                "AWS::Serverless::StateMachine" => Ok(()),
-                other if runs_code(other) => Err(TemplateError::Unsupported(format!("resources of type {other}"))),
+                "AWS::Serverless::StateMachine" => {
+                    StateMachine::read(id, &resource.properties, &scope).map(|one| template.state_machines.push(one))
+                }
+                "AWS::SQS::QueuePolicy" | "AWS::S3::BucketPolicy" | "AWS::Events::EventBusPolicy" => {
+                    resource_policies::read(&resource.properties, &scope, &mut template.resource_policies)
+                }
+                other if other.ends_with("Policy") || runs_code(other) => {
+                    Err(TemplateError::Unsupported(format!("resources of type {other}")))
+                }
                 _ => Ok(()),
             };
             result.map_err(|error| error.within(id))?;
@@ -192,6 +221,7 @@ impl Template {
         }
         template.functions.sort_by_key(|function| order.iter().position(|id| *id == function.logical_id));
         template.check()?;
+        resource_policies::check_resources(&template)?;
         Ok(template)
     }
 
@@ -354,12 +384,24 @@ Resources:
             ("{Type: AWS::Lambda::EventSourceMapping}", "AWS::Lambda::EventSourceMapping"),
             ("{Type: AWS::Scheduler::Schedule}", "AWS::Scheduler::Schedule"),
             ("{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 hour)}}", "ScheduleExpression"),
+            (
+                "{Type: AWS::Events::Rule, Properties: {EventPattern: {source: [aws.s3, x]}, Targets: []}}",
+                "EventBusName",
+            ),
         ] {
             let error = error_with(resource);
             assert!(error.contains("Odd") && error.contains(named), "{error}");
         }
         let globals = Template::parse("Globals: {HttpApi: {}}", &TemplateOptions::default()).unwrap_err();
         assert!(globals.to_string().contains("HttpApi"), "{globals}");
+    }
+
+    #[test]
+    fn a_rule_for_events_of_aws_services_matches_nothing_here() {
+        let text = "
+Resources:
+  Calls: {Type: AWS::Events::Rule, Properties: {EventPattern: {source: [aws.dynamodb], detail: {$or: []}}, Targets: [{Arn: x}]}}";
+        assert!(Template::parse(text, &TemplateOptions::default()).unwrap().rules.is_empty());
     }
 
     #[test]

@@ -1,69 +1,37 @@
-//! What a function may do: the statements of its own policies, or of its role's.
+//! Policies of roles.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::intrinsics::Scope;
+use super::intrinsics::{ACCOUNT, REGION, Scope};
 use super::{TemplateError, properties};
+use crate::iam::{PolicyKind, Statement};
 
-/// Actions that are allowed on resources. Conditions and denials are not supported.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct Statement {
-    #[serde(rename = "Effect")]
-    _effect: Effect,
-    action: OneOrMore,
-    resource: OneOrMore,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-enum Effect {
-    Allow,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
-}
-
-impl OneOrMore {
-    fn first_match(&self, text: &str) -> Option<usize> {
-        match self {
-            Self::One(pattern) => matches(pattern, text).then_some(0),
-            Self::More(patterns) => patterns.iter().position(|pattern| matches(pattern, text)),
-        }
-    }
-}
-
-impl Statement {
-    /// Whether it allows the action (`dynamodb:Query`) on the resource of this ARN.
-    pub fn allows(&self, action: &str, resource: &str) -> bool {
-        self.allowed_by(action, resource).is_some()
-    }
-
-    /// The places, in the statement's lists, of the action and of the resource that allow it.
-    pub fn allowed_by(&self, action: &str, resource: &str) -> Option<(usize, usize)> {
-        Some((self.action.first_match(action)?, self.resource.first_match(resource)?))
-    }
-}
-
-/// `*` stands for any text.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(text) = text.strip_prefix(start) else { return false };
-    (0..=text.len()).filter_map(|at| text.get(at..)).any(|tail| matches(rest, tail))
+/// What a role allows and denies.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    /// The statements that the template writes out, in order.
+    pub statements: Vec<Statement>,
+    /// Statements of managed policies and of SAM's policy templates, and those that SAM adds.
+    pub implied: Vec<Statement>,
 }
 
 /// A policy document.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct Document {
-    pub statement: Vec<Statement>,
+    pub statement: Vec<Value>,
     #[serde(rename = "Version")]
-    _version: IgnoredAny,
+    _version: Version,
+    #[serde(rename = "Id")]
+    _id: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+enum Version {
+    #[serde(rename = "2012-10-17")]
+    Current,
 }
 
 #[derive(Deserialize)]
@@ -77,50 +45,108 @@ struct Inline {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Role {
+    #[serde(default)]
     policies: Vec<Inline>,
+    #[serde(default)]
+    managed_policy_arns: Vec<String>,
 }
 
-/// The statements of a role. The managed policies beside them allow only logs and traces.
-pub(super) fn of_role(role: &Map<String, Value>, scope: &Scope) -> Result<Vec<Statement>, TemplateError> {
-    let role: Role = properties(role, &["Policies"], scope)?;
-    Ok(role.policies.into_iter().flat_map(|policy| policy.policy_document.statement).collect())
+/// An entry of `Policies` of a function or state machine.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Managed(String),
+    Document(Document),
+    Template(Templates),
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
+/// The policy templates of SAM that are supported.
+/// <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/serverless-policy-template-list.html>
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Templates {
+    #[serde(rename = "LambdaInvokePolicy")]
+    lambda_invoke: LambdaInvoke,
+}
 
-    use super::*;
-    use crate::template::tests::error_with;
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct LambdaInvoke {
+    function_name: String,
+}
 
-    #[test]
-    fn an_action_is_allowed_on_the_resources_of_its_own_statement() {
-        let statements: Vec<Statement> = serde_json::from_value(json!([
-            {"Effect": "Allow", "Action": ["dynamodb:Query", "dynamodb:Put*"], "Resource": "arn:a:table/Events"},
-            {"Effect": "Allow", "Action": "dynamodb:GetItem", "Resource": ["arn:a:table/rows-*", "arn:b/*/x"]},
-        ]))
-        .unwrap();
-        let may = |action: &str, resource: &str| statements.iter().any(|one| one.allows(action, resource));
-        assert!(may("dynamodb:Query", "arn:a:table/Events"));
-        assert!(may("dynamodb:PutItem", "arn:a:table/Events"));
-        assert!(may("dynamodb:GetItem", "arn:a:table/rows-2") && may("dynamodb:GetItem", "arn:b/1/2/x"));
-        for (action, resource) in [
-            ("dynamodb:GetItem", "arn:a:table/Events"),
-            ("dynamodb:Query", "arn:a:table/Events/index/by-user"),
-            ("dynamodb:GetItem", "arn:b/1/2/y"),
-        ] {
-            assert!(!may(action, resource), "{action} {resource}");
+impl Policies {
+    /// Those of a role.
+    pub(super) fn of_role(role: &Map<String, Value>, scope: &Scope) -> Result<Self, TemplateError> {
+        let Role { policies, managed_policy_arns } =
+            properties(role, &["Policies", "ManagedPolicyArns", "PermissionsBoundary"], scope)?;
+        let mut all = Self::default();
+        for policy in policies {
+            all.add(&policy.policy_document)?;
         }
+        for arn in &managed_policy_arns {
+            all.add_managed(arn)?;
+        }
+        Ok(all)
     }
 
-    #[test]
-    fn a_condition_a_denial_or_a_policy_template_is_an_error_that_names_it() {
-        let role = |statement: &str| {
-            let document = format!("{{Version: v, Statement: [{{{statement}, Action: '*', Resource: '*'}}]}}");
-            let policy = format!("{{PolicyName: p, PolicyDocument: {document}}}");
-            error_with(&format!("{{Type: AWS::IAM::Role, Properties: {{Policies: [{policy}]}}}}"))
-        };
-        assert!(role("Effect: Allow, Condition: {}").contains("Condition"));
-        assert!(role("Effect: Deny").contains("Deny"));
+    /// Those of the role that SAM creates for a function or a state machine, from its `Policies`.
+    pub(super) fn of_entries(entries: Vec<Value>) -> Result<Self, TemplateError> {
+        let mut all = Self::default();
+        for entry in entries {
+            let unsupported = |_| TemplateError::Unsupported(format!("the policy {entry}"));
+            match Entry::deserialize(&entry).map_err(unsupported)? {
+                Entry::Managed(arn) => all.add_managed(&arn)?,
+                Entry::Document(document) => all.add(&document)?,
+                Entry::Template(Templates { lambda_invoke: LambdaInvoke { function_name } }) => {
+                    let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function_name}*");
+                    all.imply(&json!("lambda:InvokeFunction"), &arn)?;
+                }
+            }
+        }
+        all.add_managed("AWSLambdaBasicExecutionRole")?;
+        all.add_managed("AWSXRayDaemonWriteAccess")?;
+        Ok(all)
     }
+
+    fn add(&mut self, document: &Document) -> Result<(), TemplateError> {
+        for statement in &document.statement {
+            let number = self.statements.len() + 1;
+            self.statements.push(read(statement, number, PolicyKind::Identity)?);
+        }
+        Ok(())
+    }
+
+    /// Adds a managed policy of AWS.
+    /// <https://docs.aws.amazon.com/aws-managed-policy/latest/reference/policy-list.html>
+    pub(super) fn add_managed(&mut self, arn: &str) -> Result<(), TemplateError> {
+        let logs = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"];
+        let actions = match arn.rsplit('/').next().unwrap_or(arn) {
+            "AWSLambdaBasicExecutionRole" => json!(logs),
+            "AWSLambdaDynamoDBExecutionRole" => {
+                let stream = ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"];
+                stream.map(|name| format!("dynamodb:{name}")).into_iter().chain(logs.map(str::to_owned)).collect()
+            }
+            "AWSXRayDaemonWriteAccess" => json!([
+                "xray:PutTraceSegments",
+                "xray:PutTelemetryRecords",
+                "xray:GetSamplingRules",
+                "xray:GetSamplingTargets",
+                "xray:GetSamplingStatisticSummaries",
+            ]),
+            _ => return Err(TemplateError::Unsupported(format!("the managed policy {arn}"))),
+        };
+        self.imply(&actions, "*")
+    }
+
+    /// Adds a statement that the template does not write out.
+    pub(super) fn imply(&mut self, actions: &Value, resource: &str) -> Result<(), TemplateError> {
+        let statement = json!({"Effect": "Allow", "Action": actions, "Resource": resource});
+        self.implied.push(read(&statement, self.implied.len() + 1, PolicyKind::Identity)?);
+        Ok(())
+    }
+}
+
+pub(super) fn read(statement: &Value, number: usize, kind: PolicyKind) -> Result<Statement, TemplateError> {
+    Statement::read(statement, kind, ACCOUNT).map_err(|source| TemplateError::Statement { number, source })
 }

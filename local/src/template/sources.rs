@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::intrinsics::Scope;
+use super::intrinsics::{ACCOUNT, REGION, Scope};
 use super::pattern::Pattern;
 use super::{TemplateError, properties};
 
@@ -46,8 +46,10 @@ pub struct StreamMapping {
     #[serde(skip)]
     pub name: String,
     /// Name of the table.
-    #[serde(rename = "Stream")]
+    #[serde(skip)]
     pub table: String,
+    /// ARN of the stream, as the policies have it.
+    pub stream: String,
     /// Where a reader without a checkpoint starts.
     pub starting_position: StartingPosition,
     /// Most records in a batch.
@@ -232,7 +234,7 @@ impl Destination {
 
 impl StreamMapping {
     pub(super) fn named(self, name: &str) -> Result<Self, TemplateError> {
-        let table = self.table.split('/').nth(1).unwrap_or_default().to_owned();
+        let table = self.stream.split('/').nth(1).unwrap_or_default().to_owned();
         let on_failure = self.destination.clone().of(Kind::S3)?;
         Ok(Self { name: name.to_owned(), table, on_failure, ..self })
     }
@@ -252,6 +254,19 @@ impl RuleEvent {
 }
 
 impl Rule {
+    /// Whether the resource is a rule for events of AWS services, on the account's default bus. This machine has no such
+    /// events.
+    pub(super) fn is_of_aws_services(rule: &Map<String, Value>) -> bool {
+        let sources = rule.get("EventPattern").and_then(|pattern| pattern["source"].as_array());
+        let of_aws = |source: &Value| source.as_str().is_some_and(|source| source.starts_with("aws."));
+        !rule.contains_key("EventBusName") && sources.is_some_and(|all| !all.is_empty() && all.iter().all(of_aws))
+    }
+
+    /// Its ARN.
+    pub fn arn(&self) -> String {
+        format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{}/{}", self.bus, self.name)
+    }
+
     /// The rules that a resource of its own stands for, one per target.
     pub(super) fn of_resource(
         id: &str,

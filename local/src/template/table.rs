@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::intrinsics::Scope;
-use super::{TemplateError, properties};
+use super::intrinsics::{ACCOUNT, REGION, Scope};
+use super::{TemplateError, properties, resource_policies};
+use crate::iam::Statement;
 
 /// A DynamoDB table.
 #[derive(Clone, Debug)]
@@ -17,11 +18,13 @@ pub struct Table {
     pub definition: Map<String, Value>,
     /// The images in the records of its stream, if it has one (`NEW_AND_OLD_IMAGES`).
     pub stream: Option<String>,
+    /// The policy of the table itself.
+    pub policy: Vec<Statement>,
     /// The attribute with the time at which an item expires.
     pub ttl: Option<String>,
 }
 
-/// The properties that are read. The others are about backup, billing, encryption and access, or rejected below.
+/// The properties that are read. The others are about backup, billing and encryption, or rejected below.
 const PROPERTIES: &[&str] = &[
     "AttributeDefinitions",
     "KeySchema",
@@ -29,6 +32,7 @@ const PROPERTIES: &[&str] = &[
     "LocalSecondaryIndexes",
     "StreamSpecification",
     "TimeToLiveSpecification",
+    "ResourcePolicy",
 ];
 
 #[derive(Deserialize)]
@@ -37,6 +41,7 @@ struct Properties {
     stream_specification: Option<StreamSpecification>,
     time_to_live_specification: Option<TimeToLive>,
     local_secondary_indexes: Option<Value>,
+    resource_policy: Option<Value>,
     #[serde(flatten)]
     definition: Map<String, Value>,
 }
@@ -55,6 +60,11 @@ struct TimeToLive {
 }
 
 impl Table {
+    /// Its ARN.
+    pub fn arn(&self) -> String {
+        format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{}", self.name)
+    }
+
     pub(super) fn read(id: &str, table: &Map<String, Value>, scope: &Scope) -> Result<Self, TemplateError> {
         let properties: Properties = properties(table, PROPERTIES, scope)?;
         if properties.local_secondary_indexes.is_some() {
@@ -64,6 +74,7 @@ impl Table {
             logical_id: id.to_owned(),
             name: scope.name_of(id)?,
             definition: properties.definition,
+            policy: properties.resource_policy.map(resource_policies::of_property).transpose()?.unwrap_or_default(),
             stream: properties.stream_specification.map(|stream| stream.stream_view_type),
             ttl: properties.time_to_live_specification.filter(|ttl| ttl.enabled).map(|ttl| ttl.attribute_name),
         })

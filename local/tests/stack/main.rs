@@ -7,6 +7,7 @@ mod bus;
 mod containers;
 mod gateway;
 mod obedient;
+mod permissions;
 mod program;
 mod streams;
 mod support;

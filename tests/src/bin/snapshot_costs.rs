@@ -69,5 +69,6 @@ fn request(stream: &StreamId, command: &Command, keyed: bool) -> Request {
         actor: id() + &"x".repeat(210),
         correlation_id: id(),
         causation_id: id(),
+        trace: None,
     })
 }

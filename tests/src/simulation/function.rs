@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use dynamodb_circuit_breaker::CircuitBreaker;
-use dynamodb_event_store::{Consistency, Loaded};
+use dynamodb_event_store::{Consistency, Loaded, no_span};
 use lambda_http::{Context, RequestExt as _};
 use orders_core::domain::{Order, OrderId};
 use orders_core::payments::GuardedProvider;
@@ -101,6 +101,7 @@ impl Container {
             relay: Relay {
                 envelopes: Envelopes { currency: config.currency, api_url: "https://api.example.com".into() },
                 publisher,
+                spans: no_span,
             },
             models: ReadModels::new(&config, &sales, BACKLOG, client),
             config,

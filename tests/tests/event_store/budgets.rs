@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use dynamodb_event_store::{
-    Aggregate, Consistency, EventStore, Loaded, Metadata, Request, Settled, StoredEvent, StreamId, Version,
+    Aggregate, Consistency, EventStore, Loaded, Metadata, Request, Resolution, StoredEvent, StreamId, TraceContext,
+    Version,
 };
 use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
 use dynamodb_testkit::proxy::Proxy;
@@ -75,7 +76,9 @@ fn value_bytes(value: &Value) -> usize {
 /// A keyed request with metadata of full length.
 fn full_request(stream: &StreamId, command: &Command) -> Request {
     let id = || uuid::Uuid::new_v4().to_string();
-    let metadata = Metadata { actor: id(), correlation_id: id(), causation_id: id() };
+    let trace = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let trace = trace.map(|trace| trace.with_state(&format!("vendor={}", "x".repeat(121))));
+    let metadata = Metadata { actor: id(), correlation_id: id(), causation_id: id(), trace };
     keyed(stream, &id(), command).with_metadata(metadata)
 }
 
@@ -91,7 +94,7 @@ async fn the_first_commit_of_a_new_stream_costs_one_write_and_no_read() {
     let request = full_request(&stream, &command);
     let executed =
         store.execute(Loaded::new_stream(stream), &request, |counter, _| command.decide(counter)).await.unwrap();
-    assert_eq!((executed.settled, executed.version), (Settled::Stored, 1));
+    assert_eq!((executed.resolution, executed.version), (Resolution::Stored, 1));
     assert_eq!(fixture.spent(), (vec!["PutItem".into()], 0.0, 1.0));
 }
 
@@ -187,7 +190,7 @@ async fn a_retry_after_one_conflict_costs_one_more_write_and_no_read() {
     run(&store, &stream, &command, &Request::unkeyed()).await.unwrap();
     fixture.spent();
     let executed = store.execute(stale, &Request::unkeyed(), |counter, _| command.decide(counter)).await.unwrap();
-    assert_eq!((executed.settled, executed.version), (Settled::Stored, 3));
+    assert_eq!((executed.resolution, executed.version), (Resolution::Stored, 3));
     assert_eq!(fixture.spent(), (vec!["PutItem".into(), "PutItem".into()], 0.0, 2.0));
 }
 
@@ -211,7 +214,7 @@ async fn a_replayed_response_costs_one_eventually_consistent_read() {
     run(&store, &stream, &command, &once).await.unwrap();
     fixture.spent();
     let repeated = run(&store, &stream, &command, &keyed(&stream, "once", &command)).await.unwrap();
-    assert_eq!(repeated.settled, Settled::Replayed);
+    assert_eq!(repeated.resolution, Resolution::Replayed);
     assert_eq!(fixture.spent(), (vec!["Query".into()], 0.5, 0.0));
 }
 
@@ -256,7 +259,7 @@ async fn step(fixture: &Fixture, store: &EventStore<Order>, stream: &StreamId, c
     let request = full_request(stream, &Command::Add(1));
     let loaded = store.load(stream, Consistency::Eventual).await.unwrap();
     let executed = store.execute(loaded, &request, |order, now| command.decide(order, now)).await.unwrap();
-    assert_eq!(executed.settled, Settled::Stored);
+    assert_eq!(executed.resolution, Resolution::Stored);
     let bytes = fixture.proxy.faults.take_calls();
     let bytes: Vec<_> = bytes.of("PutItem").0.iter().map(|put| (item_bytes(&put.body["Item"]), put.units)).collect();
     println!("{:?}: {bytes:?}", executed.outcome);

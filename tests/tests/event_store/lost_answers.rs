@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamodb_event_store::{EventStore, ExecuteError, Settled, StoreError, StreamId};
+use dynamodb_event_store::{EventStore, ExecuteError, Resolution, StoreError, StreamId};
 use dynamodb_testkit::call_log::Call;
 use dynamodb_testkit::counter_aggregate::{Command, Counter};
 use dynamodb_testkit::faults::Fault;
@@ -92,7 +92,7 @@ impl Fixture {
 
 async fn settle(store: &EventStore<Counter>, stream: &StreamId, key: &str, command: &Command) -> Outcome {
     let executed = run(store, stream, command, &keyed(stream, key, command)).await?;
-    assert!(matches!(executed.settled, Settled::Stored | Settled::Replayed));
+    assert!(matches!(executed.resolution, Resolution::Stored | Resolution::Replayed));
     assert_eq!(executed.outcome.1, 1);
     Ok(executed)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::{
-    Aggregate, Commit, Consistency, ExecuteError, Request, Settled, StoreError, StreamId, Until, Version, Versions,
+    Aggregate, Commit, Consistency, ExecuteError, Request, Resolution, StoreError, StreamId, Until, Version, Versions,
 };
 use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
 use dynamodb_testkit::faults::{Fault, Faults};
@@ -192,10 +192,10 @@ impl World {
 
 fn kind(outcome: &Outcome) -> &'static str {
     match outcome {
-        Ok(executed) => match executed.settled {
-            Settled::Stored => "stored",
-            Settled::Replayed => "replayed",
-            Settled::Unchanged => "unchanged",
+        Ok(executed) => match executed.resolution {
+            Resolution::Stored => "stored",
+            Resolution::Replayed => "replayed",
+            Resolution::Unchanged => "unchanged",
         },
         Err(ExecuteError::Rejected(_)) => "refused",
         Err(ExecuteError::PreconditionFailed { .. }) => "precondition failed",
@@ -246,7 +246,7 @@ impl History {
         assert!(accepted(run, before), "If-Match {:?} was ignored at {before}", run.request.if_match);
         assert!(run.key.is_some() == commit.request_hash.is_some());
         match &run.outcome {
-            Ok(executed) => assert_eq!(executed.settled, Settled::Stored, "{:?}", run.command),
+            Ok(executed) => assert_eq!(executed.resolution, Resolution::Stored, "{:?}", run.command),
             Err(ExecuteError::OutcomeUnknown(_)) => {}
             Err(error) => panic!("version {} was stored, but the outcome is {error:?}", commit.first),
         }
@@ -261,10 +261,10 @@ impl History {
         let mut seen = self.states.iter().filter(|(version, _)| run.heads.contains(version));
         match &run.outcome {
             Ok(executed) => {
-                let commit = match executed.settled {
-                    Settled::Stored => own.filter(|commit| id.is_none_or(|id| id == commit.id)),
-                    Settled::Replayed => keyed.filter(|commit| own.is_none() && same_request(commit)),
-                    Settled::Unchanged => {
+                let commit = match executed.resolution {
+                    Resolution::Stored => own.filter(|commit| id.is_none_or(|id| id == commit.id)),
+                    Resolution::Replayed => keyed.filter(|commit| own.is_none() && same_request(commit)),
+                    Resolution::Unchanged => {
                         let is = |(version, state): (&Version, &Counter)| {
                             executed.version == *version
                                 && accepted(run, *version)
@@ -278,7 +278,7 @@ impl History {
                 assert_eq!(executed.version, commit.last());
                 assert_eq!(executed.outcome, self.states[&commit.last()].outcome(&commit.events));
                 assert_eq!(executed.stream.state(), &self.states[&executed.stream.version()]);
-                if executed.settled == Settled::Stored {
+                if executed.resolution == Resolution::Stored {
                     let heads = &run.heads;
                     assert!(*heads.start() < commit.first && commit.last() <= *heads.end(), "stored at another time");
                 }

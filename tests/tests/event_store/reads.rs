@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::{
-    CommitError, Consistency, CorruptStream, EventStore, ExecuteError, Request, Settled, StoreError, StreamId, Until,
-    Version,
+    CommitError, Consistency, CorruptStream, EventStore, ExecuteError, Request, Resolution, StoreError, StreamId,
+    Until, Version,
 };
 use dynamodb_testkit::counter_aggregate::{Command, Counter};
 use dynamodb_testkit::faults::Fault;
@@ -125,9 +125,9 @@ async fn a_stale_read_causes_neither_a_gap_nor_an_overlap_nor_a_wrong_decision()
         fixture.simulation.faults.plan(move |_| Some(Fault::Stale(behind)));
         let store = fixture.store(3);
         let executed = run(&store, &fixture.stream, &Command::Take(45), &Request::unkeyed()).await.unwrap();
-        assert_eq!((executed.settled, executed.version, executed.stream.state().total), (Settled::Stored, 10, 0));
+        assert_eq!((executed.resolution, executed.version, executed.stream.state().total), (Resolution::Stored, 10, 0));
         let reached = run(&store, &fixture.stream, &Command::RaiseTo(0), &Request::unkeyed()).await.unwrap();
-        assert_eq!((reached.settled, reached.version), (Settled::Unchanged, 10));
+        assert_eq!((reached.resolution, reached.version), (Resolution::Unchanged, 10));
     }
 }
 

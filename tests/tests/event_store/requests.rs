@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use dynamodb_event_store::{Consistency, EventStore, ExecuteError, Request, Settled, StoreError, StreamId, Versions};
+use dynamodb_event_store::client::WRITE_TIMEOUT;
+use dynamodb_event_store::{
+    Consistency, EventStore, ExecuteError, Request, Resolution, StoreError, StreamId, Versions,
+};
 use dynamodb_testkit::counter_aggregate::{Command, Counter};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::simulation::Simulation;
@@ -65,7 +68,7 @@ async fn a_repeat_on_a_stale_read_finds_its_first_run_as_the_conflicting_commit(
     for behind in 1..=5 {
         fixture.simulation.faults.plan(move |_| Some(Fault::Stale(behind)));
         let repeat = run(store, stream, &command, &keyed(stream, "key", &command)).await.unwrap();
-        assert_eq!((repeat.settled, repeat.version, repeat.outcome), (Settled::Replayed, 4, (8, 1)), "{behind}");
+        assert_eq!((repeat.resolution, repeat.version, repeat.outcome), (Resolution::Replayed, 4, (8, 1)), "{behind}");
     }
     assert_eq!(fixture.stored().await, 5);
 }
@@ -78,7 +81,7 @@ async fn concurrent_repeats_are_stored_once_and_have_the_same_outcome() {
     let requests: Vec<_> = (0..8).map(|_| keyed(stream, "key", &command)).collect();
     let answers = futures::future::join_all(requests.iter().map(|request| run(store, stream, &command, request))).await;
     let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-    assert_eq!(answers.iter().filter(|answer| answer.settled == Settled::Stored).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| answer.resolution == Resolution::Stored).count(), 1);
     assert!(answers.iter().all(|answer| (answer.version, answer.outcome) == (2, (8, 1))));
     assert_eq!(fixture.stored().await, 2);
 }
@@ -91,7 +94,7 @@ async fn a_precondition_that_a_stale_read_meets_is_checked_again_on_a_consistent
     let error = run(&fixture.store, &fixture.stream, &Command::Add(1), &on(2)).await.unwrap_err();
     assert!(matches!(error, ExecuteError::PreconditionFailed { current: 3 }), "{error:?}");
     let done = run(&fixture.store, &fixture.stream, &Command::Add(1), &on(3)).await.unwrap();
-    assert_eq!((done.settled, done.version), (Settled::Stored, 4));
+    assert_eq!((done.resolution, done.version), (Resolution::Stored, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,6 +104,17 @@ async fn times_never_go_backwards_in_a_stream() {
         let store = fixture.store.clone().with_clock(Clock::stopped_at(time(now)));
         let done = run(&store, &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
         assert_eq!(done.stream.recorded_at(), Some(time(recorded)));
+    }
+}
+
+#[test]
+fn the_documents_name_the_write_timeout() {
+    let bound = format!("write timeout of {} seconds", WRITE_TIMEOUT.as_secs());
+    for text in [
+        include_str!("../../../docs/bounds.md"),
+        include_str!("../../../docs/decisions/the-stores-clock-dates-a-commit-right-before-its-write.md"),
+    ] {
+        assert!(text.contains(&bound), "{bound}: {text}");
     }
 }
 
@@ -170,7 +184,7 @@ async fn a_write_whose_response_was_lost_before_a_throttled_retry_is_found() {
         _ => None,
     });
     let done = run(&fixture.store, &fixture.stream, &Command::Add(1), &Request::unkeyed()).await.unwrap();
-    assert_eq!((done.settled, done.version), (Settled::Stored, 2));
+    assert_eq!((done.resolution, done.version), (Resolution::Stored, 2));
     assert_eq!(fixture.stored().await, 2);
 }
 
@@ -190,7 +204,7 @@ async fn a_write_that_may_still_arrive_has_an_unknown_outcome() {
     fixture.simulation.faults.clear();
     let settled =
         run(&fixture.store, &fixture.stream, &command, &keyed(&fixture.stream, "key", &command)).await.unwrap();
-    assert_eq!((settled.settled, settled.version), (Settled::Replayed, 2));
+    assert_eq!((settled.resolution, settled.version), (Resolution::Replayed, 2));
     assert_eq!(fixture.stored().await, 2);
 }
 
@@ -278,7 +292,7 @@ async fn a_command_whose_conflict_responses_are_lost_is_retried() {
         }
     };
     let (done, ()) = tokio::join!(execute, overtake);
-    assert_eq!(done.unwrap().settled, Settled::Stored);
+    assert_eq!(done.unwrap().resolution, Resolution::Stored);
 }
 
 #[tokio::test(start_paused = true)]

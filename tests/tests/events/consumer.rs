@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dynamodb_event_store::Segment;
 use dynamodb_testkit::wait::until_within;
-use orders_local::journal::What;
+use orders_local::journal::EntryKind;
 pub use orders_tests::bus::{assert_handled, ended, put, put_and_handle, put_event, run_schedule};
 use orders_tests::shop::Shop;
 use serde_json::{Value, json};
@@ -17,10 +17,10 @@ pub type Fact = (String, u64, String);
 pub fn published(shop: &Shop) -> Vec<Value> {
     let entries = shop.stack.bus().journal().since(0);
     let event = |what| match what {
-        What::Event { event, .. } => Some(serde_json::from_str(event.get()).unwrap()),
+        EntryKind::Event { event, .. } => Some(serde_json::from_str(event.get()).unwrap()),
         _ => None,
     };
-    entries.into_iter().filter_map(|entry| event(entry.what)).collect()
+    entries.into_iter().filter_map(|entry| event(entry.kind)).collect()
 }
 
 /// The facts of a consumer that drops repeated events, by the event's id.

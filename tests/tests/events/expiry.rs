@@ -2,32 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
 use dynamodb_testkit::wait::until;
-use orders_core::domain::{Item, Money, OrderEvent};
-use orders_tests::commits::append;
-use orders_tests::shop::{PRODUCT, Shop};
-use service_clock::Timestamp;
+use orders_tests::shop::Shop;
 
 use crate::consumer::{consumed, everything_arrives, run_schedule};
 
 async fn open(hours: &str) -> Shop {
     let environment = BTreeMap::from([("EXPIRE_UNPAID_AFTER_HOURS".to_owned(), hours.to_owned())]);
     Shop::open_as(|options| drop(options.function_environment.insert("expire-orders".into(), environment))).await
-}
-
-/// Stores an order of the customer that was created that many hours ago.
-async fn old_order(shop: &Shop, hours: i64) -> String {
-    let (order_id, then) = (uuid::Uuid::new_v4().to_string(), Timestamp::now() - TimeDelta::hours(hours));
-    let created = OrderEvent::OrderCreated {
-        order_id: order_id.parse().unwrap(),
-        user_id: shop.sub("customer").to_owned().try_into().unwrap(),
-        items: vec![Item { product_id: PRODUCT.parse().unwrap(), quantity: 1, price: Money(4498) }],
-        total: Money(4498),
-        created_at: then,
-    };
-    append(&shop.events(), order_id.parse().unwrap(), vec![created]).await;
-    order_id
 }
 
 async fn status(shop: &Shop, order_id: &str) -> String {
@@ -38,7 +20,8 @@ async fn status(shop: &Shop, order_id: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_is_not_paid_in_time_is_cancelled_and_no_other_is() {
     let shop = open("24").await;
-    let (old, paid, young) = (old_order(&shop, 25).await, old_order(&shop, 25).await, old_order(&shop, 23).await);
+    let (old, paid, young) =
+        (shop.create_hours_ago(25).await, shop.create_hours_ago(25).await, shop.create_hours_ago(23).await);
     shop.pay(&paid).await.expect(200);
     for (order_id, version) in [(&old, 1), (&paid, 2), (&young, 1)] {
         shop.projected(order_id, version).await;
@@ -56,7 +39,7 @@ async fn an_order_that_is_not_paid_in_time_is_cancelled_and_no_other_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_do_not_expire_when_the_setting_is_0() {
     let shop = open("0").await;
-    let old = old_order(&shop, 10_000).await;
+    let old = shop.create_hours_ago(10_000).await;
     shop.projected(&old, 1).await;
     run_schedule(&shop, "expire-orders").await;
     assert_eq!(status(&shop, &old).await, "pending");

@@ -50,6 +50,25 @@ async fn a_delivered_shipment_delivers_its_order_within_a_second_and_repeats_cha
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_replayed_from_the_archive_changes_nothing() {
+    let shop = Shop::open().await;
+    let order_id = shipped(&shop).await;
+    let mut event = json!({
+        "id": "1", "source": "shipping", "detail-type": "ShipmentDelivered",
+        "detail": {"metadata": {"event_id": "shp-1"}, "data": {"order_id": order_id}},
+    });
+    shop.invoke("on-shipment-event", &event).await;
+    let delivered = status(&shop, &order_id).await;
+    event["replay-name"] = "replay-1".into();
+    event["id"] = "2".into();
+    shop.invoke("on-shipment-event", &event).await;
+    assert_eq!((delivered.clone(), status(&shop, &order_id).await), (("delivered".into(), 4), delivered));
+    everything_arrives(&shop).await;
+    assert_eq!(rejections(&shop), []);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shipment_of_a_cancelled_order_is_rejected_with_the_reason_and_a_repeat_has_the_same_rejection() {
     let shop = Shop::open().await;
     let order_id = shipped(&shop).await;
@@ -111,7 +130,7 @@ async fn an_event_that_exhausts_its_retries_waits_in_the_dead_letter_queue_and_a
     let queues = shop.get("admin", "/dev/queues").await.expect(200).body;
     let record = &queues[queue(&shop, "FailedEvents")][0]["body"];
     assert_eq!(record["requestPayload"]["detail"]["metadata"]["event_id"], "shp-1");
-    assert_eq!(record["responsePayload"]["errorType"], "NotDone", "{record}");
+    assert_eq!(record["responsePayload"]["errorType"], "NotProcessed", "{record}");
 
     proxy.faults.clear();
     let path = format!("/dev/queues/{}/redrive", queue(&shop, "FailedEvents"));

@@ -10,4 +10,5 @@ mod publication;
 mod republish;
 mod restore;
 mod side_fields;
+mod traces;
 mod trouble;

@@ -1,5 +1,7 @@
 //! Republishing from the event table.
 
+use orders_local::lambda::binaries;
+use orders_local::stack::{Environment, StackOptions};
 use orders_tests::shop::Shop;
 use serde_json::json;
 use service_clock::Timestamp;
@@ -26,6 +28,28 @@ async fn events_are_republished_under_their_ids_by_order_and_by_time() {
     assert_eq!(consumed(&shop), once, "a consumer that drops repeats has the same events");
     assert!(once.into_values().any(|(order, ..)| order == second));
     shop.close().await;
+}
+
+/// As `cargo run -- invoke` does beside `cargo run`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_of_a_second_stack_may_publish_on_the_bus_of_the_first() {
+    let first = Shop::open().await;
+    let order_id = first.create().await;
+    everything_arrives(&first).await;
+    let description = reqwest::get(format!("{}/dev/stack", first.stack.url())).await.unwrap();
+    let description: serde_json::Value = description.json().await.unwrap();
+    let mut options = StackOptions::new(binaries::build().await.unwrap());
+    options.dynamodb = description["dynamodb"].as_str().map(str::to_owned);
+    options.eventbridge = description["eventbridge"].as_str().map(str::to_owned);
+    options.reading.prefix = first.table("Orders").strip_suffix("Orders").unwrap().to_owned();
+    let second = Environment::start(&options).await.unwrap();
+    let count = published(&first).len();
+    let request = json!({ "order_id": order_id }).to_string();
+    let republished = second.invoke("republish", request.into()).await.unwrap().unwrap();
+    assert_eq!(republished, r#"{"published":1,"unpublished":0,"done":true}"#);
+    assert_eq!(published(&first).len(), count + 1);
+    second.stop().await;
+    first.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

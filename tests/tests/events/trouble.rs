@@ -115,6 +115,8 @@ async fn a_publisher_whose_bus_does_not_exist_does_not_start_and_logs_why() {
     let message = "the event bus nothing cannot be used";
     until(message, async || log.of("publish-events").iter().any(|line| line.contains(message))).await;
     assert!(published(&shop).is_empty());
+    let denied = shop.take_denied();
+    assert!(denied.iter().all(|denied| denied.resource.ends_with("event-bus/nothing")), "{denied:?}");
     shop.close().await;
 }
 

@@ -29,7 +29,7 @@ async fn a_row_that_may_not_be_caught_up_is_parked_and_the_batch_continues() {
         let projected = world.projector.project(batch).await;
         assert_eq!(
             projected,
-            Projected { retry_from: None, parked: 1, refused: 1, violations: 0, ..Projected::default() },
+            Projected { retry_from: None, parked: 1, rejected: 1, violations: 0, ..Projected::default() },
             "{operation}"
         );
         assert!(world.row(unreadable).await.unwrap().contains_key("parked"));
@@ -52,7 +52,7 @@ async fn a_denied_write_is_retried_and_counted() {
     let projected = world.projector.project(records.clone()).await;
     let first = Some(records[0].sequence_number.clone());
     let behind = projected.behind.len();
-    assert_eq!((projected.retry_from, behind, projected.parked, projected.refused), (first, 2, 0, 2));
+    assert_eq!((projected.retry_from, behind, projected.parked, projected.rejected), (first, 2, 0, 2));
     world.proxy.faults.clear();
     assert_eq!(world.projector.project(records).await, Projected::default());
     world.assert_up_to_date(one).await;
@@ -67,5 +67,5 @@ async fn a_missing_table_is_retried_and_counted() {
     let table = world.tables.name("Orders");
     world.tables.client().delete_table().table_name(table).send().await.unwrap();
     let projected = world.projector.project(records).await;
-    assert_eq!((projected.refused, projected.retry_from.is_some()), (1, true));
+    assert_eq!((projected.rejected, projected.retry_from.is_some()), (1, true));
 }

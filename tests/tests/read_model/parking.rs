@@ -12,7 +12,7 @@ use crate::world::{World, refund_due};
 use orders_tests::commits::{image, inserted, poisoned};
 use orders_tests::lives::{created, new_id, seeded, start, usual_course};
 
-const PARKED: Projected = Projected { retry_from: None, behind: Vec::new(), parked: 1, refused: 0, violations: 0 };
+const PARKED: Projected = Projected { retry_from: None, behind: Vec::new(), parked: 1, rejected: 0, violations: 0 };
 
 /// The version and the reason in a parked row.
 async fn mark(world: &World, id: OrderId) -> Option<(Version, String)> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::Segment;
-use dynamodb_event_store::projection::{Difference, RebuildProgress, RowsAhead, Verification};
+use dynamodb_event_store::projection::{Difference, RebuildMode, RebuildProgress, Verification};
 use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
 use orders_core::domain::OrderId;
@@ -31,7 +31,7 @@ async fn store_orders(world: &World, count: usize) -> Vec<OrderId> {
 async fn to_the_end(world: &World, segment: Segment, time: impl Fn() -> Instant) -> (RebuildProgress, usize) {
     let (mut progress, mut runs) = (RebuildProgress::default(), 0);
     while !progress.done {
-        progress = world.projector.rebuild(segment, progress, RowsAhead::Keep, time()).await.unwrap();
+        progress = world.projector.rebuild(segment, progress, RebuildMode::Live, time()).await.unwrap();
         runs += 1;
         assert!(runs < 1_000, "the rebuild makes no progress: {progress:?}");
     }
@@ -195,7 +195,7 @@ async fn a_rebuild_whose_calls_often_fail_makes_progress() {
     });
     let (mut progress, mut runs) = (RebuildProgress::default(), 0);
     while !progress.done {
-        match world.projector.rebuild(Segment::WHOLE, progress.clone(), RowsAhead::Keep, later()).await {
+        match world.projector.rebuild(Segment::WHOLE, progress.clone(), RebuildMode::Live, later()).await {
             Ok(next) => {
                 let moved = next.token != progress.token && next.streams > progress.streams;
                 assert!(next.done || moved, "no progress: {next:?}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use dynamodb_event_store::projection::{RebuildProgress, RowsAhead, Verification};
+use dynamodb_event_store::projection::{RebuildMode, RebuildProgress, Verification};
 use dynamodb_event_store::{Segment, Version};
 use dynamodb_testkit::faults::Fault;
 use futures::future::join_all;
@@ -30,16 +30,16 @@ async fn lose(world: &World, order_id: OrderId, versions: impl IntoIterator<Item
 }
 
 /// Rebuilds three segments, each run ending with its first page.
-async fn rebuild(world: &World, ahead: RowsAhead) -> RebuildProgress {
-    rebuild_in(world, 3, ahead).await
+async fn rebuild(world: &World, mode: RebuildMode) -> RebuildProgress {
+    rebuild_in(world, 3, mode).await
 }
 
-async fn rebuild_in(world: &World, total_segments: u32, ahead: RowsAhead) -> RebuildProgress {
+async fn rebuild_in(world: &World, total_segments: u32, mode: RebuildMode) -> RebuildProgress {
     let segment = async |segment| {
         let mut progress = RebuildProgress::default();
         while !progress.done {
             let segment = Segment { segment, total_segments };
-            progress = world.projector.rebuild(segment, progress, ahead, Instant::now()).await.unwrap();
+            progress = world.projector.rebuild(segment, progress, mode, Instant::now()).await.unwrap();
         }
         progress
     };
@@ -72,11 +72,11 @@ async fn rows_are_lowered_to_their_remaining_events_or_removed_without_any() {
     let untouched = join_all(ids[4..].iter().map(|id| world.row(*id))).await;
 
     let left = RebuildProgress { streams: 6, written: 4, newer: 2, ..RebuildProgress::default() };
-    assert_eq!(rebuild(&world, RowsAhead::Keep).await, left);
+    assert_eq!(rebuild(&world, RebuildMode::Live).await, left);
     assert_eq!(different(&world).await, 4, "rows are lowered only on request");
 
     // A segment of the rows may be done before that of the events: the lowered row is then written again.
-    let lowered = rebuild(&world, RowsAhead::Rebuild).await;
+    let lowered = rebuild(&world, RebuildMode::AfterRestore).await;
     let expected =
         RebuildProgress { streams: 6, lowered: 2, removed: 2, written: lowered.written, ..RebuildProgress::default() };
     assert_eq!(lowered, expected);
@@ -87,7 +87,7 @@ async fn rows_are_lowered_to_their_remaining_events_or_removed_without_any() {
     assert_eq!(join_all(ids[4..].iter().map(|id| world.row(*id))).await, untouched);
     assert_eq!(different(&world).await, 0);
     let again = RebuildProgress { streams: 6, written: 6, ..RebuildProgress::default() };
-    assert_eq!(rebuild(&world, RowsAhead::Rebuild).await, again, "no row is left to lower");
+    assert_eq!(rebuild(&world, RebuildMode::AfterRestore).await, again, "no row is left to lower");
 }
 
 #[tokio::test]
@@ -102,12 +102,16 @@ async fn a_row_parked_at_a_lost_event_is_unparked_and_one_with_an_unreadable_fir
     let first = poisoned(&world.records_of(ids[1]).await[0]);
     world.put_event(image(&first)).await;
 
-    let progress = rebuild(&world, RowsAhead::Rebuild).await;
+    let progress = rebuild(&world, RebuildMode::AfterRestore).await;
     assert_eq!((progress.lowered, progress.removed, progress.unprojectable), (1, 0, 1), "{progress:?}");
     world.assert_up_to_date(ids[0]).await;
     assert!(world.row(ids[1]).await.is_some(), "an order with unreadable events keeps its row");
     lose(&world, ids[1], 1..=1).await;
-    assert_eq!(rebuild(&world, RowsAhead::Rebuild).await.removed, 0, "an order without its first event keeps its row");
+    assert_eq!(
+        rebuild(&world, RebuildMode::AfterRestore).await.removed,
+        0,
+        "an order without its first event keeps its row"
+    );
 }
 
 /// Rebuilds the whole table in one segment. While the nth call of this kind to the order table is in flight, the commits
@@ -136,7 +140,7 @@ async fn rebuild_beside(
             world.projector.project(last.into_iter().collect()).await;
         }
     };
-    tokio::join!(rebuild_in(world, 1, RowsAhead::Rebuild), commands).0
+    tokio::join!(rebuild_in(world, 1, RebuildMode::AfterRestore), commands).0
 }
 
 #[tokio::test]

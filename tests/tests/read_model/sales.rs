@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use dynamodb_event_store::projection::{Counts, Projection, RebuildProgress, RowsAhead, Verification};
+use dynamodb_event_store::projection::{Counts, Projection, RebuildMode, RebuildProgress, Verification};
 use dynamodb_event_store::{Change, EventStore, Segment, StreamRecord};
 use dynamodb_testkit::faults::Fault;
 use dynamodb_testkit::proxy::Proxy;
@@ -70,11 +70,11 @@ impl Fixture {
         }
     }
 
-    async fn rebuild(&self, ahead: RowsAhead) {
+    async fn rebuild(&self, mode: RebuildMode) {
         let mut progress = RebuildProgress::default();
         while !progress.done {
             // A run ends where a call fails, and can be repeated.
-            let next = self.sales.rebuild(Segment::WHOLE, progress.clone(), ahead, later()).await;
+            let next = self.sales.rebuild(Segment::WHOLE, progress.clone(), mode, later()).await;
             progress = next.unwrap_or(progress);
         }
     }
@@ -149,11 +149,11 @@ async fn sales_are_the_recount_of_the_events_with_lost_repeated_and_reordered_re
         }
     };
     // A rebuild runs beside them.
-    tokio::join!(in_order(ones), in_order(others), fixture.rebuild(RowsAhead::Keep));
+    tokio::join!(in_order(ones), in_order(others), fixture.rebuild(RebuildMode::Live));
     assert_is(&fixture.report().await, &expected);
 
     fixture.proxy.faults.clear();
-    fixture.rebuild(RowsAhead::Rebuild).await;
+    fixture.rebuild(RebuildMode::AfterRestore).await;
     fixture.project(records).await;
     assert_is(&fixture.report().await, &expected);
     let verified = fixture.verify().await;
@@ -173,7 +173,7 @@ async fn orders_without_events_after_a_restore_are_removed_from_the_sales() {
     assert_is(&fixture.report().await, &with_it);
 
     commits::delete(&fixture.tables.client(), fixture.tables.name("OrderEvents"), gone, 1).await;
-    fixture.rebuild(RowsAhead::Rebuild).await;
+    fixture.rebuild(RebuildMode::AfterRestore).await;
     assert_is(&fixture.report().await, &expected);
 }
 

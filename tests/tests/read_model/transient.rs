@@ -97,7 +97,10 @@ async fn a_row_that_could_not_be_parked_is_parked_when_the_record_is_repeated() 
     assert_behind(&projected, "101", &[ids[1]]);
     world.proxy.faults.clear();
     let projected = world.projector.project(records[1..].to_vec()).await;
-    assert_eq!(projected, Projected { retry_from: None, parked: 1, refused: 0, violations: 0, ..Projected::default() });
+    assert_eq!(
+        projected,
+        Projected { retry_from: None, parked: 1, rejected: 0, violations: 0, ..Projected::default() }
+    );
     assert!(world.orders.get(ids[1]).await.unwrap().unwrap().parked);
 }
 

@@ -7,3 +7,4 @@ mod outage;
 mod settlement;
 mod support;
 mod tables_away;
+mod token;

@@ -1,6 +1,7 @@
 //! The whole service over HTTP, with the real function binaries.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by a panic")]
 
+mod authorization;
 mod conditions;
 mod hostile;
 mod lifecycle;
@@ -12,5 +13,6 @@ mod rejections;
 mod repeats;
 mod sales;
 mod side_by_side;
+mod tokens;
 
 use orders_tests::shop;

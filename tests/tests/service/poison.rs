@@ -1,37 +1,11 @@
 //! An unreadable event among others.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_testkit::wait::until;
+use orders_tests::commits::poison;
 use orders_tests::logs::LogLines;
 use serde_json::Value;
 
 use crate::shop::Shop;
-
-/// Appends an event of an unknown type, as a newer deployment might.
-async fn poison(shop: &Shop, order_id: &str, version: u64) {
-    let text = |text: &str| AttributeValue::S(text.into());
-    let map = |pairs: &[(&str, &str)]| {
-        AttributeValue::M(pairs.iter().map(|(name, value)| ((*name).into(), text(value))).collect())
-    };
-    let event = AttributeValue::M(
-        [
-            ("type".into(), text("OrderTeleported")),
-            ("schema".into(), AttributeValue::N("1".into())),
-            ("data".into(), map(&[("order_id", order_id)])),
-        ]
-        .into(),
-    );
-    let put = shop.stack.client().put_item().table_name(shop.table("OrderEvents"));
-    put.item("stream_id", text(order_id))
-        .item("version", AttributeValue::N(version.to_string()))
-        .item("events", AttributeValue::L(vec![event]))
-        .item("commit_id", text("0190a1b2-0000-4000-8000-000000000001"))
-        .item("recorded_at", text("2026-11-24T12:00:00Z"))
-        .item("metadata", map(&[("actor", "newer"), ("correlation_id", "c"), ("causation_id", "r")]))
-        .send()
-        .await
-        .unwrap();
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_event_parks_its_order_and_no_other() {
@@ -47,7 +21,7 @@ async fn an_unreadable_event_parks_its_order_and_no_other() {
     let (poisoned, beside) = (shop.create().await, shop.create().await);
     shop.projected(&poisoned, 1).await;
     shop.projected(&beside, 1).await;
-    poison(&shop, &poisoned, 2).await;
+    poison(&shop.stack.client(), shop.table("OrderEvents"), &poisoned, 2).await;
     shop.pay(&beside).await.expect(200);
     shop.projected(&beside, 2).await;
     until("the mark of the parked row", async || shop.row(&poisoned).await.is_some_and(|row| row.parked)).await;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use serde_dynamo::{AttributeValue, Item};
+use tracing::{Instrument as _, Span};
 
 use super::Projection;
 use super::error::{Cause, ProjectionError};
 use super::model::{EventOf, ReadModel};
-use crate::client::is_refused;
+use crate::client::is_rejected;
 use crate::commit::Commit;
 use crate::error::{CommitError, chain};
 use crate::stream_id::{StreamId, Version};
@@ -27,8 +28,8 @@ pub struct Projected {
     /// Streams of the batch that were parked.
     #[doc(alias = "poison_messages")]
     pub parked: u64,
-    /// Streams that DynamoDB refuses to have projected, in whole or in part: the deployment must be fixed.
-    pub refused: u64,
+    /// Streams whose projection DynamoDB rejects, in whole or in part: the deployment must be fixed.
+    pub rejected: u64,
     /// Records of modified or deleted events, or of streams unknown to the model.
     pub violations: u64,
 }
@@ -96,23 +97,28 @@ impl<M: ReadModel> Projection<M> {
         }
         let ends = futures::stream::iter(streams).map(|(stream, received)| async move {
             let (earliest, version) = (received.earliest, received.newest());
-            let end = self.project_stream(&stream, received).await;
+            // One for each commit, since commits of a stream may belong to different traces; calls are in the first one's.
+            let readable = received.commits.values().filter_map(|commit| commit.as_ref().ok());
+            let spans: Vec<_> = readable.map(|commit| (self.spans)(M::NAME, &stream, &commit.metadata)).collect();
+            let first = spans.first().cloned().unwrap_or_else(Span::none);
+            let end = self.project_stream(&stream, received).instrument(first).await;
+            drop(spans);
             (earliest, LaggingStream { stream, version }, end)
         });
         let ends: Vec<_> = ends.buffer_unordered(IN_FLIGHT).collect().await;
         let mut earliest = None;
         for (place, behind, end) in ends {
-            let (parked, refused) = match end {
+            let (parked, rejected) = match end {
                 Ok(End::Projected) => (false, false),
-                Ok(End::Parked { refused }) => (true, refused),
-                Err(Failed { refused }) => {
+                Ok(End::Parked { rejected }) => (true, rejected),
+                Err(Failed { rejected }) => {
                     earliest = Some(earliest.map_or(place, |earliest: usize| earliest.min(place)));
                     projected.behind.push(behind);
-                    (false, refused)
+                    (false, rejected)
                 }
             };
             projected.parked += u64::from(parked);
-            projected.refused += u64::from(refused);
+            projected.rejected += u64::from(rejected);
         }
         projected.retry_from = earliest.map(|place| sequence_numbers.swap_remove(place));
         projected
@@ -161,7 +167,7 @@ impl<M: ReadModel> Projection<M> {
                         Ok(true) => {
                             let error = chain(&*source);
                             tracing::error!(model = M::NAME, stream_id = %stream, version, reason, error, "stream parked");
-                            return Ok(End::Parked { refused: is_refused(&*source) });
+                            return Ok(End::Parked { rejected: is_rejected(&*source) });
                         }
                         // A version that can read it was here before: what follows may still be missing.
                         Ok(false) => {
@@ -173,12 +179,12 @@ impl<M: ReadModel> Projection<M> {
                 }
                 error @ ProjectionError::Unavailable(_) => error,
             };
-            let (refused, model, stream_id, error) = (is_refused(&error), M::NAME, stream.as_str(), chain(&error));
-            match refused {
-                true => tracing::error!(model, stream_id, error, "stream not projected: DynamoDB refuses it"),
+            let (rejected, model, stream_id, error) = (is_rejected(&error), M::NAME, stream.as_str(), chain(&error));
+            match rejected {
+                true => tracing::error!(model, stream_id, error, "stream not projected: DynamoDB rejects it"),
                 false => tracing::warn!(model, stream_id, error, "stream not projected for now"),
             }
-            return Err(Failed { refused });
+            return Err(Failed { rejected });
         }
     }
 
@@ -197,7 +203,7 @@ impl<M: ReadModel> Projection<M> {
             match self.bring_to(stream, version - 1).await {
                 // The row is parked at its version: the other streams must not wait for a fix of the deployment, and a
                 // repair adds what is missing.
-                Err(error) if is_refused(&error) => return unreadable(Cause::from(error)),
+                Err(error) if is_rejected(&error) => return unreadable(Cause::from(error)),
                 healed => healed?,
             }
         }
@@ -209,15 +215,15 @@ impl<M: ReadModel> Projection<M> {
 enum End {
     Projected,
     Parked {
-        /// DynamoDB refuses to have the row brought up to the event.
-        refused: bool,
+        /// DynamoDB rejects the calls that catch the row up.
+        rejected: bool,
     },
 }
 
 /// A stream's part of a batch must be retried.
 struct Failed {
     /// Only after a fix of the deployment.
-    refused: bool,
+    rejected: bool,
 }
 
 /// Stream and version in a commit's key.

@@ -35,13 +35,14 @@ pub use batch::{LaggingStream, Projected};
 pub use counts::{Counters, Counts, InvalidCounts};
 pub use error::ProjectionError;
 pub use model::{COUNTED, ChangeError, CurrentRow, EventOf, ReadModel, RowChange, RowItem};
-pub use rebuild::{RebuildError, RebuildProgress, RowPosition, RowsAhead};
+pub use rebuild::{RebuildError, RebuildMode, RebuildProgress, RowPosition};
 pub use side_by_side::{GroupResult, ModelResult, ReadModelGroup};
 pub use totals::{Total, Totals, TotalsError, create_totals_table};
-pub use verify::{Difference, Reached, Verification, VerifyError};
+pub use verify::{Difference, Verification, VerificationPosition, VerifyError};
 
 use crate::EventStore;
 use crate::stream_id::StreamId;
+use crate::trace_context::{CommitSpan, no_span};
 use transaction::Transactions;
 
 /// Maintains the rows of a read model. Cheap to clone.
@@ -56,6 +57,7 @@ pub struct Projection<M: ReadModel> {
     events: EventStore<M::Aggregate>,
     model: M,
     totals: Option<Transactions>,
+    spans: CommitSpan,
 }
 
 impl<M: ReadModel> Projection<M> {
@@ -66,13 +68,19 @@ impl<M: ReadModel> Projection<M> {
         events: EventStore<M::Aggregate>,
         model: M,
     ) -> Self {
-        Self { client, table: table.into(), events, model, totals: None }
+        Self { client, table: table.into(), events, model, totals: None, spans: no_span }
     }
 
     /// Maintains totals in this table, for rows that count.
     #[must_use]
     pub fn with_totals(self, table: impl Into<String>) -> Self {
         Self { totals: Some(Transactions::new(table.into())), ..self }
+    }
+
+    /// Projects each commit of a batch within such a span, which is named by the read model.
+    #[must_use]
+    pub fn with_spans(self, spans: CommitSpan) -> Self {
+        Self { spans, ..self }
     }
 
     /// The key of a stream's row.

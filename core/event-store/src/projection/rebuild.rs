@@ -18,14 +18,14 @@ use crate::stream_id::{StreamId, Version};
 /// How many rows are written concurrently.
 const IN_FLIGHT: usize = 32;
 
-/// What happens to rows that are ahead of the scanned events.
+/// How rows that are newer than the scanned events are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowsAhead {
-    /// They stay: the scan is older.
-    Keep,
+pub enum RebuildMode {
+    /// They stay: the projection continues, and the scan is older.
+    Live,
     /// For a restored event table: after all streams, every row is compared with a consistent read of its events. Rows
     /// that differ are recreated, rows without events removed.
-    Rebuild,
+    AfterRestore,
 }
 
 /// The progress of rebuilding a segment.
@@ -46,11 +46,11 @@ pub struct RebuildProgress {
     pub written: u64,
     /// Rows that were correct. Only rows that count are read before they are written.
     pub right: u64,
-    /// Rows that were newer than the scan. Not counted with [`RowsAhead::Rebuild`], which checks them again.
+    /// Rows that were newer than the scan. Not counted with [`RebuildMode::AfterRestore`], which checks them again.
     pub newer: u64,
-    /// Rows recreated because they differed from their events. Only with [`RowsAhead::Rebuild`].
+    /// Rows recreated because they differed from their events. Only with [`RebuildMode::AfterRestore`].
     pub lowered: u64,
-    /// Rows without events that were removed. Only with [`RowsAhead::Rebuild`].
+    /// Rows without events that were removed. Only with [`RebuildMode::AfterRestore`].
     pub removed: u64,
     /// The position in the pass over the rows, which follows all streams.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +88,7 @@ impl<M: ReadModel> Projection<M> {
     /// projection may continue, and the run can be interrupted and repeated. A row that counts is read first and only
     /// written if it differs. Rows of streams that can be projected again are unparked.
     ///
-    /// With [`RowsAhead::Rebuild`], a pass over all rows of the segment follows, with a read of each row's events. That
+    /// With [`RebuildMode::AfterRestore`], a pass over all rows of the segment follows, with a read of each row's events. That
     /// is safe beside commands and the projection, as long as no stream records of lost events arrive.
     ///
     /// # Errors
@@ -97,12 +97,12 @@ impl<M: ReadModel> Projection<M> {
         &self,
         segment: Segment,
         progress: RebuildProgress,
-        ahead: RowsAhead,
+        mode: RebuildMode,
         deadline: Instant,
     ) -> Result<RebuildProgress, RebuildError> {
         let (mut progress, mut progressed) = (progress, false);
         if progress.rows.is_none() && !progress.totals {
-            (progress, progressed) = (self.write_rows(segment, progress, ahead, deadline).await?, true);
+            (progress, progressed) = (self.write_rows(segment, progress, mode, deadline).await?, true);
         }
         if progress.rows.is_some() {
             (progress, progressed) = (self.recreate_rows_ahead(segment, progress, progressed, deadline).await?, true);
@@ -148,7 +148,7 @@ impl<M: ReadModel> Projection<M> {
         &self,
         segment: Segment,
         mut progress: RebuildProgress,
-        ahead: RowsAhead,
+        mode: RebuildMode,
         deadline: Instant,
     ) -> Result<RebuildProgress, RebuildError> {
         let mut streams = WholeStreams::after(&self.events, &self.model, segment, progress.token.clone());
@@ -157,7 +157,7 @@ impl<M: ReadModel> Projection<M> {
             // The next page is read while the rows of the last one are written.
             let (next, ends) = tokio::join!(streams.next_page(), self.write_all(&waiting));
             let written =
-                waiting.iter().zip(ends).try_for_each(|(each, end)| end.map(|end| progress.count(each, &end, ahead)));
+                waiting.iter().zip(ends).try_for_each(|(each, end)| end.map(|end| progress.count(each, &end, mode)));
             // Every run makes progress, however short its time.
             let progressed = progress.streams > before;
             let next = match written.map_err(RebuildError::from).and(next.map_err(RebuildError::from)) {
@@ -170,7 +170,7 @@ impl<M: ReadModel> Projection<M> {
             };
             match next {
                 None => {
-                    let rows = (ahead == RowsAhead::Rebuild).then(RowPosition::default);
+                    let rows = (mode == RebuildMode::AfterRestore).then(RowPosition::default);
                     return Ok(RebuildProgress { token: None, done: rows.is_none(), rows, ..progress });
                 }
                 Some(_) if progressed && Instant::now() >= deadline => return Ok(progress),
@@ -263,18 +263,18 @@ impl<M: ReadModel> Projection<M> {
 
 impl RebuildProgress {
     /// Counts a finished stream.
-    fn count<E>(&mut self, whole: &WholeStream<E>, end: &RowResult, ahead: RowsAhead) {
+    fn count<E>(&mut self, whole: &WholeStream<E>, end: &RowResult, mode: RebuildMode) {
         self.token = Some(whole.end.clone());
         self.streams += 1;
         let commits = whole.commits.as_deref().unwrap_or_default();
         self.commits += commits.len() as u64;
         self.events += commits.iter().map(|commit| commit.events.len() as u64).sum::<u64>();
-        match (end, ahead) {
+        match (end, mode) {
             (RowResult::Written, _) => self.written += 1,
             (RowResult::Right, _) => self.right += 1,
-            (RowResult::Newer, RowsAhead::Keep) => self.newer += 1,
+            (RowResult::Newer, RebuildMode::Live) => self.newer += 1,
             // The pass over the rows checks it.
-            (RowResult::Newer, RowsAhead::Rebuild) => {}
+            (RowResult::Newer, RebuildMode::AfterRestore) => {}
             (RowResult::Unprojectable, _) => self.unprojectable += 1,
         }
     }

@@ -65,7 +65,7 @@ impl ReadModelGroup {
     }
 
     /// Projects a batch to one model.
-    pub async fn take<M: ReadModel>(&self, projection: &Projection<M>, batch: Vec<StreamRecord>) -> ModelResult {
+    pub async fn project<M: ReadModel>(&self, projection: &Projection<M>, batch: Vec<StreamRecord>) -> ModelResult {
         let timeout = if self.is_skipped(M::NAME) { PROBE_TIMEOUT } else { RETRY_TIME };
         let first = batch.first().map(|record| record.sequence_number.clone());
         let all = projection.streams_of(&batch);
@@ -84,13 +84,13 @@ impl ReadModelGroup {
     }
 
     /// Combines the results of all models.
-    pub async fn settle(&self, all: &[ModelResult]) -> GroupResult {
-        let failed = || all.iter().filter(|taken| taken.projected.retry_from.is_some());
+    pub async fn combine(&self, results: &[ModelResult]) -> GroupResult {
+        let failed = || results.iter().filter(|result| result.projected.retry_from.is_some());
         // Sequence numbers are decimal numbers (DynamoDB Streams API reference, `StreamRecord`).
-        let earliest = failed().filter_map(|taken| taken.projected.retry_from.clone());
+        let earliest = failed().filter_map(|result| result.projected.retry_from.clone());
         let retry_from = earliest.min_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
-        let held_up = failed().count() < all.len();
-        if retry_from.is_none() || !held_up || failed().any(|taken| !taken.skipped) {
+        let held_up = failed().count() < results.len();
+        if retry_from.is_none() || !held_up || failed().any(|result| !result.skipped) {
             return GroupResult { retry_from, noted: 0 };
         }
         let mut noted = 0;

@@ -32,7 +32,7 @@ const PROJECTION_TIME: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
     /// The position to continue after. `None` at the start, and when `done`.
-    pub token: Option<Reached>,
+    pub token: Option<VerificationPosition>,
     /// Whether the whole segment is done.
     pub done: bool,
     /// Streams compared, in all runs so far.
@@ -50,7 +50,7 @@ pub struct Verification {
 /// The position of a verification: first through the events, then the rows, then, in the first segment, the totals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reached {
+pub enum VerificationPosition {
     /// Up to this commit.
     Events(CommitPosition),
     /// Through all events, and up to this row.
@@ -139,9 +139,11 @@ impl<M: ReadModel> Projection<M> {
         loop {
             let before = verification.clone();
             let token = match verification.token.clone() {
-                Some(Reached::Rows(after)) => self.next_orphans(segment, after, &mut verification).await,
-                Some(Reached::Totals) => self.compare_totals(segment, &mut verification, deadline).await,
-                Some(Reached::Events(place)) => self.next_streams(segment, Some(place), &mut verification).await,
+                Some(VerificationPosition::Rows(after)) => self.next_orphans(segment, after, &mut verification).await,
+                Some(VerificationPosition::Totals) => self.compare_totals(segment, &mut verification, deadline).await,
+                Some(VerificationPosition::Events(place)) => {
+                    self.next_streams(segment, Some(place), &mut verification).await
+                }
                 None => self.next_streams(segment, None, &mut verification).await,
             };
             let token = match token {
@@ -167,7 +169,7 @@ impl<M: ReadModel> Projection<M> {
         segment: Segment,
         after: Option<CommitPosition>,
         verification: &mut Verification,
-    ) -> Result<Option<Reached>, VerifyError> {
+    ) -> Result<Option<VerificationPosition>, VerifyError> {
         let mut streams = WholeStreams::after(&self.events, &self.model, segment, after);
         while let Some(complete) = streams.next_page().await? {
             let batches = complete.chunks(MAX_KEYS).map(|streams| self.suspects(streams));
@@ -181,10 +183,10 @@ impl<M: ReadModel> Projection<M> {
             }
             verification.streams += complete.len() as u64;
             if let Some(last) = complete.last() {
-                return Ok(Some(Reached::Events(last.end.clone())));
+                return Ok(Some(VerificationPosition::Events(last.end.clone())));
             }
         }
-        Ok(Some(Reached::Rows(None)))
+        Ok(Some(VerificationPosition::Rows(None)))
     }
 
     /// Finds rows without events in one page.
@@ -193,13 +195,13 @@ impl<M: ReadModel> Projection<M> {
         segment: Segment,
         after: Option<StreamId>,
         verification: &mut Verification,
-    ) -> Result<Option<Reached>, VerifyError> {
+    ) -> Result<Option<VerificationPosition>, VerifyError> {
         let page = self.orphans(segment, after).await?;
         for stream_id in page.orphans {
             verification.add_difference(M::NAME, Difference::Orphan { stream_id });
         }
-        let totals = || self.audited_totals(segment).map(|_| Reached::Totals);
-        Ok(page.next.map(|stream| Reached::Rows(Some(stream))).or_else(totals))
+        let totals = || self.audited_totals(segment).map(|_| VerificationPosition::Totals);
+        Ok(page.next.map(|stream| VerificationPosition::Rows(Some(stream))).or_else(totals))
     }
 
     /// Compares the totals with the rows.
@@ -208,7 +210,7 @@ impl<M: ReadModel> Projection<M> {
         segment: Segment,
         verification: &mut Verification,
         deadline: Instant,
-    ) -> Result<Option<Reached>, VerifyError> {
+    ) -> Result<Option<VerificationPosition>, VerifyError> {
         let Some(totals) = self.audited_totals(segment) else { return Ok(None) };
         let audited = self.audit(&totals, deadline).await?;
         verification.unsettled += audited.unsettled;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use dynamodb_event_store::{Consistency, ExecuteError, Loaded, Settled, Store, StoreError, Version};
+use dynamodb_event_store::{Consistency, ExecuteError, Loaded, Resolution, Store, StoreError, Version};
 use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent, TooLittle};
 use futures::future::join_all;
 
@@ -12,9 +12,9 @@ use crate::worlds::{World, add, request, run, stream, time, total};
 pub async fn a_command_is_one_commit_at_the_next_versions(world: &impl World) {
     let store = world.counters();
     let first = run(&store, &Command::Add(1), &request()).await.unwrap();
-    assert_eq!((first.version, first.outcome, first.settled), (1, (1, 1), Settled::Stored));
+    assert_eq!((first.version, first.outcome, first.resolution), (1, (1, 1), Resolution::Stored));
     let second = run(&store, &Command::AddEach(vec![2, 3]), &request()).await.unwrap();
-    assert_eq!((second.version, second.outcome, second.settled), (3, (6, 2), Settled::Stored));
+    assert_eq!((second.version, second.outcome, second.resolution), (3, (6, 2), Resolution::Stored));
     assert_eq!((second.stream.version(), second.stream.state().total), (3, 6));
     let commits = store.commits_after(&stream(), 0).await.unwrap();
     assert_eq!(commits.iter().map(|commit| (commit.first, commit.last())).collect::<Vec<_>>(), [(1, 1), (2, 3)]);
@@ -76,10 +76,10 @@ pub async fn a_rejection_is_decided_on_the_newest_state_and_stores_nothing(world
 pub async fn a_decision_without_events_stores_nothing(world: &impl World) {
     let store = world.counters();
     let nothing = run(&store, &Command::RaiseTo(0), &request()).await.unwrap();
-    assert_eq!((nothing.version, nothing.outcome, nothing.settled), (0, (0, 0), Settled::Unchanged));
+    assert_eq!((nothing.version, nothing.outcome, nothing.resolution), (0, (0, 0), Resolution::Unchanged));
     add(&store, 2).await;
     let nothing = run(&store, &Command::RaiseTo(2), &request()).await.unwrap();
-    assert_eq!((nothing.version, nothing.outcome, nothing.settled), (2, (2, 0), Settled::Unchanged));
+    assert_eq!((nothing.version, nothing.outcome, nothing.resolution), (2, (2, 0), Resolution::Unchanged));
     assert_eq!(total(&store).await, (2, 2));
 }
 

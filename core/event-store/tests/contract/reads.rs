@@ -77,7 +77,12 @@ pub async fn the_commits_of_a_stream_are_read_in_pages_without_gap_or_overlap(wo
 
 pub async fn a_commit_has_the_metadata_of_its_request(world: &impl World) {
     let (store, command) = (world.store_at(time(5)), Command::AddEach(vec![1, 2]));
-    let metadata = Metadata { actor: "ada".into(), correlation_id: "order 7".into(), causation_id: "click".into() };
+    let metadata = Metadata {
+        actor: "ada".into(),
+        correlation_id: "order 7".into(),
+        causation_id: "click".into(),
+        ..Metadata::default()
+    };
     let request = Request { metadata, ..keyed("key", &command) };
     run(&store, &command, &request).await.unwrap();
     let commits = store.commits_after(&stream(), 0).await.unwrap();

@@ -1,6 +1,6 @@
 //! Idempotency keys, conditions and deadlines.
 
-use dynamodb_event_store::{Consistency, Examined, ExecuteError, Settled, Store, StoreError, Versions};
+use dynamodb_event_store::{Consistency, Examined, ExecuteError, Resolution, Store, StoreError, Versions};
 use dynamodb_testkit::counter_aggregate::{Command, Counter, TooLittle};
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -12,11 +12,11 @@ pub async fn a_repeat_with_the_same_key_gets_the_first_result(world: &impl World
     add(&store, 1).await;
     let command = Command::AddEach(vec![10, 20]);
     let first = run(&store, &command, &keyed("once", &command)).await.unwrap();
-    assert_eq!((first.version, first.outcome, first.settled), (3, (31, 2), Settled::Stored));
+    assert_eq!((first.version, first.outcome, first.resolution), (3, (31, 2), Resolution::Stored));
     for after in 0..8 {
         let repeat = run(&store, &command, &keyed("once", &command)).await.unwrap();
-        let answer = (repeat.version, repeat.outcome, repeat.settled);
-        assert_eq!(answer, (3, (31, 2), Settled::Replayed), "after {after}");
+        let answer = (repeat.version, repeat.outcome, repeat.resolution);
+        assert_eq!(answer, (3, (31, 2), Resolution::Replayed), "after {after}");
         add(&store, 1).await;
     }
     assert_eq!(total(&store).await, (11, 39));
@@ -38,17 +38,17 @@ pub async fn a_key_is_retained_through_31_others(world: &impl World) {
         run(&store, &command, &keyed(&format!("key-{n}"), &command)).await.unwrap();
     }
     let repeat = run(&store, &command, &keyed("once", &command)).await.unwrap();
-    assert_eq!((repeat.settled, repeat.version), (Settled::Replayed, 1));
+    assert_eq!((repeat.resolution, repeat.version), (Resolution::Replayed, 1));
     run(&store, &command, &keyed("one-more", &command)).await.unwrap();
     let late = run(&store, &command, &keyed("once", &command)).await.unwrap();
-    assert_eq!((late.settled, late.version), (Settled::Stored, 34));
+    assert_eq!((late.resolution, late.version), (Resolution::Stored, 34));
 }
 
 pub async fn requests_without_a_key_are_different_requests(world: &impl World) {
     let store = world.counters();
     for version in 1..=3 {
         let done = run(&store, &Command::Add(2), &request()).await.unwrap();
-        assert_eq!((done.version, done.settled), (version, Settled::Stored));
+        assert_eq!((done.version, done.resolution), (version, Resolution::Stored));
     }
 }
 
@@ -58,7 +58,7 @@ pub async fn concurrent_identical_requests_are_stored_once_with_one_result(world
     let requests: Vec<_> = (0..6).map(|_| keyed("key", &command)).collect();
     let answers = join_all(requests.iter().map(|request| run(&store, &command, request))).await;
     let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-    assert_eq!(answers.iter().filter(|answer| answer.settled == Settled::Stored).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| answer.resolution == Resolution::Stored).count(), 1);
     assert!(answers.iter().all(|answer| (answer.version, answer.outcome) == (2, (8, 1))));
     assert_eq!(total(&store).await, (2, 8));
 }
@@ -76,9 +76,9 @@ pub async fn a_condition_on_the_version_is_checked_after_the_key_and_before_the_
     let error = run(&store, &take, &request().if_match(at_3())).await.unwrap_err();
     assert!(matches!(error, ExecuteError::Rejected(TooLittle { total: 3 })), "{error:?}");
     let done = run(&store, &add, &keyed("key", &add).if_match(at_3())).await.unwrap();
-    assert_eq!((done.settled, done.version), (Settled::Stored, 4));
+    assert_eq!((done.resolution, done.version), (Resolution::Stored, 4));
     let repeat = run(&store, &add, &keyed("key", &add).if_match(at_3())).await.unwrap();
-    assert_eq!((repeat.settled, repeat.version), (Settled::Replayed, 4));
+    assert_eq!((repeat.resolution, repeat.version), (Resolution::Replayed, 4));
     assert_eq!(total(&store).await, (4, 4));
 }
 

@@ -17,10 +17,10 @@ async fn a_brief_failure_of_a_model_retries_the_batch() {
     let batch = world.store(&["a", "b"]).await;
     let counted = of("counted");
     world.database.faults.plan(move |call| Some(Fault::Throttle).filter(|_| counted(call)));
-    assert_eq!(world.take(&batch).await, GroupResult { retry_from: Some("100".into()), noted: 0 });
+    assert_eq!(world.project(&batch).await, GroupResult { retry_from: Some("100".into()), noted: 0 });
     assert_eq!(world.version("plain", "a").await, 1, "the other model continued");
     world.database.faults.clear();
-    assert_eq!(world.take(&batch).await, GroupResult::default());
+    assert_eq!(world.project(&batch).await, GroupResult::default());
     assert_eq!(world.total().await["events"], 2);
 }
 
@@ -31,10 +31,10 @@ async fn a_lasting_failure_of_a_model_does_not_delay_others() {
         let batch = world.store(&["a", "b"]).await;
         let counted = of("counted");
         world.database.faults.plan(move |call| Some(fault).filter(|_| counted(call)));
-        assert!(world.take(&batch).await.retry_from.is_some());
+        assert!(world.project(&batch).await.retry_from.is_some());
         advance(WAIT).await;
         let began = Instant::now();
-        assert_eq!(world.take(&batch).await, GroupResult { retry_from: None, noted: 2 });
+        assert_eq!(world.project(&batch).await, GroupResult { retry_from: None, noted: 2 });
         assert!(began.elapsed() <= Duration::from_millis(1_500), "{:?}", began.elapsed());
 
         let still = world.backlog.catch_up(&world.counted, later()).await.unwrap();
@@ -45,12 +45,12 @@ async fn a_lasting_failure_of_a_model_does_not_delay_others() {
         assert_eq!((world.total().await["events"], world.version("counted", "b").await), (2, 1));
 
         // It is well again, and waited for again.
-        assert_eq!(world.take(&batch).await, GroupResult::default());
+        assert_eq!(world.project(&batch).await, GroupResult::default());
         advance(Duration::from_secs(61)).await;
         let counted = of("counted");
         world.database.faults.plan(move |call| Some(fault).filter(|_| counted(call)));
         let more = world.store(&["a"]).await;
-        assert!(world.take(&more).await.retry_from.is_some());
+        assert!(world.project(&more).await.retry_from.is_some());
     }
 }
 
@@ -62,7 +62,7 @@ async fn the_batch_is_retried_while_all_models_or_the_backlog_fail() {
         let fails = tables.map(of);
         world.database.faults.plan(move |call| Some(Fault::Fail).filter(|_| fails.iter().any(|fails| fails(call))));
         for _ in 0..3 {
-            assert_eq!(world.take(&batch).await, GroupResult { retry_from: Some("100".into()), noted: 0 });
+            assert_eq!(world.project(&batch).await, GroupResult { retry_from: Some("100".into()), noted: 0 });
             advance(WAIT).await;
         }
     }

@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use dynamodb_event_store::projection::{
-    COUNTED, ChangeError, Counts, CurrentRow, Difference, GroupResult, Projection, ReadModel, RebuildProgress,
-    RowChange, RowsAhead, Totals, Verification,
+    COUNTED, ChangeError, Counts, CurrentRow, Difference, GroupResult, Projection, ReadModel, RebuildMode,
+    RebuildProgress, RowChange, Totals, Verification,
 };
 use dynamodb_event_store::{Commit, Request, Segment, StreamId};
 use dynamodb_testkit::counter_aggregate::{Command, Counter, CounterEvent};
@@ -23,7 +23,7 @@ use crate::world::{World, later};
 async fn a_wrong_total_is_found_and_corrected_once() {
     let world = World::start().await;
     let batch = world.store(&["a", "b", "a"]).await;
-    assert_eq!(world.take(&batch).await, GroupResult::default());
+    assert_eq!(world.project(&batch).await, GroupResult::default());
     assert_eq!(world.verify().await, Verification { done: true, streams: 2, ..Verification::default() });
     for (shard, wrong) in [(0, 5), (7, -1), (15, -2)] {
         world.damage(shard, wrong).await;
@@ -42,7 +42,7 @@ async fn a_wrong_total_is_found_and_corrected_once() {
 async fn a_damaged_total_is_skipped_and_does_not_end_a_rebuild() {
     let world = World::start().await;
     let batch = world.store(&["a"]).await;
-    assert_eq!(world.take(&batch).await, GroupResult::default());
+    assert_eq!(world.project(&batch).await, GroupResult::default());
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let update = world
         .database
@@ -62,7 +62,7 @@ async fn a_damaged_total_is_skipped_and_does_not_end_a_rebuild() {
 async fn a_total_being_written_is_not_reported_as_wrong() {
     let world = World::start().await;
     let batch = world.store(&["a"]).await;
-    assert_eq!(world.take(&batch).await, GroupResult::default());
+    assert_eq!(world.project(&batch).await, GroupResult::default());
     // The sum of the rows is made, and then the totals change before they are read.
     let summing = Arc::new(Notify::new());
     let tell = summing.clone();
@@ -74,7 +74,7 @@ async fn a_total_being_written_is_not_reported_as_wrong() {
     let write = async {
         summing.notified().await;
         let more = world.store(&["b", "a"]).await;
-        world.take(&more).await
+        world.project(&more).await
     };
     let (verified, settled) = tokio::join!(world.verify(), write);
     assert_eq!(settled, GroupResult::default());
@@ -148,7 +148,7 @@ async fn opposite_changes_of_rows_count_as_changes_of_the_total() {
 async fn a_row_with_malformed_counts_is_recreated_and_the_total_corrected() {
     let world = World::start().await;
     let batch = world.store(&["a", "b", "a"]).await;
-    assert_eq!(world.take(&batch).await, GroupResult::default());
+    assert_eq!(world.project(&batch).await, GroupResult::default());
     let damage = async |table: &str| {
         let update = world
             .database
@@ -172,8 +172,11 @@ async fn a_row_with_malformed_counts_is_recreated_and_the_total_corrected() {
         let delete = client.delete_item().table_name(Simulation::TABLE).key("stream_id", AttributeValue::S("a".into()));
         delete.key("version", AttributeValue::N(version.into())).send().await.unwrap();
     }
-    let lowered =
-        world.counted.rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Rebuild, later()).await.unwrap();
+    let lowered = world
+        .counted
+        .rebuild(Segment::WHOLE, RebuildProgress::default(), RebuildMode::AfterRestore, later())
+        .await
+        .unwrap();
     assert_eq!((lowered.done, lowered.removed, world.total().await["events"]), (true, 1, 1));
 }
 
@@ -181,7 +184,7 @@ async fn a_row_with_malformed_counts_is_recreated_and_the_total_corrected() {
 async fn a_gap_in_a_scan_is_read_again_and_one_in_a_stream_is_reported() {
     let world = World::start().await;
     let batch = world.store(&["a", "a", "a"]).await;
-    assert_eq!(world.take(&batch).await, GroupResult::default());
+    assert_eq!(world.project(&batch).await, GroupResult::default());
     let key = |version: &str| {
         let text = AttributeValue::S("a".into());
         HashMap::from([("stream_id".to_owned(), text), ("version".to_owned(), AttributeValue::N(version.into()))])

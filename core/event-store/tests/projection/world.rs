@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use dynamodb_event_store::projection::{
     Backlog, COUNTED, ChangeError, Counters, Counts, CurrentRow, GroupResult, Projection, ReadModel, ReadModelGroup,
-    RebuildProgress, RowChange, RowsAhead, Totals, Verification, create_backlog_table, create_totals_table,
+    RebuildMode, RebuildProgress, RowChange, Totals, Verification, create_backlog_table, create_totals_table,
 };
 use dynamodb_event_store::{Change, Commit, EventStore, Request, Segment, StreamId, StreamRecord};
 use dynamodb_testkit::call_log::Call;
@@ -105,10 +105,10 @@ impl World {
         items.items.unwrap().into_iter().enumerate().map(record).collect()
     }
 
-    pub async fn take(&self, batch: &[StreamRecord]) -> GroupResult {
-        let plain = self.side_by_side.take(&self.plain, batch.to_vec()).await;
-        let counted = self.side_by_side.take(&self.counted, batch.to_vec()).await;
-        self.side_by_side.settle(&[plain, counted]).await
+    pub async fn project(&self, batch: &[StreamRecord]) -> GroupResult {
+        let plain = self.side_by_side.project(&self.plain, batch.to_vec()).await;
+        let counted = self.side_by_side.project(&self.counted, batch.to_vec()).await;
+        self.side_by_side.combine(&[plain, counted]).await
     }
 
     /// The version of a row; 0 if it does not exist.
@@ -129,7 +129,7 @@ impl World {
     }
 
     pub async fn rebuild(&self) -> RebuildProgress {
-        self.counted.rebuild(Segment::WHOLE, RebuildProgress::default(), RowsAhead::Keep, later()).await.unwrap()
+        self.counted.rebuild(Segment::WHOLE, RebuildProgress::default(), RebuildMode::Live, later()).await.unwrap()
     }
 
     /// Writes wrong totals.

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_that_may_have_been_captured_is_not_refused_for_the_orders_state() {
+    fn a_payment_that_may_have_been_captured_is_not_rejected_for_the_orders_state() {
         let unverified = DecisionError::PaymentUnverified(payment_id("p2"));
         for history in [vec![created(), cancelled()], vec![created(), paid("p1")], vec![created(), deferred("p1")]] {
             given(&history).when(pay("p2", Verification::Deferred)).then_rejected(unverified.clone());

@@ -53,11 +53,11 @@ mod tests {
 
     #[test]
     fn only_a_delivered_order_can_be_returned_and_only_once() {
-        let refused = |actual| DecisionError::WrongStatus { expected: DELIVERED, actual };
+        let wrong_status = |actual| DecisionError::WrongStatus { expected: DELIVERED, actual };
         given(&[]).when(give_back()).then_rejected(DecisionError::NotFound);
-        given(&[created(), paid("p1"), shipped()]).when(give_back()).then_rejected(refused(Status::Shipped));
-        given(&[created(), cancelled()]).when(give_back()).then_rejected(refused(Status::Cancelled));
-        given(&returned_order()).when(give_back()).then_rejected(refused(Status::Returned));
+        given(&[created(), paid("p1"), shipped()]).when(give_back()).then_rejected(wrong_status(Status::Shipped));
+        given(&[created(), cancelled()]).when(give_back()).then_rejected(wrong_status(Status::Cancelled));
+        given(&returned_order()).when(give_back()).then_rejected(wrong_status(Status::Returned));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The provider behind its circuit breaker.
 
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::{Claim, PaymentProvider, Verdict, VerifyError};
 use dynamodb_circuit_breaker::{Cause, CircuitBreaker, Store, Table};
@@ -33,10 +35,25 @@ impl<P: PaymentProvider, S: Store> GuardedProvider<P, S> {
             let answer = timeout_at(until, self.provider.verify(claim)).await;
             answer.unwrap_or(Err(VerifyError::OutOfTime)).map(Ok)
         };
-        match self.breaker.call(asked, Err).await {
+        let span = tracing::info_span!(
+            target: "trace", "verify payment", order_id = %claim.order_id, outcome = Empty, "otel.status_code" = Empty,
+        );
+        let verified = match self.breaker.call(asked, Err).instrument(span.clone()).await {
             Ok(answer) => answer.value,
             Err(error) => Err(Cause::Failed(error)),
+        };
+        let outcome = match &verified {
+            Ok(Verdict::Captured) => "captured",
+            Ok(Verdict::Declined(_)) => "declined",
+            Ok(Verdict::Pending) => "pending",
+            Err(Cause::Rejected(_)) => "rejected by the breaker",
+            Err(Cause::Failed(_)) => "failed",
+        };
+        span.record("outcome", outcome);
+        if verified.is_err() {
+            span.record("otel.status_code", "ERROR");
         }
+        verified
     }
 }
 

@@ -6,11 +6,15 @@
 mod answer;
 mod guarded;
 mod http;
+mod secrets_manager;
+mod token;
 
 use std::error::Error;
 
 pub use guarded::GuardedProvider;
 pub use http::{HttpProvider, InvalidProvider, Timeouts};
+pub use secrets_manager::SecretsManager;
+pub use token::{Secret, SecretError, Token};
 
 use crate::domain::{Currency, Money, OrderId, PaymentId, Reason};
 use dynamodb_circuit_breaker::{ClassifyError, ErrorClass};
@@ -104,7 +108,7 @@ impl ClassifyError for VerifyError {
 
 /// A service that verifies payments.
 pub trait PaymentProvider: Send + Sync {
-    /// Verifies a claim, with one request.
+    /// Verifies a claim. No request is repeated but one with a rejected token, with another token.
     ///
     /// # Errors
     /// [`VerifyError`]: retry later. A capture that differs from the claim needs manual attention, or the provider's own

@@ -105,13 +105,13 @@ impl EventBus for EventBridge {
             let error = format!("{} results for {} entries", results.len(), entries.len());
             return Err(PutError::ForNow(error));
         }
-        Ok(results.iter().map(|result| result.error_code().map(|code| refusal(code, result.error_message()))).collect())
+        Ok(results.iter().map(|result| result.error_code().map(|code| failure(code, result.error_message()))).collect())
     }
 }
 
 /// The meaning of an error code, after the API reference of `PutEventsResultEntry`. A missing permission is expected to be
 /// granted, so it is transient.
-fn refusal(code: &str, message: Option<&str>) -> PutError {
+fn failure(code: &str, message: Option<&str>) -> PutError {
     let error = format!("{code}: {}", message.unwrap_or_default());
     match code {
         "InvalidArgument" | "MalformedDetail" | "RedactionFailure" => PutError::ForGood(error),

@@ -13,10 +13,11 @@ use super::envelope::{DetailMetadata, Envelopes};
 use super::rejection;
 use crate::domain::harness::every_event;
 use crate::domain::{OrderEvent, golden, newest_schema};
-use dynamodb_event_store::{Commit, Metadata, StreamId};
+use dynamodb_event_store::{Commit, Metadata, StreamId, TraceContext};
 use service_clock::Timestamp;
 
 const FOLDER: &str = "../../docs/events";
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// The schema of each event's detail as it is published today, by the name of its file.
 fn catalog() -> BTreeMap<String, Value> {
@@ -131,7 +132,7 @@ fn published_events_match_the_catalog() {
             events: vec![event],
             id: uuid::Uuid::nil(),
             recorded_at: Timestamp::UNIX_EPOCH,
-            metadata: Metadata::default(),
+            metadata: Metadata { trace: TraceContext::parse(PARENT), ..Metadata::default() },
             request_hash: None,
             epoch: None,
         };
@@ -145,6 +146,7 @@ fn published_events_match_the_catalog() {
             detail_type: "T",
             order_id: None,
             correlation_id: "c",
+            trace: TraceContext::parse(PARENT),
             code: "c",
             reason: "r",
             money,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::domain::event::OrderEvent;
 use crate::domain::money::Currency;
 use crate::domain::{newest_schema, wire};
-use dynamodb_event_store::{Commit, Version, derived_id};
+use dynamodb_event_store::{Commit, TraceContext, Version, derived_id};
 use service_clock::Timestamp;
 
 /// The source of every entry.
@@ -66,9 +66,30 @@ pub(super) struct DetailMetadata<'a> {
     correlation_id: &'a str,
     /// The request or event that caused this one.
     causation_id: &'a str,
+    #[serde(flatten)]
+    trace: Trace<'a>,
     /// Present if the event was too large for the bus: where its data can be fetched.
     #[serde(skip_serializing_if = "Option::is_none")]
     data_url: Option<String>,
+}
+
+/// The trace of an event, which what follows from the event continues.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Trace<'a> {
+    /// The trace of the request or event that caused this one, as in the W3C Recommendation "Trace Context"; absent if that
+    /// had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
+    /// The vendors' part of the trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
+}
+
+impl<'a> Trace<'a> {
+    pub(super) fn of(trace: Option<&'a TraceContext>) -> Self {
+        Self { traceparent: trace.map(TraceContext::to_string), tracestate: trace.and_then(TraceContext::tracestate) }
+    }
 }
 
 /// The id of the event of `commit` at `version`: the same whoever publishes it, and however often.
@@ -109,6 +130,7 @@ impl Envelopes {
                 occurred_at: commit.recorded_at,
                 correlation_id: &commit.metadata.correlation_id,
                 causation_id: &commit.metadata.causation_id,
+                trace: Trace::of(commit.metadata.trace.as_ref()),
                 data_url: None,
             },
             data: Some(wire::data(event, &self.currency)),

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_bus_refuses_for_good_is_not_sent_again() {
+    async fn what_the_bus_rejects_for_good_is_not_sent_again() {
         let bus = scripted([Answer::Refused(vec![2])]);
         assert_eq!(publish(&bus, 4).await, [2]);
         assert_eq!(bus.requests.lock().unwrap().len(), 1);

@@ -1,13 +1,13 @@
-//! The event that reports a refused command to the producer of the event that caused it.
+//! The event that reports a rejected command to the producer of the event that caused it.
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::envelope::{Envelope, MAX_BYTES, json};
-use dynamodb_event_store::derived_id;
+use super::envelope::{Envelope, MAX_BYTES, Trace, json};
+use dynamodb_event_store::{TraceContext, derived_id};
 use service_clock::Timestamp;
 
-/// The detail type of a refused command.
+/// The detail type of a rejected command.
 pub(super) const DETAIL_TYPE: &str = "OrderCommandRejected";
 /// The schema of its data.
 pub(super) const SCHEMA: u32 = 2;
@@ -19,10 +19,10 @@ const MAX_ECHO: usize = 200;
 /// the remaining bytes.
 const MAX_EVENT: usize = MAX_BYTES - 16 * 1024;
 
-/// A command that arrived as an event and was refused: it will not be retried.
+/// A command that arrived as an event and was rejected: it will not be retried.
 #[derive(Clone, Debug)]
 pub struct Rejection<'a> {
-    /// The source of the refused event.
+    /// The source of the rejected event.
     pub source: &'a str,
     /// The producer's id of that event.
     pub event_id: &'a str,
@@ -32,9 +32,11 @@ pub struct Rejection<'a> {
     pub order_id: Option<&'a str>,
     /// Its correlation id.
     pub correlation_id: &'a str,
-    /// The refusal's stable name.
+    /// The trace in which it was rejected.
+    pub trace: Option<TraceContext>,
+    /// The rejection's stable name.
     pub code: &'a str,
-    /// The refusal in words.
+    /// The rejection in words.
     pub reason: &'a str,
     /// The event itself, if it reports captured or refunded money.
     pub money: Option<&'a RawValue>,
@@ -51,22 +53,24 @@ pub(super) struct Detail<'a> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Metadata<'a> {
-    /// The same for every refusal of the same event: drop duplicates by it.
+    /// The same for every rejection of the same event: drop duplicates by it.
     event_id: Uuid,
     /// The schema of `data`.
     schema: u32,
-    /// When it was refused.
+    /// When it was rejected.
     occurred_at: Timestamp,
-    /// The correlation id of the refused event.
+    /// The correlation id of the rejected event.
     correlation_id: &'a str,
-    /// The id of the refused event.
+    /// The id of the rejected event.
     causation_id: &'a str,
+    #[serde(flatten)]
+    trace: Trace<'a>,
 }
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Data<'a> {
-    /// The source of the refused event.
+    /// The source of the rejected event.
     source: &'a str,
     /// Its detail type.
     detail_type: &'a str,
@@ -74,13 +78,13 @@ struct Data<'a> {
     event_id: &'a str,
     /// The order that it names, as written in the event; null if it names none.
     order_id: Option<&'a str>,
-    /// The refusal's stable name.
+    /// The rejection's stable name.
     code: &'a str,
-    /// The refusal in words.
+    /// The rejection in words.
     reason: &'a str,
-    /// Whether the refused event reports captured or refunded money that is now recorded nowhere.
+    /// Whether the rejected event reports captured or refunded money that is now recorded nowhere.
     unrecorded_money: bool,
-    /// If so, the refused event as received; null if it is too large to be included.
+    /// If so, the rejected event as received; null if it is too large to be included.
     #[cfg_attr(test, schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
     event: Option<&'a RawValue>,
 }
@@ -95,7 +99,7 @@ impl Rejection<'_> {
         self.money.filter(|event| event.get().len() <= MAX_EVENT)
     }
 
-    /// The entry for the bus. Its event id is derived from the refused event's, so it is the same however often that event
+    /// The entry for the bus. Its event id is derived from the rejected event's, so it is the same however often that event
     /// is delivered.
     pub fn envelope(&self, now: Timestamp) -> Envelope {
         let event_id = derived_id(&["rejected", self.source, self.event_id]);
@@ -106,6 +110,7 @@ impl Rejection<'_> {
                 occurred_at: now,
                 correlation_id: short(self.correlation_id),
                 causation_id: short(self.event_id),
+                trace: Trace::of(self.trace.as_ref()),
             },
             data: Data {
                 source: short(self.source),
@@ -139,6 +144,7 @@ mod tests {
             detail_type: "ShipmentDelivered",
             order_id,
             correlation_id: "c",
+            trace: None,
             code: "order-not-shipped",
             reason: "the order is cancelled",
             money: None,
@@ -151,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_says_which_event_was_refused_and_why() {
+    fn a_rejection_says_which_event_was_rejected_and_why() {
         let detail = detail(&rejection("e1", Some("o1")), 0);
         assert_eq!(detail["data"]["order_id"], "o1");
         assert_eq!(detail["data"]["code"], "order-not-shipped");

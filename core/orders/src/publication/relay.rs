@@ -9,7 +9,7 @@ use super::envelope::{Envelope, Envelopes};
 use super::publisher::Publisher;
 use crate::domain::Order;
 use crate::error::chain;
-use dynamodb_event_store::{Change, Commit, StreamRecord};
+use dynamodb_event_store::{Change, Commit, CommitSpan, StreamRecord};
 
 /// Publishes commits.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Relay<B> {
     pub envelopes: Envelopes,
     /// What sends them.
     pub publisher: Publisher<B>,
+    /// Makes the span in which a commit is published.
+    pub spans: CommitSpan,
 }
 
 /// The result of a batch.
@@ -37,12 +39,15 @@ impl<B: EventBus> Relay<B> {
         let mut sequence_numbers = Vec::with_capacity(batch.len());
         let (mut entries, mut records) = (Vec::new(), Vec::new());
         let mut lost = BTreeSet::new();
+        // They end with the batch.
+        let mut spans = Vec::new();
         for (place, record) in batch.into_iter().enumerate() {
             sequence_numbers.push(record.sequence_number);
             // Any other change of an item raises an alarm in the projector, and contains no event to publish.
             let Change::Inserted(image) = record.change else { continue };
             match Commit::from_item::<Order>(image) {
                 Ok(commit) => {
+                    spans.push((self.spans)("publish", &commit.stream, &commit.metadata));
                     entries.extend(self.envelopes.of(&commit));
                     records.resize(entries.len(), place);
                 }
@@ -86,7 +91,7 @@ mod tests {
     use super::*;
     use crate::domain::harness::{created, paid, shipped};
     use crate::domain::{Currency, OrderEvent};
-    use dynamodb_event_store::{Metadata, StreamId};
+    use dynamodb_event_store::{Metadata, StreamId, no_span};
     use service_clock::Timestamp;
 
     /// A bus that accepts or rejects each entry by its detail type.
@@ -141,7 +146,7 @@ mod tests {
         let bus = Judging(judge, Mutex::default());
         let currency: Currency = "EUR".parse().unwrap();
         let envelopes = Envelopes { currency, api_url: "https://api.example.com".into() };
-        let relay = Relay { envelopes, publisher: Publisher::new(&bus) };
+        let relay = Relay { envelopes, publisher: Publisher::new(&bus), spans: no_span };
         let relayed = relay.relay(batch, Instant::now() + Duration::from_secs(60)).await;
         (relayed, bus.1.into_inner().unwrap())
     }

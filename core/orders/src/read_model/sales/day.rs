@@ -80,6 +80,12 @@ pub enum InvalidSpan {
     },
 }
 
+impl From<Day> for Span {
+    fn from(day: Day) -> Self {
+        Self { from: day, to: day }
+    }
+}
+
 impl Span {
     /// The most days of a span: a leap year.
     pub const MAX_DAYS: u64 = 366;

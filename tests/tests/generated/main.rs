@@ -2,13 +2,16 @@
 //! date fails, and [`UPDATE`] writes all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panics that say why")]
 
+mod alarms;
+mod dashboard;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::{env, fs};
 
 use orders_local::template::{ACCOUNT, Function, REGION, Template, TemplateOptions, project_path};
 
-/// An alarm on errors and one on throttles watch all functions of a kind together.
+/// What calls a function.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Command,
@@ -37,25 +40,7 @@ fn kind(function: &Function) -> Kind {
     }
 }
 
-/// Name of the alarms, kind of the functions, and how the descriptions of the alarms call these.
-const ALARMS: [(&str, Kind, &str); 3] = [
-    ("Command", Kind::Command, "command function"),
-    ("Query", Kind::Query, "query function"),
-    ("EventFunction", Kind::Event, "function that is called by a stream, a rule or a schedule"),
-];
-
-/// Title of a dashboard widget, metric, statistic, and the functions in it.
-type Widget = (&'static str, &'static str, &'static str, fn(&Function) -> bool);
-const WIDGETS: [Widget; 3] = [
-    ("Duration of commands, p99 ms", "Duration", "p99", |function| kind(function) == Kind::Command),
-    ("Duration of queries, p99 ms", "Duration", "p99", |function| kind(function) == Kind::Query),
-    ("Errors", "Errors", "Sum", |_| true),
-];
-
 const UPDATE: &str = "UPDATE_GOLDEN=1 cargo test --workspace --test generated";
-
-const ALARMS_BEGIN: &str = "  # ---- Generated alarms: UPDATE_GOLDEN=1 cargo test --workspace --test generated\n";
-const ALARMS_END: &str = "  # ---- End of the generated alarms\n";
 
 static TEMPLATE: LazyLock<Template> =
     LazyLock::new(|| Template::load(&project_path(), &TemplateOptions::default()).unwrap());
@@ -83,76 +68,16 @@ fn between(text: &str, begin: &str, end: &str, new: &str) -> String {
     format!("{before}{begin}{new}{end}{after}")
 }
 
-/// The hand-written alarms on the errors and throttles of one function: the others leave that function out.
-fn has_alarms_of_its_own(template: &str, function: &Function) -> bool {
-    let on =
-        |metric| format!("{metric}\n      Dimensions: [{{Name: FunctionName, Value: !Ref {}}}]", function.logical_id);
-    ["Errors", "Throttles"].iter().all(|metric| template.contains(&on(metric)))
-}
-
-fn alarms(text: &str, functions: &[Function]) -> String {
-    let mut alarms = String::new();
-    for (name, of, functions_are) in ALARMS {
-        let watched: Vec<&str> = functions
-            .iter()
-            .filter(|function| kind(function) == of && !has_alarms_of_its_own(text, function))
-            .map(|function| function.logical_id.as_str())
-            .collect();
-        let happened = [("Errors", "crashed, timed out or failed"), ("Throttles", "was throttled")];
-        for (metric, what) in happened {
-            let id = |function: &str| format!("{}{}", function[..1].to_lowercase(), &function[1..]);
-            let sum: Vec<String> = watched.iter().map(|function| format!("FILL({}, 0)", id(function))).collect();
-            alarms += &format!(
-                "
-  {name}{metric}:
-    Type: AWS::CloudWatch::Alarm
-    Properties:
-      <<: *alarm
-      AlarmDescription: A {functions_are} {what}.
-      EvaluationPeriods: 3
-      DatapointsToAlarm: 1
-      Metrics:
-        - Id: all
-          Label: {metric}
-          Expression: {}
-",
-                sum.join(" + ")
-            );
-            for function in &watched {
-                alarms += &format!(
-                    "        - {{Id: {}, ReturnData: false, MetricStat: {{Metric: {{Namespace: AWS/Lambda, MetricName: {metric}, \
-                     Dimensions: [{{Name: FunctionName, Value: !Ref {function}}}]}}, Stat: Sum, Period: 300}}}}\n",
-                    id(function)
-                );
-            }
-        }
-    }
-    alarms + "\n"
-}
-
-fn widget(functions: &[Function], (_, metric, stat, holds): Widget) -> String {
-    let shown: Vec<String> = functions
-        .iter()
-        .filter(|function| holds(function))
-        .map(|Function { logical_id: id, .. }| {
-            format!("\n              [\"AWS/Lambda\", \"{metric}\", \"FunctionName\", \"${{{id}}}\", {{\"stat\": \"{stat}\", \"label\": \"{id}\"}}]")
-        })
-        .collect();
-    shown.join(",")
+/// Whether the function appends to the event table.
+fn appends(function: &Function) -> bool {
+    function.may("dynamodb:PutItem", &format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/OrderEvents"))
 }
 
 /// `template.yaml` as it should be.
 fn expected_template() -> String {
-    let functions = &TEMPLATE.functions;
-    let mut text = read("template.yaml");
-    let hand_written = between(&text, ALARMS_BEGIN, ALARMS_END, "");
-    text = between(&text, ALARMS_BEGIN, ALARMS_END, &alarms(&hand_written, functions));
-    for widget_of in WIDGETS {
-        let title =
-            format!("\"title\": \"{}\", \"region\": \"${{AWS::Region}}\", \"period\": 60, \"metrics\": [", widget_of.0);
-        text = between(&text, &title, "]}},", &widget(functions, widget_of));
-    }
-    text
+    let text = read("template.yaml");
+    let (alarms, dashboard) = (alarms::generated(&text), dashboard::body());
+    between(&between(&text, alarms::BEGIN, alarms::END, &alarms), dashboard::BEGIN, dashboard::END, &dashboard)
 }
 
 #[test]
@@ -215,11 +140,9 @@ fn every_published_event_is_in_the_documents_table() {
 /// A restored table is a source of commits, so the function that copies them need not be stopped.
 #[test]
 fn a_restore_stops_every_function_that_appends_to_the_event_table() {
-    let events = format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/OrderEvents");
-    let appends =
-        |function: &&Function| function.logical_id != "RestoreEvents" && function.may("dynamodb:PutItem", &events);
-    let writers: Vec<&str> =
-        TEMPLATE.functions.iter().filter(appends).map(|function| function.logical_id.as_str()).collect();
+    let writers =
+        TEMPLATE.functions.iter().filter(|function| function.logical_id != "RestoreEvents" && appends(function));
+    let writers: Vec<&str> = writers.map(|function| function.logical_id.as_str()).collect();
     check("docs/restore.md", &between(&read("docs/restore.md"), "writers() { echo ", "; }", &writers.join(" ")));
 }
 

@@ -2,40 +2,27 @@
 
 use std::env;
 
-use orders_core::domain::OrderId;
-use tracing::field::{Empty, display};
+use tracing::field::Empty;
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Span};
 use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
-/// Starts logging: as JSON if `AWS_LAMBDA_LOG_FORMAT` says so, from the level `LOG_LEVEL` up.
+/// Log lines on the standard output: as JSON if `AWS_LAMBDA_LOG_FORMAT` says so, from the level `LOG_LEVEL` up.
 ///
 /// Lambda's own level, `AWS_LAMBDA_LOG_LEVEL`, is ignored: Lambda drops metrics along with the lines below it, so the
 /// template keeps it low.
-///
-/// # Errors
-/// There is a subscriber already.
-pub(crate) fn init() -> Result<(), lambda_runtime::Error> {
+pub(super) fn from_env() -> impl Layer<Registry> {
     let json = env::var("AWS_LAMBDA_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
-    let level = env::var("LOG_LEVEL").unwrap_or_default();
-    tracing_subscriber::registry().with(lines(json, &level, std::io::stdout)).try_init()?;
-    Ok(())
+    lines(json, &env::var("LOG_LEVEL").unwrap_or_default(), std::io::stdout)
 }
 
-/// The span of one request, with the fields of all its log lines.
+/// The span of one invocation, with the fields of all its log lines.
 ///
 /// It has the error level, so that the ids are logged at every level.
-pub fn request(correlation_id: &str, cold_start: bool) -> Span {
-    tracing::error_span!("request", correlation_id, cold_start, order_id = Empty)
-}
-
-/// Adds the order's id to the log lines of the current request.
-pub fn record_order_id(order_id: OrderId) {
-    Span::current().record("order_id", display(order_id));
+pub(super) fn span(correlation_id: &str, cold_start: bool) -> Span {
+    tracing::error_span!("request", correlation_id, cold_start, order_id = Empty, trace_id = Empty)
 }
 
 fn lines<W>(json: bool, level: &str, writer: W) -> impl Layer<Registry> + use<W>
@@ -71,6 +58,7 @@ mod tests {
 
     use serde_json::Value;
     use tracing::Level;
+    use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
 
@@ -94,8 +82,9 @@ mod tests {
             let writer = written.clone();
             let subscriber = tracing_subscriber::registry().with(lines(true, level, move || writer.clone()));
             tracing::subscriber::with_default(subscriber, || {
-                let _request = request("c1", true).entered();
-                record_order_id("c0000000-0000-5000-8000-000000000000".parse().unwrap());
+                let request = span("c1", true).entered();
+                request.record("order_id", "c0000000-0000-5000-8000-000000000000");
+                let _call = tracing::info_span!(target: "trace", "a call of the request").entered();
                 tracing::error!(status = 503, "failed");
             });
             let line: Value = serde_json::from_slice(&written.0.lock().unwrap()).unwrap();
