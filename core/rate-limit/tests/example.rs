@@ -9,7 +9,7 @@ async fn the_readme_shows_the_examples_output() -> Result<(), Box<dyn std::error
     let mut written = Vec::new();
     limited_client::run(&mut written).await?;
     let written = String::from_utf8(written)?;
-    let shown = format!("```\n{}\n```\n", written.trim_end());
+    let shown = format!("```text\n{}\n```\n", written.trim_end());
     assert!(include_str!("../README.md").contains(&shown), "the README differs from:\n{written}");
     Ok(())
 }
