@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::ledger::{Ledger, Stored};
+use crate::ledger::{Ledger, Stored};
 
 /// How many rejected payments an order remembers.
 const REJECTED: usize = 16;

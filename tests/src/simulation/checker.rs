@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::bounds::Bounds;
 use super::expression::Item;
-use super::ledger::{Ledger, Stored};
 use super::provider::{Provider, payment_number};
 use super::step::Act;
+use crate::ledger::{Ledger, Stored};
 
 /// How many keyed commits an order remembers.
 const KEYED: usize = 32;

@@ -1,9 +1,9 @@
 //! The expressions that the service sends to DynamoDB.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// An item, in DynamoDB's JSON.
-pub type Item = Map<String, Value>;
+pub use crate::ledger::Item;
 
 /// Reads one expression of a request from left to right.
 pub struct Expression<'a> {

@@ -15,7 +15,6 @@ mod doctored;
 pub mod expression;
 pub mod function;
 pub mod generate;
-pub mod ledger;
 pub mod network;
 pub mod provider;
 pub mod quiescence;
