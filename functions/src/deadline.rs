@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use lambda_runtime::Context;
+use service_clock::Timestamp;
 use tokio::time::Instant;
 
 /// Time reserved at the end of an invocation that scans a table: for the current page and the response.
@@ -19,7 +20,7 @@ pub fn of_run(seconds: Option<u64>, context: &Context) -> Instant {
 
 /// When work must end so that `reserve` of the invocation's time is left.
 pub fn deadline(context: &Context, reserve: Duration) -> Instant {
-    let remaining = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    let remaining = context.deadline().duration_since(SystemTime::from(*Timestamp::now())).unwrap_or_default();
     Instant::now() + remaining.saturating_sub(reserve)
 }
 

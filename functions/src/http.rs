@@ -127,7 +127,7 @@ where
 }
 
 /// The response to one request, and the log line about it.
-pub(crate) async fn respond(
+pub async fn respond(
     limits: Option<&Limits>,
     request: &Request,
     handled: impl Future<Output = Result<Answer, Problem>>,

@@ -21,11 +21,11 @@ const TABLE: &str = "CIRCUIT_BREAKERS_TABLE";
 
 /// How payments are verified. Created once per container; clones share it.
 #[derive(Clone)]
-pub enum Payments {
+pub enum Payments<P = HttpProvider> {
     /// Not at all: there is no provider, and the caller is trusted.
     Trusted,
     /// With the provider.
-    Verified(Arc<GuardedProvider<HttpProvider>>),
+    Verified(Arc<GuardedProvider<P>>),
 }
 
 impl Payments {

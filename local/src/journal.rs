@@ -1,6 +1,9 @@
 //! The latest events of the bus and their deliveries.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -100,6 +103,7 @@ pub struct Journal(Arc<Inner>);
 struct Inner {
     retained: Mutex<Retained>,
     newest: watch::Sender<u64>,
+    file: Option<File>,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +115,7 @@ struct Retained {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self(Arc::new(Inner { retained: Mutex::default(), newest: watch::Sender::new(0) }))
+        Self::appending_to(None)
     }
 }
 
@@ -125,11 +129,32 @@ impl EntryKind {
 }
 
 impl Journal {
+    /// With a data directory every entry is also appended to the file `bus.jsonl` in it, before anything is delivered.
+    pub(crate) fn new(data: Option<&Path>) -> std::io::Result<Self> {
+        let Some(data) = data else { return Ok(Self::default()) };
+        std::fs::create_dir_all(data)?;
+        Ok(Self::appending_to(Some(File::options().append(true).create(true).open(data.join("bus.jsonl"))?)))
+    }
+
+    fn appending_to(file: Option<File>) -> Self {
+        Self(Arc::new(Inner { retained: Mutex::default(), newest: watch::Sender::new(0), file }))
+    }
+
+    fn append(&self, entry: &Entry) -> std::io::Result<()> {
+        let Some(mut file) = self.0.file.as_ref() else { return Ok(()) };
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        file.write_all(&line)
+    }
+
     pub(crate) fn write(&self, kind: EntryKind) {
         let mut retained = self.lock();
         retained.next += 1;
         retained.bytes += kind.bytes();
         let entry = Entry { sequence: retained.next, at: Utc::now(), kind };
+        if let Err(error) = self.append(&entry) {
+            tracing::warn!("cannot write the journal of the bus: {error}");
+        }
         retained.entries.push_back(entry);
         while (retained.entries.len() > MOST_ENTRIES || retained.bytes > MOST_BYTES)
             && let Some(oldest) = retained.entries.pop_front()
@@ -159,6 +184,8 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn refused() -> EntryKind {
@@ -177,5 +204,17 @@ mod tests {
             journal.write(refused());
         }
         assert_eq!(journal.since(0).len(), MOST_ENTRIES);
+    }
+
+    #[test]
+    fn entries_survive_a_restart_with_a_data_directory() {
+        let data = std::env::temp_dir().join(format!("orders-local-{}", Uuid::new_v4()));
+        for _ in 0..2 {
+            Journal::new(Some(&data)).unwrap().write(refused());
+        }
+        let file = std::fs::read_to_string(data.join("bus.jsonl")).unwrap();
+        let entries: Vec<serde_json::Value> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(entries.iter().map(|entry| &entry["kind"]).collect::<Vec<_>>(), ["refused", "refused"]);
+        std::fs::remove_dir_all(data).unwrap();
     }
 }

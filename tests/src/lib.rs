@@ -9,9 +9,11 @@
 )]
 
 pub mod bus;
+pub mod chaos;
 pub mod commits;
 pub mod database;
 pub mod hostile_events;
+pub mod ledger;
 pub mod lives;
 pub mod load;
 pub mod logs;
@@ -19,3 +21,4 @@ pub mod mass;
 pub mod permissions;
 pub mod sales_history;
 pub mod shop;
+pub mod simulation;

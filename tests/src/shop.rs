@@ -89,6 +89,7 @@ impl Shop {
         let mut options = StackOptions::new(binaries::build().await.unwrap());
         options.dynamodb = external();
         options.reading.prefix = format!("test-{}-", uuid::Uuid::new_v4());
+        options.reading.parameters.insert("BreakGlassRole".into(), "break-glass".into());
         options.without_permission = permissions::left_out();
         let used = Used::observing(&mut options);
         change(&mut options);

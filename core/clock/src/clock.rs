@@ -3,9 +3,31 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::Timestamp;
+
+#[cfg(feature = "test-util")]
+thread_local! {
+    static SIMULATED: std::cell::Cell<Option<i64>> = const { std::cell::Cell::new(None) };
+}
+
+/// Replaces the system clock of this thread by a time in microseconds since the Unix epoch; `None` restores it.
+///
+/// For simulations of programs that read the system clock in many places.
+#[cfg(feature = "test-util")]
+pub fn set_system_time(micros: Option<i64>) {
+    SIMULATED.set(micros);
+}
+
+/// The time of the system clock.
+pub(crate) fn system_time() -> DateTime<Utc> {
+    #[cfg(feature = "test-util")]
+    if let Some(simulated) = SIMULATED.get().and_then(DateTime::from_timestamp_micros) {
+        return simulated;
+    }
+    Utc::now()
+}
 
 /// A source of the current time: the system clock, or one that a test controls. Cheap to clone.
 #[derive(Clone)]
@@ -36,7 +58,7 @@ impl Clock {
 /// The system clock.
 impl Default for Clock {
     fn default() -> Self {
-        Self::new(|| Utc::now().timestamp_micros())
+        Self::new(|| system_time().timestamp_micros())
     }
 }
 
@@ -68,6 +90,16 @@ mod tests {
         for micros in [i64::MIN, i64::MAX] {
             assert!(!Clock::new(move || micros).now().to_string().is_empty());
         }
+    }
+
+    #[cfg(feature = "test-util")]
+    #[test]
+    fn a_thread_can_replace_its_system_clock() {
+        let clock = Clock::default();
+        super::set_system_time(Some(1_795_510_840_572_999));
+        assert_eq!((clock.micros(), Timestamp::now()), (1_795_510_840_572_999, clock.now()));
+        super::set_system_time(None);
+        assert!(clock.now() > Timestamp::UNIX_EPOCH && clock.micros() != 1_795_510_840_572_999);
     }
 
     #[test]

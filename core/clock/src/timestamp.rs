@@ -7,6 +7,8 @@ use std::str::FromStr;
 use chrono::{DateTime, ParseError, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::system_time;
+
 /// A point in time, in whole milliseconds, in UTC.
 ///
 /// It is formatted as RFC 3339 with exactly three decimals and `Z`, so the texts sort in time order. Any RFC 3339 text can
@@ -26,7 +28,7 @@ impl Timestamp {
 
     /// The current time of the system clock.
     pub fn now() -> Self {
-        Utc::now().into()
+        system_time().into()
     }
 }
 

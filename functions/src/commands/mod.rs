@@ -312,7 +312,8 @@ mod tests {
     #[tokio::test]
     async fn an_unreachable_database_is_reported_without_internals() {
         let commands = testing::unreachable();
-        let paying = pay_order::VerifiedCommands { commands: commands.clone(), payments: Payments::Trusted };
+        let paying: pay_order::VerifiedCommands =
+            pay_order::VerifiedCommands { commands: commands.clone(), payments: Payments::Trusted };
         let create = async |request: &Request| create_order::handle(&commands, request).await;
         let pay = async |request: &Request| pay_order::handle(&paying, request).await;
         let created = testing::answer(create, testing::event("create-order")).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dynamodb_circuit_breaker::Cause;
 use dynamodb_event_store::{Examined, Executed, Resolution};
 use orders_core::domain::{DecisionError, Money, Order, PayOrder, PaymentId, PaymentStatus, Reason, Verification, pay};
-use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict, VerifyError};
+use orders_core::payments::{Claim, GuardedProvider, HttpProvider, PaymentProvider, Verdict, VerifyError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -26,11 +26,11 @@ const FOR_THE_STORE: Duration = Duration::from_secs(2);
 
 /// The commands, and what verifies payments. Created once per container.
 #[derive(Clone)]
-pub struct VerifiedCommands {
+pub struct VerifiedCommands<P = HttpProvider> {
     /// The commands.
     pub commands: Commands,
     /// What verifies payments.
-    pub payments: Payments,
+    pub payments: Payments<P>,
 }
 
 impl VerifiedCommands {
@@ -60,7 +60,7 @@ struct Body {
 ///
 /// # Errors
 /// Why the payment was not recorded, or why that is unknown.
-pub async fn handle(verified: &VerifiedCommands, request: &Request) -> Result<Answer, Problem> {
+pub async fn handle<P: PaymentProvider>(verified: &VerifiedCommands<P>, request: &Request) -> Result<Answer, Problem> {
     let VerifiedCommands { commands, payments } = verified;
     let caller = commands.authorize(request, NEEDS)?;
     let body: Body = body::parse(request)?;
@@ -105,7 +105,7 @@ pub async fn handle(verified: &VerifiedCommands, request: &Request) -> Result<An
 }
 
 /// The provider's result; deferred without one.
-async fn verify(provider: &GuardedProvider<HttpProvider>, claim: &Claim, until: Instant) -> Verification {
+async fn verify(provider: &GuardedProvider<impl PaymentProvider>, claim: &Claim, until: Instant) -> Verification {
     match provider.verify(claim, until).await {
         Ok(Verdict::Captured) => Verification::Captured(claim.amount),
         Ok(Verdict::Declined(reason)) => Verification::Declined(reason),

@@ -16,7 +16,7 @@ use futures::future::try_join_all;
 use lambda_runtime::Context;
 use orders_core::domain::{ConfirmPayment, Currency, Decide, Order, OrderId, PaymentId, PaymentStatus, RejectPayment};
 use orders_core::error::chain;
-use orders_core::payments::{Claim, GuardedProvider, HttpProvider, Verdict, VerifyError};
+use orders_core::payments::{Claim, GuardedProvider, HttpProvider, PaymentProvider, Verdict, VerifyError};
 use orders_core::read_model::{Deferred, DeferredPlace, Orders, RowsError};
 use serde::Serialize;
 use service_clock::Timestamp;
@@ -49,13 +49,13 @@ const UNKNOWN_FOR: TimeDelta = TimeDelta::hours(24);
 
 /// Settles deferred payments.
 #[doc(alias = "reconciliation")]
-pub struct Settlement {
+pub struct Settlement<P = HttpProvider> {
     /// The rows, which list them.
     pub rows: Orders,
     /// The orders.
     pub store: EventStore<Order>,
     /// How payments are verified.
-    pub payments: Payments,
+    pub payments: Payments<P>,
     /// The currency of the orders.
     pub currency: Currency,
 }
@@ -70,7 +70,9 @@ impl Settlement {
         let store = config.event_store(client.clone());
         Ok(Self { rows: Orders::new(client, &config.orders_table), store, payments, currency: config.currency })
     }
+}
 
+impl<P: PaymentProvider> Settlement<P> {
     /// Settles the deferred payments until the time is up or the circuit opens. Concurrent runs and the provider's events
     /// settle each payment once.
     ///
@@ -116,16 +118,16 @@ impl Settlement {
     }
 }
 
-struct Work<'a> {
-    settlement: &'a Settlement,
-    provider: &'a GuardedProvider<HttpProvider>,
+struct Work<'a, P> {
+    settlement: &'a Settlement<P>,
+    provider: &'a GuardedProvider<P>,
     context: &'a Context,
     now: Timestamp,
     deadline: Instant,
     stopped: AtomicBool,
 }
 
-impl Work<'_> {
+impl<P: PaymentProvider> Work<'_, P> {
     async fn settle_list(&self, beginning: DeferredPlace) -> Result<Run, RowsError> {
         let (mut run, mut place) = (Run::default(), Some(beginning));
         while let Some(from) = place {

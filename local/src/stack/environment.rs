@@ -96,7 +96,8 @@ impl Environment {
         }
 
         let queues = Queues::new(template.queues.iter().cloned(), options.data.as_deref());
-        let background = Background::new(Journal::default(), queues, iam.clone(), options.retry_wait);
+        let journal = Journal::new(options.data.as_deref()).map_err(StackError::Journal)?;
+        let background = Background::new(journal, queues, iam.clone(), options.retry_wait);
         let targets = template.rules.iter().map(|rule| {
             let function = template.functions.iter().find(|function| function.arn() == rule.target);
             let function = function.and_then(|function| {

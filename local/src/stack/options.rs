@@ -28,7 +28,7 @@ pub struct StackOptions {
     /// The address of the event buses to use instead of the stack's own.
     pub eventbridge: Option<String>,
     /// The directory of what survives a restart: the embedded database, checkpoints of streams, failed batches and
-    /// events. Without it nothing does.
+    /// events, the journal of the bus. Without it nothing does.
     pub data: Option<PathBuf>,
     /// The directory of the function binaries, which [`crate::lambda::binaries::build`] returns.
     pub binaries: PathBuf,
@@ -114,6 +114,9 @@ pub enum StackError {
     /// The secrets have no port.
     #[error("the secrets cannot listen: {0}")]
     Secrets(#[source] std::io::Error),
+    /// The journal of the bus cannot be written to the data directory.
+    #[error("cannot write the journal of the bus: {0}")]
+    Journal(#[source] std::io::Error),
     /// The event bus has no port.
     #[error("the event bus cannot listen: {0}")]
     Bus(#[source] std::io::Error),
