@@ -4,10 +4,10 @@ Usage: check-deployment.py MINISTACK-PROGRAM
 
 The emulator, ministack, shares nothing with the local stack, and runs the state machine, which the local stack does not.
 The environment is `prod` of samconfig.toml, with the values that it leaves to its operator, and one that has blanks in it.
-Five things differ from a deployment to AWS: the binaries are those of the debug build for this machine, which must be
-there; alarms on expressions and policies of the bus are left out, since the emulator rejects them, and conditions on events; payment provider and
-issuer run here; and functions are invoked with the requests in `events/`, since the emulator gives an HTTP API no routes. The
-smoke test runs as an operator runs it, and once more for each thing that it has to find.
+Six things differ from a deployment to AWS: the binaries are those of the debug build for this machine, which must be there;
+alarms on expressions, the archive, and policies of the bus are left out, since the emulator rejects them; so are conditions on
+events; payment provider and issuer run here; and functions are invoked with the requests in `events/`, since the emulator gives
+an HTTP API no routes. The smoke test runs as an operator runs it, and once more for each thing that it has to find.
 
 Exits with 1 at the first failure.
 """
@@ -64,10 +64,11 @@ def deployable():
             code.mkdir(parents=True)
             subprocess.run(["strip", "-o", code / "bootstrap", TARGET / "debug" / binary], check=True)
             resource["Properties"]["CodeUri"] = str(code)
-        elif resource["Type"] == "AWS::Events::EventBusPolicy":
+        elif resource["Type"] in {"AWS::Events::Archive", "AWS::Events::EventBusPolicy"}:
             del template["Resources"][name]
         elif resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
             del template["Resources"][name]
+    del template["Outputs"]["EventArchiveArn"]
     without_conditions(template["Resources"])
     path = WORK / "template.json"
     path.write_text(json.dumps(template), encoding="utf-8")
