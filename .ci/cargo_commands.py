@@ -56,7 +56,7 @@ def problems_of_stack(words):
     places = [n for n, word in enumerate(words) if not word.startswith("-") and (n == 0 or words[n - 1] not in takes_value)]
     names = [words[place] for place in places[:1]]
     yield from options.problems([word for word in words if word.startswith("-")], *program, *names)
-    if names == ["invoke"]:
+    if names == ["invoke"] and len(words) > places[0] + 1:
         function = words[places[0] + 1]
         if not pathlib.Path(f"functions/src/bin/{function}.rs").exists() and function.islower():
             yield f"there is no function {function}"

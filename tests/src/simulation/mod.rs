@@ -1,7 +1,7 @@
 //! A simulation of the whole service: every function's own code runs in one task on the paused clock, over a DynamoDB,
 //! an event bus and a payment provider in memory. Nothing but the steps of a history determines what happens.
 //!
-//! After each step the [`checker`] compares the stored events with [`ledger`]s of its own and with the provider's books.
+//! After each step the [`checker`] compares the stored events with [`ledger`](crate::ledger)s of its own and with the provider's books.
 //! In the end the faults stop, and what is left undone is a failure ([`quiescence`]). A failing history is shortened
 //! ([`shrink`]) and printed as a test.
 
