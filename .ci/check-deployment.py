@@ -85,6 +85,8 @@ def environment(provider_port, issuer, token_arn):
         "PaymentProviderUrl": f"http://127.0.0.1:{provider_port}",
         "AlarmTopic": smoke.TOPIC,
         "PaymentProviderTokenArn": token_arn,
+        "PaymentEventSources": "arn:aws:iam::123456789012:role/payment-adapter",
+        "ShippingEventSources": "arn:aws:iam::123456789012:role/carrier",
     }
     for name, value in operator.items():
         config = re.sub(rf"^# {name} = .*$", f'{name} = "{value}"', config, flags=re.MULTILINE)

@@ -142,6 +142,18 @@ def check(service, provider, stack, config):
     names, text = failed("--expect", "Currency=JPY")
     if names != ["parameters"]:
         sys.exit(f"the smoke test did not find another currency:\n{text}")
+    nobody = types.SimpleNamespace(parameters={"PaymentEventSources": "arn:aws:iam::123456789012:role/a", "ShippingEventSources": ""})
+    lines = list(program().sources(nobody, None))
+    if len(lines) != 1 or "set ShippingEventSources" not in lines[0]:
+        sys.exit(f"the smoke test did not find that nobody may put events of shipping: {lines}")
+
+
+def program():
+    """The smoke test as a module."""
+    spec = importlib.util.spec_from_file_location("program", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def forged(token, **changed):
@@ -154,9 +166,7 @@ def forged(token, **changed):
 
 def problems_of_tokens(url, tokens):
     """What the smoke test does not say about a token, in front of the API at that address."""
-    spec = importlib.util.spec_from_file_location("program", PROGRAM)
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
+    api = program().api
     claims = forged(tokens["admin"])[1]
     audience = claims["aud"] if isinstance(claims["aud"], str) else ",".join(claims["aud"])
     parameters = {"JwtIssuer": claims["iss"], "JwtAudience": audience, "ScopePrefix": "orders:"}
@@ -169,9 +179,9 @@ def problems_of_tokens(url, tokens):
     ]
     for token, message in expected:
         service = types.SimpleNamespace(outputs={"ApiUrl": url}, parameters=parameters)
-        lines = list(program.api(service, types.SimpleNamespace(token=token)))
+        lines = list(api(service, types.SimpleNamespace(token=token)))
         if len(lines) != (message is not None) or not all(line.startswith(message) for line in lines):
             yield f"the smoke test says {lines}, not {message!r}"
     open_to_all = types.SimpleNamespace(outputs={"ApiUrl": f"{url}/dev/tokens/admin?"}, parameters=parameters)
-    if not any("without a token is 200" in line for line in program.api(open_to_all, types.SimpleNamespace(token=None))):
+    if not any("without a token is 200" in line for line in api(open_to_all, types.SimpleNamespace(token=None))):
         yield "the smoke test does not find that an API needs no token"

@@ -96,7 +96,7 @@ def parameters(service, options):
     """The parameters have the values of samconfig.toml and of --expect."""
     for name, value in options.expected.items():
         found = service.parameters.get(name)
-        if found != value and set(found or "") != {"*"}:
+        if found != value:
             yield f"{name} is {found!r}, not {value!r}: set it in samconfig.toml under parameter_overrides, and deploy"
 
 
@@ -244,6 +244,13 @@ def rules(service, _):
             yield f"the rule {name} is {state}: enable it with `aws events enable-rule`"
 
 
+def sources(service, _):
+    """Roles are named that may put events of payments, and of shipping, on the bus."""
+    for source, name in (("payments", "PaymentEventSources"), ("shipping", "ShippingEventSources")):
+        if not service.parameters[name]:
+            yield f"nobody may put events of {source} on the bus: set {name} to the ARNs of their senders' roles, and deploy"
+
+
 def alarms(service, _):
     """The alarms exist and notify a topic that somebody has subscribed to."""
     names = {service.ids[name] for name in service.of_type("AWS::CloudWatch::Alarm")}
@@ -277,7 +284,13 @@ def order(service, options):
     listing |= {"pathParameters": {"user_id": user}, "rawPath": f"/users/{user}/orders"}
     listing["requestContext"]["authorizer"]["jwt"]["claims"] |= {"sub": user}
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not json.loads(service.invoke("ListUserOrders", listing)[0]["body"])["orders"]:
+    while True:
+        response, error = service.invoke("ListUserOrders", listing)
+        if error or response["statusCode"] != 200:
+            yield f"ListUserOrders responds {error or response['body']}: see its log lines at level ERROR"
+            break
+        if json.loads(response["body"])["orders"]:
+            break
         if time.monotonic() > deadline:
             yield f"the order {order_id} was stored, and no row follows: see the alarms of ProjectOrders"
             break
@@ -289,7 +302,7 @@ def order(service, options):
         yield f"CancelOrder responds {error or response['body']}: cancel the order {order_id} by hand"
 
 
-CHECKS = [stack, parameters, currency, issuer, api, requests, permissions, provider, streams, rules, alarms, order]
+CHECKS = [stack, parameters, currency, issuer, api, requests, permissions, provider, streams, rules, sources, alarms, order]
 
 
 def expected(options):

@@ -168,6 +168,18 @@ fn the_asyncapi_document_is_current() {
     assert!(written == document, "UPDATE_GOLDEN=1 cargo test -p orders-functions --lib asyncapi");
 }
 
+#[test]
+fn the_rules_of_the_bus_pass_on_exactly_the_events_of_the_document() {
+    let template = fs::read_to_string(project().join("template.yaml")).unwrap();
+    for source in ["payments", "shipping"] {
+        let own = INCOMING.iter().filter(|(of, ..)| *of == source);
+        let detail_types: Vec<_> = own.map(|(_, detail_type, ..)| *detail_type).collect();
+        let indent = " ".repeat(14);
+        let rule = format!("{indent}source: [{source}]\n{indent}detail-type: [{}]\n", detail_types.join(", "));
+        assert!(template.contains(&rule), "template.yaml has no rule of the form\n{rule}");
+    }
+}
+
 /// Whether the functions can read the event.
 fn is_read(event: &Value) -> Result<(), InvalidEvent> {
     let event: Event = serde_json::from_str(&event.to_string()).unwrap();

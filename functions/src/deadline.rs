@@ -20,8 +20,12 @@ pub fn of_run(seconds: Option<u64>, context: &Context) -> Instant {
 
 /// When work must end so that `reserve` of the invocation's time is left.
 pub fn deadline(context: &Context, reserve: Duration) -> Instant {
-    let remaining = context.deadline().duration_since(SystemTime::from(*Timestamp::now())).unwrap_or_default();
-    Instant::now() + remaining.saturating_sub(reserve)
+    Instant::now() + remaining(context).saturating_sub(reserve)
+}
+
+/// What is left of the invocation's time.
+pub fn remaining(context: &Context) -> Duration {
+    context.deadline().duration_since(SystemTime::from(*Timestamp::now())).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::runtime::Runtime;
 use crate::telemetry::Invocation;
 use crate::{gateway, telemetry};
 use aws_sdk_dynamodb::Client;
+use futures::future::try_join;
 use lambda_http::http::Response;
 use lambda_http::tower::{BoxError, ServiceExt as _, service_fn};
 use lambda_http::{Body, Context, RequestExt as _, Service};
@@ -68,8 +69,10 @@ pub async fn serve<S: Send + Sync + 'static>(
 ) -> Result<(), lambda_http::Error> {
     let runtime = Runtime::start()?;
     let (config, client) = (Config::from_env()?, config::dynamodb_client().await);
-    let limits = Limits::from_env(&client).await?;
-    run(runtime, service(state(&config, client).await?, limits, handle)).await
+    // Both may call other services.
+    let state = Box::pin(state(&config, client.clone()));
+    let (limits, state) = try_join(Limits::from_env(&client), state).await?;
+    run(runtime, service(state, limits, handle)).await
 }
 
 /// A function as a `tower` service: layers can stand around it before it is [`run`].

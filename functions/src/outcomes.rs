@@ -34,8 +34,13 @@ pub(crate) fn count_error(error: &ExecuteError<DecisionError>) {
         ExecuteError::Contended
         | ExecuteError::OutcomeUnknown(_)
         | ExecuteError::TooLarge { .. }
-        | ExecuteError::Store(_) => counter!("CommandsFailed").increment(1),
+        | ExecuteError::Store(_) => count_failure(),
     }
+}
+
+/// Counts a command that failed, such as one whose order could not be loaded.
+pub(crate) fn count_failure() {
+    counter!("CommandsFailed").increment(1);
 }
 
 /// Counts a rejection by a rule: one of the codes of the API's problems or of `OrderCommandRejected`.

@@ -74,10 +74,7 @@ impl ReadModels {
         metrics::counter!("ProjectionRefused").increment(most(|projected| projected.rejected));
         metrics::counter!("IntegrityViolations").increment(most(|projected| projected.violations));
         let combined = self.side_by_side.combine(&results).await;
-        if combined.retry_from.is_none() {
-            stream_batch::record_lag("ProjectionLag", oldest);
-        }
-        stream_batch::response(combined.retry_from)
+        stream_batch::response("ProjectionLag", oldest, combined.retry_from)
     }
 
     /// Works through the backlog of the read models, and counts what is left. Then it records the sales of the day.

@@ -46,10 +46,7 @@ pub async fn handle(relay: &Relay<impl EventBus>, batch: Event, context: &Contex
     let oldest = stream_batch::oldest(&records);
     let relayed = relay.relay(records, deadline(context, RESERVE)).await;
     metrics::counter!("EventsUnpublished").increment(relayed.unpublished);
-    if relayed.retry_from.is_none() {
-        stream_batch::record_lag("PublicationLag", oldest);
-    }
-    stream_batch::response(relayed.retry_from)
+    stream_batch::response("PublicationLag", oldest, relayed.retry_from)
 }
 
 #[cfg(test)]

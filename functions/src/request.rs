@@ -110,8 +110,8 @@ impl Request {
         let route = gateway(&self.http).and_then(|gateway| gateway.route_key.as_deref()).unwrap_or_default();
         let trigger = Trigger::Http { method: self.http.method().as_str(), route };
         let is_cold_start = self.http.extensions().get().is_some_and(|ColdStart(cold)| *cold);
-        let trace = TraceContext::parse(self.header("traceparent").unwrap_or_default());
-        let trace = trace.map(|trace| trace.with_state(self.header("tracestate").unwrap_or_default()));
+        let header = |name| self.header(name).unwrap_or_default();
+        let trace = TraceContext::from_headers(header("traceparent"), header("tracestate"));
         Invocation::new(trigger, &self.correlation_id, &self.causation_id, is_cold_start, trace)
     }
 

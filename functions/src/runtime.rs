@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::deadline::remaining;
 use crate::emf;
 use crate::telemetry::{self, Export, Invocation};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
@@ -50,7 +51,7 @@ impl Runtime {
             // The work is done, counted or not.
             metrics.flush(io::stdout()).unwrap_or_else(|error| tracing::error!(%error, "metrics lost"));
             if let Some(traces) = traces {
-                traces.send(telemetry::export_time(&context)).await;
+                traces.send(remaining(&context)).await;
             }
             response
         });

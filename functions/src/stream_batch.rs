@@ -15,16 +15,13 @@ pub fn oldest(records: &[StreamRecord]) -> Option<Timestamp> {
     records.iter().filter_map(StreamRecord::recorded_at).min()
 }
 
-/// The milliseconds from the oldest commit of a batch until now, as a metric of this name.
-pub fn record_lag(name: &'static str, oldest: Option<Timestamp>) {
-    if let Some(oldest) = oldest {
-        metrics::histogram!(name).record((Timestamp::now() - oldest).num_milliseconds().max(0) as f64);
-    }
-}
-
-/// The response to Lambda: the first record to retry, or that the batch is done. Lambda does not count partial failures.
-pub fn response(retry_from: Option<String>) -> DynamoDbEventResponse {
+/// The response to Lambda: the first record to retry, or that the batch is done. Lambda does not count partial failures. Of a
+/// batch that is done, the milliseconds from its `oldest` commit until now are recorded as the metric `lag`.
+pub fn response(lag: &'static str, oldest: Option<Timestamp>, retry_from: Option<String>) -> DynamoDbEventResponse {
     metrics::counter!("BatchesRetried").increment(u64::from(retry_from.is_some()));
+    if let (None, Some(oldest)) = (&retry_from, oldest) {
+        metrics::histogram!(lag).record((Timestamp::now() - oldest).num_milliseconds().max(0) as f64);
+    }
     let mut response = DynamoDbEventResponse::default();
     response.batch_item_failures.extend(retry_from.map(|sequence_number| {
         let mut failure = DynamoDbBatchItemFailure::default();

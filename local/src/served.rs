@@ -20,7 +20,14 @@ impl Served {
     /// # Errors
     /// There is no free port.
     pub(crate) async fn start(name: &'static str, router: Router) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::on(TcpListener::bind(("127.0.0.1", 0)).await?, name, router)
+    }
+
+    /// Serves the routes on a port that is open already.
+    ///
+    /// # Errors
+    /// The listener has no address.
+    pub(crate) fn on(listener: TcpListener, name: &'static str, router: Router) -> io::Result<Self> {
         let url = format!("http://{}", listener.local_addr()?);
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {

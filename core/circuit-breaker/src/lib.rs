@@ -1,7 +1,7 @@
 //! A circuit breaker shared by all containers, with its state in one DynamoDB item.
 //!
-//! [`CircuitBreaker::call`] makes a call if the circuit allows it, and calls the fallback if it does not, or if the callee fails. The state and its
-//! changes are pure ([`Circuit`], [`Change`]); a [`Store`] holds the item.
+//! [`CircuitBreaker::call`] makes a call if the circuit allows it, and calls the fallback if it does not, or if the callee
+//! fails. The state and its changes are pure ([`Circuit`], [`Change`]); a [`Store`] holds the item.
 //!
 //! ```
 //! use dynamodb_circuit_breaker::{ErrorClass, CircuitBreaker, ClassifyError, Table, create_table};

@@ -49,6 +49,11 @@ impl TraceContext {
         Self::new(trace_id, u64::try_from(parent_id).ok()?, flags & 1 == 1).filter(|_| known && version != 0xff)
     }
 
+    /// Parses a `traceparent` with its `tracestate`, which may be empty.
+    pub fn from_headers(traceparent: &str, tracestate: &str) -> Option<Self> {
+        Some(Self::parse(traceparent)?.with_state(tracestate))
+    }
+
     /// Adds a `tracestate`: its first members, up to 128 bytes. An invalid one is ignored.
     #[must_use]
     pub fn with_state(mut self, tracestate: &str) -> Self {
@@ -139,8 +144,7 @@ impl StoredTrace {
     }
 
     pub fn context(&self) -> Option<TraceContext> {
-        let trace = TraceContext::parse(self.traceparent.as_deref()?)?;
-        Some(trace.with_state(self.tracestate.as_deref().unwrap_or_default()))
+        TraceContext::from_headers(self.traceparent.as_deref()?, self.tracestate.as_deref().unwrap_or_default())
     }
 }
 

@@ -3,6 +3,7 @@
 use lambda_runtime::{Context, Diagnostic, Error};
 use orders_core::domain::PaymentId;
 use orders_core::read_model::RowsError;
+use orders_functions::body::Given;
 use orders_functions::config::{self, Config};
 use orders_functions::failure;
 use orders_functions::runtime::Runtime;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Deserialize)]
 struct Event {
     /// Ask the provider about this payment, and settle none.
-    check_provider: Option<PaymentId>,
+    check_provider: Option<Given<PaymentId>>,
 }
 
 #[derive(Serialize)]
@@ -29,7 +30,7 @@ async fn main() -> Result<(), Error> {
     let settlement = &Settlement::from_env(&Config::from_env()?, config::dynamodb_client().await).await?;
     runtime
         .serve(async |event: Event, context: &Context| {
-            if let Some(payment_id) = event.check_provider {
+            if let Some(Given(payment_id)) = event.check_provider {
                 return Ok(Response::Checked(settlement.check_provider(payment_id, context).await));
             }
             let run = settlement.run(context).await.map_err(diagnostic)?;

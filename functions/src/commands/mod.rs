@@ -103,10 +103,12 @@ impl Commands {
     /// 400 for an invalid id, 404 for an order that does not exist or is someone else's, 500 and 503.
     async fn find(&self, request: &Request, caller: &Caller) -> Result<Loaded<Order>, Problem> {
         let stream = StreamId::from(parameters::order_id(request)?);
-        let found = timeout_at(request.deadline, self.store.find(&stream)).await.map_err(Problem::unavailable)?;
+        let found = timeout_at(request.deadline, self.store.find(&stream)).await;
+        let found = found.inspect_err(|_| outcomes::count_failure()).map_err(Problem::unavailable)?;
         let found = match found {
             Ok(found) => found,
             Err(error) => {
+                outcomes::count_failure();
                 return Err(ownership::visible_failure(&self.store, &stream, request, caller, error.into()).await);
             }
         };

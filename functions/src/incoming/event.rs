@@ -136,8 +136,7 @@ impl Event {
             detail.correlation_id = detail.id("detail.metadata.correlation_id", correlation_id);
             let header =
                 |written: Option<Box<RawValue>>| written.and_then(|text| self::text(&text)).unwrap_or_default();
-            let trace = TraceContext::parse(&header(traceparent));
-            detail.trace = trace.map(|trace| trace.with_state(&header(tracestate)));
+            detail.trace = TraceContext::from_headers(&header(traceparent), &header(tracestate));
         });
         (detail, readable)
     }

@@ -148,7 +148,8 @@ impl<B: EventBus> Runner<B> {
         };
         telemetry::record_order_id(order_id);
         let request = received.request(order_id, C::NAME, command)?;
-        let loaded = self.store.load(&StreamId::from(order_id), Consistency::Eventual).await?;
+        let loaded = self.store.load(&StreamId::from(order_id), Consistency::Eventual).await;
+        let loaded = loaded.inspect_err(|_| outcomes::count_failure())?;
         let executed = self.store.execute(loaded, &request, |order, now| command.decide(order, now)).await;
         match executed {
             Ok(executed) => {

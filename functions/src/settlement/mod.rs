@@ -154,7 +154,10 @@ impl<P: PaymentProvider> Work<'_, P> {
         let stream = StreamId::from(order_id);
         let loaded = match self.settlement.store.load(&stream, Consistency::Eventual).await {
             Ok(loaded) => loaded,
-            Err(error) => return not_settled(order_id, &error),
+            Err(error) => {
+                outcomes::count_failure();
+                return not_settled(order_id, &error);
+            }
         };
         let span = telemetry::order_span("settle payment", order_id, loaded.stream().trace());
         Box::pin(self.settle_loaded(order_id, loaded).instrument(span)).await

@@ -31,7 +31,9 @@ where
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = if json { lines.json().flatten_event(true).with_span_list(false).boxed() } else { lines.boxed() };
-    lines.with_filter(targets(level).and(filter_fn(|about| !is_repetition(about))))
+    // `and` has the maximum level of the targets only if the other filter states one too.
+    let not_repeated = filter_fn(|about| !is_repetition(about)).with_max_level_hint(LevelFilter::TRACE);
+    lines.with_filter(targets(level).and(not_repeated))
 }
 
 /// Whether the Lambda runtime logs a failure that the function has logged already. A panic, which has an `error` field, is

@@ -7,8 +7,6 @@ mod lines;
 mod otel;
 mod sdk_calls;
 
-use std::time::Duration;
-
 use dynamodb_event_store::{Metadata, StreamId, TraceContext};
 use lambda_runtime::Context;
 use orders_core::domain::OrderId;
@@ -29,10 +27,15 @@ tokio::task_local! {
 /// # Errors
 /// There is a subscriber already, or the settings of the export are invalid.
 pub(crate) fn init() -> Result<Option<Export>, lambda_runtime::Error> {
-    let lines = lines::from_env();
-    let (export, spans) = Export::from_env()?.unzip();
-    tracing_subscriber::registry().with(lines).with(spans).try_init()?;
-    Ok(export)
+    let lines = tracing_subscriber::registry().with(lines::from_env());
+    // Without the export there is no layer, not even `None`: that has no filter, so each span and event of every library
+    // would be filtered again whenever it is reached.
+    let Some((export, spans)) = Export::from_env()? else {
+        lines.try_init()?;
+        return Ok(None);
+    };
+    lines.with(spans).try_init()?;
+    Ok(Some(export))
 }
 
 /// What caused an invocation.
@@ -54,6 +57,16 @@ pub(crate) enum Trigger<'a> {
     Other,
 }
 
+impl Trigger<'_> {
+    fn span_name(self) -> String {
+        match self {
+            Self::Http { route, .. } => route.to_owned(),
+            Self::Event { detail_type } => format!("process {detail_type}"),
+            Self::Other => "invoke".to_owned(),
+        }
+    }
+}
+
 /// An invocation: its log lines carry its ids, and its work is a span.
 #[derive(Clone, Debug)]
 pub(crate) struct Invocation {
@@ -71,20 +84,15 @@ impl Invocation {
         cold_start: bool,
         upstream: Option<TraceContext>,
     ) -> Self {
-        let (kind, faas_trigger) = match trigger {
-            Trigger::Http { .. } => ("server", "http"),
-            Trigger::Event { .. } => ("consumer", "pubsub"),
-            Trigger::Other => ("consumer", "other"),
-        };
-        let (name, method, route) = match trigger {
-            Trigger::Http { method, route } => (route.to_owned(), Some(method), route.split(' ').next_back()),
-            Trigger::Event { detail_type } => (format!("process {detail_type}"), None, None),
-            Trigger::Other => ("invoke".to_owned(), None, None),
+        let (kind, faas_trigger, method, route) = match trigger {
+            Trigger::Http { method, route } => ("server", "http", Some(method), route.split(' ').next_back()),
+            Trigger::Event { .. } => ("consumer", "pubsub", None, None),
+            Trigger::Other => ("consumer", "other", None, None),
         };
         let span = tracing::info_span!(
             target: "trace",
             "invocation",
-            "otel.name" = name,
+            "otel.name" = trigger.span_name(),
             "otel.kind" = kind,
             "otel.status_code" = Empty,
             "error.type" = Empty,
@@ -184,10 +192,4 @@ pub(crate) fn commit_span(name: &'static str, stream: &StreamId, metadata: &Meta
         }
     }
     span
-}
-
-/// How long the spans of an invocation may take to be exported.
-pub(crate) fn export_time(context: &Context) -> Duration {
-    let left = context.deadline().duration_since(std::time::SystemTime::now()).unwrap_or_default();
-    otel::MAX_DELAY.min(left / 2)
 }

@@ -7,8 +7,6 @@ use dynamodb_event_store::TraceContext;
 use tracing::Span;
 use tracing_subscriber::layer::Identity;
 
-pub(super) const MAX_DELAY: Duration = Duration::ZERO;
-
 /// There is none.
 #[derive(Debug)]
 pub(crate) enum Export {}

@@ -22,7 +22,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
 /// The longest that an export delays a response.
-pub(super) const MAX_DELAY: Duration = Duration::from_millis(500);
+const MAX_DELAY: Duration = Duration::from_millis(500);
 /// How long nothing is exported after a failure, so that a collector that hangs delays few responses.
 const PAUSE: Duration = Duration::from_secs(30);
 /// The most spans of an invocation. A rebuild makes thousands of calls.
@@ -86,9 +86,10 @@ impl Export {
         (Self { finished, exporter, paused_until: Mutex::default(), _provider: provider }, layer)
     }
 
-    /// Sends the spans that have ended, for so long at most. What is not sent by then is lost. The failure is logged once; spans
-    /// of the pause after it are lost without a line.
-    pub async fn send(&self, time: Duration) {
+    /// Sends the spans that have ended, within half of the `remaining` time of the invocation. What is not sent by then is
+    /// lost. The failure is logged once; spans of the pause after it are lost without a line.
+    pub async fn send(&self, remaining: Duration) {
+        let time = MAX_DELAY.min(remaining / 2);
         let Spans { kept, dropped } = std::mem::take(&mut *self.finished.lock());
         let mut lost = dropped;
         let mut why = "more than an invocation may have".to_owned();
@@ -181,6 +182,9 @@ fn resource() -> Resource {
 
 /// Puts a span that has not begun into a trace.
 pub(super) fn set_parent(span: &Span, trace: &TraceContext) {
+    if span.is_disabled() {
+        return;
+    }
     // It fails only where no spans are recorded.
     _ = span.set_parent(Context::new().with_remote_span_context(span_context(trace)));
 }

@@ -39,7 +39,7 @@ impl Intercept for SdkCalls {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let Some(call) = config.load::<Metadata>() else { return Ok(()) };
-        let (service, operation) = (call.service().to_owned(), call.name().to_owned());
+        let (service, operation) = (call.service(), call.name());
         let span = tracing::info_span!(
             target: "trace",
             "sdk call",
@@ -50,7 +50,7 @@ impl Intercept for SdkCalls {
             "rpc.system.name" = "aws-api",
             "rpc.method" = format!("{service}/{operation}"),
             "db.system.name" = (service == "DynamoDB").then_some("aws.dynamodb"),
-            "db.operation.name" = (service == "DynamoDB").then_some(operation.as_str()),
+            "db.operation.name" = (service == "DynamoDB").then_some(operation),
             "db.collection.name" = table(context.input()),
             "aws.dynamodb.capacity_units" = Empty,
             "http.request.resend_count" = Empty,

@@ -143,12 +143,12 @@ mod tests {
     use aws_sdk_eventbridge::types::PutEventsRequestEntry;
     use tokio::net::TcpListener;
 
-    use super::super::Endpoint;
     use super::*;
     use crate::journal::EntryKind;
     use crate::lambda::asynchronous::tests::background;
+    use crate::served::Served;
 
-    async fn start() -> (Bus, Endpoint, Client) {
+    async fn start() -> (Bus, Served, Client) {
         let bus = Bus::new(&["things".to_owned()], Vec::new(), background());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let config = aws_sdk_eventbridge::Config::builder()
@@ -157,7 +157,7 @@ mod tests {
             .credentials_provider(Credentials::new("local", "local", None, None, "local"))
             .retry_config(RetryConfig::disabled())
             .endpoint_url(format!("http://{}", listener.local_addr().unwrap()));
-        let endpoint = bus.serve(listener);
+        let endpoint = bus.serve(listener).unwrap();
         (bus, endpoint, Client::from_conf(config.build()))
     }
 

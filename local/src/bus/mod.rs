@@ -7,16 +7,17 @@ mod redrive;
 mod target;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use chrono::Utc;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::journal::{EntryKind, Journal};
 use crate::lambda::Containers;
 use crate::lambda::asynchronous::{Background, PendingEvent};
+use crate::served::Served;
 pub use entry::{EntryError, RequestEntry};
 pub use faults::{Call, Fault, Faults, Mode};
 
@@ -34,16 +35,6 @@ struct Inner {
     faults: Faults,
 }
 
-/// The buses' endpoint for AWS SDKs. It is closed when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Endpoint(JoinHandle<()>);
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Bus {
     /// Buses of these names, and the default one.
     pub(crate) fn new(names: &[String], targets: Vec<Target<Arc<Containers>>>, background: Background) -> Self {
@@ -52,13 +43,11 @@ impl Bus {
     }
 
     /// Serves the buses to AWS SDKs.
-    pub(crate) fn serve(&self, listener: TcpListener) -> Endpoint {
-        let router = endpoint::router(self.clone());
-        Endpoint(tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!("the event bus stopped: {error}");
-            }
-        }))
+    ///
+    /// # Errors
+    /// The listener has no address.
+    pub(crate) fn serve(&self, listener: TcpListener) -> io::Result<Served> {
+        Served::on(listener, "the event bus", endpoint::router(self.clone()))
     }
 
     /// The latest events and deliveries.

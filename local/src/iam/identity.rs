@@ -21,20 +21,25 @@ impl Identity {
     /// Removes a statement (`CreateOrder.0`), or an action (`CreateOrder.0.a1`) or a resource (`CreateOrder.0.r1`) of it; false
     /// if there is none of that name.
     pub fn remove(&mut self, permission: &str) -> bool {
-        let mut parts = permission.split('.');
-        let number = parts.next().filter(|name| *name == self.name).and_then(|_| parts.next()?.parse::<usize>().ok());
+        let parts: Vec<&str> = permission.split('.').collect();
+        let (name, number, part) = match parts[..] {
+            [name, number] => (name, number, None),
+            [name, number, part] => (name, number, Some(part)),
+            _ => return false,
+        };
+        let number = number.parse::<usize>().ok().filter(|_| name == self.name);
         let Some((number, statement)) = number.and_then(|number| Some((number, self.statements.get(number)?))) else {
             return false;
         };
-        let place = |part: &str, list: &[String]| part.parse().ok().filter(|place| *place < list.len());
-        let (action, resource) = match parts.next().map(|part| part.split_at(1)) {
-            None => (None, None),
-            Some(("a", part)) => (place(part, statement.actions()), None),
-            Some((_, part)) => (None, place(part, statement.resources())),
+        let place = |of: char, list: &[String]| {
+            let place = part?.strip_prefix(of)?.parse::<usize>().ok();
+            place.filter(|place| *place < list.len())
         };
-        let rest = match (action, resource) {
-            (None, None) => None,
-            _ => statement.without(action, resource),
+        let (action, resource) = (place('a', statement.actions()), place('r', statement.resources()));
+        let rest = match (part, action, resource) {
+            (None, ..) => None,
+            (Some(_), None, None) => return false,
+            (Some(_), ..) => statement.without(action, resource),
         };
         self.statements[number] = rest.unwrap_or_else(Statement::nothing);
         true

@@ -45,8 +45,6 @@ pub struct Call {
 pub struct Denied {
     /// ARN of the caller.
     pub user: String,
-    /// The function or state machine, if it is one.
-    pub identity: Option<String>,
     /// The action.
     pub action: String,
     /// ARN of the resource.

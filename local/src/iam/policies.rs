@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use iam_rs::{Arn, Context, IAMRequest, Principal, PrincipalId};
 
-use super::{Call, Caller, Checked, Credentials, Denied, Identity, Observer, Statement};
+use super::{Call, Caller, Checked, Credentials, Denied, Identity, Observer, Statement, known};
 
 /// The policies of a stack. Clones are the same ones.
 #[derive(Clone, Debug)]
@@ -137,7 +137,12 @@ impl Iam {
         }
         let kind = if matches!(caller, Caller::Service(..)) { "resource" } else { "identity" };
         let reason = format!("because no {kind}-based policy allows the {} action", call.action);
-        Err(self.denied(caller, call, reason, format!("add to its policy: {}", self.missing(call))))
+        let remedy = if known::is_action(&call.action) {
+            format!("add to its policy: {}", self.missing(call))
+        } else {
+            "the local stack does not know the permission that this request needs".to_owned()
+        };
+        Err(self.denied(caller, call, reason, remedy))
     }
 
     fn request(&self, caller: &Caller, call: &Call) -> Option<IAMRequest> {
@@ -170,17 +175,16 @@ impl Iam {
     }
 
     fn denied(&self, caller: &Caller, call: &Call, reason: String, remedy: String) -> Box<Denied> {
-        let (user, identity) = match caller {
+        let user = match caller {
             Caller::Identity(identity) => {
                 let role = identity.role.rsplit('/').next().unwrap_or_default();
-                let user = format!("arn:aws:sts::{}:assumed-role/{role}/{}", self.0.account, identity.name);
-                (user, Some(identity.name.clone()))
+                format!("arn:aws:sts::{}:assumed-role/{role}/{}", self.0.account, identity.name)
             }
-            Caller::Administrator(role) => (role.clone(), None),
-            Caller::Service(name, _) => ((*name).to_owned(), None),
+            Caller::Administrator(role) => role.clone(),
+            Caller::Service(name, _) => (*name).to_owned(),
         };
         let Call { action, resource, .. } = call.clone();
-        Box::new(Denied { user, identity, action, resource, reason, remedy })
+        Box::new(Denied { user, action, resource, reason, remedy })
     }
 
     /// The statement that allows a call, as the template would have it.

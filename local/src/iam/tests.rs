@@ -163,6 +163,7 @@ fn a_denied_call_names_the_missing_statement_as_the_template_has_it() {
     let index = statement("!Sub \"${Events.Arn}/index/by-user\"");
     assert!(remedy("dynamodb:Query", &arn("Events/index/by-user")).ends_with(&index));
     assert!(remedy("dynamodb:Query", &arn("Rows")).ends_with(&statement(&arn("Rows"))));
+    assert!(!remedy("unknown:DynamoDB_20120810.ListTables", &arn("Rows")).contains("Effect"), "it could not be pasted");
     let denied = iam.check(&reader(&iam), &call("dynamodb:Query", &arn("Rows"))).unwrap_err().to_string();
     let text =
         "User: arn:aws:sts::000000000000:assumed-role/ReaderRole/Reader is not authorized to perform: dynamodb:Query";
@@ -188,7 +189,17 @@ fn a_statement_an_action_or_a_resource_can_be_left_out() {
     assert_eq!(left("Reader.0"), (true, false, false, 2));
     assert_eq!(left("Reader.0.a1"), (true, true, false, 2));
     assert_eq!(left("Reader.0.r0"), (true, false, true, 2));
-    for unknown in ["Writer.0", "Reader.2", "Reader", "Reader.x"] {
+    for unknown in [
+        "Writer.0",
+        "Reader.2",
+        "Reader",
+        "Reader.x",
+        "Reader.0.",
+        "Reader.0.a2",
+        "Reader.0.r2",
+        "Reader.0.x0",
+        "Reader.0.a1.r0",
+    ] {
         assert!(!left(unknown).0, "{unknown}");
     }
 }

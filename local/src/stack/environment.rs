@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use super::options::{StackError, StackOptions};
 use super::permissions;
-use crate::bus::{Bus, Endpoint, Target};
+use crate::bus::{Bus, Target};
 use crate::dynamodb::{self, Database, tables};
 use crate::gate::{Gate, Upstreams};
 use crate::iam::{Call, Credentials, Iam};
@@ -35,7 +35,7 @@ pub struct Environment {
     streams: BTreeMap<String, String>,
     background: Background,
     bus: Bus,
-    _bus_endpoint: Endpoint,
+    _bus_served: Served,
     payments: PaymentProvider,
     payments_served: Served,
     secrets: Secrets,
@@ -107,7 +107,7 @@ impl Environment {
             Target { rule: rule.clone(), function }
         });
         let bus = Bus::new(&template.buses, targets.collect(), background.clone());
-        let _bus_endpoint = bus.serve(listener);
+        let bus_served = bus.serve(listener).map_err(StackError::Bus)?;
         Ok(Self {
             template,
             iam,
@@ -116,7 +116,7 @@ impl Environment {
             streams,
             background,
             bus,
-            _bus_endpoint,
+            _bus_served: bus_served,
             payments,
             payments_served,
             secrets,

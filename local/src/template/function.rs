@@ -72,6 +72,7 @@ const PROPERTIES: &[&str] = &[
     "EventInvokeConfig",
     "DeadLetterQueue",
     "Policies",
+    "PermissionsBoundary",
     "Role",
 ];
 

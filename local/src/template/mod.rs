@@ -8,6 +8,7 @@ mod function;
 mod globals;
 mod http_api;
 mod intrinsics;
+mod parameters;
 mod pattern;
 mod policies;
 mod resource_policies;
@@ -26,6 +27,7 @@ pub use error::TemplateError;
 pub use function::{AsyncPolicy, Function, Route};
 pub use http_api::{Cors, HttpApi, JwtConfiguration};
 pub use intrinsics::{ACCOUNT, REGION};
+pub use parameters::TemplateOptions;
 pub use pattern::Pattern;
 pub use policies::Policies;
 pub use sources::{RetryPolicy, Rule, Schedule, StartingPosition, StreamMapping};
@@ -34,26 +36,7 @@ pub use table::Table;
 
 use crate::iam::Statement;
 use intrinsics::Scope;
-
-/// How to read a template.
-#[derive(Clone, Debug)]
-pub struct TemplateOptions {
-    /// Values of parameters that replace their defaults. Names that the template does not have are ignored.
-    pub parameters: BTreeMap<String, String>,
-    /// Prefix of every physical name, so that several stacks can share one DynamoDB.
-    pub prefix: String,
-}
-
-impl Default for TemplateOptions {
-    /// No prefix, and a token issuer that exists on this machine only.
-    fn default() -> Self {
-        let parameters = [("JwtIssuer", "https://issuer.orders.local"), ("JwtAudience", "orders")];
-        Self {
-            parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            prefix: String::new(),
-        }
-    }
-}
+use parameters::Parameter;
 
 /// The path of the project's template.
 pub fn project_path() -> PathBuf {
@@ -99,14 +82,6 @@ struct Document {
     resources: BTreeMap<String, Resource>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Parameter {
-    #[serde(rename = "Type")]
-    kind: String,
-    default: Option<Value>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct Globals {
@@ -145,7 +120,7 @@ impl Template {
         let order = logical_ids(&document);
         let document = serde_json::to_value(document).map_err(TemplateError::invalid)?;
         let document: Document = serde_json::from_value(document).map_err(TemplateError::invalid)?;
-        let parameters = parameters(&document.parameters, &options.parameters)?;
+        let parameters = parameters::values(&document.parameters, &options.parameters)?;
         let mut scope = Scope::new(parameters, document.conditions, &options.prefix);
         let (mut resources, mut present) = (document.resources, Vec::new());
         for (id, resource) in &resources {
@@ -280,20 +255,6 @@ fn runs_code(kind: &str) -> bool {
         || ["AWS::Lambda::Function", "AWS::Lambda::EventSourceMapping", "AWS::DynamoDB::GlobalTable"].contains(&kind)
 }
 
-fn parameters(
-    declared: &BTreeMap<String, Parameter>,
-    given: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, Value>, TemplateError> {
-    let value = |(name, parameter): (&String, &Parameter)| {
-        let text = given.get(name).cloned().or_else(|| parameter.default.as_ref().map(plain_text));
-        let text = text.ok_or_else(|| TemplateError::NoParameter(name.clone()))?;
-        let is_list = parameter.kind == "CommaDelimitedList";
-        let value = if is_list { text.split(',').map(str::trim).collect() } else { Value::from(text) };
-        Ok((name.clone(), value))
-    };
-    declared.iter().map(value).collect()
-}
-
 /// The resources in the order of the file, which the conversion to JSON loses.
 fn logical_ids(document: &yaml_serde::Value) -> Vec<String> {
     let resources = document.get("Resources").and_then(yaml_serde::Value::as_mapping);
@@ -402,12 +363,5 @@ Resources:
 Resources:
   Calls: {Type: AWS::Events::Rule, Properties: {EventPattern: {source: [aws.dynamodb], detail: {$or: []}}, Targets: [{Arn: x}]}}";
         assert!(Template::parse(text, &TemplateOptions::default()).unwrap().rules.is_empty());
-    }
-
-    #[test]
-    fn a_parameter_without_a_default_needs_a_value() {
-        let text = "{Parameters: {Region: {Type: String}}, Resources: {}}";
-        let error = Template::parse(text, &TemplateOptions::default()).unwrap_err().to_string();
-        assert!(error.contains("Region"), "{error}");
     }
 }

@@ -42,8 +42,9 @@ struct Inline {
     _name: IgnoredAny,
 }
 
+/// A permissions boundary is not supported, so it is an error.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Role {
     #[serde(default)]
     policies: Vec<Inline>,

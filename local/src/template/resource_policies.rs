@@ -121,6 +121,15 @@ mod tests {
     }
 
     #[test]
+    fn a_permissions_boundary_is_an_error_and_not_ignored() {
+        let metadata = "Metadata: {BuildMethod: rust-cargolambda, BuildProperties: {Binary: odd}}";
+        for kind in ["AWS::IAM::Role", "AWS::Serverless::Function", "AWS::Serverless::StateMachine"] {
+            let error = error_with(&format!("{{Type: {kind}, {metadata}, Properties: {{PermissionsBoundary: x}}}}"));
+            assert!(error.contains("Odd") && error.contains("PermissionsBoundary"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_statement_of_a_queue_that_cannot_be_evaluated_is_named() {
         let statement = "{Effect: Allow, Principal: '*', Action: sqs:SendMesage, Resource: !GetAtt FailedThings.Arn}";
         let document = format!("{{Version: \"2012-10-17\", Statement: [{statement}]}}");

@@ -20,7 +20,7 @@ pub struct StateMachine {
 
 /// The properties that are read. Its definition is checked by `.ci/check-state-machine.py`.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Properties {
     #[serde(default)]
     policies: Vec<Value>,
@@ -28,7 +28,7 @@ struct Properties {
 
 impl StateMachine {
     pub(super) fn read(id: &str, machine: &Map<String, Value>, scope: &Scope) -> Result<Self, TemplateError> {
-        let Properties { policies } = properties(machine, &["Policies"], scope)?;
+        let Properties { policies } = properties(machine, &["Policies", "PermissionsBoundary"], scope)?;
         let (role, policies) = (scope.attribute(&format!("{id}Role"), "Arn")?, Policies::of_entries(policies)?);
         Ok(Self { logical_id: id.to_owned(), role, policies })
     }

@@ -12,9 +12,6 @@ use super::views::cents;
 
 /// How many keyed commits an order remembers.
 const KEYED: u64 = 32;
-/// The problems of a 503.
-const TRY_AGAIN: [&str; 4] = ["outcome-unknown", "unavailable", "contended", "payment-unverified"];
-
 /// Everything that is wrong.
 pub fn check(evidence: &Evidence, orders: &Orders, places: &BTreeMap<String, Vec<Place>>) -> Vec<String> {
     let mut broken = Vec::new();
@@ -40,8 +37,10 @@ fn check_exchange(exchange: &Exchange, stored: &[Place], orders: &Orders) -> Res
     if (refused || detail.contains("Nothing was stored")) && !stored.is_empty() {
         return Err(format!("the request was refused, but is stored: {stored:?}"));
     }
-    // The gateway's own response, when the function was killed, has no problem.
-    if status >= 500 && !problem.is_empty() && !TRY_AGAIN.contains(&problem) {
+    if answer.replayed && !stored.is_empty() {
+        return Err(format!("the response is that of an earlier request, but this one is stored: {stored:?}"));
+    }
+    if answer.is_internal_error() {
         return Err("the response is an internal error".into());
     }
     if status >= 300 {
@@ -81,6 +80,7 @@ fn check_read(read: &Read, orders: &Orders) -> Result<(), String> {
             }
             Err(format!("the order was never like that: {read:?}"))
         }
+        _ if read.answer.is_internal_error() => Err(format!("a read ends with an internal error: {read:?}")),
         429 | 500.. => Ok(()),
         _ => Err(format!("what was written is not read: {read:?}")),
     }

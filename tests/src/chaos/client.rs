@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(35);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a careful client tries.
 const ATTEMPTS: usize = 40;
+/// The problems of a 503.
+const TRY_AGAIN: [&str; 4] = ["outcome-unknown", "unavailable", "contended", "payment-unverified"];
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +102,11 @@ impl Answer {
     pub fn problem(&self) -> &str {
         let name = self.body["type"].as_str().unwrap_or_default();
         name.strip_prefix("urn:orders:problem:").unwrap_or_default()
+    }
+
+    /// Whether the service failed. The gateway's own response, when the function was killed, has no problem.
+    pub fn is_internal_error(&self) -> bool {
+        self.status >= 500 && !self.problem().is_empty() && !TRY_AGAIN.contains(&self.problem())
     }
 
     /// Whether another attempt could end otherwise.

@@ -1,6 +1,6 @@
 //! The process of the stack: `chaos serve`. It is killed now and then, and started again with the same data.
 //!
-//! It reads [`Instruction`]s from its input and writes what it [`Message`], a line of JSON each.
+//! It reads [`Instruction`]s from its input and writes [`Message`]s, a line of JSON each.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -60,7 +60,7 @@ struct Keyed {
     answered: Option<(u16, Value)>,
 }
 
-/// A request and its response; `None` without one.
+/// A request and its response.
 pub struct Exchange {
     /// The request.
     pub act: Act,
@@ -68,8 +68,12 @@ pub struct Exchange {
     pub correlation_id: String,
     /// The order.
     pub stream: Option<String>,
-    /// Status and body.
-    pub answer: Option<(u16, Value)>,
+    /// The status.
+    pub status: u16,
+    /// Whether the response is that of an earlier request.
+    pub replayed: bool,
+    /// The body.
+    pub body: Value,
 }
 
 impl Checked {
@@ -171,17 +175,22 @@ impl Checker {
         // Those that stored their commit come first: theirs is the response that repeats get.
         exchanges.sort_by_key(|exchange| !self.stored.contains_key(&exchange.correlation_id));
         for exchange in exchanges {
-            let shown = format!("{:?}: {:?}", exchange.act, exchange.answer);
+            let shown = format!("{:?}: {} {}", exchange.act, exchange.status, exchange.body);
             self.check_answer(exchange).map_err(|broken| format!("{broken}\n  in {shown}"))?;
         }
         Ok(())
     }
 
     fn check_answer(&mut self, exchange: Exchange) -> Result<(), String> {
-        let Exchange { act, correlation_id, stream, answer: Some((status, body)) } = exchange else { return Ok(()) };
+        let Exchange { act, correlation_id, stream, status, replayed, body } = exchange;
         let problem = body["type"].as_str().unwrap_or_default().trim_start_matches("urn:orders:problem:").to_owned();
         self.bounds.count_problem(&problem);
         let stored = self.stored.get(&correlation_id).cloned();
+        if replayed && let Some((_, version)) = stored {
+            return Err(format!(
+                "the response is that of an earlier request, but this one is stored at version {version}"
+            ));
+        }
         let detail = body["detail"].as_str().unwrap_or_default();
         let refused = (400..500).contains(&status) && problem != "payment-declined";
         if refused || detail.contains("Nothing was stored") {

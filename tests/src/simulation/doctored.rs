@@ -12,8 +12,8 @@ use super::world::World;
 
 const PAY: Act = Act::Pay { order: 0, payment: 1, cents: TOTAL, key: Some(7) };
 
-/// Lives through steps, is doctored, and comes to rest: the complaint.
-fn complaint(steps: &[Step], doctor: impl FnOnce(&mut World)) -> String {
+/// What comes of a world after these steps.
+fn after(steps: &[Step], then: impl AsyncFnOnce(&mut World) -> String) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let history = History { snapshot_every: 3, row_limit: 400 * 1024, steps: Vec::new() };
@@ -21,20 +21,21 @@ fn complaint(steps: &[Step], doctor: impl FnOnce(&mut World)) -> String {
         for step in steps {
             world.perform(step).await.unwrap();
         }
-        doctor(&mut world);
+        then(&mut world).await
+    })
+}
+
+/// The complaint about a world that is doctored and comes to rest.
+fn complaint(steps: &[Step], doctor: impl FnOnce(&mut World)) -> String {
+    after(steps, async |world: &mut World| {
+        doctor(world);
         world.come_to_rest().await.expect_err("the fault is found")
     })
 }
 
 /// The same, doctored when it has come to rest.
 fn complaint_at_rest(steps: &[Step], doctor: impl FnOnce(&mut Outside)) -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let history = History { snapshot_every: 3, row_limit: 400 * 1024, steps: Vec::new() };
-        let mut world = World::new(&history).await;
-        for step in steps {
-            world.perform(step).await.unwrap();
-        }
+    after(steps, async |world: &mut World| {
         world.come_to_rest().await.unwrap();
         doctor(&mut world.network.outside());
         world.check_rest().await.expect_err("the fault is found")
@@ -104,23 +105,15 @@ fn a_payment_that_is_forgotten_when_its_order_is_cancelled_is_found() {
 }
 
 #[test]
-fn a_payment_that_the_provider_did_not_capture_is_found() {
-    let found = complaint(&paid()[..1], |world| {
-        let paid =
-            json!({"payment_id": {"S": "p1"}, "amount": {"N": "4000"}, "paid_at": {"S": "2026-03-01T12:00:00.000Z"}});
-        append(world, "OrderPaid", &paid, |_| {});
-    });
-    assert_finds(&found, "OrderPaid has no reason at the provider");
-}
-
-#[test]
-fn a_rejection_without_a_decline_is_found() {
-    let found = complaint(&paid()[..1], |world| {
-        let rejected =
-            json!({"payment_id": {"S": "p1"}, "reason": {"S": "r"}, "rejected_at": {"S": "2026-03-01T12:00:00.000Z"}});
-        append(world, "OrderPaymentRejected", &rejected, |_| {});
-    });
-    assert_finds(&found, "OrderPaymentRejected has no reason at the provider");
+fn a_payment_without_a_capture_and_a_rejection_without_a_decline_are_found() {
+    let (payment, at) = (json!({"S": "p1"}), json!({"S": "2026-03-01T12:00:00.000Z"}));
+    for (name, data) in [
+        ("OrderPaid", json!({"payment_id": payment, "amount": {"N": "4000"}, "paid_at": at})),
+        ("OrderPaymentRejected", json!({"payment_id": payment, "reason": {"S": "r"}, "rejected_at": at})),
+    ] {
+        let found = complaint(&paid()[..1], |world| append(world, name, &data, |_| {}));
+        assert_finds(&found, &format!("{name} has no reason at the provider"));
+    }
 }
 
 #[test]
@@ -159,11 +152,11 @@ fn a_state_with_other_money_than_the_books_is_found() {
 }
 
 /// The complaint about a response to a request after the steps of [`paid`].
-fn complaint_about(act: Act, correlation_id: &str, status: u16, body: Value) -> String {
+fn complaint_about(act: Act, correlation_id: &str, status: u16, replayed: bool, body: Value) -> String {
     let mut found = String::new();
     complaint(&paid(), |world| {
         let stream = world.checker.orders.keys().next().cloned();
-        let exchange = Exchange { act, correlation_id: correlation_id.into(), stream, answer: Some((status, body)) };
+        let exchange = Exchange { act, correlation_id: correlation_id.into(), stream, status, replayed, body };
         world.checker.begin();
         found = world.checker.check_answers(vec![exchange]).unwrap_err();
         // So that the run ends with a complaint.
@@ -188,8 +181,10 @@ fn a_response_that_is_not_true_is_found() {
         (Act::Cancel { order: 0, key: Some(7) }, "c9", 200, paid.clone(), "the key was used for Pay"),
         (other, "c9", 200, paid, "the payment is not recorded so"),
     ] {
-        assert_finds(&complaint_about(act, correlation_id, status, body), expected);
+        assert_finds(&complaint_about(act, correlation_id, status, false, body), expected);
     }
+    let replayed = complaint_about(PAY, "c2", 200, true, json!({"version": 2, "status": "paid"}));
+    assert_finds(&replayed, "the response is that of an earlier request");
 }
 
 #[test]

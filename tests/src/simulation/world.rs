@@ -184,21 +184,17 @@ impl World {
         if let (Some(Done::Ended(true)), Some(event)) = (&end, event) {
             self.unprocessed.remove(&event);
         }
-        let answer = match end {
-            Some(Done::Answer(answer)) => {
-                let mut body: Value = serde_json::from_str(answer.body()).unwrap_or_default();
-                // The only member that names the request.
-                body.as_object_mut().and_then(|body| body.remove("instance"));
-                Some((answer.status(), body))
-            }
-            _ => None,
-        };
-        if let (Act::Create { order }, Some((201, body))) = (act, &answer) {
+        let Some(Done::Answer(answer)) = end else { return None };
+        let (status, replayed) = (answer.status(), answer.header("idempotency-replayed").is_some());
+        let mut body: Value = serde_json::from_str(answer.body()).unwrap_or_default();
+        // The only member that names the request.
+        body.as_object_mut().and_then(|body| body.remove("instance"));
+        if let (Act::Create { order }, 201) = (act, status) {
             let order_id = body["order_id"].as_str().and_then(|id| id.parse().ok());
             self.orders.entry(order).or_insert(order_id.expect("the id of an order"));
         }
         let stream = self.order_of(&act).map(|order| order.to_string());
-        answer.map(|answer| Exchange { act, correlation_id: context.request_id, stream, answer: Some(answer) })
+        Some(Exchange { act, correlation_id: context.request_id, stream, status, replayed, body })
     }
 
     async fn start_container(&self) -> Container {

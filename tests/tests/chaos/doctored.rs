@@ -202,6 +202,9 @@ fn a_response_that_is_not_true_is_found() {
     assert_finds("refused, but is stored", answer(409, problem("order-not-pending")));
     assert_finds("refused, but is stored", answer(503, problem("contended")));
     assert_finds("an internal error", answer(500, json!({"type": "urn:orders:problem:internal"})));
+    assert_finds("the response is that of an earlier request", |evidence| {
+        evidence.exchanges[1].answer.as_mut().unwrap().replayed = true;
+    });
     assert_finds("the order does not exist", answer(200, json!({"order_id": "other", "version": 2})));
     assert_finds("no commit ends with that version", answer(200, json!({"order_id": PAID, "version": 3})));
     assert_finds("no commit ends with that version", |evidence| {
@@ -228,6 +231,10 @@ fn a_read_that_misses_a_change_or_shows_what_never_was_is_found() {
     for status in [404, 409] {
         assert_finds("what was written is not read", |evidence| evidence.reads[0].answer.status = status);
     }
+    assert_finds("a read ends with an internal error", |evidence| {
+        let body = json!({"type": "urn:orders:problem:internal"});
+        evidence.reads[0].answer = Answer { status: 500, body, replayed: false };
+    });
 }
 
 #[test]

@@ -7,58 +7,15 @@ use crate::{Kind, TEMPLATE, kind};
 pub const BEGIN: &str = "  # ---- Generated alarms: UPDATE_GOLDEN=1 cargo test --workspace --test generated\n";
 pub const END: &str = "  # ---- End of the generated alarms\n";
 
-/// A sum over functions, which are in it in the template's order.
-struct Alarm {
-    name: &'static str,
-    description: &'static str,
-    metric: &'static str,
-    watches: fn(&Function) -> bool,
-}
-
-const ALARMS: [Alarm; 7] = [
-    Alarm {
-        name: "CommandErrors",
-        description: "A command function crashed, timed out or failed.",
-        metric: "Errors",
-        watches: |function| kind(function) == Kind::Command,
-    },
-    Alarm {
-        name: "CommandThrottles",
-        description: "A command function was throttled.",
-        metric: "Throttles",
-        watches: |function| kind(function) == Kind::Command,
-    },
-    Alarm {
-        name: "QueryErrors",
-        description: "A query function crashed, timed out or failed.",
-        metric: "Errors",
-        watches: |function| kind(function) == Kind::Query,
-    },
-    Alarm {
-        name: "QueryThrottles",
-        description: "A query function was throttled.",
-        metric: "Throttles",
-        watches: |function| kind(function) == Kind::Query,
-    },
-    Alarm {
-        name: "EventFunctionErrors",
-        description: "A function that is called by a stream, a rule or a schedule crashed, timed out or failed.",
-        metric: "Errors",
-        watches: |function| kind(function) == Kind::Event,
-    },
-    Alarm {
-        name: "EventFunctionThrottles",
-        description: "A function that is called by a stream, a rule or a schedule was throttled.",
-        metric: "Throttles",
-        watches: |function| kind(function) == Kind::Event,
-    },
-    Alarm {
-        name: "AsyncEventsDropped",
-        description: "Lambda dropped an event of a rule or a schedule, because its function did not succeed in time.",
-        metric: "AsyncEventsDropped",
-        watches: |function| kind(function) == Kind::Event && function.streams.is_empty(),
-    },
+/// The prefix of the alarms' names, what they say of the functions, and which these are.
+const KINDS: [(&str, &str, Kind); 3] = [
+    ("Command", "A command function", Kind::Command),
+    ("Query", "A query function", Kind::Query),
+    ("EventFunction", "A function that is called by a stream, a rule or a schedule", Kind::Event),
 ];
+
+/// The metrics of all kinds, and what they mean.
+const METRICS: [(&str, &str); 2] = [("Errors", "crashed, timed out or failed"), ("Throttles", "was throttled")];
 
 /// A hand-written alarm on this metric of one function: the alarm on all functions leaves it out.
 fn has_its_own(hand_written: &str, function: &Function, metric: &str) -> bool {
@@ -71,9 +28,28 @@ fn has_its_own(hand_written: &str, function: &Function, metric: &str) -> bool {
 pub fn generated(text: &str) -> String {
     let hand_written = crate::between(text, BEGIN, END, "");
     let mut alarms = String::new();
-    for Alarm { name, description, metric, watches } in ALARMS {
-        alarms += &format!(
-            "
+    for (prefix, subject, of_kind) in KINDS {
+        for (metric, what) in METRICS {
+            let (name, description) = (format!("{prefix}{metric}"), format!("{subject} {what}."));
+            alarms += &alarm(&hand_written, &name, &description, metric, |function| kind(function) == of_kind);
+        }
+    }
+    let dropped = "AsyncEventsDropped";
+    let description = "Lambda dropped an event of a rule or a schedule, because its function did not succeed in time.";
+    let is_asynchronous = |function: &Function| kind(function) == Kind::Event && function.streams.is_empty();
+    alarms + &alarm(&hand_written, dropped, description, dropped, is_asynchronous) + "\n"
+}
+
+/// A sum over functions, which are in it in the template's order.
+fn alarm(
+    hand_written: &str,
+    name: &str,
+    description: &str,
+    metric: &str,
+    watches: impl Fn(&Function) -> bool,
+) -> String {
+    let mut alarm = format!(
+        "
   {name}:
     Type: AWS::CloudWatch::Alarm
     Properties:
@@ -84,17 +60,15 @@ pub fn generated(text: &str) -> String {
       Metrics:
         - {{Id: all, Label: {metric}, Expression: \"SUM(FILL(METRICS(), 0))\"}}
 "
+    );
+    let watched = TEMPLATE.functions.iter().filter(|function| watches(function));
+    for Function { logical_id: id, .. } in watched.filter(|function| !has_its_own(hand_written, function, metric)) {
+        alarm += &format!(
+            "        - {{Id: {}{}, ReturnData: false, MetricStat: {{Metric: {{Namespace: AWS/Lambda, MetricName: {metric}, \
+             Dimensions: [{{Name: FunctionName, Value: !Ref {id}}}]}}, Stat: Sum, Period: 300}}}}\n",
+            id[..1].to_lowercase(),
+            &id[1..]
         );
-        let watched = TEMPLATE.functions.iter().filter(|function| watches(function));
-        for Function { logical_id: id, .. } in watched.filter(|function| !has_its_own(&hand_written, function, metric))
-        {
-            alarms += &format!(
-                "        - {{Id: {}{}, ReturnData: false, MetricStat: {{Metric: {{Namespace: AWS/Lambda, MetricName: {metric}, \
-                 Dimensions: [{{Name: FunctionName, Value: !Ref {id}}}]}}, Stat: Sum, Period: 300}}}}\n",
-                id[..1].to_lowercase(),
-                &id[1..]
-            );
-        }
     }
-    alarms + "\n"
+    alarm
 }
