@@ -12,6 +12,7 @@ use super::aggregate::Aggregate;
 use super::batch_get::batch_get;
 use super::commit::Commit;
 use super::error::{CommitError, StoreError};
+use super::loaded::Consistency;
 use super::stream_id::{StreamId, Version};
 
 /// The most commits per page. DynamoDB ends a page at 1 MB, about twice as many small commits. Embedded engines may
@@ -143,14 +144,15 @@ impl<A: Aggregate> EventStore<A> {
             .map_err(StoreError::unavailable)
     }
 
-    /// Which of the streams exist. At most 100 per call.
+    /// Which of the streams exist.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn existing(&self, streams: &[StreamId]) -> Result<HashSet<StreamId>, StoreError> {
         let first = |stream: &StreamId| key(&CommitPosition { stream_id: stream.clone(), version: 1 });
-        let keys = streams.iter().map(first).collect();
-        let found = batch_get(&self.client, &self.table, keys, Some("stream_id, version")).await;
+        let keys: Vec<_> = streams.iter().map(first).collect();
+        let place_only = Some("stream_id, version");
+        let found = batch_get(&self.client, &self.table, &keys, Consistency::Strong, place_only).await;
         let found = found.map_err(StoreError::Unavailable)?;
         Ok(found.iter().filter_map(|item| Some(place(item)?.stream_id)).collect())
     }

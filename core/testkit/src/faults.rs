@@ -41,6 +41,10 @@ pub enum Fault {
     Stale(usize),
     /// A Query's result lacks the item at this index, whatever the consistency; other calls are executed normally.
     Omit(usize),
+    /// An eventually consistent BatchGetItem finds nothing; other calls are executed normally.
+    Absent,
+    /// A BatchGetItem is not executed and returns all its keys as unprocessed; other calls are executed normally.
+    Unprocessed,
 }
 
 /// Executes the requests.
@@ -159,6 +163,13 @@ impl Faults {
                 execute(request).await.map(|response| view.hide(response))
             }
             Some(Fault::Omit(index)) => execute(request).await.map(|response| omit(response, index)),
+            Some(Fault::Absent) if is_batch_get(&request) && !request.body.to_string().contains(CONSISTENT) => {
+                Some(batch(json!({}), json!({})))
+            }
+            Some(Fault::Unprocessed) if is_batch_get(&request) => {
+                Some(batch(json!({}), request.body["RequestItems"].clone()))
+            }
+            Some(Fault::Absent | Fault::Unprocessed) => execute(request).await,
         };
         self.wait_latency().await;
         response
@@ -230,6 +241,17 @@ fn units(capacity: &Value) -> f64 {
         Value::Array(tables) => tables.iter().map(units).sum(),
         capacity => capacity["CapacityUnits"].as_f64().unwrap_or(0.0),
     }
+}
+
+const CONSISTENT: &str = "\"ConsistentRead\":true";
+
+fn is_batch_get(request: &Request) -> bool {
+    request.target.ends_with(".BatchGetItem")
+}
+
+fn batch(responses: Value, unprocessed: Value) -> Response {
+    let body = json!({"Responses": responses, "UnprocessedKeys": unprocessed});
+    Response { status: 200, body: body.to_string().into_bytes() }
 }
 
 fn error(status: u16, name: &str, message: &str) -> Response {

@@ -27,15 +27,12 @@ pub const KEYS: [(&str, &str, Option<&str>); 6] = [
     ("CircuitBreakers", "name", None),
 ];
 
-/// The indexes of the rows, with their hash and range keys, and whether they hold what lists show beside the keys.
-const INDEXES: [(&str, &str, &str, bool); 3] = [
-    ("by-user", "user_id", "created_at", true),
-    ("by-status", "status_shard", "created_at", true),
-    ("by-deferred", "deferred_shard", "deferred_at", false),
+/// The indexes of the rows, with their hash and range keys. They hold keys only.
+const INDEXES: [(&str, &str, &str); 3] = [
+    ("by-user", "user_id", "created_at"),
+    ("by-status", "work_queue", "created_at"),
+    ("by-deferred", "deferred_shard", "deferred_at"),
 ];
-
-/// What lists show.
-const LISTED: [&str; 7] = ["user_id", "status", "total", "version", "updated_at", "item_count", "parked"];
 
 /// A response: its status and body.
 pub type Response = (u16, Value);
@@ -124,6 +121,7 @@ impl Tables {
                 let found = table.items.get(&table.key(&request["Key"])).and_then(|versions| versions.at(stale > 0));
                 (200, found.map_or(json!({}), |item| json!({"Item": item})))
             }
+            "BatchGetItem" => (200, self.batch_get(request, stale)),
             "Query" => (200, self.query(request, stale)),
             "PutItem" | "UpdateItem" | "DeleteItem" => match self.prepare(operation, request) {
                 Ok(write) => {
@@ -148,6 +146,18 @@ impl Tables {
         self.tables.get(name).unwrap_or_else(|| panic!("no table {name}"))
     }
 
+    fn batch_get(&self, request: &Value, stale: usize) -> Value {
+        let wanted = request["RequestItems"].as_object().expect("tables");
+        let responses = wanted.iter().map(|(name, wanted)| {
+            let table = &self.tables[name.as_str()];
+            let stale = stale > 0 && wanted["ConsistentRead"] != true;
+            let keys = wanted["Keys"].as_array().expect("keys").iter();
+            let found = keys.filter_map(|key| table.items.get(&table.key(key))?.at(stale));
+            (name.clone(), json!(found.collect::<Vec<_>>()))
+        });
+        json!({"Responses": responses.collect::<Item>(), "UnprocessedKeys": {}})
+    }
+
     fn query(&self, request: &Value, stale: usize) -> Value {
         let table = self.table(request);
         let condition = request["KeyConditionExpression"].as_str().unwrap_or_default();
@@ -167,7 +177,7 @@ impl Tables {
                 of_hashes.truncate(of_hashes.len() - hidden);
                 of_hashes.into_iter().filter_map(|versions| versions.at(stale > 0 && !is_events)).collect()
             }
-            Some((_, hash, range, _)) => {
+            Some((_, hash, range)) => {
                 let items = table.items.values().filter_map(|versions| versions.at(stale > 0));
                 let mut items: Vec<_> =
                     items.filter(|item| item.contains_key(*hash) && item.contains_key(*range)).collect();
@@ -189,7 +199,7 @@ impl Tables {
         let more = found.len() >= limit;
         found.truncate(limit);
         let last = found.last().filter(|_| more).map(|item| {
-            let of_index = index.into_iter().flat_map(|(_, hash, range, _)| [*hash, *range]);
+            let of_index = index.into_iter().flat_map(|(_, hash, range)| [*hash, *range]);
             let names = of_index.chain([table.hash]).chain(table.range);
             names.map(|name| (name.to_owned(), item[name].clone())).collect::<Item>()
         });
@@ -200,12 +210,10 @@ impl Tables {
         if request["Select"] != "COUNT" {
             response["Items"] = match index {
                 None => json!(found),
-                Some((_, hash, range, listed)) => {
+                Some((_, hash, range)) => {
                     let keys = ["order_id", hash, range];
-                    let holds = |name: &str| keys.contains(&name) || (*listed && LISTED.contains(&name));
                     let projected = found.into_iter().map(|item| {
-                        let held = item.iter().filter(|(name, _)| holds(name));
-                        held.map(|(name, value)| (name.clone(), value.clone())).collect::<Item>()
+                        keys.into_iter().map(|name| (name.to_owned(), item[name].clone())).collect::<Item>()
                     });
                     projected.collect()
                 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::Duration;
+use dynamodb_testkit::call_log::Call;
+use dynamodb_testkit::faults::Fault;
 use orders_core::domain::{OrderId, Status, UserId};
 use orders_core::read_model::{InvalidCursor, OpenStatus, OrderPage, OrderSummary, RowsError};
 
@@ -101,18 +104,82 @@ async fn pages_filtered_by_status_are_full() {
 }
 
 #[tokio::test]
-async fn a_page_costs_one_query_per_shard() {
+async fn a_page_costs_one_query_per_shard_and_a_read_of_its_rows() {
     let (world, mut rng) = (World::start().await, seeded());
-    orders_of(&world, &mut rng, "alice", 12).await;
+    let ids: Vec<OrderId> = (0..24).map(|_| new_id(&mut rng)).collect();
+    world.store_histories(ids.iter().map(|id| (*id, vec![created(*id, "alice", start())]))).await;
     world.project_all().await;
     world.proxy.faults.take_calls();
     world.orders.by_user(&alice(), None, 5, None).await.unwrap();
     let calls = world.proxy.faults.take_calls();
-    assert_eq!(calls.operations(), ["Query"]);
+    assert_eq!(calls.operations(), ["Query", "BatchGetItem"]);
     // One more than the page, to detect the last page.
     assert_eq!(calls.0[0].body["Limit"], 6);
+    assert_eq!((calls.0[0].units, calls.0[1].units), (0.5, 3.0));
     world.orders.by_status(OpenStatus::PENDING, 5, None).await.unwrap();
-    assert_eq!(world.proxy.faults.take_calls().operations(), ["Query"; 4]);
+    let calls = world.proxy.faults.take_calls();
+    assert_eq!(calls.operations(), ["Query", "Query", "Query", "Query", "BatchGetItem"]);
+    assert_eq!(calls.of("BatchGetItem").units(), 3.0);
+}
+
+#[tokio::test]
+async fn a_row_that_a_stale_read_does_not_find_is_read_again() {
+    let (world, mut rng) = (World::start().await, seeded());
+    let ids = orders_of(&world, &mut rng, "alice", 3).await;
+    world.project_all().await;
+    world.proxy.faults.plan(|_| Some(Fault::Absent));
+    let page = world.orders.by_user(&alice(), None, 10, None).await.unwrap();
+    assert_eq!(page.orders.len(), ids.len());
+}
+
+#[tokio::test]
+async fn rows_that_are_left_unprocessed_are_requested_again_eight_times() {
+    let (world, mut rng) = (World::start().await, seeded());
+    let ids = orders_of(&world, &mut rng, "alice", 3).await;
+    world.project_all().await;
+    let throttled = |mut times: usize| {
+        move |call: &Call| {
+            times = times.checked_sub(usize::from(call.operation == "BatchGetItem"))?;
+            Some(Fault::Unprocessed)
+        }
+    };
+    world.proxy.faults.plan(throttled(7));
+    let page = world.orders.by_user(&alice(), None, 10, None).await.unwrap();
+    assert_eq!(page.orders.len(), ids.len());
+    world.proxy.faults.plan(throttled(8));
+    let error = world.orders.by_user(&alice(), None, 10, None).await.unwrap_err();
+    assert!(matches!(error, RowsError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_order_whose_status_is_newer_than_its_place_in_the_index_is_not_listed() {
+    let (world, mut rng) = (World::start().await, seeded());
+    let ids: Vec<OrderId> = (0..4).map(|_| new_id(&mut rng)).collect();
+    world.store_histories(ids.iter().map(|id| (*id, vec![created(*id, "alice", start())]))).await;
+    world.project_all().await;
+    world.damage(ids[0], "status", AttributeValue::S("cancelled".into())).await;
+    let pending = world.orders.by_status(OpenStatus::PENDING, 10, None).await.unwrap().orders;
+    let listed: BTreeSet<OrderId> = pending.iter().map(|order| order.order_id).collect();
+    assert_eq!(listed, BTreeSet::from_iter(ids[1..].to_vec()));
+}
+
+/// One write of the row for each event; the user's index is written once, and the work queue when an order enters it, is
+/// shipped (a key that moves is deleted and put) and leaves it.
+#[tokio::test]
+async fn the_rows_of_an_orders_life_cost_nine_write_units() {
+    let (world, mut rng) = (World::start().await, seeded());
+    let id = new_id(&mut rng);
+    let course = usual_course(id).into_iter().map(|event| vec![event]);
+    let life = [created(id, "alice", start())].into_iter().chain(course);
+    let mut units = Vec::new();
+    for events in life {
+        world.store_histories([(id, vec![events])]).await;
+        let newest = world.records_of(id).await.pop().unwrap();
+        world.proxy.faults.take_calls();
+        world.projector.project(vec![newest]).await;
+        units.push(world.proxy.faults.take_calls().on(&world.tables.name("Orders")).units());
+    }
+    assert_eq!(units, [3.0, 1.0, 3.0, 2.0]);
 }
 
 #[tokio::test]

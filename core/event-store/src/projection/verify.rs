@@ -18,6 +18,7 @@ use super::model::{EventOf, ReadModel, RowItem};
 use super::streams::{WholeStream, WholeStreams};
 use crate::batch_get::{MAX_KEYS, batch_get};
 use crate::error::{StoreError, chain};
+use crate::loaded::Consistency;
 use crate::scan::{CommitPosition, Segment};
 use crate::stream_id::{StreamId, Version};
 
@@ -235,8 +236,9 @@ impl<M: ReadModel> Projection<M> {
     }
 
     async fn rows(&self, streams: &[WholeStream<EventOf<M>>]) -> Result<HashMap<StreamId, RowItem>, VerifyError> {
-        let keys = streams.iter().map(|whole| self.key(&whole.stream)).collect();
-        let rows = batch_get(&self.client, &self.table, keys, None).await.map_err(VerifyError::Rows)?;
+        let keys: Vec<_> = streams.iter().map(|whole| self.key(&whole.stream)).collect();
+        let rows = batch_get(&self.client, &self.table, &keys, Consistency::Eventual, None).await;
+        let rows = rows.map_err(VerifyError::Rows)?;
         Ok(rows.into_iter().filter_map(|row| Some((Self::stream_of(&row)?, row))).collect())
     }
 

@@ -6,11 +6,11 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::row::{OpenStatus, SHARDS};
-use super::view::OrderSummary;
 use crate::domain::ids::{OrderId, UserId};
 use crate::domain::state::Status;
 use service_clock::Timestamp;
@@ -21,7 +21,7 @@ use service_clock::Timestamp;
 pub struct InvalidCursor;
 
 /// A position in an index: after an order, whether that still exists or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Position {
     pub created_at: Timestamp,
     pub order_id: OrderId,
@@ -33,10 +33,6 @@ const BINDING: usize = 8;
 const POSITION: usize = 8 + 16;
 
 impl Position {
-    pub fn of(order: &OrderSummary) -> Self {
-        Self { created_at: order.created_at, order_id: order.order_id }
-    }
-
     fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.created_at.timestamp_millis().to_be_bytes());
         bytes.extend_from_slice(self.order_id.0.as_bytes());

@@ -7,6 +7,7 @@
 
 mod cursor;
 mod deferred;
+mod lists;
 mod order_reader;
 mod order_rows;
 mod orders;
@@ -16,9 +17,10 @@ mod view;
 
 pub use cursor::InvalidCursor;
 pub use deferred::{Deferred, DeferredCount, DeferredPage, DeferredPlace};
+pub use lists::OrderPage;
 pub use order_reader::{OrderReader, ReadError};
 pub use order_rows::OrderRows;
-pub use orders::{OrderPage, Orders, RowsError};
+pub use orders::{Orders, RowsError};
 pub use row::{NotOpen, OpenStatus};
 pub use sales::Sales;
 pub use view::{ItemView, OrderSummary, OrderView, RefundView};

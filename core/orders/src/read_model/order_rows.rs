@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::row::{
-    DEFERRED, OpenStatus, REFUND, REFUNDED, RefundRow, deferred_payment, deferred_shard, shard_of, status_shard,
+    DEFERRED, OpenStatus, REFUND, REFUNDED, RefundRow, deferred_payment, deferred_shard, shard_of, work_queue,
 };
 use crate::domain::event::OrderEvent;
 use crate::domain::ids::{OrderId, PaymentId};
@@ -142,8 +142,8 @@ impl Patch {
     fn set_status(&mut self, order_id: OrderId, status: Status) {
         self.set("status", &status);
         match OpenStatus::try_from(status) {
-            Ok(open) => self.set("status_shard", &status_shard(open, shard_of(order_id))),
-            Err(_) => self.remove("status_shard".into()),
+            Ok(open) => self.set("work_queue", &work_queue(open, shard_of(order_id))),
+            Err(_) => self.remove("work_queue".into()),
         }
     }
 
@@ -239,7 +239,7 @@ mod tests {
         let row = |name: &str| row[name].clone().unwrap();
         let text = |name: &str| row(name).as_s().unwrap().clone();
         let number = |name: &str| row(name).as_n().unwrap().clone();
-        assert_eq!(["user_id", "status", "status_shard"].map(text), ["alice", "pending", "pending#2"]);
+        assert_eq!(["user_id", "status", "work_queue"].map(text), ["alice", "pending", "unshipped#2"]);
         assert_eq!(text("created_at"), "2027-01-15T08:00:00.000Z");
         assert_eq!(["total", "item_count"].map(number), ["3998", "1"]);
     }
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_closed_order_leaves_the_work_queue() {
         let change = change(id(), &[commit(4, vec![delivered(id())])], CurrentRow::NotRead).unwrap();
-        assert_eq!(change.attributes["status_shard"], None);
+        assert_eq!(change.attributes["work_queue"], None);
     }
 
     #[test]

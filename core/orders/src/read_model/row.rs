@@ -25,13 +25,15 @@ pub(super) const REFUND: &str = "refund:";
 /// `refunded:<payment_id>`: how it was refunded, [`RefundDone`].
 pub(super) const REFUNDED: &str = "refunded:";
 
-/// The shards of each status in the index `by-status`, and of the index `by-deferred`. A changed number needs a rebuild
+/// The shards of each queue in the index `by-status`, and of the index `by-deferred`. A changed number needs a rebuild
 /// of the rows.
 pub(super) const SHARDS: u8 = 4;
 
-/// The key of an order in the index `by-status`.
-pub(super) fn status_shard(status: OpenStatus, shard: u8) -> String {
-    format!("{}#{shard}", Status::from(status))
+/// The key of an order in the index `by-status`: its queue and shard. Orders are paid soon or expire, so pending and paid
+/// orders share a queue, and a payment does not move the key.
+pub(super) fn work_queue(status: OpenStatus, shard: u8) -> String {
+    let queue = if Status::from(status) == Status::Shipped { "shipped" } else { "unshipped" };
+    format!("{queue}#{shard}")
 }
 
 /// The key of an order in the index `by-deferred`.
@@ -114,9 +116,9 @@ pub(super) fn view(item: RowItem) -> Result<Option<OrderView>, serde_dynamo::Err
     Ok(Some(view.normalized()))
 }
 
-/// The order in an entry of an index.
-pub(super) fn summary(entry: RowItem) -> Result<OrderSummary, serde_dynamo::Error> {
-    serde_dynamo::from_item(entry)
+/// What lists show of a row.
+pub(super) fn summary(row: RowItem) -> Result<OrderSummary, serde_dynamo::Error> {
+    serde_dynamo::from_item(row)
 }
 
 /// The deferred payment, if there is one.
@@ -156,8 +158,8 @@ mod tests {
 
     #[test]
     fn an_order_stays_in_one_shard_and_orders_spread_over_all() {
-        let key = |n| status_shard(OpenStatus(Status::Paid), shard_of(OrderId(Uuid::from_u128(n))));
-        assert_eq!([key(0), key(1), key(2), key(3), key(4)], ["paid#0", "paid#1", "paid#2", "paid#3", "paid#0"]);
+        let key = |n| work_queue(OpenStatus(Status::Shipped), shard_of(OrderId(Uuid::from_u128(n))));
+        assert_eq!([0, 1, 2, 3, 4].map(key), ["shipped#0", "shipped#1", "shipped#2", "shipped#3", "shipped#0"]);
         let spread =
             (0..4_000).map(|_| shard_of(OrderId(Uuid::new_v4()))).fold([0; SHARDS as usize], |mut counts, shard| {
                 counts[usize::from(shard)] += 1;
