@@ -11,6 +11,7 @@
 pub mod bus;
 pub mod chaos;
 pub mod commits;
+pub mod cost;
 pub mod database;
 pub mod hostile_events;
 pub mod ledger;

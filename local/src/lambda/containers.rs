@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use serde_json::json;
@@ -235,6 +235,7 @@ impl Container {
             trace_id: format!("Root=1-{:08x}-{};Parent={};Sampled=0", now.as_secs(), &trace[..24], &trace[16..]),
             payload,
         };
+        let started = Instant::now();
         let outcome = timeout(function.time_limit, async {
             self.api.deliver(invocation).await;
             loop {
@@ -247,7 +248,9 @@ impl Container {
                 }
             }
         });
-        outcome.await.unwrap_or(Err(Failure::TimedOut))
+        let outcome = outcome.await.unwrap_or(Err(Failure::TimedOut));
+        function.logs.report(&function.name, started.elapsed());
+        outcome
     }
 
     /// The next report of the process.

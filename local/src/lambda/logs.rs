@@ -1,17 +1,22 @@
-//! The log lines of functions, with the function's name.
+//! What functions log, and how long each invocation took.
 
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 type Sink = dyn Fn(&str, &str) + Send + Sync;
+type Reports = dyn Fn(&str, Duration) + Send + Sync;
 
-/// The destination of log lines.
+/// The destination of log lines, with the function's name.
 #[derive(Clone)]
-pub struct Logs(Arc<Sink>);
+pub struct Logs {
+    lines: Arc<Sink>,
+    reports: Arc<Reports>,
+}
 
 impl Logs {
     /// To the standard error stream, formatted for people.
@@ -24,12 +29,23 @@ impl Logs {
 
     /// To a closure that takes the function's name and the original line.
     pub fn to(sink: impl Fn(&str, &str) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(sink))
+        Self { lines: Arc::new(sink), reports: Arc::new(|_, _| {}) }
+    }
+
+    /// Also reports the end of every invocation to a closure: the function's name and the duration, without its start.
+    #[must_use]
+    pub fn reporting(self, reports: impl Fn(&str, Duration) + Send + Sync + 'static) -> Self {
+        Self { reports: Arc::new(reports), ..self }
+    }
+
+    /// An invocation ended.
+    pub(crate) fn report(&self, function: &str, duration: Duration) {
+        (self.reports)(function, duration);
     }
 
     /// Writes one line of that function.
     pub fn line(&self, function: &str, line: &str) {
-        (self.0)(function, line);
+        (self.lines)(function, line);
     }
 
     /// Writes every line of an output until its end.

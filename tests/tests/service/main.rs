@@ -3,6 +3,7 @@
 
 mod authorization;
 mod conditions;
+mod cost;
 mod hostile;
 mod lifecycle;
 mod limits;
