@@ -37,7 +37,11 @@ struct State {
 impl Action {
     /// An invocation under these circumstances, in a world that began at an instant.
     pub fn new(circumstances: Circumstances, began: Instant, pace: Option<Rng>) -> Arc<Self> {
-        Arc::new(Self { circumstances, began, state: Mutex::new(State { calls: 0, crashed: false, lost: BTreeMap::new(), pace }) })
+        Arc::new(Self {
+            circumstances,
+            began,
+            state: Mutex::new(State { calls: 0, crashed: false, lost: BTreeMap::new(), pace }),
+        })
     }
 
     /// The invocation that runs.

@@ -154,7 +154,13 @@ impl Checker {
             {
                 return Err(format!("the request required version {required}"));
             }
-            self.bounds.count_event(&order.ledger, &event, order.causes.contains_key(&cause), trusted, &metadata["actor"]);
+            self.bounds.count_event(
+                &order.ledger,
+                &event,
+                order.causes.contains_key(&cause),
+                trusted,
+                &metadata["actor"],
+            );
             let in_flight = || {
                 let of_order = |payment: &Payment| payment.order.to_string() == stream && !payment.captures.is_empty();
                 provider.payments.values().any(of_order)
@@ -291,7 +297,9 @@ fn precondition_holds(
             Err("the order is at the required version".into())
         }
         // A capture is recorded at any version.
-        (200..300, Some((required, _))) if !stored && !matches!(act, Act::Pay { .. }) && body["version"] != required => {
+        (200..300, Some((required, _)))
+            if !stored && !matches!(act, Act::Pay { .. }) && body["version"] != required =>
+        {
             Err(format!("the request required version {required}"))
         }
         _ => Ok(()),

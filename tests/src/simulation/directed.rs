@@ -202,10 +202,8 @@ fn overtake_row(steps: &mut Vec<Step>, rng: &mut Rng) {
         steps.push(Step::Decline { payment, order: 0 });
         steps.push(Step::calm(Act::DeclineArrives { payment, nth: 0 }));
     }
-    let slow = |calls, millis| Circumstances {
-        trouble: Some(Trouble { call: 0, calls, fault: Fault::Slow(millis) }),
-        ..CALM
-    };
+    let slow =
+        |calls, millis| Circumstances { trouble: Some(Trouble { call: 0, calls, fault: Fault::Slow(millis) }), ..CALM };
     // Latencies are below 25 ms in each direction.
     let mut acts: Vec<_> = (1..=VERSIONS).map(|n| (Act::Project(Batch::Next(1)), slow(2, 30 * n))).collect();
     acts.push((Act::Project(Batch::Again(VERSIONS as u8)), slow(255, 60)));

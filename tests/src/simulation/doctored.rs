@@ -18,7 +18,8 @@ const PAY: Act = Act::Pay { order: 0, payment: 1, cents: TOTAL, key: Some(7) };
 fn after(trusts_caller: bool, steps: &[Step], then: impl AsyncFnOnce(&mut World) -> String) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let settings = Settings::of(&History { snapshot_every: 3, row_limit: ROW_LIMIT, trusts_caller, steps: Vec::new() });
+        let settings =
+            Settings::of(&History { snapshot_every: 3, row_limit: ROW_LIMIT, trusts_caller, steps: Vec::new() });
         let mut world = World::new(settings).await;
         for step in steps {
             world.perform(step).await.unwrap();

@@ -142,10 +142,11 @@ fn act(rng: &mut Rng, cast: &Cast) -> Act {
         73..=74 => Act::Expire,
         75..=88 => Act::Project(batch(rng)),
         89..=90 => Act::CatchUp,
-        91..=95 => Act::Publish(batch(rng)),
-        96 => Act::Rebuild { sales: rng.bool() },
-        97 => Act::Repair { order },
-        98 => Act::Verify { sales: rng.bool() },
+        91..=97 => Act::Publish(batch(rng)),
+        98 => {
+            let sales = rng.bool();
+            [Act::Rebuild { sales }, Act::Verify { sales }, Act::Repair { order }][rng.usize(..3)]
+        }
         _ => Act::Republish { order },
     }
 }

@@ -12,9 +12,9 @@ pub mod checker;
 pub mod directed;
 #[cfg(test)]
 mod doctored;
+pub mod expression;
 #[cfg(test)]
 mod forgotten;
-pub mod expression;
 pub mod function;
 pub mod generate;
 pub mod network;

@@ -194,10 +194,7 @@ impl fmt::Debug for Circumstances {
         if *self == CALM {
             return f.write_str("CALM");
         }
-        write!(
-            f,
-            "Circumstances {{ trouble: {trouble:?}, clock: {clock}, time: {time:?}, if_match: {if_match:?} }}"
-        )
+        write!(f, "Circumstances {{ trouble: {trouble:?}, clock: {clock}, time: {time:?}, if_match: {if_match:?} }}")
     }
 }
 

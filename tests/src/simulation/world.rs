@@ -13,8 +13,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::action::Action;
-use super::checker::{Checker, Exchange};
 use super::bounds::Bound;
+use super::checker::{Checker, Exchange};
 use super::function::{Container, Done, Invocation, Settings};
 use super::network::{Clients, Network};
 use super::provider::payment_number;

@@ -47,7 +47,8 @@ async fn replay(name: &str, history: History) -> usize {
             let names = |text: &str, name: &str| format!("\"{text}\":\"{name}\"");
             text = text.replace(&names("TableName", name), &names("TableName", tables.name(name)));
             // Of a batch of keys.
-            text = text.replace(&format!("\"{name}\":{{\"Keys\""), &format!("\"{}\":{{\"Keys\"", tables.name(name)));
+            let items = |name: &str| format!("\"RequestItems\":{{\"{name}\":");
+            text = text.replace(&items(name), &items(tables.name(name)));
         }
         let sent = client.post(proxy.endpoint()).header("x-amz-target", format!("DynamoDB_20120810.{operation}"));
         let answered = sent.body(token(text)).send().await.unwrap();
@@ -57,7 +58,8 @@ async fn replay(name: &str, history: History) -> usize {
             body = body.replace(&format!("\"{}\":[", tables.name(name)), &format!("\"{name}\":["));
         }
         let body: Value = serde_json::from_str(&body).unwrap();
-        let (ours, theirs) = (meaning(operation, (*status).into(), expected), meaning(operation, answered.0.into(), &body));
+        let (ours, theirs) =
+            (meaning(operation, (*status).into(), expected), meaning(operation, answered.0.into(), &body));
         assert_eq!(ours, theirs, "{name}: {operation} {request}");
     }
     recorded.len()
