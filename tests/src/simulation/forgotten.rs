@@ -3,6 +3,7 @@
 //! The settlement here has the fault that the service's own had: its idempotency key does not contain the order's version. So a
 //! payment that is deferred again is taken for the one that was settled before.
 
+use chrono::TimeDelta;
 use dynamodb_event_store::{CommitKey, Consistency, IdempotencyKey, Metadata, Request, RequestHash, StreamId};
 use futures::future::BoxFuture;
 use lambda_http::Context;
@@ -10,6 +11,7 @@ use orders_core::domain::{ConfirmPayment, Decide, OrderId, RejectPayment};
 use orders_core::payments::{Claim, PaymentProvider as _, Verdict};
 use orders_core::read_model::DeferredPlace;
 use serde::Serialize;
+use service_clock::Timestamp;
 
 use super::function::{Container, Settings};
 use super::step::{Act, History, Step};
@@ -39,13 +41,16 @@ async fn settle_order(container: &Container, order_id: OrderId, context: &Contex
     let (payment_id, amount) = (order.deferred.as_ref()?.payment_id.clone(), order.total);
     let currency = container.settlement.currency;
     let claim = Claim { payment_id: payment_id.clone(), order_id, amount, currency };
-    match container.network.verify(&claim).await.ok()? {
-        Verdict::Captured => run_command(container, &claim, &ConfirmPayment { payment_id, amount }, context).await,
-        Verdict::Declined(reason) => {
-            run_command(container, &claim, &RejectPayment { payment_id, reason }, context).await
+    let unknown_for_long = Timestamp::now() - order.deferred.as_ref()?.deferred_at >= TimeDelta::hours(24);
+    let reason = match container.network.verify(&claim).await {
+        Ok(Verdict::Captured) => {
+            return run_command(container, &claim, &ConfirmPayment { payment_id, amount }, context).await;
         }
-        Verdict::Pending => None,
-    }
+        Ok(Verdict::Declined(reason)) => reason,
+        Ok(Verdict::Pending) => return None,
+        Err(error) => error.not_of_this_order().filter(|_| unknown_for_long)?,
+    };
+    run_command(container, &claim, &RejectPayment { payment_id, reason }, context).await
 }
 
 async fn run_command<C: Decide + Serialize>(
