@@ -17,8 +17,6 @@ import http.server
 import json
 import os
 import pathlib
-import platform
-import re
 import shutil
 import socket
 import subprocess
@@ -31,69 +29,13 @@ import urllib.request
 
 import boto3
 import smoke
+from deployable import WORK, environment, template_file
 from samtranslator.yaml_helper import yaml_parse
 
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
-WORK = TARGET.resolve() / "deployment"
 TOOLS = pathlib.Path(sys.executable).parent
 STACK = "orders"
 # For what happens after the response: the table's stream, the bus, the state machine.
 PATIENCE_SECONDS = 60
-
-
-def without_conditions(value):
-    """Removes the conditions on events from policies: the emulator simulates permissions without their keys."""
-    if isinstance(value, dict) and value.get("Action") == "events:PutEvents":
-        value.pop("Condition", None)
-    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        without_conditions(part)
-
-
-def deployable():
-    """The template with the built binaries, as a file for `sam deploy`."""
-    template = yaml_parse(pathlib.Path("template.yaml").read_text(encoding="utf-8"))
-    machine = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
-    template["Globals"]["Function"]["Architectures"] = [machine]
-    template["Globals"]["Function"].pop("CodeUri", None)
-    for name in ("PaymentProviderUrl", "JwtIssuer"):
-        template["Parameters"][name]["AllowedPattern"] = r"^http://127\.0\.0\.1:[0-9]+$"
-    for name, resource in list(template["Resources"].items()):
-        if resource["Type"] == "AWS::Serverless::Function":
-            binary = resource.pop("Metadata")["BuildProperties"]["Binary"]
-            code = WORK / binary
-            code.mkdir(parents=True)
-            subprocess.run(["strip", "-o", code / "bootstrap", TARGET / "debug" / binary], check=True)
-            resource["Properties"]["CodeUri"] = str(code)
-        elif resource["Type"] in {"AWS::Events::Archive", "AWS::Events::EventBusPolicy"}:
-            del template["Resources"][name]
-        elif resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
-            del template["Resources"][name]
-    del template["Outputs"]["EventArchiveArn"]
-    without_conditions(template["Resources"])
-    path = WORK / "template.json"
-    path.write_text(json.dumps(template), encoding="utf-8")
-    return path
-
-
-def environment(provider_port, issuer, token_arn):
-    """samconfig.toml as an operator fills it in, and the value in it that has blanks."""
-    config = pathlib.Path("samconfig.toml").read_text(encoding="utf-8")
-    breaker = "failures=4; ratio=50%; window=20s"
-    operator = {
-        "JwtIssuer": issuer,
-        "JwtAudience": "orders",
-        "PaymentProviderUrl": f"http://127.0.0.1:{provider_port}",
-        "AlarmTopic": smoke.TOPIC,
-        "PaymentProviderTokenArn": token_arn,
-        "PaymentEventSources": "arn:aws:iam::123456789012:role/payment-adapter",
-        "ShippingEventSources": "arn:aws:iam::123456789012:role/carrier",
-    }
-    for name, value in operator.items():
-        config = re.sub(rf"^# {name} = .*$", f'{name} = "{value}"', config, flags=re.MULTILINE)
-    path = WORK / "samconfig.toml"
-    # The table of the environment prod is the last one.
-    path.write_text(f'{config}PaymentBreaker = "{breaker}"\n', encoding="utf-8")
-    return path, breaker
 
 
 def until(what, found):
@@ -385,7 +327,7 @@ def main():
         smoke.notify()
         token = boto3.client("secretsmanager").create_secret(Name="payment-provider", SecretString=Provider.token)
         config, breaker = environment(provider_port, issuer, token["ARN"])
-        deploy = [TOOLS / "sam", "deploy", "--template-file", deployable(), "--no-confirm-changeset", "--no-progressbar"]
+        deploy = [TOOLS / "sam", "deploy", "--template-file", template_file(), "--no-confirm-changeset", "--no-progressbar"]
         deploy += ["--config-file", config, "--config-env", "prod"]
         with (WORK / "deploy.log").open("w", encoding="utf-8") as log:
             deployed = subprocess.run(deploy, stdout=log, stderr=log, check=False)

@@ -1,6 +1,7 @@
 //! The invocation that runs: its clock, the pace of its calls, what goes wrong with them, and its end.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -19,7 +20,7 @@ thread_local! {
 
 /// An invocation.
 pub struct Action {
-    circumstances: Circumstances,
+    pub(super) circumstances: Circumstances,
     began: Instant,
     state: Mutex<State>,
 }
@@ -27,6 +28,8 @@ pub struct Action {
 struct State {
     calls: u8,
     crashed: bool,
+    /// How many of its writes lost each row to another writer.
+    lost: BTreeMap<String, u32>,
     /// What the latencies of its calls are drawn from, if it runs beside others.
     pace: Option<Rng>,
 }
@@ -34,7 +37,11 @@ struct State {
 impl Action {
     /// An invocation under these circumstances, in a world that began at an instant.
     pub fn new(circumstances: Circumstances, began: Instant, pace: Option<Rng>) -> Arc<Self> {
-        Arc::new(Self { circumstances, began, state: Mutex::new(State { calls: 0, crashed: false, pace }) })
+        Arc::new(Self {
+            circumstances,
+            began,
+            state: Mutex::new(State { calls: 0, crashed: false, lost: BTreeMap::new(), pace }),
+        })
     }
 
     /// The invocation that runs.
@@ -70,6 +77,14 @@ impl Action {
         let trouble = self.circumstances.trouble?;
         let strikes = trouble.call..trouble.call.saturating_add(trouble.calls);
         strikes.contains(&call).then_some(trouble.fault)
+    }
+
+    /// Counts a write that lost a row to another writer.
+    pub fn lose(&self, row: String) -> u32 {
+        let mut state = self.state();
+        let lost = state.lost.entry(row).or_default();
+        *lost += 1;
+        *lost
     }
 
     /// Waits for as long as a call takes in one direction.

@@ -1,86 +1,124 @@
-//! How often histories exceed the bounds of the service's memory (`docs/bounds.md`).
+//! How often histories exceed the bounds of the service's memory and attempts (`docs/bounds.md`).
 
 use std::fmt;
 
 use serde_json::Value;
 
+use super::tables::Response;
 use crate::ledger::{Ledger, Stored};
 
 /// How many rejected payments an order remembers.
 const REJECTED: usize = 16;
+/// How often a row may change between its read and its write.
+const ROUNDS: u32 = 8;
+/// How often a transaction is tried.
+const TRANSACTIONS: u32 = 8;
+
+/// A bound, by what exceeds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "`BOUNDS` says what they are")]
+pub enum Bound {
+    ForgottenRejection,
+    TrustedAgain,
+    ForgottenKey,
+    OldestRequest,
+    SettledAgain,
+    RejectedAgain,
+    ManyCaptures,
+    ParkedRow,
+    Contended,
+    ContendedRow,
+    ConflictingTransaction,
+    UnknownOutcome,
+    UnacceptedEntries,
+    ExpiredInFlight,
+    OtherVersion,
+}
+
+/// What exceeds each bound, and the start of its row in `docs/bounds.md`, if it has one.
+pub const BOUNDS: [(Bound, &str, &str); 15] = [
+    (Bound::ForgottenRejection, "rejected payments forgotten and used again", "rejected payments of an order"),
+    (Bound::TrustedAgain, "rejected payments forgotten and trusted again", "rejected payments of an order"),
+    (Bound::ForgottenKey, "keyed requests forgotten and repeated", "keyed commits of an order"),
+    (Bound::OldestRequest, "orders created again after many requests", "the request that created an order"),
+    (Bound::SettledAgain, "payments deferred and settled again", "the settlement of a deferred payment"),
+    (Bound::RejectedAgain, "rejections forgotten and recorded again", "a rejection that arrives again after both"),
+    (Bound::ManyCaptures, "orders with a hundred captures", "captures and refunds of an order"),
+    (Bound::ParkedRow, "rows too large, and parked", "captures and refunds of an order"),
+    (Bound::Contended, "commits overtaken until the end", "a commit that other writers overtake"),
+    (Bound::ContendedRow, "rows overtaken until the end", "a row that others write between its read and write"),
+    (Bound::ConflictingTransaction, "transactions that conflict until the end", "a transaction that conflicts"),
+    (Bound::UnknownOutcome, "commits without a response until the end", "a commit whose write gets no response"),
+    (Bound::UnacceptedEntries, "batches of which the bus never accepts all", "an entry that the bus does not accept"),
+    (Bound::ExpiredInFlight, "orders expired while a payment was in flight", ""),
+    (Bound::OtherVersion, "requests that required another version", ""),
+];
 
 /// How often each bound was exceeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bounds {
-    /// A payment was used again whose rejection its order had forgotten.
-    pub forgotten_rejections: u64,
-    /// A request was repeated whose key its order had forgotten.
-    pub forgotten_keys: u64,
-    /// A payment was settled by the schedule that was deferred, settled, and deferred again.
-    pub settled_again: u64,
-    /// A rejection was recorded again, when its order had forgotten it and the key of its event.
-    pub rejected_again: u64,
-    /// An order has captures of more than a hundred payments.
-    pub many_captures: u64,
-    /// A row grew beyond its limit, and was parked.
-    pub parked_rows: u64,
-    /// A commit was overtaken until its request gave up.
-    pub contended: u64,
-    /// A commit's writes got no response until its request gave up.
-    pub unknown_outcomes: u64,
-}
+pub struct Bounds([u64; BOUNDS.len()]);
 
 impl Bounds {
-    /// Counts what an event shows, before it is booked. `again` is whether its cause was recorded before.
-    pub fn count_event(&mut self, ledger: &Ledger, event: &Stored<'_>, again: bool, actor: &Value) {
+    /// Counts that a bound was exceeded, if it was.
+    pub fn count(&mut self, bound: Bound, exceeded: bool) {
+        self.0[bound as usize] += u64::from(exceeded);
+    }
+
+    /// Counts what an event shows, before it is booked. `again` is whether its cause was recorded before,
+    /// `trusted` whether the caller's word is its reason.
+    pub fn count_event(&mut self, ledger: &Ledger, event: &Stored<'_>, again: bool, trusted: bool, actor: &Value) {
         let times = ledger.rejections.iter().filter(|rejected| *rejected == event.payment()).count();
         let newest = ledger.rejections.iter().rev().take(REJECTED).any(|rejected| rejected == event.payment());
         let forgotten = times > 0 && !newest;
         let settles = ["OrderPaid", "OrderPaymentRejected", "OrderRefundDue"].contains(&event.name);
         let is_deferred = ledger.deferred.as_deref() == Some(event.payment());
-        self.forgotten_rejections += u64::from(forgotten && event.name == "OrderPaymentDeferred");
+        self.count(Bound::ForgottenRejection, forgotten && event.name == "OrderPaymentDeferred");
+        self.count(Bound::TrustedAgain, trusted && forgotten && event.name == "OrderPaid");
         let by_schedule = actor["S"] == "schedule|settle-payments";
-        self.settled_again += u64::from(settles && is_deferred && times > 0 && by_schedule);
-        self.rejected_again += u64::from(event.name == "OrderPaymentRejected" && again);
-        self.many_captures += u64::from(event.name == "OrderRefundDue" && ledger.captured.len() == 100);
+        self.count(Bound::SettledAgain, settles && is_deferred && times > 0 && by_schedule);
+        self.count(Bound::RejectedAgain, event.name == "OrderPaymentRejected" && again);
+        self.count(Bound::ManyCaptures, event.name == "OrderRefundDue" && ledger.captured.len() == 100);
     }
 
     /// Counts a problem in a response.
     pub fn count_problem(&mut self, problem: &str) {
-        self.contended += u64::from(problem == "contended");
-        self.unknown_outcomes += u64::from(problem == "outcome-unknown");
+        self.count(Bound::Contended, problem == "contended");
+        self.count(Bound::UnknownOutcome, problem == "outcome-unknown");
+        self.count(Bound::OtherVersion, problem == "precondition-failed");
     }
 
-    /// The bounds by name.
-    pub fn counts(&self) -> [(&'static str, u64); 8] {
-        [
-            ("rejected payments forgotten and used again", self.forgotten_rejections),
-            ("keyed requests forgotten and repeated", self.forgotten_keys),
-            ("payments deferred and settled again", self.settled_again),
-            ("rejections forgotten and recorded again", self.rejected_again),
-            ("orders with a hundred captures", self.many_captures),
-            ("rows too large, and parked", self.parked_rows),
-            ("commits overtaken until the end", self.contended),
-            ("commits without a response until the end", self.unknown_outcomes),
-        ]
+    /// The bounds that were never exceeded.
+    pub fn never(&self) -> impl Iterator<Item = &'static str> {
+        BOUNDS.iter().filter(|(bound, ..)| self.0[*bound as usize] == 0).map(|(_, what, _)| *what)
     }
+}
+
+/// The row that a write of an invocation lost to another writer, and the bound that too many such writes exceed.
+pub fn overtaken(request: &Value, response: &Response) -> Option<(Bound, u32, String)> {
+    let (400, body) = response else { return None };
+    let (bound, most, write) = match body["__type"].as_str()?.rsplit('#').next()? {
+        "ConditionalCheckFailedException" if request["TableName"] != super::tables::EVENTS => {
+            // The first write, and one for each round.
+            (Bound::ContendedRow, ROUNDS + 1, request)
+        }
+        "TransactionCanceledException" if body["CancellationReasons"][0]["Code"] == "TransactionConflict" => {
+            let action = request["TransactItems"][0].as_object()?.values().next()?;
+            (Bound::ConflictingTransaction, TRANSACTIONS, action)
+        }
+        _ => return None,
+    };
+    let key = if write["Key"].is_null() { &write["Item"]["order_id"] } else { &write["Key"] };
+    Some((bound, most, format!("{} {key}", write["TableName"])))
 }
 
 impl std::ops::AddAssign for Bounds {
     fn add_assign(&mut self, more: Self) {
-        self.forgotten_rejections += more.forgotten_rejections;
-        self.forgotten_keys += more.forgotten_keys;
-        self.settled_again += more.settled_again;
-        self.rejected_again += more.rejected_again;
-        self.many_captures += more.many_captures;
-        self.parked_rows += more.parked_rows;
-        self.contended += more.contended;
-        self.unknown_outcomes += more.unknown_outcomes;
+        self.0.iter_mut().zip(more.0).for_each(|(count, more)| *count += more);
     }
 }
 
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.counts().iter().try_for_each(|(bound, count)| writeln!(f, "{count:>9}  {bound}"))
+        BOUNDS.iter().try_for_each(|(bound, what, _)| writeln!(f, "{:>9}  {what}", self.0[*bound as usize]))
     }
 }

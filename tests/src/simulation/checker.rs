@@ -6,9 +6,9 @@ use dynamodb_event_store::Commit;
 use orders_core::domain::{Order, OrderEvent};
 use serde_json::{Value, json};
 
-use super::bounds::Bounds;
+use super::bounds::{Bound, Bounds};
 use super::expression::Item;
-use super::provider::{Provider, payment_number};
+use super::provider::{Payment, Provider, payment_number};
 use super::step::Act;
 use crate::ledger::{Ledger, Stored};
 
@@ -22,9 +22,10 @@ pub struct Checker {
     pub orders: BTreeMap<String, Checked>,
     /// How often the bounds were exceeded.
     pub bounds: Bounds,
+    trusts_caller: bool,
     seen: usize,
     /// The requests that were sent, by correlation id.
-    sent: BTreeMap<String, Act>,
+    sent: BTreeMap<String, Sent>,
     /// The requests that must not store anything.
     refused: BTreeSet<String>,
     /// The commits of requests, by correlation id.
@@ -60,6 +61,14 @@ struct Keyed {
     answered: Option<(u16, Value)>,
 }
 
+/// A request that was sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    act: Act,
+    /// The version that it requires, and the order's newest one.
+    required: Option<(u64, u64)>,
+}
+
 /// A request and its response.
 pub struct Exchange {
     /// The request.
@@ -88,14 +97,19 @@ impl Checked {
 }
 
 impl Checker {
+    /// A checker of a history whose callers are trusted with payments, or not.
+    pub fn new(trusts_caller: bool) -> Self {
+        Self { trusts_caller, ..Self::default() }
+    }
+
     /// Announces that requests begin together.
     pub fn begin(&mut self) {
         self.rounds += 1;
     }
 
-    /// Announces a request.
-    pub fn sent(&mut self, correlation_id: &str, act: Act) {
-        self.sent.insert(correlation_id.to_owned(), act);
+    /// Announces a request, of a version of this order or of any.
+    pub fn sent(&mut self, correlation_id: &str, act: Act, required: Option<(u64, u64)>) {
+        self.sent.insert(correlation_id.to_owned(), Sent { act, required });
     }
 
     /// Checks the commits that are new.
@@ -128,9 +142,31 @@ impl Checker {
         order.recorded_at = recorded_at;
         let item: serde_dynamo::Item = serde_json::from_value(json!(commit)).map_err(|error| error.to_string())?;
         let decoded = Commit::from_item::<Order>(item).map_err(|error| error.to_string())?;
+        let sent = self.sent.get(&correlation_id).copied();
         for event in Stored::of(commit) {
-            justified(&event, &order.ledger, &stream, provider)?;
-            self.bounds.count_event(&order.ledger, &event, order.causes.contains_key(&cause), &metadata["actor"]);
+            let trusted = self.trusts_caller && event.name == "OrderPaid" && sent.is_some();
+            if !trusted {
+                justified(&event, &order.ledger, &stream, provider)?;
+            }
+            if let Some(Sent { required: Some((required, _)), .. }) = sent
+                && required != first - 1
+                && (self.trusts_caller || !["OrderPaid", "OrderRefundDue"].contains(&event.name))
+            {
+                return Err(format!("the request required version {required}"));
+            }
+            self.bounds.count_event(
+                &order.ledger,
+                &event,
+                order.causes.contains_key(&cause),
+                trusted,
+                &metadata["actor"],
+            );
+            let in_flight = || {
+                let of_order = |payment: &Payment| payment.order.to_string() == stream && !payment.captures.is_empty();
+                provider.payments.values().any(of_order)
+            };
+            let expires = event.name == "OrderCancelled" && metadata["actor"]["S"] == "schedule|expire-orders";
+            self.bounds.count(Bound::ExpiredInFlight, expires && order.ledger.captured.is_empty() && in_flight());
             order.ledger.book(&event)?;
         }
         order.ledger.balance()?;
@@ -148,21 +184,21 @@ impl Checker {
         if metadata.get("request_hash").is_some() {
             order.keyed.push(last);
         }
-        let Some(act) = self.sent.get(&correlation_id) else { return Ok(()) };
+        let Some(Sent { act, .. }) = sent else { return Ok(()) };
         if self.refused.contains(&correlation_id) {
             return Err("the request was refused".into());
         }
         if let Some((_, version)) = self.stored.insert(correlation_id, (stream, last)) {
             return Err(format!("the request was stored before, at version {version}"));
         }
-        let keyed = Keyed { act: *act, stored_at: last, round: self.rounds, answered: None };
-        if let Some(key) = key_of(act)
+        let keyed = Keyed { act, stored_at: last, round: self.rounds, answered: None };
+        if let Some(key) = key_of(&act)
             && let Some(before) = self.keyed.insert(key, keyed)
         {
             if order.keyed_after(before.stored_at) <= KEYED {
                 return Err(format!("a request with the same key was stored before, at version {}", before.stored_at));
             }
-            self.bounds.forgotten_keys += 1;
+            self.bounds.count(Bound::ForgottenKey, true);
         }
         Ok(())
     }
@@ -197,13 +233,15 @@ impl Checker {
             if let Some((_, version)) = stored {
                 return Err(format!("the request was refused, but is stored at version {version}"));
             }
-            self.refused.insert(correlation_id);
+            self.refused.insert(correlation_id.clone());
         } else if status >= 500
             && !["outcome-unknown", "unavailable", "contended", "payment-unverified"].contains(&&*problem)
         {
             return Err(format!("the response is an internal error: {problem}"));
         }
         let head = stream.and_then(|stream| self.orders.get(&stream));
+        let required = self.sent.get(&correlation_id).and_then(|sent| sent.required);
+        precondition_holds(&act, status, replayed || stored.is_some(), required, head, &body)?;
         if status < 300 {
             let (version, Some(order)) = (body["version"].as_u64().unwrap_or_default(), head) else {
                 return Err("the order does not exist".into());
@@ -215,12 +253,14 @@ impl Checker {
                 return Err(format!("the request was stored at version {stored:?}"));
             }
             paid_as_told(&act, &body, &order.ledger)?;
+            let oldest = replayed && matches!(act, Act::Create { .. }) && order.keyed_after(1) >= KEYED;
+            self.bounds.count(Bound::OldestRequest, oldest);
         }
         let (Some(key), Some(order)) = (key_of(&act), head) else { return Ok(()) };
         let Some(keyed) = self.keyed.get_mut(&key) else { return Ok(()) };
         let repeat = keyed.stored_at;
         if stored.is_none() && order.keyed_after(repeat) >= KEYED && !matches!(act, Act::Create { .. }) {
-            self.bounds.forgotten_keys += 1;
+            self.bounds.count(Bound::ForgottenKey, true);
             return Ok(());
         }
         // Without a decision, the caller has to try again. One that ran beside the first request may have been decided
@@ -238,6 +278,31 @@ impl Checker {
             Some(first) => return Err(format!("the first response was {first:?}")),
         }
         Ok(())
+    }
+}
+
+/// Whether a response is true about the version that its request requires.
+fn precondition_holds(
+    act: &Act,
+    status: u16,
+    stored: bool,
+    required: Option<(u64, u64)>,
+    order: Option<&Checked>,
+    body: &Value,
+) -> Result<(), String> {
+    let head = order.map_or(0, Checked::head);
+    match (status, required) {
+        (412, None) => Err("the request requires no version".into()),
+        (412, Some((required, before))) if before == head && required == head => {
+            Err("the order is at the required version".into())
+        }
+        // A capture is recorded at any version.
+        (200..300, Some((required, _)))
+            if !stored && !matches!(act, Act::Pay { .. }) && body["version"] != required =>
+        {
+            Err(format!("the request required version {required}"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,20 +4,23 @@ use serde_json::{Value, json};
 
 use super::checker::Exchange;
 use super::expression::Item;
+use super::function::Settings;
+use super::generate::ROW_LIMIT;
 use super::network::Outside;
 use super::request::TOTAL;
-use super::step::{Act, Batch, Condition, History, Step};
+use super::step::{Act, Batch, CALM, Circumstances, Condition, Fault, History, Step, Trouble};
 use super::tables::{ROWS, TOTALS};
 use super::world::World;
 
 const PAY: Act = Act::Pay { order: 0, payment: 1, cents: TOTAL, key: Some(7) };
 
 /// What comes of a world after these steps.
-fn after(steps: &[Step], then: impl AsyncFnOnce(&mut World) -> String) -> String {
+fn after(trusts_caller: bool, steps: &[Step], then: impl AsyncFnOnce(&mut World) -> String) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let history = History { snapshot_every: 3, row_limit: 400 * 1024, steps: Vec::new() };
-        let mut world = World::new(&history).await;
+        let settings =
+            Settings::of(&History { snapshot_every: 3, row_limit: ROW_LIMIT, trusts_caller, steps: Vec::new() });
+        let mut world = World::new(settings).await;
         for step in steps {
             world.perform(step).await.unwrap();
         }
@@ -27,7 +30,7 @@ fn after(steps: &[Step], then: impl AsyncFnOnce(&mut World) -> String) -> String
 
 /// The complaint about a world that is doctored and comes to rest.
 fn complaint(steps: &[Step], doctor: impl FnOnce(&mut World)) -> String {
-    after(steps, async |world: &mut World| {
+    after(false, steps, async |world: &mut World| {
         doctor(world);
         world.come_to_rest().await.expect_err("the fault is found")
     })
@@ -35,7 +38,7 @@ fn complaint(steps: &[Step], doctor: impl FnOnce(&mut World)) -> String {
 
 /// The same, doctored when it has come to rest.
 fn complaint_at_rest(steps: &[Step], doctor: impl FnOnce(&mut Outside)) -> String {
-    after(steps, async |world: &mut World| {
+    after(false, steps, async |world: &mut World| {
         world.come_to_rest().await.unwrap();
         doctor(&mut world.network.outside());
         world.check_rest().await.expect_err("the fault is found")
@@ -99,8 +102,7 @@ fn an_event_that_is_not_valid_is_found() {
 
 #[test]
 fn a_payment_that_is_forgotten_when_its_order_is_cancelled_is_found() {
-    let cancelled = json!({"reason": {"S": "r"}, "cancelled_at": {"S": "2026-03-01T12:00:00.000Z"}});
-    let found = complaint(&paid(), |world| append(world, "OrderCancelled", &cancelled, |_| {}));
+    let found = complaint(&paid(), |world| append(world, "OrderCancelled", &cancelled(), |_| {}));
     assert_finds(&found, "captured money is neither kept nor due for refund");
 }
 
@@ -257,4 +259,99 @@ fn a_row_or_a_total_that_differs_from_the_events_is_found() {
         outside.tables.item_mut(TOTALS).insert("paid".into(), json!({"N": "7"}));
     });
     assert_finds(&found, "the sales are");
+}
+
+#[test]
+fn money_is_checked_after_every_kind_of_step() {
+    let steps = [
+        Step::calm(Act::Settle),
+        Step::calm(Act::Verify { sales: false }),
+        Step::calm(Act::Publish(Batch::Lost(1))),
+        Step::Do(Act::Project(Batch::Next(9)), Circumstances { trouble: Some(CRASH), ..CALM }),
+        Step::Race(1, vec![(Act::Expire, CALM), (Act::CatchUp, CALM)]),
+        Step::Wait(1),
+        Step::Provider(Condition::Down),
+        Step::Capture { payment: 2, order: 0, cents: 1, silent: true },
+        Step::Decline { payment: 2, order: 0 },
+        Step::Refund { payment: 2 },
+    ];
+    for step in steps {
+        let found = after(false, &paid(), async |world: &mut World| {
+            append(world, "OrderCancelled", &cancelled(), |_| {});
+            world.perform(&step).await.expect_err("the fault is found")
+        });
+        assert_finds(&found, "captured money is neither kept nor due for refund");
+    }
+}
+
+const CRASH: Trouble = Trouble { call: 0, calls: 1, fault: Fault::CrashBefore };
+
+fn cancelled() -> Value {
+    json!({"reason": {"S": "r"}, "cancelled_at": {"S": "2026-03-01T12:00:00.000Z"}})
+}
+
+#[test]
+fn a_processed_capture_that_is_not_recorded_is_found_at_once() {
+    let found = after(false, &paid(), async |world: &mut World| {
+        let arrives = Act::CaptureArrives { payment: 1, nth: 0 };
+        world.check_processed(&arrives).expect("it is recorded");
+        world.checker.orders.values_mut().next().unwrap().ledger.captured.clear();
+        world.check_processed(&arrives).expect_err("the fault is found")
+    });
+    assert_finds(&found, "p1 captured 4000, but None is recorded");
+}
+
+#[test]
+fn a_commit_to_another_version_than_required_is_found() {
+    let found = complaint(&paid(), |world| {
+        world.checker.sent("c9", Act::Ship { order: 0, key: None }, Some((1, 2)));
+        append(world, "OrderShipped", &shipped(), |commit| {
+            commit["metadata"]["M"]["correlation_id"] = json!({"S": "c9"});
+        });
+    });
+    assert_finds(&found, "the request required version 1");
+}
+
+#[test]
+fn a_precondition_that_fails_without_a_reason_is_found() {
+    let body = json!({"type": "urn:orders:problem:precondition-failed"});
+    let ship = Act::Ship { order: 0, key: None };
+    let found = complaint_about(ship, "c9", 412, false, body.clone());
+    assert_finds(&found, "the request requires no version");
+    for (required, status, expected) in
+        [(2, 412, "the order is at the required version"), (1, 200, "the request required version 1")]
+    {
+        let body = if status == 412 { body.clone() } else { json!({"version": 2, "status": "paid"}) };
+        let found = after(false, &paid(), async |world: &mut World| {
+            world.checker.sent("c9", ship, Some((required, 2)));
+            let (correlation_id, stream) = ("c9".to_owned(), world.checker.orders.keys().next().cloned());
+            let exchange = Exchange { act: ship, correlation_id, stream, status, replayed: false, body };
+            world.checker.check_answers(vec![exchange]).unwrap_err()
+        });
+        assert_finds(&found, expected);
+    }
+}
+
+#[test]
+fn the_word_of_a_caller_is_a_reason_only_where_it_is_trusted() {
+    let pay = [Step::calm(Act::Create { order: 0 }), Step::calm(PAY)];
+    let status = |trusts_caller| {
+        after(trusts_caller, &pay, async |world: &mut World| {
+            world.come_to_rest().await.unwrap();
+            world.checker.orders.values().next().unwrap().ledger.status.to_owned()
+        })
+    };
+    assert_eq!(status(true), "paid");
+    assert_ne!(status(false), "paid");
+}
+
+#[test]
+fn a_difference_that_a_verification_finds_is_found() {
+    let steps = [paid(), vec![Step::calm(Act::Verify { sales: true })]].concat();
+    let found = after(false, &steps, async |world: &mut World| {
+        world.come_to_rest().await.unwrap();
+        world.network.outside().tables.item_mut("SalesOrders").insert("paid".into(), json!({"N": "7"}));
+        world.check_rest().await.expect_err("the fault is found")
+    });
+    assert_finds(&found, "a verification of Sales finds");
 }

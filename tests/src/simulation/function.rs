@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use dynamodb_circuit_breaker::CircuitBreaker;
+use dynamodb_event_store::projection::Verification;
 use dynamodb_event_store::{Consistency, Loaded, no_span};
+use futures::future::BoxFuture;
 use lambda_http::{Context, RequestExt as _};
 use orders_core::domain::{Order, OrderId};
 use orders_core::payments::GuardedProvider;
@@ -22,6 +24,8 @@ use orders_functions::incoming::run::{Received, Runner};
 use orders_functions::incoming::{payments, shipping};
 use orders_functions::payments::{BREAKER, Payments};
 use orders_functions::projection::ReadModels;
+use orders_functions::rebuild::{Maintenance, Model, OneSegment, Rebuild, RunError};
+use orders_functions::republish::{Republish, Republisher};
 use orders_functions::request::Request;
 use orders_functions::settlement::Settlement;
 use orders_functions::{gateway, http, publishing};
@@ -29,6 +33,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::network::{Clients, Network};
+use super::step::History;
 use super::tables::{BACKLOG, EVENTS, ROWS, TOTALS};
 
 /// Orders that stay unpaid for longer are cancelled.
@@ -52,6 +57,14 @@ pub enum Invocation {
     CatchUp,
     /// A batch of the stream for the publisher.
     Publish(Value),
+    /// A rebuild of all rows.
+    Rebuild(Model),
+    /// A repair of an order's rows.
+    Repair(OrderId),
+    /// A comparison of rows with their events.
+    Verify(Model),
+    /// Events are published again.
+    Republish(OrderId),
 }
 
 /// What comes of it.
@@ -64,32 +77,69 @@ pub enum Done {
     RetryFrom(Option<String>),
 }
 
+/// A settlement: whether its run succeeds.
+pub type Settle = for<'a> fn(&'a Container, &'a Context) -> BoxFuture<'a, bool>;
+
+/// What is the same in all containers of a history.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    /// The versions from one snapshot to the next.
+    pub snapshot_every: u32,
+    /// The most bytes of a row.
+    pub row_limit: usize,
+    /// Whether there is no provider to verify payments with.
+    pub trusts_caller: bool,
+    /// The settlement: the service's own, except where a test shows that a fault of it is found.
+    pub settle: Settle,
+    /// How many runs of it settle everything: a run skips most old payments, but none forever.
+    pub settlements: usize,
+}
+
+impl Settings {
+    /// The settings of a history.
+    pub fn of(history: &History) -> Self {
+        let settle: Settle = |container, context| Box::pin(async { container.settlement.run(context).await.is_ok() });
+        let History { snapshot_every, row_limit, trusts_caller, .. } = *history;
+        Self { snapshot_every, row_limit, trusts_caller, settle, settlements: 1_500 }
+    }
+}
+
 /// One container of each function.
 pub struct Container {
     config: Config,
     paying: VerifiedCommands<Network>,
-    settlement: Settlement<Network>,
+    #[cfg(test)]
+    pub(super) network: Network,
+    settle: Settle,
+    pub(super) settlement: Settlement<Network>,
     expiry: Expiry,
     runner: Runner<EventBridge>,
-    relay: Relay<EventBridge>,
+    republisher: Republisher<EventBridge>,
+    maintenance: Maintenance,
     models: ReadModels,
 }
 
 impl Container {
     /// New containers.
-    pub async fn start(network: &Network, clients: &Clients, snapshot_every: u32) -> Self {
+    pub async fn start(network: &Network, clients: &Clients, settings: &Settings) -> Self {
         let client = clients.dynamodb.clone();
-        let config = config(snapshot_every);
+        let config = config(settings.snapshot_every);
         let table = dynamodb_circuit_breaker::Table::new(client.clone(), "CircuitBreakers");
-        let settings = "failures=3; calls=3; open=5s; open-max=60s".parse().expect("settings of a breaker");
-        let breaker = CircuitBreaker::new(BREAKER, settings, table);
-        let guarded = Payments::Verified(Arc::new(GuardedProvider::new(network.clone(), breaker)));
+        let rules = "failures=3; calls=3; open=5s; open-max=60s".parse().expect("settings of a breaker");
+        let breaker = CircuitBreaker::new(BREAKER, rules, table);
+        let guarded = match settings.trusts_caller {
+            true => Payments::Trusted,
+            false => Payments::Verified(Arc::new(GuardedProvider::new(network.clone(), breaker))),
+        };
         let bus = EventBridge::open(clients.eventbridge.clone(), "orders").await.expect("the bus exists");
         let (publisher, store) = (Publisher::new(bus), config.event_store(client.clone()));
         let rows = Orders::new(client.clone(), ROWS);
         let sales = SalesTables { rows: "SalesOrders".into(), totals: TOTALS.into() };
         Self {
             paying: VerifiedCommands { commands: Commands::new(&config, client.clone()), payments: guarded.clone() },
+            #[cfg(test)]
+            network: network.clone(),
+            settle: settings.settle,
             settlement: Settlement {
                 rows: rows.clone(),
                 store: store.clone(),
@@ -97,13 +147,17 @@ impl Container {
                 currency: config.currency,
             },
             expiry: Expiry { rows, store: store.clone(), after: Some(EXPIRE_AFTER) },
-            runner: Runner { store, publisher: publisher.clone() },
-            relay: Relay {
-                envelopes: Envelopes { currency: config.currency, api_url: "https://api.example.com".into() },
-                publisher,
-                spans: no_span,
+            runner: Runner { store: store.clone(), publisher: publisher.clone() },
+            republisher: Republisher {
+                store,
+                relay: Relay {
+                    envelopes: Envelopes { currency: config.currency, api_url: "https://api.example.com".into() },
+                    publisher,
+                    spans: no_span,
+                },
             },
-            models: ReadModels::new(&config, &sales, BACKLOG, client),
+            models: ReadModels::new(&config, &sales, BACKLOG, client.clone()),
+            maintenance: Maintenance::new(config.clone(), sales, client),
             config,
         }
     }
@@ -119,18 +173,35 @@ impl Container {
             Invocation::Shipment(event) => {
                 Done::Ended(shipping::handle(&self.runner, &received(event, context)).await.is_ok())
             }
-            Invocation::Settle => Done::Ended(self.settlement.run(context).await.is_ok()),
+            Invocation::Settle => Done::Ended((self.settle)(self, context).await),
             Invocation::Expire => Done::Ended(self.expiry.run(context).await.is_ok()),
+            Invocation::Rebuild(model) => self.rebuild(Rebuild::Segment(all(*model)), context).await,
+            Invocation::Repair(order_id) => self.rebuild(Rebuild::Order(*order_id), context).await,
+            Invocation::Verify(model) => Done::Ended(self.verify(*model, context).await.is_ok()),
+            Invocation::Republish(order_id) => {
+                let request = Republish { order_id: Some(*order_id), ..Republish::default() };
+                Done::Ended(self.republisher.run(request, context).await.is_ok_and(|end| end.done))
+            }
             Invocation::CatchUp => Done::Ended(self.models.catch_up(context).await.is_ok()),
             Invocation::Project(batch) => {
                 let response = self.models.project(parsed(batch)).await;
                 Done::RetryFrom(response.batch_item_failures.into_iter().find_map(|failure| failure.item_identifier))
             }
             Invocation::Publish(batch) => {
-                let response = publishing::handle(&self.relay, parsed(batch), context).await;
+                let response = publishing::handle(&self.republisher.relay, parsed(batch), context).await;
                 Done::RetryFrom(response.batch_item_failures.into_iter().find_map(|failure| failure.item_identifier))
             }
         }
+    }
+
+    async fn rebuild(&self, rebuild: Rebuild, context: &Context) -> Done {
+        Done::Ended(self.maintenance.rebuild(rebuild, context).await.is_ok())
+    }
+
+    /// The differences between a read model and the events.
+    pub async fn verify(&self, model: Model, context: &Context) -> Result<Verification, RunError> {
+        let verified = self.maintenance.verify(all(model), context).await?;
+        Ok(verified.progress.unwrap_or_default())
     }
 
     /// An order as its row shows it, and as it is stored.
@@ -158,6 +229,12 @@ impl Container {
         };
         http::respond(None, &request, handled).await
     }
+}
+
+/// All orders of a read model.
+fn all<P>(model: Model) -> OneSegment<P> {
+    let (table, seconds, progress) = (None, Some(200), None);
+    OneSegment { model, segment: 0, total_segments: 1, table, after_restore: false, seconds, progress }
 }
 
 fn received(event: &Value, context: &Context) -> Received {

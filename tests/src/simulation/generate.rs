@@ -13,12 +13,13 @@ pub const ROW_LIMIT: usize = 400 * 1024;
 pub fn history(seed: u64) -> History {
     let mut rng = Rng::with_seed(seed);
     let snapshot_every = rng.u32(1..=14);
+    let trusts_caller = seed % 8 == 2;
     let steps = match seed % 80 {
         0 => long(&mut rng),
         1 => return directed::history(seed / 80, snapshot_every, &mut rng),
-        _ => mixed(&mut rng),
+        _ => mixed(&mut rng, trusts_caller),
     };
-    History { snapshot_every, row_limit: ROW_LIMIT, steps }
+    History { snapshot_every, row_limit: ROW_LIMIT, trusts_caller, steps }
 }
 
 /// What a history draws its steps from.
@@ -28,14 +29,18 @@ struct Cast {
     keys: u16,
     /// How many of a hundred acts meet trouble.
     trouble: u8,
+    /// Whether somebody uses the payment of another order now and then.
+    confuses: bool,
 }
 
-fn mixed(rng: &mut Rng) -> Vec<Step> {
+fn mixed(rng: &mut Rng, trusts_caller: bool) -> Vec<Step> {
     let cast = Cast {
         orders: rng.u8(1..=3),
         payments: rng.u16(1..=5),
         keys: rng.u16(1..=12),
         trouble: [0, 10, 30, 60][rng.usize(..4)],
+        // The word of a trusted caller is true.
+        confuses: !trusts_caller,
     };
     let mut steps: Vec<_> = (0..cast.orders).map(|order| Step::calm(Act::Create { order })).collect();
     for _ in 0..rng.usize(5..36) {
@@ -46,7 +51,7 @@ fn mixed(rng: &mut Rng) -> Vec<Step> {
 
 /// Hundreds of payments of one order.
 fn long(rng: &mut Rng) -> Vec<Step> {
-    let cast = Cast { orders: 1, payments: 60, keys: 300, trouble: [0, 5, 20][rng.usize(..3)] };
+    let cast = Cast { orders: 1, payments: 60, keys: 300, trouble: [0, 5, 20][rng.usize(..3)], confuses: true };
     let mut steps = vec![Step::calm(Act::Create { order: 0 })];
     let length = rng.usize(150..500);
     while steps.len() < length {
@@ -84,7 +89,6 @@ impl Step {
 
 fn step(rng: &mut Rng, cast: &Cast) -> Step {
     let order = rng.u8(..cast.orders);
-    // Each payment belongs to an order; now and then somebody confuses them.
     let payment = payment(rng, cast, order);
     match rng.u8(..100) {
         0..=60 => {
@@ -108,6 +112,9 @@ fn step(rng: &mut Rng, cast: &Cast) -> Step {
 
 fn act_in_trouble(rng: &mut Rng, cast: &Cast) -> (Act, Circumstances) {
     let (act, mut circumstances) = (act(rng, cast), circumstances(rng, cast));
+    if rng.u8(..8) == 0 {
+        circumstances.if_match = Some(rng.i8(-1..=1));
+    }
     // A publisher has few calls, and a fault of its own.
     if let (Act::Publish(_), Some(trouble)) = (act, &mut circumstances.trouble) {
         trouble.call = 0;
@@ -135,12 +142,17 @@ fn act(rng: &mut Rng, cast: &Cast) -> Act {
         73..=74 => Act::Expire,
         75..=88 => Act::Project(batch(rng)),
         89..=90 => Act::CatchUp,
-        _ => Act::Publish(batch(rng)),
+        91..=97 => Act::Publish(batch(rng)),
+        98 => {
+            let sales = rng.bool();
+            [Act::Rebuild { sales }, Act::Verify { sales }, Act::Repair { order }][rng.usize(..3)]
+        }
+        _ => Act::Republish { order },
     }
 }
 
 fn payment(rng: &mut Rng, cast: &Cast, order: u8) -> u16 {
-    let order = if rng.u8(..20) == 0 { rng.u8(..cast.orders) } else { order };
+    let order = if cast.confuses && rng.u8(..20) == 0 { rng.u8(..cast.orders) } else { order };
     u16::from(order) * 1_000 + rng.u16(..cast.payments)
 }
 
@@ -163,7 +175,7 @@ fn circumstances(rng: &mut Rng, cast: &Cast) -> Circumstances {
     if rng.u8(..100) >= cast.trouble {
         return CALM;
     }
-    let fault = match rng.u8(..26) {
+    let fault = match rng.u8(..28) {
         0..=2 => Fault::LoseResponse,
         3 | 4 => Fault::LoseRequest,
         5 | 6 => Fault::Late(rng.u16(1..4_000)),
@@ -176,6 +188,7 @@ fn circumstances(rng: &mut Rng, cast: &Cast) -> Circumstances {
         17 => Fault::Conflict,
         18 => Fault::Partial,
         19..=21 => Fault::CrashBefore,
+        22 | 23 => Fault::Slow(rng.u16(1..1_500)),
         _ => Fault::CrashAfter,
     };
     let calls = match rng.u8(..10) {
@@ -187,5 +200,6 @@ fn circumstances(rng: &mut Rng, cast: &Cast) -> Circumstances {
         trouble: (rng.u8(..4) > 0).then(|| Trouble { call: rng.u8(..7), calls, fault }),
         clock: if rng.u8(..3) == 0 { [-600_000, -3_000, -7, 40, 5_000, 600_000][rng.usize(..6)] } else { 0 },
         time: (rng.u8(..12) == 0).then(|| rng.u16(500..4_000)),
+        if_match: None,
     }
 }

@@ -13,6 +13,8 @@ pub mod directed;
 #[cfg(test)]
 mod doctored;
 pub mod expression;
+#[cfg(test)]
+mod forgotten;
 pub mod function;
 pub mod generate;
 pub mod network;
@@ -28,6 +30,7 @@ pub mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bounds::Bounds;
+use function::Settings;
 use step::History;
 use tables::Recorded;
 use world::World;
@@ -48,13 +51,13 @@ pub struct Outcome {
 /// # Errors
 /// What is wrong, and after which step.
 pub fn run(history: &History) -> Result<Outcome, String> {
-    run_in_world(history, &mut |_| ())
+    run_in_world(history, &mut |_| (), &mut |_| ())
 }
 
 /// The requests to the tables that a history leads to.
 pub fn requests_of(history: &History) -> Vec<Recorded> {
     let mut network = None;
-    let ran = run_in_world(history, &mut |world| {
+    let ran = run_in_world(history, &mut |_| (), &mut |world| {
         world.network.outside().tables.recorded = Some(Vec::new());
         network = Some(world.network.clone());
     });
@@ -62,7 +65,11 @@ pub fn requests_of(history: &History) -> Vec<Recorded> {
     network.and_then(|network| network.outside().tables.recorded.take()).unwrap_or_default()
 }
 
-fn run_in_world(history: &History, prepare: &mut dyn FnMut(&World)) -> Result<Outcome, String> {
+fn run_in_world(
+    history: &History,
+    change: &mut dyn FnMut(&mut Settings),
+    prepare: &mut dyn FnMut(&World),
+) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let mut at = String::from("before the first step");
@@ -70,7 +77,9 @@ fn run_in_world(history: &History, prepare: &mut dyn FnMut(&World)) -> Result<Ou
         runtime.block_on(async {
             // The waits and probes of the service and the SDK.
             fastrand::seed(0);
-            let mut world = World::new(history).await;
+            let mut settings = Settings::of(history);
+            change(&mut settings);
+            let mut world = World::new(settings).await;
             prepare(&world);
             for (number, step) in history.steps.iter().enumerate() {
                 at = format!("at step {number}, {step:?}");
@@ -79,10 +88,12 @@ fn run_in_world(history: &History, prepare: &mut dyn FnMut(&World)) -> Result<Ou
             at = "at rest".into();
             world.come_to_rest().await?;
             let events = world.checker.orders.values().flat_map(|order| &order.events);
+            let mut bounds = world.checker.bounds;
+            bounds += world.network.outside().bounds;
             Ok(Outcome {
                 events: events.clone().count() as u64,
                 ended: events.map(|event| event.occurred_at().timestamp_millis()).max().unwrap_or_default(),
-                bounds: world.checker.bounds,
+                bounds,
             })
         })
     }));

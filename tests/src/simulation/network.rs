@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::action::Action;
+use super::bounds::{self, Bounds};
 use super::bus::Bus;
 use super::provider::{Provider, Word};
 use super::step::Fault;
@@ -45,13 +46,15 @@ pub struct Outside {
     pub bus: Bus,
     /// The payment provider.
     pub provider: Provider,
+    /// How often invocations exceeded bounds of their attempts.
+    pub bounds: Bounds,
 }
 
 impl Network {
     /// Empty tables, an empty bus, and a provider that knows no payment.
     pub fn new(row_limit: usize) -> Self {
         let (tables, bus, provider) = (Tables::new(row_limit), Bus::default(), Provider::default());
-        Self(Arc::new(Mutex::new(Outside { tables, bus, provider })))
+        Self(Arc::new(Mutex::new(Outside { tables, bus, provider, bounds: Bounds::default() })))
     }
 
     /// The services.
@@ -112,14 +115,19 @@ impl Network {
                 Some(error(400, "ProvisionedThroughputExceededException", "The throughput was exceeded."))
             }
             Some(Fault::Fail) => Some(error(500, "InternalServerError", "The request failed.")),
+            Some(Fault::Slow(millis)) => {
+                sleep(Duration::from_millis(millis.into())).await;
+                Some(self.execute(&target, &request, None))
+            }
             Some(Fault::Conflict) if target.ends_with("TransactWriteItems") => {
                 let actions = request["TransactItems"].as_array().map_or(0, Vec::len);
                 Some(cancelled_transaction(&vec![json!({"Code": "TransactionConflict"}); actions]))
             }
             Some(Fault::Late(millis)) => {
+                let (network, request) = (self.clone(), request.clone());
                 tokio::spawn(async move {
                     sleep(Duration::from_millis(millis.into())).await;
-                    self.execute(&target, &request, None);
+                    network.execute(&target, &request, None);
                 });
                 None
             }
@@ -134,6 +142,10 @@ impl Network {
                 }
             }
         };
+        if let Some((bound, most, row)) = response.as_ref().and_then(|response| bounds::overtaken(&request, response)) {
+            let exceeded = action.lose(row) == most;
+            self.outside().bounds.count(bound, exceeded);
+        }
         action.latency().await;
         response
     }
@@ -173,6 +185,7 @@ impl PaymentProvider for Network {
         match fault {
             Some(Fault::CrashBefore) => match action.crash().await {},
             Some(Fault::LoseRequest | Fault::Throttle | Fault::Fail) => return Err(lost()),
+            Some(Fault::Slow(millis)) => sleep(Duration::from_millis(millis.into())).await,
             _ => {}
         }
         let word = self.outside().provider.verify(claim);

@@ -44,6 +44,16 @@ pub enum Word {
     Silence,
 }
 
+impl Payment {
+    /// Captures it without an event, unless it is captured.
+    pub fn capture_silently(&mut self, cents: u32) {
+        if self.captures.is_empty() {
+            self.silent = true;
+            self.captures.push(cents);
+        }
+    }
+}
+
 impl Provider {
     /// A payment, which is known from now on.
     pub fn payment(&mut self, payment: u16, order: OrderId) -> &mut Payment {

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lambda_http::Context;
+use orders_functions::rebuild::Model;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::action::Action;
+use super::bounds::Bound;
+use super::network::Outside;
 use super::provider::payment_name;
 use super::step::{Act, Batch, CALM};
 use super::tables::{BACKLOG, ROWS, TOTALS};
@@ -20,8 +24,6 @@ const IN_FLIGHT: Duration = Duration::from_secs(70);
 const ROUNDS: usize = 6;
 /// How long a payment may be unknown to the provider.
 const UNKNOWN_FOR: Duration = Duration::from_secs(25 * 3600);
-/// Runs of the settlement, which skips most old payments each time, but none forever.
-const SETTLEMENTS: usize = 1_500;
 
 impl World {
     /// Comes to rest, and checks that nothing is left undone.
@@ -35,7 +37,7 @@ impl World {
         self.settle_down().await?;
         if self.deferred().next().is_some() {
             sleep(UNKNOWN_FOR).await;
-            for _ in 0..SETTLEMENTS {
+            for _ in 0..self.settings.settlements {
                 self.calmly(Act::Settle).await?;
                 if self.deferred().next().is_none() {
                     break;
@@ -63,7 +65,8 @@ impl World {
         self.check_money()?;
         self.check_publication()?;
         self.check_sales()?;
-        self.check_rows().await
+        self.check_rows().await?;
+        if self.is_maintained { self.check_verification().await } else { Ok(()) }
     }
 
     async fn settle_down(&mut self) -> Result<(), String> {
@@ -127,24 +130,59 @@ impl World {
             if let Some(recorded) = recorded {
                 *balance.entry(stream).or_default() += recorded - booked.refunded.unwrap_or_default();
             }
-            // Of captures that contradict each other, the first to be known is recorded.
-            for (nth, cents) in booked.captures.iter().enumerate().skip(usize::from(booked.silent)) {
-                let event = format!("captured-{payment}-{nth}");
-                let reported = outside.bus.entries.iter().any(|entry| {
-                    entry.detail["data"]["event_id"] == *event && entry.detail["data"]["unrecorded_money"] == true
-                });
-                let known = recorded == Some(u64::from(*cents)) || (recorded.is_some() && reported);
-                if *cents > 0 && !known {
-                    return Err(format!(
-                        "p{payment} captured {cents}, but {recorded:?} is recorded, and nothing is reported"
-                    ));
-                }
-            }
+            (usize::from(booked.silent)..booked.captures.len())
+                .try_for_each(|nth| self.check_capture(&outside, *payment, nth))?;
         }
         for (stream, order) in &self.checker.orders {
             let (kept, balance) = (order.ledger.kept(), balance.get(stream).copied().unwrap_or_default());
             if kept != balance || order.ledger.owed() > 0 {
                 return Err(format!("order {stream} keeps {kept}, of {balance} paid: {:?}", order.ledger));
+            }
+        }
+        Ok(())
+    }
+
+    /// What an event reported is recorded once it is processed.
+    pub(super) fn check_processed(&self, act: &Act) -> Result<(), String> {
+        let outside = self.network.outside();
+        match act {
+            Act::CaptureArrives { payment, nth } => self.check_capture(&outside, *payment, (*nth).into()),
+            Act::RefundArrives { payment } => {
+                let ledger = &self.checker.orders[&outside.provider.payments[payment].order.to_string()].ledger;
+                let recorded = ledger.refunded.contains_key(&payment_name(*payment));
+                if recorded { Ok(()) } else { Err(format!("the refund of p{payment} is not recorded")) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A capture is recorded. Of those that contradict each other, the first to be known is, and the others are reported.
+    fn check_capture(&self, outside: &Outside, payment: u16, nth: usize) -> Result<(), String> {
+        let booked = &outside.provider.payments[&payment];
+        let cents = booked.captures[nth];
+        let ledger = &self.checker.orders[&booked.order.to_string()].ledger;
+        let recorded = ledger.captured.get(&payment_name(payment)).copied();
+        let event = format!("captured-{payment}-{nth}");
+        let reported = || {
+            let mut data = outside.bus.entries.iter().map(|entry| &entry.detail["data"]);
+            data.any(|data| data["event_id"] == *event && data["unrecorded_money"] == true)
+        };
+        if cents == 0 || recorded == Some(cents.into()) || (recorded.is_some() && reported()) {
+            return Ok(());
+        }
+        Err(format!("p{payment} captured {cents}, but {recorded:?} is recorded, and nothing is reported"))
+    }
+
+    /// A verification of the rows and of the sales finds no difference.
+    async fn check_verification(&self) -> Result<(), String> {
+        for model in [Model::Orders, Model::Sales] {
+            let action = Action::new(CALM, self.began, None);
+            let mut context = Context::default();
+            context.deadline = action.now().timestamp_millis() as u64 + 300_000;
+            let verified = action.run(self.containers[0].verify(model, &context)).await.expect("it does not crash");
+            let found = verified.map_err(|error| error.to_string())?;
+            if !found.done || found.different > 0 || found.unsettled > 0 {
+                return Err(format!("a verification of {model:?} finds {found:?}"));
             }
         }
         Ok(())
@@ -214,8 +252,8 @@ impl World {
             let stored =
                 self.network.outside().tables.items(ROWS).find(|row| row["order_id"]["S"] == **stream).cloned();
             let parked = stored.as_ref().is_some_and(|row| row.contains_key("parked"));
-            self.checker.bounds.parked_rows += u64::from(parked);
-            if parked && self.row_limit < 400 * 1024 {
+            self.checker.bounds.count(Bound::ParkedRow, parked);
+            if parked && self.settings.row_limit < 400 * 1024 {
                 continue;
             }
             let expected = orders_core::read_model::OrderView::of(loaded.stream());

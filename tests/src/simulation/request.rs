@@ -9,8 +9,8 @@ use super::step::Act;
 /// What an order costs, in cents.
 pub const TOTAL: u32 = 4_000;
 
-/// The request of an act on an order, with this correlation id.
-pub fn request(act: &Act, order_id: &str, correlation_id: &str) -> Option<Invocation> {
+/// The request of an act on an order, with this correlation id, that requires a version or none.
+pub fn request(act: &Act, order_id: &str, correlation_id: &str, required: Option<u64>) -> Option<Invocation> {
     let tracking = json!({"tracking_number": "1Z999"});
     let reason = json!({"reason": "such is life"});
     let (function, sub, scopes, key, body) = match *act {
@@ -35,6 +35,9 @@ pub fn request(act: &Act, order_id: &str, correlation_id: &str) -> Option<Invoca
     let mut headers = json!({"content-type": "application/json", "x-correlation-id": correlation_id});
     if let Some(key) = key {
         headers["idempotency-key"] = json!(format!("\"key-{key}\""));
+    }
+    if let Some(version) = required {
+        headers["if-match"] = json!(format!("\"{version}\""));
     }
     let event = json!({
         "version": "2.0", "headers": headers, "pathParameters": {"id": order_id}, "body": body.to_string(),

@@ -74,7 +74,7 @@ fn simpler(step: &Step) -> Vec<Step> {
 }
 
 fn calmer(circumstances: Circumstances) -> impl Iterator<Item = Circumstances> {
-    let Circumstances { trouble, clock, time } = circumstances;
+    let Circumstances { trouble, clock, time, if_match } = circumstances;
     let fewer = trouble.filter(|trouble| trouble.calls > 1).map(|mut trouble| {
         trouble.calls /= 2;
         trouble
@@ -84,7 +84,8 @@ fn calmer(circumstances: Circumstances) -> impl Iterator<Item = Circumstances> {
         Circumstances { trouble: None, ..circumstances },
         Circumstances { clock: 0, ..circumstances },
         Circumstances { time: None, ..circumstances },
-        Circumstances { trouble: fewer.or(trouble), clock, time },
+        Circumstances { if_match: None, ..circumstances },
+        Circumstances { trouble: fewer.or(trouble), clock, time, if_match },
     ];
     calmer.into_iter().filter(move |calmer| *calmer != circumstances)
 }

@@ -11,6 +11,8 @@ pub struct History {
     pub snapshot_every: u32,
     /// The most bytes of a row. DynamoDB's limit is 400 KB; a smaller one is reached in fewer steps.
     pub row_limit: usize,
+    /// Whether there is no provider to verify payments with, and the caller is trusted.
+    pub trusts_caller: bool,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -85,6 +87,14 @@ pub enum Act {
     CatchUp,
     /// The publisher gets a batch of the stream.
     Publish(Batch),
+    /// The rows of all orders, or the sales, are rebuilt.
+    Rebuild { sales: bool },
+    /// The rows of an order are repaired.
+    Repair { order: u8 },
+    /// The rows of all orders, or the sales, are compared with their events.
+    Verify { sales: bool },
+    /// The events of an order are published again.
+    Republish { order: u8 },
 }
 
 /// The records that a reader of the stream gets.
@@ -118,7 +128,7 @@ pub enum Condition {
     Pending,
 }
 
-/// What an act has to cope with.
+/// The circumstances of an act.
 #[derive(Clone, Copy, Default, PartialEq)]
 pub struct Circumstances {
     /// What goes wrong with its calls.
@@ -127,10 +137,12 @@ pub struct Circumstances {
     pub clock: i32,
     /// How many milliseconds it has, if less than usual.
     pub time: Option<u16>,
+    /// The version that a request requires by `If-Match`, relative to the newest one.
+    pub if_match: Option<i8>,
 }
 
 /// Nothing goes wrong, and the clock is right.
-pub const CALM: Circumstances = Circumstances { trouble: None, clock: 0, time: None };
+pub const CALM: Circumstances = Circumstances { trouble: None, clock: 0, time: None, if_match: None };
 
 /// Faults of consecutive calls of one act.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -156,6 +168,8 @@ pub enum Fault {
     HangAfter,
     /// It is not executed, and no response ever comes.
     Hang,
+    /// It takes so many milliseconds longer.
+    Slow(u16),
     /// It is throttled.
     Throttle,
     /// It fails with status 500.
@@ -176,11 +190,11 @@ pub enum Fault {
 
 impl fmt::Debug for Circumstances {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { trouble, clock, time } = self;
+        let Self { trouble, clock, time, if_match } = self;
         if *self == CALM {
             return f.write_str("CALM");
         }
-        write!(f, "Circumstances {{ trouble: {trouble:?}, clock: {clock}, time: {time:?} }}")
+        write!(f, "Circumstances {{ trouble: {trouble:?}, clock: {clock}, time: {time:?}, if_match: {if_match:?} }}")
     }
 }
 
@@ -194,8 +208,10 @@ impl Step {
 /// As Rust that compiles where the names of this module are imported.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { snapshot_every, row_limit, steps } = self;
-        writeln!(f, "History {{ snapshot_every: {snapshot_every}, row_limit: {row_limit}, steps: vec![")?;
+        let Self { snapshot_every, row_limit, trusts_caller, steps } = self;
+        writeln!(f, "History {{")?;
+        writeln!(f, "  snapshot_every: {snapshot_every}, row_limit: {row_limit}, trusts_caller: {trusts_caller},")?;
+        writeln!(f, "  steps: vec![")?;
         for step in steps {
             match step {
                 Step::Do(act, CALM) => writeln!(f, "    Step::calm({act:?}),")?,

@@ -2,11 +2,13 @@
 //!
 //! It holds at least the tables' newest state and the one before it, which a stale read returns.
 
+mod reads;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::expression::{Expression, Item, compare};
+use super::expression::{Expression, Item};
 
 /// The table of events.
 pub const EVENTS: &str = "OrderEvents";
@@ -25,13 +27,6 @@ pub const KEYS: [(&str, &str, Option<&str>); 6] = [
     (TOTALS, "shard", Some("name")),
     (BACKLOG, "model", Some("stream_id")),
     ("CircuitBreakers", "name", None),
-];
-
-/// The indexes of the rows, with their hash and range keys. They hold keys only.
-const INDEXES: [(&str, &str, &str); 3] = [
-    ("by-user", "user_id", "created_at"),
-    ("by-status", "work_queue", "created_at"),
-    ("by-deferred", "deferred_shard", "deferred_at"),
 ];
 
 /// A response: its status and body.
@@ -106,7 +101,8 @@ impl Tables {
     /// Executes a request. An eventually consistent read misses the newest `stale` commits, or changes if it is not 0.
     pub fn execute(&mut self, operation: &str, request: &Value, stale: usize) -> Response {
         let response = self.respond(operation, request, stale);
-        if let Some(recorded) = self.recorded.as_mut().filter(|_| stale == 0) {
+        let reads = ["GetItem", "Query", "Scan", "BatchGetItem"].contains(&operation);
+        if let Some(recorded) = self.recorded.as_mut().filter(|_| stale == 0 || !reads) {
             let (operation, request, response) = (operation.to_owned(), request.clone(), response.clone());
             recorded.push(Recorded { operation, request, response });
         }
@@ -121,8 +117,9 @@ impl Tables {
                 let found = table.items.get(&table.key(&request["Key"])).and_then(|versions| versions.at(stale > 0));
                 (200, found.map_or(json!({}), |item| json!({"Item": item})))
             }
-            "BatchGetItem" => (200, self.batch_get(request, stale)),
             "Query" => (200, self.query(request, stale)),
+            "Scan" => (200, self.scan(request, stale)),
+            "BatchGetItem" => (200, self.batch_get(request, stale)),
             "PutItem" | "UpdateItem" | "DeleteItem" => match self.prepare(operation, request) {
                 Ok(write) => {
                     let all_new = request["ReturnValues"] == "ALL_NEW";
@@ -144,85 +141,6 @@ impl Tables {
     fn table(&self, request: &Value) -> &Table {
         let name = request["TableName"].as_str().unwrap_or_default();
         self.tables.get(name).unwrap_or_else(|| panic!("no table {name}"))
-    }
-
-    fn batch_get(&self, request: &Value, stale: usize) -> Value {
-        let wanted = request["RequestItems"].as_object().expect("tables");
-        let responses = wanted.iter().map(|(name, wanted)| {
-            let table = &self.tables[name.as_str()];
-            let stale = stale > 0 && wanted["ConsistentRead"] != true;
-            let keys = wanted["Keys"].as_array().expect("keys").iter();
-            let found = keys.filter_map(|key| table.items.get(&table.key(key))?.at(stale));
-            (name.clone(), json!(found.collect::<Vec<_>>()))
-        });
-        json!({"Responses": responses.collect::<Item>(), "UnprocessedKeys": {}})
-    }
-
-    fn query(&self, request: &Value, stale: usize) -> Value {
-        let table = self.table(request);
-        let condition = request["KeyConditionExpression"].as_str().unwrap_or_default();
-        let index = INDEXES.iter().find(|(name, ..)| request["IndexName"] == *name);
-        let is_events = table.range == Some("version");
-        let mut found: Vec<&Item> = match index {
-            // The values of a key condition include its hash key's.
-            None => {
-                let values = request["ExpressionAttributeValues"].as_object().expect("values").values();
-                let hashes = values.filter_map(|value| value["S"].as_str());
-                let mut of_hashes = Vec::new();
-                for hash in hashes {
-                    let range = (hash.to_owned(), Range::None)..=(hash.to_owned(), Range::Text("\u{10ffff}".into()));
-                    of_hashes.extend(table.items.range(range).map(|(_, versions)| versions));
-                }
-                let hidden = if is_events { stale.min(of_hashes.len()) } else { 0 };
-                of_hashes.truncate(of_hashes.len() - hidden);
-                of_hashes.into_iter().filter_map(|versions| versions.at(stale > 0 && !is_events)).collect()
-            }
-            Some((_, hash, range)) => {
-                let items = table.items.values().filter_map(|versions| versions.at(stale > 0));
-                let mut items: Vec<_> =
-                    items.filter(|item| item.contains_key(*hash) && item.contains_key(*range)).collect();
-                items.sort_by(|left, right| compare(&left[*range], &right[*range]));
-                items
-            }
-        };
-        found.retain(|item| Expression::new(condition, request, item).holds());
-        if request["ScanIndexForward"] == false {
-            found.reverse();
-        }
-        if let Some(start) = request["ExclusiveStartKey"].as_object() {
-            let same = |item: &Item| start.iter().all(|(name, value)| item.get(name) == Some(value));
-            let place = found.iter().position(|item| same(item)).expect("the item at which a page ended");
-            found.drain(..=place);
-        }
-        let limit = request["Limit"].as_u64().map_or(usize::MAX, |limit| limit as usize);
-        // A page that reaches its limit has a key to continue at, even at the end.
-        let more = found.len() >= limit;
-        found.truncate(limit);
-        let last = found.last().filter(|_| more).map(|item| {
-            let of_index = index.into_iter().flat_map(|(_, hash, range)| [*hash, *range]);
-            let names = of_index.chain([table.hash]).chain(table.range);
-            names.map(|name| (name.to_owned(), item[name].clone())).collect::<Item>()
-        });
-        if let Some(filter) = request["FilterExpression"].as_str() {
-            found.retain(|item| Expression::new(filter, request, item).holds());
-        }
-        let mut response = json!({"Count": found.len()});
-        if request["Select"] != "COUNT" {
-            response["Items"] = match index {
-                None => json!(found),
-                Some((_, hash, range)) => {
-                    let keys = ["order_id", hash, range];
-                    let projected = found.into_iter().map(|item| {
-                        keys.into_iter().map(|name| (name.to_owned(), item[name].clone())).collect::<Item>()
-                    });
-                    projected.collect()
-                }
-            };
-        }
-        if let Some(last) = last {
-            response["LastEvaluatedKey"] = Value::Object(last);
-        }
-        response
     }
 
     fn transact(&mut self, request: &Value) -> Response {

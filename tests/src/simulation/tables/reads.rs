@@ -1,0 +1,123 @@
+//! Reads of many items.
+
+use serde_json::{Value, json};
+
+use super::super::expression::{Expression, Item, compare};
+use super::{EVENTS, Range, Table, Tables};
+
+/// The indexes of the rows, with their hash and range keys. They hold keys only.
+const INDEXES: [(&str, &str, &str); 3] = [
+    ("by-user", "user_id", "created_at"),
+    ("by-status", "work_queue", "created_at"),
+    ("by-deferred", "deferred_shard", "deferred_at"),
+];
+
+impl Tables {
+    pub(super) fn query(&self, request: &Value, stale: usize) -> Value {
+        let table = self.table(request);
+        let condition = request["KeyConditionExpression"].as_str().unwrap_or_default();
+        let index = INDEXES.iter().find(|(name, ..)| request["IndexName"] == *name);
+        let is_events = table.range == Some("version");
+        let mut found: Vec<&Item> = match index {
+            // The values of a key condition include its hash key's.
+            None => {
+                let values = request["ExpressionAttributeValues"].as_object().expect("values").values();
+                let hashes = values.filter_map(|value| value["S"].as_str());
+                let mut of_hashes = Vec::new();
+                for hash in hashes {
+                    let range = (hash.to_owned(), Range::None)..=(hash.to_owned(), Range::Text("\u{10ffff}".into()));
+                    of_hashes.extend(table.items.range(range).map(|(_, versions)| versions));
+                }
+                let hidden = if is_events { stale.min(of_hashes.len()) } else { 0 };
+                of_hashes.truncate(of_hashes.len() - hidden);
+                of_hashes.into_iter().filter_map(|versions| versions.at(stale > 0 && !is_events)).collect()
+            }
+            Some((_, hash, range)) => {
+                let items = table.items.values().filter_map(|versions| versions.at(stale > 0));
+                let mut items: Vec<_> =
+                    items.filter(|item| item.contains_key(*hash) && item.contains_key(*range)).collect();
+                items.sort_by(|left, right| compare(&left[*range], &right[*range]));
+                items
+            }
+        };
+        found.retain(|item| Expression::new(condition, request, item).holds());
+        if request["ScanIndexForward"] == false {
+            found.reverse();
+        }
+        let of_index = index.map(|(_, hash, range)| [*hash, *range]);
+        let last = table.page(request, &mut found, of_index.as_ref().map_or(&[], |names| &names[..]));
+        if let Some(filter) = request["FilterExpression"].as_str() {
+            found.retain(|item| Expression::new(filter, request, item).holds());
+        }
+        let mut response = json!({"Count": found.len()});
+        if request["Select"] != "COUNT" {
+            response["Items"] = match index {
+                None => json!(found),
+                Some((_, hash, range)) => {
+                    let keys = ["order_id", hash, range];
+                    let projected = found.into_iter().map(|item| {
+                        keys.into_iter().map(|name| (name.to_owned(), item[name].clone())).collect::<Item>()
+                    });
+                    projected.collect()
+                }
+            };
+        }
+        if let Some(last) = last {
+            response["LastEvaluatedKey"] = Value::Object(last);
+        }
+        response
+    }
+
+    pub(super) fn scan(&self, request: &Value, stale: usize) -> Value {
+        assert!(request["TotalSegments"].is_null(), "the simulation scans whole tables");
+        let table = self.table(request);
+        let is_events = request["TableName"] == EVENTS;
+        let hidden = if is_events { &self.commits[self.commits.len().saturating_sub(stale)..] } else { &[] };
+        let items = table.items.values().filter_map(|versions| versions.at(stale > 0 && !is_events));
+        let mut found: Vec<&Item> = items.filter(|item| !hidden.contains(item)).collect();
+        let last = table.page(request, &mut found, &[]);
+        let items: Vec<_> = found.into_iter().map(|item| projected(item, request)).collect();
+        json!({"Count": items.len(), "Items": items, "LastEvaluatedKey": last})
+    }
+
+    pub(super) fn batch_get(&self, request: &Value, stale: usize) -> Value {
+        let mut responses = json!({});
+        for (name, wanted) in request["RequestItems"].as_object().into_iter().flatten() {
+            let table = &self.tables[name.as_str()];
+            let keys = wanted["Keys"].as_array().into_iter().flatten();
+            let stale = stale > 0 && wanted["ConsistentRead"] != true;
+            let found = keys.filter_map(|key| table.items.get(&table.key(key)).and_then(|versions| versions.at(stale)));
+            responses[name] = found.map(|item| projected(item, wanted)).collect();
+        }
+        json!({"Responses": responses, "UnprocessedKeys": {}})
+    }
+}
+
+impl Table {
+    /// Keeps the items of the page that a request names. Returns the key to continue at, if there may be more.
+    fn page(&self, request: &Value, found: &mut Vec<&Item>, index: &[&str]) -> Option<Item> {
+        if let Some(start) = request["ExclusiveStartKey"].as_object() {
+            let same = |item: &Item| start.iter().all(|(name, value)| item.get(name) == Some(value));
+            let place = found.iter().position(|item| same(item)).expect("the item at which a page ended");
+            found.drain(..=place);
+        }
+        let limit = request["Limit"].as_u64().map_or(usize::MAX, |limit| limit as usize);
+        // A page that reaches its limit has a key to continue at, even at the end.
+        let more = found.len() >= limit;
+        found.truncate(limit);
+        found.last().filter(|_| more).map(|item| {
+            let names = index.iter().copied().chain([self.hash]).chain(self.range);
+            names.map(|name| (name.to_owned(), item[name].clone())).collect()
+        })
+    }
+}
+
+/// The attributes of an item that a request asks for.
+fn projected(item: &Item, request: &Value) -> Item {
+    let Some(names) = request["ProjectionExpression"].as_str() else { return item.clone() };
+    let names = names.split(',').map(|name| {
+        let name = name.trim();
+        request["ExpressionAttributeNames"][name].as_str().unwrap_or(name)
+    });
+    names.filter_map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect()
+}
