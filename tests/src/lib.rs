@@ -12,6 +12,7 @@ pub mod bus;
 pub mod chaos;
 pub mod commits;
 pub mod database;
+pub mod fuzz;
 pub mod hostile_events;
 pub mod ledger;
 pub mod lives;

@@ -41,6 +41,7 @@ const LISTED: [&str; 7] = ["user_id", "status", "total", "version", "updated_at"
 pub type Response = (u16, Value);
 
 /// The tables.
+#[derive(Clone)]
 pub struct Tables {
     tables: BTreeMap<&'static str, Table>,
     row_limit: usize,
@@ -54,12 +55,14 @@ pub struct Tables {
 
 /// A request and its response.
 #[expect(missing_docs, reason = "the fields say what they are")]
+#[derive(Clone)]
 pub struct Recorded {
     pub operation: String,
     pub request: Value,
     pub response: Response,
 }
 
+#[derive(Clone)]
 struct Table {
     hash: &'static str,
     range: Option<&'static str>,
@@ -75,7 +78,7 @@ enum Range {
     Text(String),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Versions {
     now: Option<Item>,
     before: Option<Item>,
