@@ -6,7 +6,7 @@ use proptest::sample::{Index, select};
 use serde_json::{Map, Value, json};
 
 /// Texts that a URI, a header, a host, base64 or JSON cannot hold, or that mean something there.
-const TEXTS: [&str; 30] = [
+pub(crate) const TEXTS: [&str; 30] = [
     "",
     " ",
     "\0",
@@ -40,7 +40,7 @@ const TEXTS: [&str; 30] = [
 ];
 
 /// Pieces of JSON that a parsed value cannot represent.
-const RAW: [&str; 9] = [
+pub(crate) const RAW: [&str; 9] = [
     r#""\ud800""#,
     r#"{"\udfff": "\ud800"}"#,
     "1e999",

@@ -13,6 +13,7 @@ pub mod chaos;
 pub mod commits;
 pub mod cost;
 pub mod database;
+pub mod fuzz;
 pub mod hostile_events;
 pub mod ledger;
 pub mod lives;

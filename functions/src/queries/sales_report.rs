@@ -39,7 +39,8 @@ impl Reports {
         Ok(Self::new(config, config::setting::<String>("SALES_TOTALS_TABLE")?, client))
     }
 
-    pub(crate) fn new(config: &Config, totals_table: impl Into<String>, client: aws_sdk_dynamodb::Client) -> Self {
+    /// On the table of totals.
+    pub fn new(config: &Config, totals_table: impl Into<String>, client: aws_sdk_dynamodb::Client) -> Self {
         let (currency, scope_prefix) = (config.currency, config.scope_prefix.clone());
         Self { totals: SalesTotals::new(client, totals_table, Sales { currency }), currency, scope_prefix }
     }

@@ -29,7 +29,7 @@ enum Status {
 ///
 /// # Errors
 /// It does not have the expected form, or does not match the claim.
-pub(super) fn read(body: &[u8], claim: &Claim) -> Result<Verdict, VerifyError> {
+pub fn read(body: &[u8], claim: &Claim) -> Result<Verdict, VerifyError> {
     let unexpected = VerifyError::UnexpectedResponse;
     let body: Body = strict_json::from_slice(body).map_err(|error| unexpected(error.to_string()))?;
     if body.payment_id != claim.payment_id.as_str() {

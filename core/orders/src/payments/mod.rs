@@ -11,6 +11,7 @@ mod token;
 
 use std::error::Error;
 
+pub use answer::read as read_response;
 pub use guarded::GuardedProvider;
 pub use http::{HttpProvider, InvalidProvider, Timeouts};
 pub use secrets_manager::SecretsManager;

@@ -33,6 +33,7 @@ pub const KEYS: [(&str, &str, Option<&str>); 6] = [
 pub type Response = (u16, Value);
 
 /// The tables.
+#[derive(Clone)]
 pub struct Tables {
     tables: BTreeMap<&'static str, Table>,
     row_limit: usize,
@@ -46,12 +47,14 @@ pub struct Tables {
 
 /// A request and its response.
 #[expect(missing_docs, reason = "the fields say what they are")]
+#[derive(Clone)]
 pub struct Recorded {
     pub operation: String,
     pub request: Value,
     pub response: Response,
 }
 
+#[derive(Clone)]
 struct Table {
     hash: &'static str,
     range: Option<&'static str>,
@@ -67,7 +70,7 @@ enum Range {
     Text(String),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Versions {
     now: Option<Item>,
     before: Option<Item>,
