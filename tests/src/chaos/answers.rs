@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::checker::{Orders, Place};
 use super::client::{Act, Answer, Exchange, Read};
-use super::evidence::Evidence;
 use super::clock::ERROR;
+use super::evidence::Evidence;
 use super::server::{CREATIONS, WINDOW};
 
 /// How many keyed commits an order remembers.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::{Run, money};
 use super::checker::orders_of;
 use super::client::Client;
 use super::clients::pay_one;
@@ -15,6 +14,7 @@ use super::evidence::{bus_log, commits, events_on_the_bus, expired_before};
 use super::operator::schedule;
 use super::provider::Mode;
 use super::server::Instruction;
+use super::{Run, money};
 
 /// How long it may take until everything is done.
 const PATIENCE: Duration = Duration::from_secs(150);

@@ -13,9 +13,9 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Settings, clock};
 use super::processes::{self, Process};
 use super::server::{Instruction, Message};
+use super::{Settings, clock};
 
 /// How long functions may live on without their stack.
 const ORPHANED: Duration = Duration::from_secs(20);
