@@ -77,7 +77,7 @@ impl Proxy {
     pub fn client(&self, attempt_timeout: Duration) -> Client {
         let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::from_static("eu-central-1"))
+            .region(Region::from_static("us-east-1"))
             .credentials_provider(Credentials::new("local", "local", None, None, "local"))
             .endpoint_url(&self.endpoint)
             // Clients share a retry budget by default; tests must not depend on each other.
@@ -164,7 +164,7 @@ impl Upstream for Http {
     async fn call(&self, request: Request) -> Option<Response> {
         // Local databases require a signature and do not check it.
         const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 \
-            Credential=local/20260101/eu-central-1/dynamodb/aws4_request, \
+            Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
             SignedHeaders=host;x-amz-date;x-amz-target, Signature=0";
         let response = self
             .client

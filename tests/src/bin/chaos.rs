@@ -11,8 +11,8 @@ use orders_tests::chaos::{self, Settings, server};
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if let ["serve", data, binaries, seed] = arguments[..] {
-        server::serve(data.into(), binaries.into(), seed.parse().unwrap_or_default()).await;
+    if let ["serve", data, binaries, seed, payments] = arguments[..] {
+        server::serve(data.into(), binaries.into(), seed.parse()?, payments).await;
         return Ok(ExitCode::SUCCESS);
     }
     let (mut minutes, mut seed) = (1.0, fastrand::u64(..));

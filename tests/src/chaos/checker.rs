@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::evidence::Evidence;
-use super::{answers, views};
+use super::{answers, money, views};
 use crate::ledger::{Item, Ledger, Stored};
 
 /// An order as its commits describe it.
@@ -50,6 +50,7 @@ pub fn check(evidence: &Evidence) -> Vec<String> {
         Err(broken) => return vec![broken],
     };
     let mut broken = answers::check(evidence, &orders, &places_of(&evidence.commits));
+    broken.extend(money::check(evidence, &orders));
     broken.extend(views::check(evidence, &orders));
     broken
 }

@@ -72,6 +72,15 @@ impl Customer<'_> {
         Request { key: Some(format!("pay-{number}")), ..self.request(Act::Pay, order, body) }
     }
 
+    /// Pays at the provider before the service is asked to verify it.
+    fn check_out(&self, request: &Request, silent: bool) {
+        if let (Act::Pay, Some(order), Some(payment)) =
+            (request.act, &request.order, request.body["payment_id"].as_str())
+        {
+            self.run.producers.provider.pay(order, payment, TOTAL, silent);
+        }
+    }
+
     fn ship(&self, order: &str) -> Request {
         self.request(Act::Ship, order, json!({"tracking_number": format!("TRK-{}", self.name)}))
     }
@@ -91,12 +100,16 @@ impl Customer<'_> {
         let path = format!("/orders/{order}?min_version=1");
         drop(self.run.client.get(self.owner, &path).await);
         let insist = async |request: Request| self.run.client.insist(&request).await;
-        insist(self.pay(&order, 1)).await;
+        let payment = self.pay(&order, 1);
+        self.check_out(&payment, rng.bool());
+        insist(payment).await;
         if rng.u32(..4) == 0 {
             insist(self.cancel(&order)).await;
             return;
         }
-        self.run.producers.captured(rng, &order, &self.payment(1)).await;
+        if rng.bool() {
+            self.run.producers.captured(rng, &order, &self.payment(1)).await;
+        }
         if rng.bool() {
             self.run.producers.shipped(rng, &order).await;
         } else {
@@ -114,6 +127,7 @@ impl Customer<'_> {
         for _ in 0..rng.u32(2..7) {
             let mut requests = self.careless_requests(rng, &order);
             for request in &mut requests {
+                self.check_out(request, rng.bool());
                 request.key.take_if(|_| request.act != Act::Create && rng.u32(..3) == 0);
             }
             join_all(requests.iter().map(|request| self.run.client.send(request))).await;
@@ -160,6 +174,8 @@ pub async fn pay_one(run: &Run) {
     let name = format!("probe-{}", uuid::Uuid::new_v4().simple());
     let customer = Customer { run, owner: OWNERS[0], name };
     if let Some(order) = customer.create().await {
-        run.client.insist(&customer.pay(&order, 1)).await;
+        let payment = customer.pay(&order, 1);
+        customer.check_out(&payment, false);
+        run.client.insist(&payment).await;
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use super::Run;
+use super::provider::Mode;
 use super::server::Instruction;
 
 /// How often something changes.
@@ -27,12 +28,12 @@ pub async fn disrupt(run: Run, mut rng: Rng) {
         }
         match rng.u32(..10) {
             0..3 => run.stack.kill_function(rng.usize(..)).await,
-            3..6 => mode(&run, "payments", ["ok", "down", "slow", "declines"][rng.usize(..4)]).await,
-            6 => mode(&run, "bus", ["partial", "down", "deaf"][rng.usize(..3)]).await,
+            3..6 => payments(&run, [Mode::Ok, Mode::Down, Mode::Slow, Mode::Declines][rng.usize(..4)]),
+            6 => bus(&run, ["partial", "down", "deaf"][rng.usize(..3)]).await,
             // The provider works more often than not, and the bus is only in a mode for a while.
-            7 => mode(&run, "payments", "ok").await,
+            7 => payments(&run, Mode::Ok),
             _ => {
-                mode(&run, "bus", "ok").await;
+                bus(&run, "ok").await;
                 run.stack.instruct(Instruction::FaultsOn).await;
             }
         }
@@ -40,9 +41,15 @@ pub async fn disrupt(run: Run, mut rng: Rng) {
     }
 }
 
-/// Sets the mode of the payment provider or of the bus.
-pub async fn mode(run: &Run, of: &str, mode: &str) {
-    if run.client.control(&format!("/dev/{of}"), json!({"mode": mode})).await.is_some() {
-        run.stack.count(&format!("{of}: {mode}"));
+/// Sets the mode of the payment provider.
+pub fn payments(run: &Run, mode: Mode) {
+    run.producers.provider.set_mode(mode);
+    run.stack.count(&format!("payments: {mode:?}").to_lowercase());
+}
+
+/// Sets the mode of the bus.
+pub async fn bus(run: &Run, mode: &str) {
+    if run.client.control("/dev/bus", json!({"mode": mode})).await.is_some() {
+        run.stack.count(&format!("bus: {mode}"));
     }
 }

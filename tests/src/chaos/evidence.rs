@@ -12,6 +12,7 @@ use super::client::{Exchange, Read};
 use super::clients::OWNERS;
 use super::operator::progress;
 use super::producers::Sent;
+use super::provider::Books;
 use super::server::EXPIRY_HOURS;
 use crate::ledger::Item;
 
@@ -27,6 +28,8 @@ pub struct Evidence {
     pub reads: Vec<Read>,
     /// All events that the payment provider and the carrier sent.
     pub sent: Vec<Sent>,
+    /// The payment provider's books.
+    pub books: Books,
     /// The items of the event table, in the order of their keys.
     pub commits: Vec<Item>,
     /// The journal of the bus.
@@ -58,6 +61,7 @@ pub async fn collect(run: &Run) -> Evidence {
         exchanges: run.client.exchanges(),
         reads: run.client.reads(),
         sent: run.producers.sent(),
+        books: run.producers.provider.books(),
         commits: commits(run).await,
         log: bus_log(&run.stack.data),
         rows: items(run, "Orders").await,

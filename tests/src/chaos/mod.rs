@@ -1,20 +1,23 @@
 //! A chaos run: the whole service as real processes, careful and careless clients, faults everywhere at once, and then a check
 //! of all promises from outside.
 //!
-//! [`server`] is the process of the stack, [`stack`] starts and kills it. [`clients`], the payment provider and the carrier
-//! ([`producers`]) and operators ([`operator`]) use it, while [`disruption`] injects faults. After the [`recovery`] the
-//! [`evidence`] is collected, and [`checker`] compares it.
+//! [`server`] is the process of the stack, [`stack`] starts and kills it. [`clients`], the payment [`provider`] and the carrier
+//! ([`producers`]) and operators ([`operator`]) use it, while [`disruption`] injects faults and clocks differ ([`clock`]). After
+//! the [`recovery`] the [`evidence`] is collected, and [`checker`] compares it.
 
 pub mod answers;
 pub mod checker;
 pub mod client;
 pub mod clients;
+pub mod clock;
 pub mod disruption;
 pub mod evidence;
 pub mod faults;
+pub mod money;
 pub mod operator;
 pub mod processes;
 pub mod producers;
+pub mod provider;
 pub mod recovery;
 pub mod report;
 pub mod server;
@@ -31,6 +34,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use client::Client;
 use producers::Producers;
+use provider::Provider;
 use report::Report;
 use stack::Stack;
 
@@ -78,10 +82,11 @@ impl Run {
 /// The report, with everything that is wrong and where the traces are.
 pub async fn run(settings: Settings) -> Result<Report, Report> {
     let mut rng = Rng::with_seed(settings.seed);
-    let stack = Arc::new(Stack::start(&settings).await);
+    let provider = Provider::default();
+    let stack = Arc::new(Stack::start(&settings, provider.serve().await).await);
     let client = Arc::new(Client::new(stack.clone()));
     let run = Run {
-        producers: Arc::new(Producers::new(client.clone())),
+        producers: Arc::new(Producers::new(client.clone(), provider)),
         client,
         ends: Instant::now() + settings.duration,
         stack: stack.clone(),

@@ -10,7 +10,10 @@ use tokio::time::sleep;
 
 use super::Run;
 use super::client::Client;
+use super::clients::TOTAL;
 use super::evidence::{bus_log, events_on_the_bus};
+use super::provider::{Booked, Provider, decimal};
+use super::views::cents;
 
 /// An event that was sent to the bus.
 #[derive(Clone, Debug)]
@@ -28,13 +31,15 @@ pub struct Sent {
 /// What has been sent.
 pub struct Producers {
     client: Arc<Client>,
+    /// The provider's own books.
+    pub provider: Provider,
     sent: Mutex<Vec<Sent>>,
 }
 
 impl Producers {
     /// Nothing has been sent.
-    pub fn new(client: Arc<Client>) -> Self {
-        Self { client, sent: Mutex::default() }
+    pub fn new(client: Arc<Client>, provider: Provider) -> Self {
+        Self { client, provider, sent: Mutex::default() }
     }
 
     /// Everything that has been sent.
@@ -68,19 +73,35 @@ impl Producers {
 
     /// A payment was captured.
     pub async fn captured(&self, rng: &mut Rng, order: &str, payment: &str) {
-        let data = json!({"order_id": order, "payment_id": payment, "amount": 44.98, "currency": "EUR"});
-        self.repeatedly(rng, "PaymentCaptured", &format!("captured-{payment}"), &data).await;
+        self.provider.capture(order, payment, TOTAL, false);
+        let (event_id, data) = capture(order, payment, TOTAL);
+        self.repeatedly(rng, "PaymentCaptured", &event_id, &data).await;
+    }
+
+    /// Sends the events of captures, but for those that are lost.
+    pub async fn report_captures(&self) {
+        let accepted = self.sent().into_iter().filter(|sent| !sent.accepted.is_empty()).map(|sent| sent.event_id);
+        let accepted: BTreeSet<String> = accepted.collect();
+        for (payment, Booked { order, amount, silent, .. }) in self.provider.books() {
+            let (event_id, data) = capture(&order, &payment, amount);
+            if !silent && !accepted.contains(&event_id) {
+                self.send("PaymentCaptured", &event_id, data).await;
+            }
+        }
     }
 
     /// A payment failed, or was captured with another amount, or both.
     pub async fn contradicts(&self, rng: &mut Rng, order: &str, payment: &str) {
         let failed = json!({"order_id": order, "payment_id": payment, "reason": "declined"});
-        let other = json!({"order_id": order, "payment_id": payment, "amount": 10});
+        let (other_id, other) = capture(order, payment, 1_000);
+        // What is contradicted is not also silent.
+        self.provider.report(payment);
         if rng.bool() {
             self.repeatedly(rng, "PaymentFailed", &format!("failed-{payment}"), &failed).await;
         }
         if rng.bool() {
-            self.repeatedly(rng, "PaymentCaptured", &format!("other-{payment}"), &other).await;
+            self.provider.capture(order, payment, 1_000, false);
+            self.repeatedly(rng, "PaymentCaptured", &other_id, &other).await;
         }
         if rng.bool() {
             self.captured(rng, order, payment).await;
@@ -109,6 +130,7 @@ impl Producers {
             let refund = json!({
                 "order_id": data["order_id"], "payment_id": payment, "refund_id": name, "amount": data["amount"],
             });
+            self.provider.refund(&payment, cents(&data["amount"]).unwrap_or_default());
             if !done.contains(&name) && self.send("RefundCompleted", &name, refund).await {
                 done.insert(name);
                 accepted += 1;
@@ -116,6 +138,12 @@ impl Producers {
         }
         accepted
     }
+}
+
+/// The event of a capture: its producer's id, and its data.
+pub fn capture(order: &str, payment: &str, amount: u64) -> (String, Value) {
+    let data = json!({"order_id": order, "payment_id": payment, "amount": decimal(amount), "currency": "EUR"});
+    (format!("captured-{payment}-{amount}"), data)
 }
 
 /// Refunds until the time is up.

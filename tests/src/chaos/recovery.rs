@@ -6,14 +6,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::Run;
 use super::checker::orders_of;
 use super::client::Client;
 use super::clients::pay_one;
-use super::disruption::mode;
+use super::disruption::{bus, payments};
 use super::evidence::{bus_log, commits, events_on_the_bus, expired_before};
 use super::operator::schedule;
+use super::provider::Mode;
 use super::server::Instruction;
+use super::{Run, money};
 
 /// How long it may take until everything is done.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -23,8 +24,9 @@ const PACE: Duration = Duration::from_secs(2);
 /// Waits until everything is done; returns what is not.
 pub async fn restore(run: &Run) -> Vec<String> {
     run.stack.instruct(Instruction::FaultsOff).await;
-    mode(run, "payments", "ok").await;
-    mode(run, "bus", "ok").await;
+    payments(run, Mode::Ok);
+    bus(run, "ok").await;
+    report_unacknowledged(run);
     let (begun, mut refunded) = (Instant::now(), BTreeSet::new());
     loop {
         for function in ["settle-payments", "catch-up-read-models", "expire-orders"] {
@@ -33,6 +35,7 @@ pub async fn restore(run: &Run) -> Vec<String> {
         redrive(&run.client).await;
         let log = bus_log(&run.stack.data);
         repeat_unprocessed(run, &log).await;
+        run.producers.report_captures().await;
         run.producers.refund_what_is_due(&mut refunded, &log).await;
         sleep(PACE).await;
         let undone = undone(run).await;
@@ -42,6 +45,17 @@ pub async fn restore(run: &Run) -> Vec<String> {
         if begun.elapsed() > PATIENCE {
             return undone.into_iter().map(|what| format!("after {PATIENCE:?} {what}")).collect();
         }
+    }
+}
+
+/// The event of a capture may only be lost where the service has acknowledged the payment, as recorded or as deferred.
+fn report_unacknowledged(run: &Run) {
+    let exchanges = run.client.exchanges();
+    let payments = exchanges.iter().filter(|exchange| exchange.answer.as_ref().is_some_and(|a| a.status < 300));
+    let acknowledged: BTreeSet<&str> =
+        payments.filter_map(|exchange| exchange.request.body["payment_id"].as_str()).collect();
+    for payment in run.producers.provider.books().keys().filter(|payment| !acknowledged.contains(payment.as_str())) {
+        run.producers.provider.report(payment);
     }
 }
 
@@ -100,6 +114,7 @@ async fn undone(run: &Run) -> Vec<String> {
             undone.push(format!("{on_the_bus} of {} events of {order} are on the bus", known.head()));
         }
     }
+    undone.extend(money::unrecorded(&run.producers.provider.books(), &orders, &log));
     let status = run.client.read("admin", "/ops/status").await;
     if status["breakers"][0]["state"] != "closed" {
         undone.push(format!("the circuit is not closed: {status}"));

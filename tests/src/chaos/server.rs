@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::faults;
+use super::{clock, faults};
 use crate::database::external;
 
 /// The creations of all callers together that are admitted within a window.
@@ -65,7 +65,7 @@ fn report_fault(name: &str) {
 }
 
 /// Serves until the input ends.
-pub async fn serve(data: PathBuf, binaries: PathBuf, seed: u64) {
+pub async fn serve(data: PathBuf, binaries: PathBuf, seed: u64, payments: &str) {
     let (database, dynamodb) = match external() {
         Some(endpoint) => (None, endpoint),
         None => {
@@ -77,7 +77,8 @@ pub async fn serve(data: PathBuf, binaries: PathBuf, seed: u64) {
     let proxy = Proxy::start(&dynamodb);
     let mut options = StackOptions::new(binaries);
     options.reading.prefix = format!("chaos-{}-", data.file_name().expect("a directory").to_string_lossy());
-    options.reading.parameters.extend(parameters());
+    options.reading.parameters.extend(parameters(payments));
+    options.environment.extend(clock::inherited());
     let template = Template::load(&options.template, &options.reading).expect("the project's template");
     let functions = template.functions.iter().map(|function| function.logical_id.clone());
     options.dynamodb_of = functions.map(|function| (function, proxy.endpoint().to_owned())).collect();
@@ -136,7 +137,7 @@ pub async fn serve(data: PathBuf, binaries: PathBuf, seed: u64) {
 }
 
 /// A limit that is exact or refuses, a breaker that is quick, and orders that expire.
-fn parameters() -> impl Iterator<Item = (String, String)> {
+fn parameters(payments: &str) -> impl Iterator<Item = (String, String)> {
     let window = WINDOW.as_secs();
     let creations = format!("sliding-window; limit={CREATIONS}; window={window}s; by=user; name=create; on_error=deny");
     let breaker = "failures=3; calls=3; ratio=20%; open=1s; open-max=2s; ramp=1s; cache=200ms; slow=1500ms";
@@ -144,6 +145,7 @@ fn parameters() -> impl Iterator<Item = (String, String)> {
         ("CreateRateLimit", creations),
         ("PaymentBreaker", breaker.to_owned()),
         ("ExpireUnpaidAfterHours", EXPIRY_HOURS.to_string()),
+        ("PaymentProviderUrl", payments.to_owned()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::Settings;
 use super::processes::{self, Process};
 use super::server::{Instruction, Message};
+use super::{Settings, clock};
 
 /// How long functions may live on without their stack.
 const ORPHANED: Duration = Duration::from_secs(20);
@@ -26,6 +27,11 @@ pub struct Stack {
     program: PathBuf,
     binaries: PathBuf,
     seed: u64,
+    launches: AtomicU64,
+    /// The address of the payment provider.
+    payments: String,
+    /// The library that shifts clocks.
+    clock: PathBuf,
     /// Everything that it stores.
     pub data: PathBuf,
     child: tokio::sync::Mutex<Option<Child>>,
@@ -37,14 +43,23 @@ pub struct Stack {
     orphans: Mutex<Vec<Process>>,
 }
 
+/// The seed of one launch of the stack, so that a restarted one has other faults.
+fn seed_of(run: u64, launch: u64) -> u64 {
+    fastrand::Rng::with_seed(run.wrapping_add(launch)).u64(..)
+}
+
 impl Stack {
     /// Starts it without data.
-    pub async fn start(settings: &Settings) -> Self {
+    pub async fn start(settings: &Settings, payments: String) -> Self {
         let data = std::env::temp_dir().join(format!("orders-chaos-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir_all(data.join("tmp")).expect("a directory");
         let this = Self {
             program: settings.program.clone(),
             binaries: settings.binaries.clone(),
             seed: settings.seed,
+            launches: AtomicU64::new(0),
+            payments,
+            clock: clock::compile(&data),
             data,
             child: tokio::sync::Mutex::default(),
             input: tokio::sync::Mutex::default(),
@@ -54,7 +69,6 @@ impl Stack {
             denied: Arc::default(),
             orphans: Mutex::default(),
         };
-        std::fs::create_dir_all(this.data.join("tmp")).expect("a directory");
         let child = this.launch().await;
         *this.child.lock().await = Some(child);
         this
@@ -64,7 +78,9 @@ impl Stack {
         let mut child = Command::new(&self.program)
             .arg("serve")
             .args([&self.data, &self.binaries])
-            .arg(self.seed.to_string())
+            .arg(seed_of(self.seed, self.launches.fetch_add(1, Ordering::Relaxed)).to_string())
+            .arg(&self.payments)
+            .envs(clock::environment(&self.clock))
             .env("TMPDIR", self.data.join("tmp"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -181,5 +197,17 @@ impl Stack {
             broken.push(format!("processes are left behind: {survivors:?}"));
         }
         broken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restarted_stack_has_other_faults_that_the_seed_determines() {
+        let seeds: std::collections::BTreeSet<u64> = (0..100).map(|launch| seed_of(7, launch)).collect();
+        assert_eq!(seeds.len(), 100);
+        assert!((0..100).all(|launch| seeds.contains(&seed_of(7, launch))));
     }
 }

@@ -9,6 +9,7 @@ use orders_tests::chaos::checker::check;
 use orders_tests::chaos::client::{Act, Answer, Exchange, Read, Request};
 use orders_tests::chaos::evidence::Evidence;
 use orders_tests::chaos::producers::Sent;
+use orders_tests::chaos::provider::Booked;
 use orders_tests::ledger::Item;
 
 const PAID: &str = "10000000-0000-4000-8000-000000000000";
@@ -61,6 +62,11 @@ fn on_the_bus(order: &str, version: u64, name: &str) -> Value {
     json!({"kind": "event", "event": event})
 }
 
+/// A payment of 44.98 in the provider's books.
+fn booked(payment: &str, order: &str, refunded: u64) -> (String, Booked) {
+    (payment.to_owned(), Booked { order: order.to_owned(), amount: 4_498, silent: true, refunded })
+}
+
 /// One order is paid; another was paid and cancelled, and its payment refunded.
 fn true_evidence() -> Evidence {
     let commits = vec![
@@ -100,10 +106,11 @@ fn true_evidence() -> Evidence {
         }],
         sent: vec![Sent {
             name: "PaymentCaptured",
-            event_id: "captured-p1".into(),
+            event_id: "captured-p1-4498".into(),
             data: json!({"order_id": PAID, "payment_id": "p1", "amount": 44.98}),
             accepted: vec!["1".into()],
         }],
+        books: [booked("p1", PAID, 0), booked("p2", CANCELLED, 4_498)].into(),
         commits,
         log: [
             names(PAID, &["OrderCreated", "OrderPaid"]),
@@ -176,6 +183,34 @@ fn captured_money_that_is_neither_kept_nor_owed_nor_refunded_is_found() {
         evidence.commits.truncate(1);
         evidence.commits.push(commit(PAID, 2, "x", &[about("OrderPaymentDeferred", "p1")]));
     });
+}
+
+#[test]
+fn a_capture_in_the_providers_books_that_is_not_kept_owed_or_refunded_is_found() {
+    // No event and no exchange mentions it.
+    assert_finds("the capture of p7 is not recorded", |evidence| {
+        evidence.books.extend([booked("p7", PAID, 0)]);
+    });
+    assert_finds("the capture of p1 is not recorded", |evidence| {
+        evidence.books.get_mut("p1").unwrap().amount = 1_000;
+    });
+    assert_finds("the provider captured 4498 for 1", |evidence| {
+        evidence.books.get_mut("p1").unwrap().refunded = 4_498;
+    });
+    assert_finds("the provider captured 4498 for 2", |evidence| {
+        evidence.books.get_mut("p2").unwrap().refunded = 0;
+    });
+    assert_finds("the provider has not captured p2", |evidence| drop(evidence.books.remove("p2")));
+}
+
+#[test]
+fn of_captures_that_contradict_each_other_one_is_recorded_and_the_other_reported() {
+    let mut evidence = true_evidence();
+    evidence.books.get_mut("p1").unwrap().amount = 1_000;
+    let data = json!({"unrecorded_money": true, "event_id": "captured-p1-1000"});
+    let event = json!({"source": "orders", "detail-type": "OrderCommandRejected", "detail": {"data": data}});
+    evidence.log.push(json!({"kind": "event", "event": event}));
+    assert_eq!(check(&evidence), [""; 0]);
 }
 
 #[test]
