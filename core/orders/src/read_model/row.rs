@@ -158,6 +158,7 @@ mod tests {
     fn an_order_stays_in_one_shard_and_orders_spread_over_all() {
         let key = |n| status_shard(OpenStatus(Status::Paid), shard_of(OrderId(Uuid::from_u128(n))));
         assert_eq!([key(0), key(1), key(2), key(3), key(4)], ["paid#0", "paid#1", "paid#2", "paid#3", "paid#0"]);
+        assert_eq!([0, 3].map(deferred_shard), ["deferred#0", "deferred#3"]);
         let spread =
             (0..4_000).map(|_| shard_of(OrderId(Uuid::new_v4()))).fold([0; SHARDS as usize], |mut counts, shard| {
                 counts[usize::from(shard)] += 1;
@@ -184,9 +185,11 @@ mod tests {
     fn a_row_that_is_only_a_mark_has_no_view_and_a_damaged_one_is_an_error() {
         let mark = AttributeValue::M([("version".to_owned(), AttributeValue::N("1".into()))].into());
         let key = key(OrderId(Uuid::from_u128(1)));
-        let stub = item(&[(&key.0, key.1.clone()), ("parked", mark)]);
+        let stub = item(&[(&key.0, key.1.clone()), ("parked", mark.clone())]);
         assert_eq!(view(stub).unwrap(), None);
-        let damaged = item(&[(&key.0, key.1), ("version", AttributeValue::N("1".into()))]);
+        let mut damaged = item(&[(&key.0, key.1), ("version", AttributeValue::N("1".into()))]);
+        view(damaged.clone()).unwrap_err();
+        damaged.insert("parked".into(), mark);
         view(damaged).unwrap_err();
         let long = AttributeValue::S("2026-01-01T00:00:00Z".into());
         let nameless = item(&[("version", AttributeValue::N("1".into())), ("deferred:", long)]);
