@@ -148,3 +148,19 @@ fn jittered(time: Duration, now: u64) -> Range<u64> {
     let time = micros(time);
     now.saturating_sub(time)..now.saturating_add(time).saturating_add(fastrand::u64(0..=time / 2))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_of_an_older_generation_or_of_memory_only_is_not_reported() {
+        let circuit = Circuit { generation: 3, ..Circuit::default() };
+        let mut state = LocalState { circuit, ..LocalState::default() };
+        let mut reported = |generation, local_only| {
+            let permit = Permit { generation, probe: None, local_only };
+            state.report(&Settings::default(), permit, Outcome::Failure, 1_800_000_000_000_000).is_some()
+        };
+        assert_eq!([reported(3, false), reported(2, false), reported(3, true)], [true, false, false]);
+    }
+}

@@ -251,6 +251,15 @@ mod tests {
     }
 
     #[test]
+    fn a_delayed_change_does_not_open_it_once_its_failures_are_removed() {
+        let settings = Settings::default();
+        let mut item = made(&Circuit::default().count_calls(&settings, NOW, 5, &BTreeMap::new()), &Item::new());
+        let change = read(&item).trip(&settings, NOW).unwrap();
+        item.remove(&place(0, part(&settings, NOW)).failures()).unwrap();
+        assert!(refused(&change, &item));
+    }
+
+    #[test]
     fn enough_probes_close_it_and_the_next_generation_counts_from_zero() {
         let settings = settings("successes=2");
         let mut item = opened(&settings);

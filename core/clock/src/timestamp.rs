@@ -147,6 +147,13 @@ mod tests {
         assert_eq!(now + TimeDelta::MIN, Timestamp::from(DateTime::<Utc>::MIN_UTC));
         assert_eq!(now - TimeDelta::MAX, Timestamp::from(DateTime::<Utc>::MIN_UTC));
         assert_eq!(now - TimeDelta::milliseconds(1) + TimeDelta::milliseconds(1), now);
+        assert_eq!((now + TimeDelta::milliseconds(1)) - now, TimeDelta::milliseconds(1));
+    }
+
+    #[test]
+    fn milliseconds_count_from_the_epoch() {
+        assert_eq!(Timestamp::from_millis(-1).unwrap().to_string(), "1969-12-31T23:59:59.999Z");
+        assert_eq!(Timestamp::from_millis(i64::MAX), None);
     }
 
     #[test]

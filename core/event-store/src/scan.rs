@@ -182,6 +182,7 @@ mod tests {
         }
         assert_eq!(Segment::new(3, 4), Ok(Segment { segment: 3, total_segments: 4 }));
         assert_eq!(Segment::new(0, 1), Ok(Segment::WHOLE));
+        assert_eq!([0, 1].map(|segment| Segment { segment, total_segments: 2 }.is_first()), [true, false]);
     }
 
     #[test]

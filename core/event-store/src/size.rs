@@ -43,8 +43,8 @@ mod tests {
         let item = Item::from(std::collections::HashMap::from([
             ("id".to_owned(), AttributeValue::S("four".into())),
             ("l".to_owned(), AttributeValue::L(vec![AttributeValue::Bool(true), AttributeValue::B(vec![0; 10])])),
-            ("m".to_owned(), AttributeValue::M([("k".to_owned(), AttributeValue::N("1234".into()))].into())),
+            ("m".to_owned(), AttributeValue::M([("k".to_owned(), AttributeValue::N("123456".into()))].into())),
         ]));
-        assert_eq!(item_bytes(&item), (2 + 4) + (1 + 3 + 2 + 11) + (1 + 3 + 1 + 1 + 4));
+        assert_eq!(item_bytes(&item), (2 + 4) + (1 + 3 + 2 + 11) + (1 + 3 + 1 + 1 + 5));
     }
 }

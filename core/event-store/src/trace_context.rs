@@ -172,7 +172,8 @@ mod tests {
     #[test]
     fn a_valid_traceparent_is_read_and_written_unchanged() {
         for parent in [PARENT, &PARENT.replace("-01", "-00")] {
-            assert_eq!(TraceContext::parse(parent).unwrap().to_string(), parent);
+            let trace = TraceContext::parse(parent).unwrap();
+            assert_eq!((trace.to_string(), trace.is_sampled()), (parent.to_owned(), parent == PARENT));
         }
         let trace = TraceContext::parse(PARENT).unwrap();
         assert_eq!((trace.trace_id(), trace.parent_id()), (0x4bf92f3577b34da6a3ce929d0e0e4736, 0x00f067aa0ba902b7));
@@ -227,6 +228,8 @@ mod tests {
         let long = (0..32).map(|n| format!("vendor{n}=12345678")).collect::<Vec<_>>().join(",");
         let kept = state(&long).unwrap();
         assert!(long.starts_with(&kept) && (100..=MAX_STATE).contains(&kept.len()), "{kept}");
+        let two = |second: usize| state(&format!("a={},b={}", "x".repeat(62), "x".repeat(second - 2))).unwrap().len();
+        assert_eq!([two(63), two(64)], [MAX_STATE, 64], "the comma counts");
         for invalid in [
             "",
             "a",

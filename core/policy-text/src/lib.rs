@@ -169,6 +169,8 @@ mod tests {
         assert_eq!(message("a=1;a=2"), r#""a=1;a=2", character 5, at "a=2": duplicate setting"#);
         assert_eq!(message("=1"), r#""=1", character 1, at "=1": expected name=value"#);
         assert_eq!(message("a= ;b=1"), r#""a= ;b=1", character 1, at "a=": expected name=value"#);
+        let value = parse("a=1; bb = x").unwrap()[1].error("not a number");
+        assert_eq!(value.to_string(), r#""a=1; bb = x", character 11, at "x": not a number"#);
         let unknown = parse("a=1; aa=5").unwrap()[1].unknown(&["x", "y"]);
         assert_eq!(unknown.to_string(), r#""a=1; aa=5", character 6, at "aa": unknown setting; expected one of x, y"#);
     }

@@ -224,10 +224,11 @@ mod tests {
 
     #[test]
     fn a_sliding_window_is_parsed() {
-        let policy = policy("sliding-window;limit=100;window=1m;parts=30;by=ip;name=search;cost=5;on_error=deny");
+        let policy = policy("sliding-window;limit=100;window=1m;parts=30;by=ip;name=search-2;cost=5;on_error=deny");
         assert_eq!((policy.limit(), policy.by, policy.on_error, policy.cost), (100, By::Address, OnError::Deny, 5));
-        assert_eq!(policy.key, "search/sw/100/60000000/30/ip");
-        assert_eq!(policy.policy_field(), "\"search\";q=20;w=60");
+        assert_eq!(policy.key, "search-2/sw/100/60000000/30/ip");
+        assert_eq!(policy.policy_field(), "\"search-2\";q=20;w=60");
+        assert_eq!(self::policy("sliding-window; limit=1; window=1m; by=ip; on_error=local").on_error, OnError::Local);
     }
 
     #[test]

@@ -95,10 +95,6 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
     ) -> Result<V::Value, D::Error> {
         self.0.deserialize_enum(name, variants, Objects(visitor))
     }
-
-    fn is_human_readable(&self) -> bool {
-        self.0.is_human_readable()
-    }
 }
 
 /// The methods of a visitor that take a plain value.
@@ -167,10 +163,6 @@ impl<'de, A: de::SeqAccess<'de>> de::SeqAccess<'de> for Objects<A> {
     fn next_element_seed<S: de::DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         self.0.next_element_seed(Objects(seed))
     }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
-    }
 }
 
 impl<'de, A: de::MapAccess<'de>> de::MapAccess<'de> for Objects<A> {
@@ -182,10 +174,6 @@ impl<'de, A: de::MapAccess<'de>> de::MapAccess<'de> for Objects<A> {
 
     fn next_value_seed<S: de::DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         self.0.next_value_seed(Objects(seed))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
     }
 }
 
@@ -319,6 +307,7 @@ mod tests {
         let all = json!({"n": null, "t": true, "i": -1, "f": 1.5, "s": "a\n", "l": [[], {}], "o": {"x": 1}});
         assert_eq!(read::<Value>(all.clone()), Ok(all));
         assert_eq!(read::<Choice>(json!("unit")), Ok(Choice::Unit));
+        assert!(read::<Choice>(json!({ "unit": 1 })).unwrap_err().contains("expected unit"));
         assert_eq!(read::<(u64, i64, f64, char)>(json!([u64::MAX, i64::MIN, 0.5, "ä"])).unwrap().3, 'ä');
         assert_eq!(read::<Outer<Option<u8>>>(json!({ "field": null })), Ok(Outer { field: None }));
         assert_eq!(read::<Outer<uuid::Uuid>>(json!({ "field": uuid::Uuid::nil() })).unwrap().field, uuid::Uuid::nil());

@@ -343,6 +343,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_response_of_64_kib_is_read_and_a_longer_one_is_rejected() {
+        let padded = |length: usize| {
+            let answer = captured();
+            let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+            http(200, "", &(body.to_owned() + &" ".repeat(length - body.len())))
+        };
+        assert_eq!(ask(&serve(padded(65_536), Then::HangUp).await, "p1").await.unwrap(), Verdict::Captured);
+        let error = ask(&serve(padded(65_537), Then::HangUp).await, "p1").await.unwrap_err().to_string();
+        assert!(error.contains("longer than 65536 bytes"), "{error}");
+    }
+
+    #[tokio::test]
     async fn a_provider_that_is_not_there_is_a_failure() {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let provider = HttpProvider::new(&format!("http://{closed}"), None, Timeouts::default()).unwrap();

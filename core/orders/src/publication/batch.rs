@@ -41,6 +41,7 @@ mod tests {
     #[test]
     fn an_entry_that_is_too_large_gets_its_own_request() {
         assert_eq!(requests(&[10, 500, 10], 100), [0..1, 1..2, 2..3]);
+        assert_eq!(requests(&[500, 10], 100), [0..1, 1..2]);
     }
 
     #[test]

@@ -189,6 +189,7 @@ mod tests {
         let event = cancelled("changed my mind");
         let [envelope] = envelopes().of(&commit(vec![event.clone()])).try_into().unwrap();
         assert_eq!(envelope.detail_type, "OrderCancelled");
+        assert_eq!(envelope.bytes(), 14 + "ordersOrderCancelled".len() + envelope.detail.len());
         let detail: Value = serde_json::from_str(&envelope.detail).unwrap();
         let expected = json!({
             "metadata": {

@@ -271,6 +271,10 @@ mod tests {
                 }
                 apply(&mut row, patch, first - 1);
             }
+            // The keys of the sparse indexes, which no view shows.
+            let indexed = [placed.status.is_open(), placed.deferred.is_some(), placed.deferred.is_some()];
+            let keys = ["work_queue", "deferred_shard", "deferred_at"];
+            prop_assert_eq!(keys.map(|key| row.contains_key(key)), indexed);
             let expected = OrderView::new(placed, first - 1, time());
             prop_assert_eq!(row::view(row.clone()).unwrap(), Some(expected));
             let whole = change(placed.order_id, &[commit(1, history)], CurrentRow::Missing).unwrap();

@@ -160,6 +160,7 @@ mod tests {
     fn an_order_stays_in_one_shard_and_orders_spread_over_all() {
         let key = |n| work_queue(OpenStatus(Status::Shipped), shard_of(OrderId(Uuid::from_u128(n))));
         assert_eq!([0, 1, 2, 3, 4].map(key), ["shipped#0", "shipped#1", "shipped#2", "shipped#3", "shipped#0"]);
+        assert_eq!([0, 3].map(deferred_shard), ["deferred#0", "deferred#3"]);
         let spread =
             (0..4_000).map(|_| shard_of(OrderId(Uuid::new_v4()))).fold([0; SHARDS as usize], |mut counts, shard| {
                 counts[usize::from(shard)] += 1;
@@ -186,9 +187,11 @@ mod tests {
     fn a_row_that_is_only_a_mark_has_no_view_and_a_damaged_one_is_an_error() {
         let mark = AttributeValue::M([("version".to_owned(), AttributeValue::N("1".into()))].into());
         let key = key(OrderId(Uuid::from_u128(1)));
-        let stub = item(&[(&key.0, key.1.clone()), ("parked", mark)]);
+        let stub = item(&[(&key.0, key.1.clone()), ("parked", mark.clone())]);
         assert_eq!(view(stub).unwrap(), None);
-        let damaged = item(&[(&key.0, key.1), ("version", AttributeValue::N("1".into()))]);
+        let mut damaged = item(&[(&key.0, key.1), ("version", AttributeValue::N("1".into()))]);
+        view(damaged.clone()).unwrap_err();
+        damaged.insert("parked".into(), mark);
         view(damaged).unwrap_err();
         let long = AttributeValue::S("2026-01-01T00:00:00Z".into());
         let nameless = item(&[("version", AttributeValue::N("1".into())), ("deferred:", long)]);
