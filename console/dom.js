@@ -72,6 +72,15 @@ export function table(caption, heads, rows) {
   );
 }
 
+/** Replaces what is in an element; a link or button of the same name keeps the focus. @param {Element} element @param {...Child} children */
+export function update(element, ...children) {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  const name = (/** @type {Element} */ one) => `${one.getAttribute("href")} ${one.textContent}`;
+  show(element, ...children);
+  const same = focused && [...element.querySelectorAll("a, button")].find((one) => name(one) === name(focused));
+  /** @type {HTMLElement | null} */ (same)?.focus();
+}
+
 /** Tells a screen reader. @param {string} text */
 export function announce(text) {
   show(/** @type {Element} */ (document.getElementById("announcer")), text);

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { orderForms, tellDone } from "./commands.js";
-import { el, facts, show, table } from "./dom.js";
+import { button, el, facts, show, table } from "./dom.js";
 import { money, status, time } from "./format.js";
 import { problem } from "./problem.js";
 import { session } from "./session.js";
@@ -14,6 +14,18 @@ export function orderView(main, id) {
   const content = el("div", { class: "refreshes", "aria-busy": "true" }, el("p", { class: "quiet" }, "Loading…"));
   show(main, el("h1", { tabindex: -1 }, "Order ", el("span", { class: "mono name" }, id)), told, content);
 
+  let shown = "";
+  let typed = false;
+  content.addEventListener("input", (event) => { typed ||= Boolean(/** @type {Element} */ (event.target).closest("form")); });
+
+  /** Shows the order again if it has changed; what is being typed stays. */
+  const refresh = async () => {
+    const { ok, body } = await get(`/orders/${encodeURIComponent(id)}`);
+    if (ok && mark(body) === shown) return;
+    if (!typed) return load();
+    if (ok) show(told, el("div", { class: "done", role: "status" }, `The order is ${body.status} now, at version ${body.version}. `, button("Read it again", () => load())));
+  };
+
   /** @param {number} [version] the least version to show */
   const load = async (version) => {
     const path = `/orders/${encodeURIComponent(id)}`;
@@ -21,6 +33,7 @@ export function orderView(main, id) {
     content.removeAttribute("aria-busy");
     if (!reply.ok) return show(content, problem(reply, { repeat: () => load(version), reload: () => load() }));
     const order = reply.body;
+    [shown, typed] = [mark(order), false];
     const done = (/** @type {import("./api.js").Reply} */ answer) => {
       tellDone(told, answer);
       load(answer.body.version);
@@ -34,8 +47,13 @@ export function orderView(main, id) {
         el("div", {}, timeline(id), versions(path, order), agreement(path, order.version))),
     );
   };
-  content.addEventListener("refresh", () => load());
+  content.addEventListener("refresh", refresh);
   load();
+}
+
+/** What tells two states of an order apart. @param {any} order */
+function mark(order) {
+  return `${order.version} ${order.parked}`;
 }
 
 /** The fields of an order, as they are or were. @param {any} order */

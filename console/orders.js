@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { createForm } from "./commands.js";
-import { el, show, table } from "./dom.js";
+import { el, show, table, update } from "./dom.js";
 import { finder, input, value } from "./form.js";
 import { age, money, orderLink, status } from "./format.js";
 import { problem } from "./problem.js";
@@ -75,7 +75,7 @@ function list(caption, path, filter, place, query) {
       order.parked ? el("strong", { class: "warn" }, "parked") : order.version,
     ]);
     const to = (/** @type {Record<string, string>} */ more) => `#/orders?${new URLSearchParams({ ...place, ...more })}`;
-    return show(
+    return update(
       root,
       orders.length > 0 ? table(caption, ["Order", "Status", "Customer", "#Total", "#Items", "#Age", "#Version"], rows) : el("p", { class: "empty" }, "There are none."),
       el("p", { class: "pager" }, cursor && el("a", { href: to({}) }, "First page"), next && el("a", { href: to({ cursor: next }) }, "Next page")),

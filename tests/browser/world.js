@@ -8,6 +8,8 @@ import { chromium } from "playwright-core";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+/** A breaker that opens also on a busy machine, whose table does not always respond in time, and that closes soon. */
+const BREAKER = "failures=3; ratio=50%; window=60s; slow=1500ms; open=2s; open-max=10s; probes=1; successes=1; lease=10s; ramp=1s";
 const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--disable-component-update"];
 
 /** Starts a stack on a free port, or uses the one at ORDERS_URL. @returns {Promise<{url: string, stop: () => Promise<void>}>} */
@@ -15,7 +17,7 @@ export async function stack(port = 0) {
   if (process.env.ORDERS_URL) return { url: process.env.ORDERS_URL, stop: async () => {} };
   const binaries = process.env.ORDERS_BINARIES ?? `${ROOT}target/debug`;
   const program = process.env.ORDERS_LOCAL ?? `${ROOT}target/debug/orders-local`;
-  const child = spawn(program, ["--port", String(port), "--binaries", binaries], { cwd: ROOT, stdio: ["ignore", "pipe", "ignore"] });
+  const child = spawn(program, ["--port", String(port), "--binaries", binaries, "--parameter", `PaymentBreaker=${BREAKER}`], { cwd: ROOT, stdio: ["ignore", "pipe", "ignore"] });
   const exited = new Promise((resolve) => child.once("exit", resolve));
   const url = await new Promise((resolve, reject) => {
     let text = "";
@@ -71,4 +73,13 @@ export const PRODUCT = "0b6f2a9c-52a7-4c8e-8a43-1d5d0f8f2f11";
 export async function order(url, user = "ada") {
   const created = await api(url, "storefront", "POST", "/orders", { user_id: user, items: [{ product_id: PRODUCT, quantity: 2, price: 19.99 }] });
   return created.body.order_id;
+}
+
+/** Waits until the function is true in the page. (`waitForFunction` needs `eval`, which the page forbids.) */
+export async function until(page, condition, argument) {
+  const deadline = Date.now() + 15_000;
+  while (!(await page.evaluate(condition, argument))) {
+    if (Date.now() > deadline) throw new Error(`not true in time: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
