@@ -108,7 +108,7 @@ function logEntry(entry) {
   try {
     line = JSON.parse(entry.line);
   } catch {
-    return el("li", {}, el("b", {}, entry.function), ` ${entry.line}`);
+    return el("li", { class: / (WARN|ERROR) /.test(entry.line) ? "warn" : "" }, el("b", {}, entry.function), ` ${entry.line}`);
   }
   if (!line || typeof line !== "object" || line._aws) return undefined;
   const { level = "", message = "", fields = {}, timestamp: _, target: __, span: ___, spans: ____, ...others } = line;

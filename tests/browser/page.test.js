@@ -72,7 +72,7 @@ test("the page is small and painted soon, without another host", async () => {
   const { page, context, faults } = await open(chromium, url, "admin", "");
   page.on("response", async (response) => { bytes += (await response.body().catch(() => Buffer.alloc(0))).length; });
   const paints = [];
-  for (let round = 0; round < 3; round += 1) {
+  for (let round = 0; round < 5; round += 1) {
     bytes = 0;
     await page.reload();
     await page.getByText("Work queue").waitFor();

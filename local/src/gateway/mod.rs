@@ -19,11 +19,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use chrono::Utc;
-use futures::stream;
+use futures::stream::{self, Stream, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::faults::Faults;
@@ -100,9 +100,7 @@ async fn serve(
         _ => respond(&api, &head, body, source, &request_id).await,
     };
     if head.method == Method::POST && api.faults.take_lost_response() {
-        return Response::new(Body::from_stream(stream::once(async {
-            Err::<Bytes, _>(std::io::Error::other("lost"))
-        })));
+        return Response::new(Body::from_stream(broken_off()));
     }
     if let Some(rules) = &api.settings.cors {
         cors::decorate(rules, origin.as_deref(), response.headers_mut());
@@ -111,6 +109,15 @@ async fn serve(
         response.headers_mut().insert("apigw-requestid", id);
     }
     response
+}
+
+/// A body that breaks off after it has begun: a browser sends a request again by itself when not even a beginning came.
+fn broken_off() -> impl Stream<Item = std::io::Result<Bytes>> {
+    let lost = async {
+        sleep(Duration::from_millis(50)).await;
+        Err(std::io::Error::other("lost"))
+    };
+    stream::once(async { Ok(Bytes::from_static(b" ")) }).chain(stream::once(lost))
 }
 
 async fn respond(api: &Api, head: &Parts, body: Body, source: SocketAddr, request_id: &str) -> Response {
