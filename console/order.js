@@ -16,7 +16,7 @@ export function orderView(main, id) {
 
   let shown = "";
   let typed = false;
-  content.addEventListener("input", (event) => { typed ||= Boolean(/** @type {Element} */ (event.target).closest("form")); });
+  content.addEventListener("input", (/** @type {Event} */ event) => { typed ||= Boolean(/** @type {Element} */ (event.target).closest("form")); });
 
   /** Shows the order again if it has changed; what is being typed stays. */
   const refresh = async () => {
@@ -26,7 +26,7 @@ export function orderView(main, id) {
     if (ok) show(told, el("div", { class: "done", role: "status" }, `The order is ${body.status} now, at version ${body.version}. `, button("Read it again", () => load())));
   };
 
-  /** @param {number} [version] the least version to show */
+  /** @param {number} [version] the least version to show @returns {Promise<unknown>} */
   const load = async (version) => {
     const path = `/orders/${encodeURIComponent(id)}`;
     const reply = await get(path, { min_version: version });

@@ -180,6 +180,58 @@ test("a rejected request is repeated when its wait is over", async () => {
   });
 });
 
+test("every response is shown with what to do next", async () => {
+  const id = await order(url);
+  await on("admin", `#/orders/${id}`, async (page) => {
+    await becomes(page, "pending");
+    let answer;
+    await page.route("**/pay", (route) => route.fulfill(answer));
+    const problem = (status, kind, more) => {
+      const body = { type: `urn:orders:problem:${kind}`, title: `A title of ${kind}`, status, detail: `A detail of ${kind}.`, instance: "urn:orders:request:r-1", ...more };
+      return { status, contentType: "application/problem+json", body: JSON.stringify(body) };
+    };
+    const gateway = (status, message) => ({ status, contentType: "application/json", body: JSON.stringify({ message }) });
+    const cases = [
+      [problem(400, "invalid-request", { errors: [{ path: "elsewhere", detail: "is wrong" }] }), "elsewhere is wrong"],
+      [gateway(401, "Unauthorized"), "Get a new token"],
+      [gateway(403, "Forbidden"), "Choose another caller."],
+      [problem(403, "forbidden"), "A detail of forbidden."],
+      [problem(404, "not-found"), "Check the id"],
+      [problem(409, "order-not-pending", { order_status: "paid" }), "Read it again"],
+      [problem(412, "precondition-failed", { version: 7 }), "Read it again"],
+      [problem(413, "body-too-large"), "A detail of body-too-large."],
+      [problem(415, "unsupported-media-type"), "A detail of unsupported-media-type."],
+      [problem(422, "payment-declined"), "A detail of payment-declined."],
+      [problem(422, "idempotency-key-reused"), "Use a new key"],
+      [gateway(429, "Too Many Requests"), "Repeat"],
+      [problem(500, "internal"), "A detail of internal."],
+      [gateway(500, null), "Report the request."],
+      [{ status: 502, contentType: "text/html", body: "<h1>Bad gateway</h1>" }, "The request was rejected"],
+      [gateway(503, "Service Unavailable"), "Repeat with the same key"],
+      [problem(503, "contended"), "Repeat with the same key"],
+      [problem(503, "payment-unverified"), "Repeat with the same key"],
+    ];
+    for (const [next, text] of cases) {
+      answer = next;
+      await page.getByRole("button", { name: "Pay", exact: true }).click();
+      await page.locator(".command-pay .problem", { hasText: text }).waitFor();
+    }
+    assert.equal(await page.locator("main h1 h1, .problem h1").count(), 0);
+  });
+});
+
+test("a parked order is shown as such", async () => {
+  const id = await order(url);
+  const { page, context } = await open(chromium, url, "admin", "#/api");
+  await page.route(new RegExp(`/orders/${id}$`), async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: { ...(await response.json()), parked: true } });
+  });
+  await page.goto(`${url}/#/orders/${id}`);
+  await page.getByRole("alert").getByText("This order is parked").waitFor();
+  await context.close();
+});
+
 test("text of callers appears as text", async () => {
   const attack = "<img/src=x/onerror=document.title='owned'>";
   const reason = `<script>document.title="owned"</script>${attack}`;
