@@ -14,7 +14,7 @@ const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; f
 
 const OPENAPI: &str = include_str!("../../../docs/api/openapi.yaml");
 
-/// The files in `console/`, but for its documentation.
+/// Files in `console/`, with their text.
 macro_rules! files {
     ($($name:literal),+ $(,)?) => { [$(($name, include_str!(concat!("../../../console/", $name)))),+] };
 }
