@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::bus::{Bus, Mode, RequestEntry};
+use crate::lambda::Containers;
 use crate::payments::{self, PaymentProvider};
 use crate::schedules::Schedules;
 use crate::traces::Traces;
@@ -33,6 +34,7 @@ pub(crate) struct Dev {
     pub bus: Bus,
     pub schedules: Schedules,
     pub traces: Traces,
+    pub functions: Vec<Arc<Containers>>,
 }
 
 /// An event as a person writes it, or as a function gets it.
@@ -54,6 +56,8 @@ struct Poll {
     /// Seconds to wait for one.
     #[serde(default)]
     wait: u64,
+    /// Only events that contain this text, such as an order's id.
+    about: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +84,7 @@ pub(crate) fn router(dev: Dev, payments: PaymentProvider) -> Router {
         .route("/queues", get(async |State(dev): Shared| Json(dev.bus.queues().contents())))
         .route("/queues/{name}/redrive", post(redrive))
         .route("/schedules/{name}", post(run_schedule))
+        .route("/functions/{name}/crash", post(crash))
         .fallback(async || problem(StatusCode::NOT_FOUND, "Not Found"))
         .with_state(Arc::new(dev))
         .merge(payments::router(payments))
@@ -99,8 +104,11 @@ async fn token(State(dev): Shared, Path(name): Path<String>) -> Response {
 async fn events(State(dev): Shared, Query(poll): Query<Poll>) -> Response {
     let wait = Duration::from_secs(poll.wait).min(LONGEST_WAIT);
     drop(timeout(wait, dev.bus.journal().past(poll.after)).await);
-    let entries = dev.bus.journal().since(poll.after);
+    let mut entries = dev.bus.journal().since(poll.after);
     let next = entries.last().map_or(poll.after, |entry| entry.sequence);
+    if let Some(text) = &poll.about {
+        entries.retain(|entry| entry.kind.contains(text));
+    }
     Json(json!({"entries": entries, "next": next})).into_response()
 }
 
@@ -140,6 +148,17 @@ async fn redrive(State(dev): Shared, Path(name): Path<String>) -> Response {
     match dev.bus.redrive(&name) {
         Ok(count) => Json(json!({ "redriven": count })).into_response(),
         Err(error) => problem(StatusCode::NOT_FOUND, error),
+    }
+}
+
+/// Kills the processes of a function, also in the middle of an invocation.
+async fn crash(State(dev): Shared, Path(name): Path<String>) -> Response {
+    match dev.functions.iter().find(|function| function.name() == name) {
+        Some(function) => {
+            function.crash();
+            Json(json!({ "crashed": name })).into_response()
+        }
+        None => problem(StatusCode::NOT_FOUND, "Not Found"),
     }
 }
 

@@ -120,6 +120,11 @@ impl Default for Journal {
 }
 
 impl EntryKind {
+    /// Whether it is an event with that text.
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        matches!(self, Self::Event { event, .. } if event.get().contains(text))
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Event { event, .. } => event.get().len(),

@@ -18,8 +18,10 @@
 //! | [`orders_tests`](../orders_tests/index.html) | support for the end-to-end tests |
 
 pub mod bus;
+mod console;
 mod dev;
 pub mod dynamodb;
+mod faults;
 pub mod files;
 mod gate;
 pub mod gateway;

@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::secrets::Secrets;
@@ -50,6 +51,8 @@ struct Inner {
     secrets: Option<Secrets>,
     /// Requests about each payment.
     requests: BTreeMap<String, u32>,
+    /// Changes with the mode and with every request.
+    changes: watch::Sender<u64>,
 }
 
 /// A change of the provider's tokens.
@@ -110,7 +113,20 @@ impl PaymentProvider {
 
     /// From now on it behaves so.
     pub fn set_mode(&self, mode: Mode) {
-        self.inner().mode = mode;
+        let mut inner = self.inner();
+        inner.mode = mode;
+        inner.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Changes with [`Self::describe`].
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner().changes.subscribe()
+    }
+
+    /// Its mode, and how often it was called.
+    pub(crate) fn describe(&self) -> Value {
+        let inner = self.inner();
+        json!({"mode": inner.mode, "asked": inner.requests.values().sum::<u32>(), "payments": inner.requests})
     }
 
     /// The requests about all payments.
@@ -134,8 +150,7 @@ pub(crate) fn router(provider: PaymentProvider) -> Router {
 }
 
 async fn state(State(provider): State<PaymentProvider>) -> Json<Value> {
-    let inner = provider.inner();
-    Json(json!({"mode": inner.mode, "asked": inner.requests.values().sum::<u32>(), "payments": inner.requests}))
+    Json(provider.describe())
 }
 
 async fn control(State(provider): State<PaymentProvider>, Json(control): Json<Control>) -> Json<Value> {
@@ -165,6 +180,7 @@ async fn verify(
             return problem(StatusCode::UNAUTHORIZED, "The token is not accepted.");
         }
         *inner.requests.entry(payment_id.clone()).or_default() += 1;
+        inner.changes.send_modify(|changes| *changes += 1);
         inner.mode
     };
     let amount = payment.get("amount").and_then(|amount| RawValue::from_string(amount.clone()).ok());

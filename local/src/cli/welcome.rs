@@ -32,7 +32,7 @@ impl Persistence {
 pub fn text(stack: &Stack, persistence: &Persistence, events: &Path, took: Duration) -> String {
     let (url, template, (tables, rest)) = (stack.url(), stack.template(), persistence.describe());
     let mut text = format!(
-        "The order service is running, after {} ms.\n\n  API       {url}\n  DynamoDB  {}  ({})\n  Tables    {}\n",
+        "The order service is running, after {} ms.\n\n  Console   {url}/\n  API       {url}\n  DynamoDB  {}  ({})\n  Tables    {}\n",
         took.as_millis(),
         stack.dynamodb(),
         tables,

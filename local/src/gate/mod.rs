@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::faults::{Fault, Faults};
 use crate::iam::{Caller, Denied, Iam};
 use request::{Parsed, Request};
 
@@ -40,6 +41,7 @@ pub(crate) struct Upstreams {
 struct Shared {
     iam: Iam,
     upstreams: Upstreams,
+    faults: Faults,
     /// The tables with a stream.
     streamed: Vec<String>,
     writes: watch::Sender<u64>,
@@ -47,11 +49,16 @@ struct Shared {
 
 impl Gate {
     /// Starts one on a free port of the loopback interface. `streamed` are the names of the tables with a stream.
-    pub(crate) async fn start(iam: Iam, upstreams: Upstreams, streamed: Vec<String>) -> io::Result<Self> {
+    pub(crate) async fn start(
+        iam: Iam,
+        upstreams: Upstreams,
+        faults: Faults,
+        streamed: Vec<String>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let endpoint = format!("http://{}", listener.local_addr()?);
         let (sender, writes) = watch::channel(0);
-        let shared = Arc::new(Shared { iam, upstreams, streamed, writes: sender });
+        let shared = Arc::new(Shared { iam, upstreams, faults, streamed, writes: sender });
         Ok(Self { endpoint, writes, task: tokio::spawn(accept(listener, shared)) })
     }
 
@@ -92,6 +99,17 @@ impl Shared {
         let service = || self.upstreams.services.iter().find(|(service, _)| request.target.starts_with(**service));
         let url = own.or_else(|| service().map(|(_, url)| url)).or_else(|| self.upstreams.services.get("DynamoDB"))?;
         Some(url.trim_start_matches("http://").trim_end_matches('/'))
+    }
+
+    /// The injected fault of a function's request to a table with a stream.
+    fn fault(&self, caller: &Caller, request: &Request<'_>) -> Option<Fault> {
+        let Caller::Identity(_) = caller else { return None };
+        let calls = calls::needed(request.target, request.body);
+        let of_table = |table: &str| {
+            calls.iter().any(|call| call.resource.rsplit_once(":table/").is_some_and(|(_, name)| name == table))
+        };
+        let concerned = self.streamed.iter().any(|table| of_table(table));
+        if concerned { self.faults.of_events(self.is_write(request)) } else { None }
     }
 
     /// Whether a request may write to a table with a stream. A false positive costs one read of the stream.
@@ -147,7 +165,7 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     drop(client.set_nodelay(true));
     let mut upstream: Option<Upstream> = None;
     let (mut received, mut response) = (Vec::new(), vec![0; CHUNK]);
-    let (mut client_is_open, mut is_write) = (true, false);
+    let (mut client_is_open, mut is_write, mut is_lost) = (true, false, false);
     loop {
         tokio::select! {
             read = client.read_buf(&mut received), if client_is_open => match read {
@@ -160,6 +178,13 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
                         let caller = shared.iam.caller(request.access_key);
                         if let Err(denied) = shared.check(&caller, &request) {
                             client.write_all(&refusal(&denied)).await?;
+                            received.clear();
+                            continue;
+                        }
+                        let fault = shared.fault(&caller, &request);
+                        is_lost = fault == Some(Fault::LoseResponse);
+                        if fault == Some(Fault::Throttle) {
+                            client.write_all(&throttled()).await?;
                         } else if let Some(address) = shared.upstream(&caller, &request) {
                             if upstream.as_ref().is_none_or(|known| known.address != address) {
                                 upstream = Some(Upstream::connect(address).await?);
@@ -187,7 +212,7 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
                 if std::mem::take(&mut is_write) {
                     shared.writes.send_modify(|writes| *writes += 1);
                 }
-                if count == 0 {
+                if count == 0 || is_lost {
                     return Ok(());
                 }
                 drop(client.write_all(&response[..count]).await);
@@ -209,11 +234,17 @@ fn relayed_role<'a>(caller: &'a Caller, request: &Request<'_>) -> &'a str {
 
 /// The response to a denied request.
 fn refusal(denied: &Denied) -> Vec<u8> {
-    let body = json!({
-        "__type": "com.amazon.coral.service#AccessDeniedException",
-        "Message": denied.to_string(),
-    });
-    let body = body.to_string();
+    error("com.amazon.coral.service#AccessDeniedException", &denied.to_string())
+}
+
+/// The response to a throttled request.
+fn throttled() -> Vec<u8> {
+    let name = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
+    error(name, "The table's throughput is exceeded.")
+}
+
+fn error(name: &str, message: &str) -> Vec<u8> {
+    let body = json!({ "__type": name, "Message": message }).to_string();
     let length = body.len();
     let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length";
     format!("{head}: {length}\r\n\r\n{body}").into_bytes()
@@ -235,7 +266,9 @@ pub(crate) mod tests {
     /// A gate in front of this DynamoDB.
     pub(crate) async fn gate(dynamodb: &str) -> Gate {
         let services = [("DynamoDB", dynamodb.to_owned())].into();
-        Gate::start(iam(), Upstreams { services, ..Upstreams::default() }, vec!["Events".into()]).await.unwrap()
+        Gate::start(iam(), Upstreams { services, ..Upstreams::default() }, Faults::default(), vec!["Events".into()])
+            .await
+            .unwrap()
     }
 
     async fn world() -> (Database, Gate, Client) {

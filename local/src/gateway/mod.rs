@@ -1,4 +1,4 @@
-//! The HTTP API of the template: routes, authorizer, limits; and `/dev`, the local stack's own routes.
+//! The HTTP API of the template: routes, authorizer, limits; and the local stack's own routes.
 
 mod authorizer;
 mod cors;
@@ -19,12 +19,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use chrono::Utc;
+use futures::stream::{self, Stream, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use crate::faults::Faults;
 use crate::lambda::InvokeError;
 use crate::template::HttpApi;
 use authorizer::{Denied, authorize};
@@ -49,6 +51,8 @@ pub struct Api {
     pub settings: HttpApi,
     /// The issuer of the tokens.
     pub issuer: Issuer,
+    /// Injected faults.
+    pub(crate) faults: Faults,
 }
 
 /// A running gateway.
@@ -59,9 +63,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Serves the API, and `dev` below `/dev`.
-    pub fn start(listener: TcpListener, api: Api, dev: Router) -> Self {
-        let app = Router::new().fallback(serve).with_state(Arc::new(api)).nest("/dev", dev);
+    /// Serves the API, and the local stack's own routes.
+    pub fn start(listener: TcpListener, api: Api, own: Router) -> Self {
+        let app = Router::new().fallback(serve).with_state(Arc::new(api)).merge(own);
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let service = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -95,6 +99,9 @@ async fn serve(
         Some(rules) if head.method == Method::OPTIONS => return cors::preflight(rules, origin.as_deref()),
         _ => respond(&api, &head, body, source, &request_id).await,
     };
+    if head.method == Method::POST && api.faults.take_lost_response() {
+        return Response::new(Body::from_stream(broken_off()));
+    }
     if let Some(rules) = &api.settings.cors {
         cors::decorate(rules, origin.as_deref(), response.headers_mut());
     }
@@ -102,6 +109,15 @@ async fn serve(
         response.headers_mut().insert("apigw-requestid", id);
     }
     response
+}
+
+/// A body that breaks off after it has begun: a browser sends a request again by itself when not even a beginning came.
+fn broken_off() -> impl Stream<Item = std::io::Result<Bytes>> {
+    let lost = async {
+        sleep(Duration::from_millis(50)).await;
+        Err(std::io::Error::other("lost"))
+    };
+    stream::once(async { Ok(Bytes::from_static(b" ")) }).chain(stream::once(lost))
 }
 
 async fn respond(api: &Api, head: &Parts, body: Body, source: SocketAddr, request_id: &str) -> Response {

@@ -109,6 +109,11 @@ impl Containers {
         })
     }
 
+    /// The function's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The function's binary.
     pub fn program(&self) -> &Path {
         &self.program

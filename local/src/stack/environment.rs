@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 use super::options::{StackError, StackOptions};
 use super::permissions;
 use crate::bus::{Bus, Target};
+use crate::console::LogLines;
 use crate::dynamodb::{self, Database, tables};
+use crate::faults::Faults;
 use crate::gate::{Gate, Upstreams};
 use crate::iam::{Call, Credentials, Iam};
 use crate::journal::Journal;
@@ -42,6 +44,8 @@ pub struct Environment {
     _secrets_served: Served,
     traces: Traces,
     receiver: Served,
+    faults: Faults,
+    lines: LogLines,
     embedded: Option<Database>,
 }
 
@@ -83,13 +87,15 @@ impl Environment {
                 .collect(),
         };
         let streamed = template.tables.iter().filter(|table| table.stream.is_some()).map(|table| table.name.clone());
-        let gate = Gate::start(iam.clone(), upstreams, streamed.collect()).await.map_err(StackError::Gate)?;
+        let (faults, lines) = (Faults::default(), LogLines::default());
+        let gate =
+            Gate::start(iam.clone(), upstreams, faults.clone(), streamed.collect()).await.map_err(StackError::Gate)?;
         let streams = tables::create_all(&dynamodb::client(gate.endpoint()), &template.tables).await?;
         let traces = Traces::default();
         let receiver = traces.receive().await.map_err(StackError::Traces)?;
         let collector = template.parameters.get("OtlpEndpoint").filter(|endpoint| !endpoint.is_empty());
         let collector = collector.unwrap_or(&receiver.url);
-        let containers = containers(&template, options, gate.endpoint(), collector, &iam);
+        let containers = containers(&template, options, gate.endpoint(), collector, &iam, &lines);
         if let Some((function, missing)) = containers.iter().find(|(_, containers)| !containers.program().is_file()) {
             let program = missing.program().to_owned();
             return Err(StackError::NoBinary { function: function.clone(), program });
@@ -123,6 +129,8 @@ impl Environment {
             _secrets_served: secrets_served,
             traces,
             receiver,
+            faults,
+            lines,
             embedded,
         })
     }
@@ -153,6 +161,16 @@ impl Environment {
     /// Address of the payment provider.
     pub fn payments_url(&self) -> &str {
         &self.payments_served.url
+    }
+
+    /// The faults that are injected by hand.
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// The newest log lines.
+    pub(crate) fn lines(&self) -> &LogLines {
+        &self.lines
     }
 
     /// The secrets.
@@ -188,6 +206,11 @@ impl Environment {
     /// The containers of a function, by logical id or binary.
     pub fn containers(&self, function: &str) -> Option<&Arc<Containers>> {
         self.template.function(function).and_then(|known| self.containers.get(&known.logical_id))
+    }
+
+    /// The containers of all functions.
+    pub(crate) fn all_containers(&self) -> impl Iterator<Item = &Arc<Containers>> {
+        self.containers.values()
     }
 
     /// ARN of the stream of the table of that name.
@@ -262,6 +285,7 @@ fn containers(
     gate: &str,
     collector: &str,
     iam: &Iam,
+    lines: &LogLines,
 ) -> BTreeMap<String, Arc<Containers>> {
     let containers = template.functions.iter().map(|function| {
         let services =
@@ -280,7 +304,7 @@ fn containers(
         for name in [&function.logical_id, &function.binary] {
             environment.extend(options.function_environment.get(name).cloned().unwrap_or_default());
         }
-        let logs = options.logs.clone();
+        let logs = lines.beside(options.logs.clone());
         let containers = Containers::new(function, &options.binaries, &environment, options.containers, logs);
         (function.logical_id.clone(), containers)
     });

@@ -11,10 +11,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::console::{self, Live};
 use crate::dev::{self, Dev};
+use crate::faults;
 use crate::gateway::tokens::{CALLERS, Issuer, TokenError};
 use crate::gateway::{Api, Gateway, Target};
-use crate::streams::{Failures, Source, Streams};
+use crate::streams::{Failures, Progress, Source, Streams};
 use crate::template::Template;
 
 pub use environment::Environment;
@@ -60,21 +62,38 @@ impl Stack {
         let tokens = CALLERS.iter().map(token).collect::<Result<BTreeMap<_, _>, TokenError>>()?;
 
         let failures = Failures::new(options.data.as_deref());
-        let streams = start_streams(&environment, options.data.as_deref(), &failures).await?;
+        let progress = Progress::default();
+        let streams = start_streams(&environment, options.data.as_deref(), &failures, &progress).await?;
         let targets = template.functions.iter().flat_map(|function| {
             let containers = environment.containers(&function.logical_id);
             let routes = function.routes.iter();
             routes.filter_map(move |route| Some(Target { route: route.clone(), containers: containers?.clone() }))
         });
-        let api = Api { targets: targets.collect(), settings: template.api.clone(), issuer: issuer.clone() };
+        let api = Api {
+            targets: targets.collect(),
+            settings: template.api.clone(),
+            issuer: issuer.clone(),
+            faults: environment.faults().clone(),
+        };
         let dev = Dev {
             description: describe(&url, &environment, &tokens),
             tokens: tokens.clone(),
             bus: environment.bus().clone(),
             schedules: environment.start_schedules(),
             traces: environment.traces().clone(),
+            functions: environment.all_containers().cloned().collect(),
         };
-        let gateway = Gateway::start(listener, api, dev::router(dev, environment.payments().clone()));
+        let live = Live {
+            journal: environment.bus().journal().clone(),
+            lines: environment.lines().clone(),
+            progress,
+            payments: environment.payments().clone(),
+        };
+        let dev = dev::router(dev, environment.payments().clone())
+            .merge(console::router(live))
+            .merge(faults::router(environment.faults().clone()));
+        let currency = template.parameters.get("Currency").map_or("EUR", String::as_str);
+        let gateway = Gateway::start(listener, api, console::pages(currency).nest("/dev", dev));
         Ok(Self { url, issuer, tokens, environment, streams, failures, gateway })
     }
 
@@ -119,6 +138,7 @@ async fn start_streams(
     environment: &Environment,
     data: Option<&Path>,
     failures: &Failures,
+    progress: &Progress,
 ) -> Result<Streams, StackError> {
     let mut streams = Streams::default();
     for function in &environment.template().functions {
@@ -126,7 +146,7 @@ async fn start_streams(
             let containers = environment.containers(&function.logical_id);
             if let (Some(containers), Some(stream_arn)) = (containers, environment.stream(&settings.table)) {
                 let (dynamodb, wakeup) = (environment.dynamodb(), environment.wakeup());
-                let source = Source { dynamodb, stream_arn, wakeup, data, failures };
+                let source = Source { dynamodb, stream_arn, wakeup, data, failures, progress };
                 streams.start(function, containers.clone(), settings, source).await?;
             }
         }
@@ -149,6 +169,7 @@ fn describe(url: &str, environment: &Environment, tokens: &BTreeMap<&'static str
         };
         function.routes.iter().map(route).collect::<Vec<_>>()
     });
+    let scheduled = template.functions.iter().filter(|function| !function.schedules.is_empty());
     json!({
         "url": url,
         "dynamodb": environment.dynamodb(),
@@ -158,6 +179,7 @@ fn describe(url: &str, environment: &Environment, tokens: &BTreeMap<&'static str
         "event_buses": template.buses,
         "queues": template.queues,
         "functions": template.functions.iter().map(|function| &function.binary).collect::<Vec<_>>(),
+        "schedules": scheduled.map(|function| &function.binary).collect::<Vec<_>>(),
         "routes": routes.collect::<Vec<_>>(),
         "tables": template.tables.iter().map(|table| (&table.logical_id, &table.name)).collect::<BTreeMap<_, _>>(),
         "tokens": tokens,

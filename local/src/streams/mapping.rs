@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::delivery::{Delivery, Stopping};
 use super::failures::Failures;
+use super::progress::Progress;
 use super::reader::{Position, Record, Shard, ShardReader, Stream};
 use super::wakeup::Wakeup;
 use crate::files::write_atomically;
@@ -30,6 +31,7 @@ pub(super) struct Mapping<F> {
     pub settings: StreamMapping,
     pub stream: Stream,
     pub failures: Failures,
+    pub progress: Progress,
     pub wakeup: Wakeup,
     pub checkpoints: Mutex<Checkpoints>,
 }
@@ -93,8 +95,10 @@ impl<F: Invoke + 'static> Mapping<F> {
             match page.records.last().map(|record| record.sequence.clone()) {
                 Some(last) => {
                     wakeup.reset();
+                    self.progress.received(&self.name, &reader.shard, &page.records);
                     self.process(&reader.shard, page.records).await?;
                     self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner).advance(&reader.shard, &last);
+                    self.progress.processed(&self.name, &reader.shard, &last);
                 }
                 None if page.ended => {}
                 None => wakeup.wait().await,

@@ -3,6 +3,7 @@
 mod delivery;
 mod failures;
 mod mapping;
+mod progress;
 mod reader;
 mod wakeup;
 
@@ -17,6 +18,7 @@ use mapping::{Checkpoints, Mapping};
 use reader::{ReadError, Stream};
 
 pub(crate) use failures::Failures;
+pub(crate) use progress::{Position, Progress};
 pub(crate) use wakeup::Wakeup;
 
 /// The mappings that run. They end when this is dropped; what was not processed is delivered again after the next start.
@@ -35,6 +37,7 @@ pub(crate) struct Source<'a> {
     /// Directory of the checkpoints; without it there are none after a restart.
     pub data: Option<&'a Path>,
     pub failures: &'a Failures,
+    pub progress: &'a Progress,
 }
 
 impl Streams {
@@ -55,6 +58,7 @@ impl Streams {
             settings: settings.clone(),
             stream: Stream { client: reader::client(source.dynamodb), arn: arn.to_owned() },
             failures: source.failures.clone(),
+            progress: source.progress.clone(),
             wakeup: source.wakeup,
         };
         let unreadable = |error: ReadError| StreamError { stream: arn.to_owned(), reason: error.to_string() };
@@ -166,6 +170,7 @@ mod tests {
                 wakeup: Wakeup::new(Some(self.gate.writes())),
                 data,
                 failures: &self.failures,
+                progress: &Progress::default(),
             };
             streams.start(declared, function.clone(), &settings, source).await.unwrap();
             streams
