@@ -44,7 +44,7 @@ export async function call(method, path, options = {}) {
     const response = await fetch(session.config.api + path, { method, headers, body, cache: "no-store" });
     const text = await response.text();
     noteLimits(response.headers);
-    return { status: response.status, ok: response.ok, body: parse(response, text), headers: response.headers, sent: true };
+    return { status: response.status, ok: response.ok, body: parse(response, text), headers: response.headers, sent: method !== "GET" };
   } catch {
     lost();
     return { status: 0, ok: false, body: undefined, headers: new Headers(), sent: method !== "GET" };

@@ -20,7 +20,7 @@ const VIEWS = {
   resilience: { name: "Resilience", offered: () => may(), follows: true, show: (main) => resilienceView(main) },
   sales: { name: "Sales", offered: () => may(), show: (main, _, query) => salesView(main, query) },
   live: { name: "Local stack", offered: () => session.config.local, show: (main, _, query) => liveView(main, query) },
-  api: { name: "API", offered: () => session.config.local, show: (main) => void describeApi(main) },
+  api: { name: "API", offered: () => session.config.local, show: (main) => describeApi(main) },
 };
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
@@ -28,7 +28,7 @@ const away = /** @type {HTMLElement} */ (document.getElementById("away"));
 
 function render() {
   const { parts, query } = route();
-  const name = VIEWS[parts[0]] ? parts[0] : "orders";
+  const name = Object.hasOwn(VIEWS, parts[0]) ? parts[0] : "orders";
   const view = VIEWS[name];
   const links = Object.entries(VIEWS).filter(([, one]) => one.offered());
   show(/** @type {Element} */ (document.getElementById("nav")), links.map(([path, one]) => el("a", { href: `#/${path}`, "aria-current": path === name && "page" }, one.name)));

@@ -3,21 +3,23 @@
 import { el, show, table } from "./dom.js";
 
 /** @param {Element} main */
-export async function describeApi(main) {
-  show(main, el("h1", { tabindex: -1 }, "API"), el("p", { class: "quiet" }, "Loading…"));
-  const heading = main.firstChild;
+export function describeApi(main) {
+  const place = el("div", {}, el("p", { class: "quiet" }, "Loading…"));
+  show(main, el("h1", { tabindex: -1 }, "API"), place);
+  load(place);
+}
+
+/** @param {Element} place */
+async function load(place) {
   let api;
   try {
     api = await (await fetch("./openapi.json")).json();
   } catch {
-    return show(main, el("h1", { tabindex: -1 }, "API"), el("p", { class: "warn" }, "The description cannot be loaded."));
+    return show(place, el("p", { class: "warn" }, "The description cannot be loaded."));
   }
-  // The view was left meanwhile.
-  if (main.firstChild !== heading) return undefined;
   const operations = Object.entries(api.paths).flatMap(([path, item]) =>
     Object.entries(item).filter(([method]) => ["get", "post", "put", "delete"].includes(method)).map(([method, operation]) => ({ path, method, operation, shared: item.parameters ?? [] })));
-  return show(main,
-    el("h1", { tabindex: -1 }, "API"),
+  return show(place,
     el("p", {}, el("a", { href: "./openapi.yaml" }, "openapi.yaml"), ` – OpenAPI ${api.openapi}, version ${api.info.version}`),
     el("details", { class: "panel" }, el("summary", {}, "Rules for all of it"), prose(api.info.description)),
     api.tags.map((/** @type {any} */ tag) => el("section", {}, el("h2", {}, tag.name),

@@ -1,5 +1,10 @@
 /** What the local stack does, as server-sent events. */
 
+/** The one connection: a browser has six to a host. @type {EventSource | undefined} */
+let connection;
+
+addEventListener("hashchange", () => connection?.close());
+
 /**
  * Follows it as long as the element shows this view.
  * @param {Element} view
@@ -8,7 +13,9 @@
 export function follow(view, handlers) {
   const first = view.firstChild;
   let current = "";
+  connection?.close();
   const source = new EventSource("./dev/live");
+  connection = source;
   for (const name of ["bus", "log", "streams", "payments"]) {
     source.addEventListener(name, (event) => {
       // The view was left.
@@ -19,10 +26,15 @@ export function follow(view, handlers) {
       return handlers[name]?.(JSON.parse(event.data));
     });
   }
-  addEventListener("hashchange", () => source.close(), { once: true });
   // After an error that it does not recover from by itself.
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED && view.firstChild === first) setTimeout(() => view.firstChild === first && follow(view, handlers), 2000);
+    if (source.readyState !== EventSource.CLOSED) return;
+    setTimeout(() => {
+      if (view.firstChild !== first) return;
+      // The newest events come again.
+      handlers.start?.(undefined);
+      follow(view, handlers);
+    }, 2000);
   });
 }
 

@@ -67,12 +67,14 @@ export function form({ name, submit, keyed = true, controls, request, done, relo
 
   async function run() {
     if (busy) return;
-    busy = true;
-    send.setAttribute("aria-disabled", "true");
     clear(root);
     const { method, path, body, ifMatch } = request();
+    busy = true;
+    root.setAttribute("aria-busy", "true");
+    send.setAttribute("aria-disabled", "true");
     const reply = await call(method, path, { body, ifMatch, key: keyed ? key : undefined });
     busy = false;
+    root.removeAttribute("aria-busy");
     send.removeAttribute("aria-disabled");
     if (reply.ok) {
       show(outcome);

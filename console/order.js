@@ -16,22 +16,35 @@ export function orderView(main, id) {
 
   let shown = "";
   let typed = false;
+  let loads = 0;
+  /** The version after the last command: the order's row may be behind it. */
+  let least = 0;
   content.addEventListener("input", (/** @type {Event} */ event) => { typed ||= Boolean(/** @type {Element} */ (event.target).closest("form")); });
 
-  /** Shows the order again if it has changed; what is being typed stays. */
+  /** Whether a form must stay: it is being filled in, it waits for its response, or its key is needed for a repeat. */
+  const inUse = () => typed || content.querySelector("form[aria-busy], .outcome .problem") !== null;
+
+  /** Shows the order again if it has changed; a form in use stays. */
   const refresh = async () => {
     const { ok, body } = await get(`/orders/${encodeURIComponent(id)}`);
     if (ok && mark(body) === shown) return;
-    if (!typed) return load();
+    if (!inUse()) return load();
     if (ok) show(told, el("div", { class: "done", role: "status" }, `The order is ${body.status} now, at version ${body.version}. `, button("Read it again", () => load())));
   };
 
   /** @param {number} [version] the least version to show @returns {Promise<unknown>} */
   const load = async (version) => {
     const path = `/orders/${encodeURIComponent(id)}`;
-    const reply = await get(path, { min_version: version });
+    const turn = (loads += 1);
+    least = Math.max(least, version ?? 0);
+    const reply = await get(path, { min_version: least || undefined });
+    // A later one has begun.
+    if (turn !== loads) return undefined;
     content.removeAttribute("aria-busy");
-    if (!reply.ok) return show(content, problem(reply, { repeat: () => load(version), reload: () => load() }));
+    if (!reply.ok) {
+      shown = "";
+      return show(content, problem(reply, { repeat: () => load(version), reload: () => load() }));
+    }
     const order = reply.body;
     [shown, typed] = [mark(order), false];
     const done = (/** @type {import("./api.js").Reply} */ answer) => {
@@ -107,7 +120,8 @@ function versions(path, order) {
 
 /** The row beside the order rebuilt from its events. @param {string} path @param {number} version */
 function agreement(path, version) {
-  const place = el("div", { "aria-live": "polite" }, el("p", { class: "quiet" }, "Comparing…"));
+  const place = el("div", { class: "refreshes", "aria-live": "polite" }, el("p", { class: "quiet" }, "Comparing…"));
+  let behind = 0;
   const compare = async () => {
     const row = await get(path);
     const fold = row.ok ? await get(path, { at_version: row.body.version }) : row;
@@ -115,13 +129,14 @@ function agreement(path, version) {
     const names = [...new Set([...Object.keys(row.body), ...Object.keys(fold.body)])];
     const differs = (/** @type {string} */ name) => canonical(row.body[name]) !== canonical(fold.body[name]);
     const different = names.filter((name) => name !== "parked" && differs(name));
-    const behind = version - row.body.version;
+    behind = version - row.body.version;
     const note = different.length > 0 ? `They differ in ${different.join(", ")}.` : `They agree at version ${row.body.version}.`;
     const rows = names.map((name) => [name, el("code", {}, canonical(row.body[name])), el("code", {}, canonical(fold.body[name])), different.includes(name) ? "differs" : "same"]);
     return show(place,
       el("p", { class: different.length > 0 ? "warn" : "good" }, note, behind > 0 && ` The row is ${behind} behind.`),
       el("details", {}, el("summary", {}, "Field by field"), table("Row and events", ["Field", "Row", "Events", "Result"], rows)));
   };
+  place.addEventListener("refresh", () => { if (behind > 0) compare(); });
   compare();
   return el("section", { class: "panel agreement" }, el("h2", {}, "Row and events"), place);
 }

@@ -63,7 +63,7 @@ function userOrders(user, query) {
  * @param {Record<string, string>} place what stays in the address @param {URLSearchParams} query
  */
 function list(caption, path, filter, place, query) {
-  const root = el("div", { "aria-live": "polite", "aria-busy": "true" }, el("p", { class: "quiet" }, "Loading…"));
+  const root = el("div", { "aria-busy": "true" }, el("p", { class: "quiet" }, "Loading…"));
   const cursor = query.get("cursor") ?? undefined;
   const load = async () => {
     const reply = await get(path, { ...filter, limit: PAGE, cursor });

@@ -50,7 +50,9 @@ export function problem(reply, ways, errors = reply.body?.errors ?? []) {
   const body = reply.body ?? {};
   const [title, advice] = BY_STATUS[reply.status] ?? ["The request was rejected", ""];
   const unsure = reply.status === 0 && reply.sent;
-  const next = ADVICE[kind(reply)] ?? (unsure ? ADVICE["outcome-unknown"] : advice);
+  const known = ADVICE[kind(reply)] ?? (unsure ? ADVICE["outcome-unknown"] : advice);
+  // A read has no key.
+  const next = reply.status === 503 && !reply.sent ? "Repeat it." : known;
   const box = el(
     "div",
     { class: "problem", role: "alert", "data-problem": kind(reply) || reply.status },
@@ -69,7 +71,7 @@ function actions(reply, ways, unsure) {
   const list = el("p", { class: "actions" });
   const { status } = reply;
   if (status === 401 && session.config.local) {
-    list.append(button("Get a new token", async () => { await renew(); (ways.repeat ?? ways.reload)?.(); }));
+    list.append(button("Get a new token", async () => { await renew().catch(() => undefined); (ways.repeat ?? ways.reload)?.(); }));
   }
   if (ways.newKey && kind(reply) === "idempotency-key-reused") list.append(button("Use a new key", ways.newKey));
   if (ways.reload && [409, 412, 503, 0].includes(status)) list.append(button("Read it again", ways.reload));

@@ -14,6 +14,8 @@ export function resilienceView(main) {
   const rest = el("div");
   const quotas = el("section", { class: "panel" });
   const forms = new Map();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let probe;
   show(main, el("h1", { tabindex: -1 }, "Resilience"), may() && [breakers, rest], quotas);
   const showQuotas = () => {
     if (!quotas.isConnected) return signals.removeEventListener("limits", showQuotas);
@@ -28,14 +30,14 @@ export function resilienceView(main) {
     breakers.removeAttribute("aria-busy");
     if (!reply.ok) return show(breakers, problem(reply, { repeat: load, reload: load }));
     const places = reply.body.breakers.map((/** @type {any} */ breaker) => {
-      // A form that is being filled in outlives a refresh.
-      if (!forms.has(breaker.name)) forms.set(breaker.name, overrideForm(breaker.name, load));
+      // A form that is being filled in outlives a refresh, and stays open.
+      if (!forms.has(breaker.name)) forms.set(breaker.name, el("details", {}, el("summary", {}, "Override"), overrideForm(breaker.name, load)));
       return section(breaker, forms.get(breaker.name));
     });
-    for (const { open_until: until } of reply.body.breakers) {
-      const wait = until ? new Date(until).getTime() - Date.now() : 0;
-      if (wait > 0 && wait < 600_000) setTimeout(() => breakers.isConnected && load(), wait + 50);
-    }
+    const waits = reply.body.breakers.map((/** @type {any} */ breaker) => new Date(breaker.open_until ?? 0).getTime() - Date.now());
+    const next = Math.min(...waits.filter((/** @type {number} */ wait) => wait > 0));
+    clearTimeout(probe);
+    if (next < 600_000) probe = setTimeout(() => breakers.isConnected && load(), next + 50);
     const focused = document.activeElement;
     show(breakers, places);
     if (focused instanceof HTMLElement && focused.isConnected) focused.focus();
@@ -63,7 +65,7 @@ function section(breaker, override) {
           ["Recent calls", breaker.window && `${breaker.window.failures} failed, ${breaker.window.successes} succeeded, in ${breaker.window.seconds} s`],
           ["Last override", force],
         ])),
-      el("details", {}, el("summary", {}, "Override"), override)));
+      override));
 }
 
 /** @param {string} name @param {() => void} done */

@@ -22,6 +22,7 @@ export function timeline(id) {
   const more = el("div");
   /** @param {string} [cursor] */
   const load = async (cursor) => {
+    for (const one of more.querySelectorAll("button")) one.disabled = true;
     const reply = await get(`/orders/${encodeURIComponent(id)}/events`, { limit: PAGE, cursor });
     if (!reply.ok) return show(more, problem(reply, { repeat: () => load(cursor) }));
     const published = session.config.local ? await publishedOf(id) : new Map();

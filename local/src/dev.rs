@@ -1,12 +1,16 @@
 //! `/dev`: the routes of the local stack itself, to inspect it, to put events on the bus and to inject faults.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -90,6 +94,33 @@ pub(crate) fn router(dev: Dev, payments: PaymentProvider) -> Router {
         .merge(payments::router(payments))
 }
 
+/// Rejects what the pages of other sites send, since the routes need no token.
+pub(crate) async fn reject_other_pages(request: Request, next: Next) -> Response {
+    if is_allowed(request.method(), request.headers()) {
+        next.run(request).await
+    } else {
+        problem(StatusCode::FORBIDDEN, "a page of another origin may not use the local stack's own routes")
+    }
+}
+
+/// Whether the stack's own page or a program sends this. Of another page's requests only reads are allowed, which it cannot see,
+/// and none with a host name that its owner may have pointed at this machine. A program sends none of these fields but the host.
+fn is_allowed(method: &Method, headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let (host, site) = (text(HOST), text(HeaderName::from_static("sec-fetch-site")));
+    let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| Some(authority) == host);
+    let same_origin = text(ORIGIN).is_none_or(is_own) && site.is_none_or(|site| matches!(site, "same-origin" | "none"));
+    host.is_none_or(is_local) && (method.is_safe() || same_origin)
+}
+
+/// Whether a host is an address or `localhost`, which no name server decides.
+fn is_local(host: &str) -> bool {
+    host.parse::<Authority>().is_ok_and(|authority| {
+        let name = authority.host();
+        name == "localhost" || name.ends_with(".localhost") || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    })
+}
+
 fn problem(status: StatusCode, message: impl ToString) -> Response {
     (status, Json(json!({ "message": message.to_string() }))).into_response()
 }
@@ -166,5 +197,38 @@ async fn run_schedule(State(dev): Shared, Path(name): Path<String>) -> Response 
     match dev.schedules.run(&name) {
         Ok(id) => Json(json!({ "id": id })).into_response(),
         Err(error) => problem(StatusCode::NOT_FOUND, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_an_address_and_localhost_are_local() {
+        let cases = ["127.0.0.1:3000", "[::1]:3000", "[::1]", "localhost", "localhost:3000", "app.localhost:3000"];
+        assert!(cases.into_iter().all(is_local));
+        assert!(!["evil.test", "localhost.evil.test:3000", "127.0.0.1.evil.test", ""].into_iter().any(is_local));
+    }
+
+    #[test]
+    fn only_programs_and_pages_of_the_same_origin_may_change_anything() {
+        let allowed = |method: Method, field: Option<(&'static str, &'static str)>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("127.0.0.1:3000"));
+            if let Some((name, value)) = field {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            is_allowed(&method, &headers)
+        };
+        assert!(allowed(Method::POST, None));
+        assert!(allowed(Method::POST, Some(("origin", "http://127.0.0.1:3000"))));
+        for origin in ["null", "https://evil.test", "http://127.0.0.1:5173", "http://localhost:3000"] {
+            assert!(!allowed(Method::POST, Some(("origin", origin))), "{origin}");
+        }
+        assert!(!allowed(Method::POST, Some(("sec-fetch-site", "cross-site"))));
+        assert!(allowed(Method::GET, Some(("sec-fetch-site", "cross-site"))));
     }
 }

@@ -129,6 +129,12 @@ impl PaymentProvider {
         json!({"mode": inner.mode, "asked": inner.requests.values().sum::<u32>(), "payments": inner.requests})
     }
 
+    /// Its mode, and how often and about how many payments it was called.
+    pub(crate) fn summary(&self) -> Value {
+        let inner = self.inner();
+        json!({"mode": inner.mode, "asked": inner.requests.values().sum::<u32>(), "payments": inner.requests.len()})
+    }
+
     /// The requests about all payments.
     pub fn requests(&self) -> u32 {
         self.inner().requests.values().sum()

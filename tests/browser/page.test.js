@@ -68,12 +68,9 @@ test("the page is used with the keyboard alone", async () => {
 });
 
 test("the page is small and painted soon, without another host", async () => {
-  let bytes = 0;
   const { page, context, faults } = await open(chromium, url, "admin", "");
-  page.on("response", async (response) => { bytes += (await response.body().catch(() => Buffer.alloc(0))).length; });
   const paints = [];
   for (let round = 0; round < 5; round += 1) {
-    bytes = 0;
     await page.reload();
     await page.getByText("Work queue").waitFor();
     paints.push(await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime));

@@ -33,11 +33,12 @@ struct Inner {
 impl LogLines {
     /// Retains every line that goes to these logs.
     pub(crate) fn beside(&self, logs: Logs) -> Logs {
-        let lines = self.clone();
-        Logs::to(move |function, line| {
+        let (lines, reports) = (self.clone(), logs.clone());
+        let both = Logs::to(move |function, line| {
             lines.write(function, line);
             logs.line(function, line);
-        })
+        });
+        both.reporting(move |function, duration| reports.report(function, duration))
     }
 
     fn write(&self, function: &str, line: &str) {
@@ -69,6 +70,8 @@ impl LogLines {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -81,5 +84,14 @@ mod tests {
         }
         assert_eq!((*seen.lock().unwrap(), lines.since(0).len()), (MOST_LINES + 5, MOST_LINES));
         assert_eq!(lines.since(MOST_LINES as u64 + 4)[0].line, "2004");
+    }
+
+    #[test]
+    fn the_ends_of_invocations_are_still_reported() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let into = seen.clone();
+        let logs = Logs::to(|_, _| {}).reporting(move |function, _| into.lock().unwrap().push(function.to_owned()));
+        LogLines::default().beside(logs).report("f", Duration::ZERO);
+        assert_eq!(*seen.lock().unwrap(), ["f"]);
     }
 }

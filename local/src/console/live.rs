@@ -41,20 +41,23 @@ struct Cursor {
     payments: watch::Receiver<u64>,
 }
 
-/// `GET /dev/live`.
-pub(crate) fn router(live: Live) -> Router {
-    let state = (Arc::new(live), Uuid::new_v4());
+type Shared = State<(Arc<Live>, Uuid, watch::Receiver<()>)>;
+
+/// `GET /dev/live`. The events end when the sender is dropped, so that open connections do not delay the end of the stack.
+pub(crate) fn router(live: Live, running: watch::Receiver<()>) -> Router {
+    let state = (Arc::new(live), Uuid::new_v4(), running);
     Router::new().route("/live", get(follow)).with_state(state)
 }
 
 async fn follow(
-    State((live, start)): State<(Arc<Live>, Uuid)>,
+    State((live, start, mut running)): Shared,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let cursor = Cursor::new(live, start, last);
     let batches = stream::unfold(cursor, async |mut cursor| Some((cursor.next().await, cursor)));
     let events = batches.flat_map(|batch| stream::iter(batch.into_iter().map(Ok)));
+    let events = events.take_until(async move { drop(running.changed().await) });
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 
@@ -102,7 +105,7 @@ impl Cursor {
         }
         if self.payments.has_changed().unwrap_or(false) {
             self.payments.mark_unchanged();
-            events.push(self.event("payments", &self.live.payments.describe()));
+            events.push(self.event("payments", &self.live.payments.summary()));
         }
         events
     }
@@ -117,6 +120,12 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use axum::body::to_bytes;
+    use axum::response::IntoResponse;
+    use tokio::time::timeout;
+
     use super::*;
     use crate::journal::EntryKind;
     use crate::payments::Mode;
@@ -166,6 +175,14 @@ mod tests {
         assert_eq!(names(&mut cursor).await, ["payments"]);
         live.lines.beside(crate::lambda::Logs::to(|_, _| {})).line("f", "text");
         assert_eq!(names(&mut cursor).await, ["log"]);
+    }
+
+    #[tokio::test]
+    async fn the_events_end_when_the_stack_stops() {
+        let (stack, running) = watch::channel(());
+        let response = follow(State((live(), Uuid::new_v4(), running)), HeaderMap::new()).await.into_response();
+        drop(stack);
+        timeout(Duration::from_secs(10), to_bytes(response.into_body(), usize::MAX)).await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -99,7 +99,7 @@ async fn serve(
         Some(rules) if head.method == Method::OPTIONS => return cors::preflight(rules, origin.as_deref()),
         _ => respond(&api, &head, body, source, &request_id).await,
     };
-    if head.method == Method::POST && api.faults.take_lost_response() {
+    if head.method == Method::POST && response.status().is_success() && api.faults.take_lost_response() {
         return Response::new(Body::from_stream(broken_off()));
     }
     if let Some(rules) = &api.settings.cors {

@@ -156,11 +156,12 @@ impl Containers {
         if *stopping.borrow() {
             return Err(InvokeError::Stopping);
         }
+        // Before a container is taken, so that no crash is missed.
+        let mut crashes = self.crashes.subscribe();
         let mut container = match self.take_idle() {
             Some(container) => container,
             None => self.launch().await.map_err(|error| self.log_failure(error))?,
         };
-        let mut crashes = self.crashes.subscribe();
         let outcome = tokio::select! {
             outcome = container.serve(self, payload) => outcome,
             _ = crashes.changed() => Err(Failure::Exited),

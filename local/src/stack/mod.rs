@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::console::{self, Live};
 use crate::dev::{self, Dev};
@@ -32,6 +33,8 @@ pub struct Stack {
     streams: Streams,
     failures: Failures,
     gateway: Gateway,
+    /// Live events end when this is dropped.
+    running: watch::Sender<()>,
 }
 
 impl Deref for Stack {
@@ -83,6 +86,7 @@ impl Stack {
             traces: environment.traces().clone(),
             functions: environment.all_containers().cloned().collect(),
         };
+        let (running, ended) = watch::channel(());
         let live = Live {
             journal: environment.bus().journal().clone(),
             lines: environment.lines().clone(),
@@ -90,11 +94,12 @@ impl Stack {
             payments: environment.payments().clone(),
         };
         let dev = dev::router(dev, environment.payments().clone())
-            .merge(console::router(live))
-            .merge(faults::router(environment.faults().clone()));
+            .merge(console::router(live, ended))
+            .merge(faults::router(environment.faults().clone()))
+            .layer(axum::middleware::from_fn(dev::reject_other_pages));
         let currency = template.parameters.get("Currency").map_or("EUR", String::as_str);
         let gateway = Gateway::start(listener, api, console::pages(currency).nest("/dev", dev));
-        Ok(Self { url, issuer, tokens, environment, streams, failures, gateway })
+        Ok(Self { url, issuer, tokens, environment, streams, failures, gateway, running })
     }
 
     /// Address of the HTTP API, without a trailing slash.
@@ -128,6 +133,7 @@ impl Stack {
 
     /// Accepts no more requests, ends every process and closes the database.
     pub async fn shutdown(self) {
+        drop(self.running);
         self.gateway.stop().await;
         drop(self.streams);
         self.environment.stop().await;

@@ -117,6 +117,24 @@ async fn a_page_of_an_allowed_origin_may_call() {
 }
 
 #[tokio::test]
+async fn the_page_of_another_site_may_not_use_the_stacks_own_routes() {
+    let stack = start(None).await;
+    let crash = format!("{}/dev/functions/obedient/crash", stack.url());
+    for (name, value, status) in [
+        ("origin", stack.url(), 200),
+        ("sec-fetch-site", "same-origin", 200),
+        ("origin", "https://evil.test", 403),
+        ("sec-fetch-site", "cross-site", 403),
+    ] {
+        let response = Client::new().post(&crash).header(name, value).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{name}: {value}");
+    }
+    let rebound = Client::new().get(format!("{}/dev/stack", stack.url())).header("host", "evil.test");
+    assert_eq!(rebound.send().await.unwrap().status(), 403);
+    stack.shutdown().await;
+}
+
+#[tokio::test]
 async fn the_stack_describes_itself_and_its_tokens_work() {
     let stack = start(None).await;
     let about = call(&stack, Method::GET, "/dev/stack", None, None).await.json();
