@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -40,7 +41,10 @@ def download():
     digest = base64.b64encode(hashlib.new(algorithm, archive.read_bytes()).digest()).decode()
     if digest != expected:
         sys.exit(f"{archive} has the integrity {algorithm}-{digest} instead of {INTEGRITY}")
-    subprocess.run(["tar", "xzf", archive, "-C", HOME, "package/emulator"], check=True)
+    with tempfile.TemporaryDirectory(dir=HOME) as unpacked:
+        subprocess.run(["tar", "xzf", archive, "-C", unpacked, "package/emulator"], check=True)
+        # Only when it is complete, so that the next run repeats an interrupted download.
+        pathlib.Path(unpacked, "package").rename(HOME / "package")
     archive.unlink()
 
 
@@ -64,14 +68,16 @@ def start():
     command += ["-inMemory", "-disableTelemetry", "-port", str(port)]
     with open(HOME / "log", "w", encoding="utf-8") as log:
         engine = subprocess.Popen(command, cwd=EMULATOR, stdout=log, stderr=subprocess.STDOUT)
-    endpoint = f"http://127.0.0.1:{port}"
+    return engine, f"http://127.0.0.1:{port}"
+
+
+def wait(engine, endpoint):
+    """Until the engine responds."""
     deadline = time.monotonic() + PATIENCE
     while not responds(endpoint):
         if engine.poll() is not None or time.monotonic() > deadline:
-            engine.kill()
             sys.exit(f"DynamoDB Local does not start; it needs Java 17 or newer:\n{(HOME / 'log').read_text()}")
         time.sleep(0.2)
-    return engine, endpoint
 
 
 def main(command):
@@ -80,9 +86,11 @@ def main(command):
         require("npm", "Node 20, which contains npm")
         download()
     # A signal ends the engine too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: sys.exit(1))
     engine, endpoint = start()
     try:
+        wait(engine, endpoint)
         return subprocess.run(command, env=os.environ | {"DYNAMODB_ENDPOINT": endpoint}).returncode
     finally:
         engine.terminate()

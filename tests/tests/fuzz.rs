@@ -30,7 +30,7 @@ fn inputs_hold(name: &str) {
 }
 
 #[test]
-fn any_event_of_the_gateway_gets_a_response_that_blames_the_caller() {
+fn no_event_of_the_gateway_causes_a_server_error() {
     inputs_hold("request");
 }
 

@@ -25,6 +25,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(25);
 struct Unprocessed(String);
 
 /// The existing items of `keys`, in any order; only these `attributes` of them (a projection expression), if given.
+/// DynamoDB rejects a key that is there twice.
 ///
 /// One call for each 100 keys, which run concurrently. Keys that DynamoDB left unprocessed are requested again, after a wait.
 ///
@@ -50,6 +51,9 @@ async fn chunk(
 ) -> Result<Vec<Item>, Box<dyn Error + Send + Sync>> {
     let (mut keys, mut items) = (keys.to_vec(), Vec::with_capacity(keys.len()));
     for attempt in 0..ATTEMPTS {
+        if let Some(doublings) = attempt.checked_sub(1) {
+            tokio::time::sleep(FIRST_WAIT.mul_f64(fastrand::f64()) * 2_u32.pow(doublings)).await;
+        }
         let wanted = KeysAndAttributes::builder()
             .set_keys(Some(keys))
             .consistent_read(consistency == Consistency::Strong)
@@ -62,7 +66,6 @@ async fn chunk(
         if keys.is_empty() {
             return Ok(items);
         }
-        tokio::time::sleep(FIRST_WAIT.mul_f64(fastrand::f64()) * 2_u32.pow(attempt)).await;
     }
     Err(Unprocessed(table.to_owned()).into())
 }

@@ -38,8 +38,6 @@ pub struct Invocations {
 /// The request units of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Units {
-    /// Calls, whether they succeeded or not.
-    pub calls: usize,
     /// Read units.
     pub read: f64,
     /// Write units.
@@ -54,7 +52,7 @@ impl Usage {
     pub fn per_order(&self, table: &str) -> Units {
         let used = self.tables.get(table).copied().unwrap_or_default();
         let orders = self.orders.max(1) as f64;
-        Units { calls: used.calls, read: used.read / orders, written: used.written / orders }
+        Units { read: used.read / orders, written: used.written / orders }
     }
 
     fn lines(&self) -> Vec<Line> {
@@ -69,7 +67,7 @@ impl Usage {
             lines.push((format!("Lambda `{name}`"), format!("{count:.2} invocations, {ms:.1} ms"), cost));
         }
         for table in self.tables.keys() {
-            let Units { read, written, .. } = self.per_order(table);
+            let Units { read, written } = self.per_order(table);
             let cost = read * prices::READ_UNIT + written * prices::WRITE_UNIT;
             lines.push((format!("table `{table}`"), format!("{written:.2} write units, {read:.2} read units"), cost));
         }

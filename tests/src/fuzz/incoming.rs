@@ -6,7 +6,8 @@ use orders_functions::incoming::{payments, shipping};
 use serde_json::Value;
 use strict_json::Strict;
 
-use super::service;
+use super::service::{self, Service};
+use crate::ledger::Stored;
 use crate::simulation::bus::Entry;
 
 /// An event is done when it arrives for the first time: it stores something, is rejected on the bus, or changes nothing. When it
@@ -33,6 +34,9 @@ pub fn check(input: &[u8]) {
         };
         let first = receive();
         let stored = service.commits();
+        if money && first.is_empty() {
+            assert!(is_recorded(service, &whole), "money is neither recorded nor reported: {whole}");
+        }
         assert_eq!(ids(&receive()), ids(&first));
         assert_eq!(service.commits(), stored, "a repeat stored something");
         for rejection in &first {
@@ -41,6 +45,17 @@ pub fn check(input: &[u8]) {
             assert_eq!((&data["unrecorded_money"], data["event"] == whole), (&Value::Bool(money), money), "{data}");
         }
     });
+}
+
+/// Whether the money that an event reports is in the events of an order. A capture of zero is no money.
+fn is_recorded(service: &Service, event: &Value) -> bool {
+    let data = &event["detail"]["data"];
+    let (payment, amount) = (data["payment_id"].as_str(), data["amount"].as_f64());
+    let is_refund = event["detail-type"] == "RefundCompleted";
+    let names = if is_refund { &["OrderRefunded"][..] } else { &["OrderPaid", "OrderRefundDue"] };
+    let outside = service.network.outside();
+    let mut events = outside.tables.commits.iter().flat_map(Stored::of);
+    amount == Some(0.0) || events.any(|event| names.contains(&event.name) && Some(event.payment()) == payment)
 }
 
 fn ids(entries: &[Entry]) -> Vec<&Value> {

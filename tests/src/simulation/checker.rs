@@ -144,7 +144,9 @@ impl Checker {
         let decoded = Commit::from_item::<Order>(item).map_err(|error| error.to_string())?;
         let sent = self.sent.get(&correlation_id).copied();
         for event in Stored::of(commit) {
-            let trusted = self.trusts_caller && event.name == "OrderPaid" && sent.is_some();
+            let is_requested = matches!(sent, Some(Sent { act: Act::Pay { payment, cents, .. }, .. })
+                if payment_number(event.payment()) == Some(payment) && event.amount() == u64::from(cents));
+            let trusted = self.trusts_caller && event.name == "OrderPaid" && is_requested;
             if !trusted {
                 justified(&event, &order.ledger, &stream, provider)?;
             }

@@ -346,6 +346,20 @@ fn the_word_of_a_caller_is_a_reason_only_where_it_is_trusted() {
 }
 
 #[test]
+fn a_payment_that_no_trusted_caller_reported_is_found() {
+    let data =
+        json!({"payment_id": {"S": "p1"}, "amount": {"N": "4000"}, "paid_at": {"S": "2026-03-01T12:00:00.000Z"}});
+    let found = after(true, &paid()[..1], async |world: &mut World| {
+        world.checker.sent("c9", Act::Cancel { order: 0, key: None }, None);
+        append(world, "OrderPaid", &data, |commit| {
+            commit["metadata"]["M"]["correlation_id"] = json!({"S": "c9"});
+        });
+        world.come_to_rest().await.expect_err("the fault is found")
+    });
+    assert_finds(&found, "OrderPaid has no reason at the provider");
+}
+
+#[test]
 fn a_difference_that_a_verification_finds_is_found() {
     let steps = [paid(), vec![Step::calm(Act::Verify { sales: true })]].concat();
     let found = after(false, &steps, async |world: &mut World| {

@@ -78,7 +78,7 @@ impl DynamoDb {
 fn at(endpoint: &str) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("eu-central-1"))
+        .region(Region::from_static("us-east-1"))
         .credentials_provider(Credentials::new("local", "local", None, None, "local"))
         .endpoint_url(endpoint);
     Client::from_conf(client::for_requests(config).build())

@@ -16,7 +16,7 @@ use super::view::OrderSummary;
 use crate::domain::ids::{OrderId, UserId};
 use crate::domain::state::Status;
 
-/// The most rows that are read at once.
+/// The most rows that are read at once when the first ones do not fill the page.
 const MAX_BATCH: usize = 100;
 
 /// A page of a list.
@@ -51,10 +51,10 @@ impl Orders {
         Ok(OrderPage { orders, next_cursor: end.and_then(|[end]| Some(query.write(end?))) })
     }
 
-    /// At most `limit` orders of an open status, oldest first. A page is
-    /// full unless it is the last.
+    /// At most `limit` orders of an open status, oldest first. A page is full unless it is the last.
     ///
-    /// Costs one query of each shard and a read of each order's row. Pending and paid orders are in one queue.
+    /// Costs one query of each shard and a read of each order's row; pending and paid orders are in one queue, so each also
+    /// costs a read of the rows that have the other status.
     ///
     /// # Errors
     /// [`RowsError::Unavailable`]; [`RowsError::InvalidCursor`] for a cursor that is not of this status's list.
