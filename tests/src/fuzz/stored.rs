@@ -101,7 +101,7 @@ fn is_expected(name: &str, value: &Value) -> bool {
     let number = value["N"].as_str().map(|number| number.parse::<i128>().is_ok());
     let is_text = name.ends_with("_at")
         || name.ends_with("_shard")
-        || ["user_id", "status", "st", "name", "shard", "work_queue"].contains(&name);
+        || ["user_id", "status", "st", "name", "shard", "open_shard"].contains(&name);
     if is_text {
         value["S"].is_string()
     } else {

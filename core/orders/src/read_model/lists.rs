@@ -1,6 +1,6 @@
 //! Lists of orders. An index gives the keys in their order; what is shown is read from the rows.
 //!
-//! The indexes hold nothing that changes, so that a change of an order does not write to them: a write unit costs as much as
+//! The indexes hold no more than their order needs, so that few changes of an order write to them: a write unit costs as much as
 //! reading ten rows.
 
 use std::collections::{HashMap, VecDeque};
@@ -11,13 +11,15 @@ use futures::future::try_join_all;
 
 use super::cursor::{Position, UserCursor, WorkCursor};
 use super::orders::{Orders, RowsError};
-use super::row::{self, OpenStatus, RowItem, SHARDS, work_queue};
+use super::row::{self, OpenStatus, RowItem, SHARDS, open_shard};
 use super::view::OrderSummary;
 use crate::domain::ids::{OrderId, UserId};
 use crate::domain::state::Status;
 
 /// The most rows that are read at once when the first ones do not fill the page.
 const MAX_BATCH: usize = 100;
+/// The most keys of other statuses that are read past at once: about 1 MB, the most that a query reads.
+const MAX_KEYS: usize = 10_000;
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +55,7 @@ impl Orders {
 
     /// At most `limit` orders of an open status, oldest first. A page is full unless it is the last.
     ///
-    /// Costs one query of each shard and a read of each order's row; pending and paid orders are in one queue, so each also
-    /// costs a read of the rows that have the other status.
+    /// Costs one query of each shard, which reads past the keys of other open orders, and a read of each order's row.
     ///
     /// # Errors
     /// [`RowsError::Unavailable`]; [`RowsError::InvalidCursor`] for a cursor that is not of this status's list.
@@ -68,14 +69,13 @@ impl Orders {
         let starts = cursor.map(|cursor| query.read(cursor)).transpose()?.unwrap_or_default();
         let list = List {
             index: "by-status",
-            attribute: "work_queue",
+            attribute: "open_shard",
             oldest_first: true,
             status: Some(status.into()),
             orders: self,
         };
         let mut shards = 0..SHARDS;
-        let partitions =
-            starts.map(|start| list.partition(work_queue(status, shards.next().unwrap_or_default()), start));
+        let partitions = starts.map(|start| list.partition(open_shard(shards.next().unwrap_or_default()), start));
         let (orders, ends) = list.page(partitions, limit).await?;
         Ok(OrderPage { orders, next_cursor: ends.map(|ends| query.write(&ends)) })
     }
@@ -95,6 +95,8 @@ struct Partition {
     key: String,
     /// Read, and not taken.
     keys: VecDeque<Position>,
+    /// How many keys the next query reads.
+    page: usize,
     rest: Rest,
     /// Where a former page ended.
     start: Option<Position>,
@@ -109,7 +111,7 @@ enum Rest {
 impl List<'_> {
     fn partition(&self, key: String, start: Option<Position>) -> Partition {
         let rest = start.map_or(Rest::Beginning, |start| Rest::After(self.key_of(&key, start)));
-        Partition { key, keys: VecDeque::new(), rest, start }
+        Partition { key, keys: VecDeque::new(), page: 1, rest, start }
     }
 
     /// The first `limit` orders of all partitions, and up to where each was read if there are more. Several partitions are
@@ -154,7 +156,8 @@ impl List<'_> {
         Ok(taken)
     }
 
-    /// Reads until there is a key, or no more.
+    /// Reads until there is a key, or no more. Where the index has the status, it leaves out the keys of other statuses; pages
+    /// grow while they are all left out.
     async fn fill(&self, partition: &mut Partition, wanted: usize) -> Result<(), RowsError> {
         while partition.keys.is_empty() {
             let start = match &partition.rest {
@@ -162,7 +165,8 @@ impl List<'_> {
                 Rest::After(key) => Some(key.clone()),
                 Rest::Nothing => break,
             };
-            let page = self
+            partition.page = partition.page.max(wanted).min(MAX_KEYS);
+            let query = self
                 .orders
                 .client
                 .query()
@@ -173,10 +177,16 @@ impl List<'_> {
                 .expression_attribute_values(":key", AttributeValue::S(partition.key.clone()))
                 .scan_index_forward(self.oldest_first)
                 .set_exclusive_start_key(start)
-                .limit(i32::try_from(wanted).unwrap_or(i32::MAX))
-                .send()
-                .await
-                .map_err(RowsError::unavailable)?;
+                .limit(i32::try_from(partition.page).unwrap_or(i32::MAX));
+            let query = match self.status {
+                None => query,
+                Some(status) => query
+                    .filter_expression("attribute_not_exists(#status) OR #status = :status")
+                    .expression_attribute_names("#status", "status")
+                    .expression_attribute_values(":status", AttributeValue::S(status.to_string())),
+            };
+            let page = query.send().await.map_err(RowsError::unavailable)?;
+            partition.page *= 8;
             partition.rest = page.last_evaluated_key.map_or(Rest::Nothing, Rest::After);
             for entry in page.items.unwrap_or_default() {
                 match serde_dynamo::from_item(entry) {

@@ -2,9 +2,7 @@
 
 use serde::Serialize;
 
-use super::row::{
-    DEFERRED, OpenStatus, REFUND, REFUNDED, RefundRow, deferred_payment, deferred_shard, shard_of, work_queue,
-};
+use super::row::{DEFERRED, REFUND, REFUNDED, RefundRow, deferred_payment, deferred_shard, open_shard, shard_of};
 use crate::domain::event::OrderEvent;
 use crate::domain::ids::{OrderId, PaymentId};
 use crate::domain::state::{Cancellation, Order, Payment, RefundDone, RejectedPayment, Returned, Shipment, Status};
@@ -141,9 +139,10 @@ impl Patch {
 
     fn set_status(&mut self, order_id: OrderId, status: Status) {
         self.set("status", &status);
-        match OpenStatus::try_from(status) {
-            Ok(open) => self.set("work_queue", &work_queue(open, shard_of(order_id))),
-            Err(_) => self.remove("work_queue".into()),
+        if status.is_open() {
+            self.set("open_shard", &open_shard(shard_of(order_id)));
+        } else {
+            self.remove("open_shard".into());
         }
     }
 
@@ -239,15 +238,15 @@ mod tests {
         let row = |name: &str| row[name].clone().unwrap();
         let text = |name: &str| row(name).as_s().unwrap().clone();
         let number = |name: &str| row(name).as_n().unwrap().clone();
-        assert_eq!(["user_id", "status", "work_queue"].map(text), ["alice", "pending", "unshipped#2"]);
+        assert_eq!(["user_id", "status", "open_shard"].map(text), ["alice", "pending", "open#2"]);
         assert_eq!(text("created_at"), "2027-01-15T08:00:00.000Z");
         assert_eq!(["total", "item_count"].map(number), ["3998", "1"]);
     }
 
     #[test]
-    fn a_closed_order_leaves_the_work_queue() {
+    fn a_closed_order_leaves_the_open_shard() {
         let change = change(id(), &[commit(4, vec![delivered(id())])], CurrentRow::NotRead).unwrap();
-        assert_eq!(change.attributes["work_queue"], None);
+        assert_eq!(change.attributes["open_shard"], None);
     }
 
     #[test]
@@ -273,7 +272,7 @@ mod tests {
             }
             // The keys of the sparse indexes, which no view shows.
             let indexed = [placed.status.is_open(), placed.deferred.is_some(), placed.deferred.is_some()];
-            let keys = ["work_queue", "deferred_shard", "deferred_at"];
+            let keys = ["open_shard", "deferred_shard", "deferred_at"];
             prop_assert_eq!(keys.map(|key| row.contains_key(key)), indexed);
             let expected = OrderView::new(placed, first - 1, time());
             prop_assert_eq!(row::view(row.clone()).unwrap(), Some(expected));

@@ -25,15 +25,13 @@ pub(super) const REFUND: &str = "refund:";
 /// `refunded:<payment_id>`: how it was refunded, [`RefundDone`].
 pub(super) const REFUNDED: &str = "refunded:";
 
-/// The shards of each queue in the index `by-status`, and of the index `by-deferred`. A changed number needs a rebuild
+/// The shards of the indexes `by-status` and `by-deferred`. A changed number needs a rebuild
 /// of the rows.
 pub(super) const SHARDS: u8 = 4;
 
-/// The key of an order in the index `by-status`: its queue and shard. Orders are paid soon or expire, so pending and paid
-/// orders share a queue, and a payment does not move the key.
-pub(super) fn work_queue(status: OpenStatus, shard: u8) -> String {
-    let queue = if Status::from(status) == Status::Shipped { "shipped" } else { "unshipped" };
-    format!("{queue}#{shard}")
+/// The key of an open order in the index `by-status`.
+pub(super) fn open_shard(shard: u8) -> String {
+    format!("open#{shard}")
 }
 
 /// The key of an order in the index `by-deferred`.
@@ -158,8 +156,8 @@ mod tests {
 
     #[test]
     fn an_order_stays_in_one_shard_and_orders_spread_over_all() {
-        let key = |n| work_queue(OpenStatus(Status::Shipped), shard_of(OrderId(Uuid::from_u128(n))));
-        assert_eq!([0, 1, 2, 3, 4].map(key), ["shipped#0", "shipped#1", "shipped#2", "shipped#3", "shipped#0"]);
+        let key = |n| open_shard(shard_of(OrderId(Uuid::from_u128(n))));
+        assert_eq!([0, 1, 2, 3, 4].map(key), ["open#0", "open#1", "open#2", "open#3", "open#0"]);
         assert_eq!([0, 3].map(deferred_shard), ["deferred#0", "deferred#3"]);
         let spread =
             (0..4_000).map(|_| shard_of(OrderId(Uuid::new_v4()))).fold([0; SHARDS as usize], |mut counts, shard| {

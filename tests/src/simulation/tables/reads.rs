@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::super::expression::{Expression, Item, compare};
 use super::{EVENTS, Range, Table, Tables};
 
-/// The indexes of the rows, with their hash and range keys. They hold keys only.
+/// The indexes of the rows, with their hash and range keys. What `by-status` holds beside them is not read.
 const INDEXES: [(&str, &str, &str); 3] = [
     ("by-user", "user_id", "created_at"),
-    ("by-status", "work_queue", "created_at"),
+    ("by-status", "open_shard", "created_at"),
     ("by-deferred", "deferred_shard", "deferred_at"),
 ];
 
