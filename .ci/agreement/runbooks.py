@@ -56,6 +56,7 @@ NO_RESPONSE = {
     "Deploy",
     "A first deployment that failed",
     "After a deployment",
+    "Alarms",
     "Concurrency",
     "Logs",
     "Sales",
