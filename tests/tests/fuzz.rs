@@ -1,4 +1,5 @@
 //! Every fuzz target with its corpus and with mutated inputs, without coverage. `tests/fuzz/run` is the other way to run them.
+#![allow(clippy::panic, reason = "tests fail by a panic")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};

@@ -176,7 +176,7 @@ async fn the_rows_of_an_orders_life_cost_nine_write_units() {
         let newest = world.records_of(id).await.pop().unwrap();
         world.proxy.faults.take_calls();
         world.projector.project(vec![newest]).await;
-        units.push(world.proxy.faults.take_calls().on(&world.tables.name("Orders")).units());
+        units.push(world.proxy.faults.take_calls().on(world.tables.name("Orders")).units());
     }
     assert_eq!(units, [3.0, 2.0, 2.0, 2.0]);
 }
