@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::super::expression::{Expression, Item, compare};
 use super::{EVENTS, Range, Table, Tables};
 
-/// The indexes of the rows, with their hash and range keys. What `by-status` holds beside them is not read.
-const INDEXES: [(&str, &str, &str); 3] = [
-    ("by-user", "user_id", "created_at"),
-    ("by-status", "open_shard", "created_at"),
-    ("by-deferred", "deferred_shard", "deferred_at"),
+/// The indexes of the rows, with their hash and range keys, and what they hold beside the keys.
+const INDEXES: [(&str, &str, &str, &[&str]); 3] = [
+    ("by-user", "user_id", "created_at", &[]),
+    ("by-status", "open_shard", "created_at", &["status"]),
+    ("by-deferred", "deferred_shard", "deferred_at", &[]),
 ];
 
 impl Tables {
@@ -32,7 +32,7 @@ impl Tables {
                 of_hashes.truncate(of_hashes.len() - hidden);
                 of_hashes.into_iter().filter_map(|versions| versions.at(stale > 0 && !is_events)).collect()
             }
-            Some((_, hash, range)) => {
+            Some((_, hash, range, _)) => {
                 let items = table.items.values().filter_map(|versions| versions.at(stale > 0));
                 let mut items: Vec<_> =
                     items.filter(|item| item.contains_key(*hash) && item.contains_key(*range)).collect();
@@ -44,23 +44,16 @@ impl Tables {
         if request["ScanIndexForward"] == false {
             found.reverse();
         }
-        let of_index = index.map(|(_, hash, range)| [*hash, *range]);
+        let of_index = index.map(|(_, hash, range, _)| [*hash, *range]);
         let last = table.page(request, &mut found, of_index.as_ref().map_or(&[], |names| &names[..]));
+        // A filter sees what the index holds.
+        let mut held: Vec<Item> = found.into_iter().map(|item| held_by(index, item)).collect();
         if let Some(filter) = request["FilterExpression"].as_str() {
-            found.retain(|item| Expression::new(filter, request, item).holds());
+            held.retain(|item| Expression::new(filter, request, item).holds());
         }
-        let mut response = json!({"Count": found.len()});
+        let mut response = json!({"Count": held.len()});
         if request["Select"] != "COUNT" {
-            response["Items"] = match index {
-                None => json!(found),
-                Some((_, hash, range)) => {
-                    let keys = ["order_id", hash, range];
-                    let projected = found.into_iter().map(|item| {
-                        keys.into_iter().map(|name| (name.to_owned(), item[name].clone())).collect::<Item>()
-                    });
-                    projected.collect()
-                }
-            };
+            response["Items"] = json!(held);
         }
         if let Some(last) = last {
             response["LastEvaluatedKey"] = Value::Object(last);
@@ -110,6 +103,13 @@ impl Table {
             names.map(|name| (name.to_owned(), item[name].clone())).collect()
         })
     }
+}
+
+/// What an index holds of an item; all of it without an index.
+fn held_by(index: Option<&(&str, &str, &str, &[&str])>, item: &Item) -> Item {
+    let Some((_, hash, range, beside)) = index else { return item.clone() };
+    let names = ["order_id", hash, range].into_iter().chain(beside.iter().copied());
+    names.filter_map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect()
 }
 
 /// The attributes of an item that a request asks for.
