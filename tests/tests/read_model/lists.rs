@@ -163,6 +163,17 @@ async fn an_order_whose_status_is_newer_than_its_place_in_the_index_is_not_liste
     assert_eq!(listed, BTreeSet::from_iter(ids[1..].to_vec()));
 }
 
+/// DynamoDB rejects a filter by what an index does not hold; the embedded engine does not.
+#[tokio::test]
+async fn a_list_filters_by_status_only_in_the_index_that_holds_it() {
+    let world = World::start().await;
+    world.proxy.faults.take_calls();
+    world.orders.by_user(&alice(), Some(Status::Paid), 5, None).await.unwrap();
+    world.orders.by_status(OpenStatus::PENDING, 5, None).await.unwrap();
+    let filters = world.proxy.faults.take_calls().filter(|call| !call.body["FilterExpression"].is_null());
+    assert!(filters.count() == 4 && filters.0.iter().all(|call| call.body["IndexName"] == "by-status"));
+}
+
 /// One write of the row for each event, one of the user's index, and one of the work queue for each status.
 #[tokio::test]
 async fn the_rows_of_an_orders_life_cost_nine_write_units() {

@@ -48,7 +48,14 @@ impl Orders {
     ) -> Result<OrderPage, RowsError> {
         let query = UserCursor { user_id, status };
         let start = cursor.map(|cursor| query.read(cursor)).transpose()?;
-        let list = List { index: "by-user", attribute: "user_id", oldest_first: false, status, orders: self };
+        let list = List {
+            index: "by-user",
+            attribute: "user_id",
+            oldest_first: false,
+            status,
+            has_status: false,
+            orders: self,
+        };
         let (orders, end) = list.page([list.partition(user_id.to_string(), start)], limit).await?;
         Ok(OrderPage { orders, next_cursor: end.and_then(|[end]| Some(query.write(end?))) })
     }
@@ -72,6 +79,7 @@ impl Orders {
             attribute: "open_shard",
             oldest_first: true,
             status: Some(status.into()),
+            has_status: true,
             orders: self,
         };
         let mut shards = 0..SHARDS;
@@ -87,6 +95,8 @@ struct List<'a> {
     attribute: &'static str,
     oldest_first: bool,
     status: Option<Status>,
+    /// Whether the index holds the status. DynamoDB rejects a filter by what an index does not hold.
+    has_status: bool,
     orders: &'a Orders,
 }
 
@@ -178,10 +188,10 @@ impl List<'_> {
                 .scan_index_forward(self.oldest_first)
                 .set_exclusive_start_key(start)
                 .limit(i32::try_from(partition.page).unwrap_or(i32::MAX));
-            let query = match self.status {
+            let query = match self.status.filter(|_| self.has_status) {
                 None => query,
                 Some(status) => query
-                    .filter_expression("attribute_not_exists(#status) OR #status = :status")
+                    .filter_expression("#status = :status")
                     .expression_attribute_names("#status", "status")
                     .expression_attribute_values(":status", AttributeValue::S(status.to_string())),
             };

@@ -46,7 +46,6 @@ impl Tables {
         }
         let of_index = index.map(|(_, hash, range, _)| [*hash, *range]);
         let last = table.page(request, &mut found, of_index.as_ref().map_or(&[], |names| &names[..]));
-        // A filter sees what the index holds.
         let mut held: Vec<Item> = found.into_iter().map(|item| held_by(index, item)).collect();
         if let Some(filter) = request["FilterExpression"].as_str() {
             held.retain(|item| Expression::new(filter, request, item).holds());
