@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { PRODUCT, api, browser, open, order, stack, until } from "./world.js";
+import { PRODUCT, api, browser, close, open, order, stack, until } from "./world.js";
 
 let local, chromium, url;
 before(async () => {
@@ -21,7 +21,7 @@ async function on(caller, path, act, options) {
   try {
     await act(page, context);
   } finally {
-    await context.close();
+    await close(context);
   }
   assert.deepEqual(faults, []);
 }
@@ -109,7 +109,7 @@ test("a token that is not accepted is replaced", async () => {
   await page.getByRole("button", { name: "Get a new token" }).click();
   await becomes(page, "pending");
   assert.deepEqual(faults, []);
-  await context.close();
+  await close(context);
 });
 
 test("each error of a body is shown at its field", async () => {
@@ -236,7 +236,7 @@ test("a parked order is shown as such", async () => {
   });
   await page.goto(`${url}/#/orders/${id}`);
   await page.getByRole("alert").getByText("This order is parked").waitFor();
-  await context.close();
+  await close(context);
 });
 
 test("text of callers appears as text", async () => {

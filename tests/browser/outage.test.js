@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { api, browser, open, order, stack } from "./world.js";
+import { api, browser, close, open, order, stack } from "./world.js";
 
 let local, chromium, url;
 before(async () => {
@@ -59,7 +59,7 @@ test("an outage of the payment provider is seen from the first failure to the la
   await page.locator(".timeline li[data-type=OrderPaymentDeferred]").waitFor();
   await page.locator(".timeline li[data-type=OrderPaid]").waitFor();
   assert.deepEqual(faults, []);
-  await context.close();
+  await close(context);
 });
 
 test("events, log lines, positions and one trace are shown as they happen", async () => {
@@ -76,7 +76,7 @@ test("events, log lines, positions and one trace are shown as they happen", asyn
   await page.goto(`${url}/#/orders/${id}`);
   await page.locator(".order .status.pending").first().waitFor();
   assert.deepEqual(faults, []);
-  await context.close();
+  await close(context);
 });
 
 test("a throttled table is reported, and the command is repeated with its key", async () => {
@@ -90,7 +90,7 @@ test("a throttled table is reported, and the command is repeated with its key", 
   await page.waitForTimeout(6_000);
   await box.getByRole("button", { name: /^Repeat/ }).click();
   await page.locator(".order .status.paid").first().waitFor({ timeout: 30_000 });
-  await context.close();
+  await close(context);
 });
 
 test("the page says that the API is away, and recovers by itself", async (t) => {
@@ -105,5 +105,5 @@ test("the page says that the API is away, and recovers by itself", async (t) => 
   // The restarted stack has other keys; the page has fetched its new token.
   await page.getByRole("button", { name: "Create", exact: true }).click();
   await page.locator(".order .status.pending").first().waitFor();
-  return context.close();
+  return close(context);
 });

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 
-import { api, browser, open, order, stack, until } from "./world.js";
+import { api, browser, close, open, order, stack, until } from "./world.js";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -34,7 +34,7 @@ for (const colorScheme of ["light", "dark"]) {
       const { violations } = await page.evaluate(() => globalThis.axe.run());
       const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
       findings.push(...serious.map(({ id: rule, nodes }) => `${view}: ${rule} ${nodes.map(({ html }) => html).slice(0, 3)}`), ...faults);
-      await context.close();
+      await close(context);
     }
     assert.deepEqual(findings, []);
   });
@@ -46,7 +46,7 @@ test("no view is wider than a narrow screen", async () => {
     await settled(page);
     const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     assert.ok(excess <= 0, `${view}: ${excess} px`);
-    await context.close();
+    await close(context);
   }
 });
 
@@ -64,7 +64,7 @@ test("the page is used with the keyboard alone", async () => {
   await page.getByLabel("Unit price").focus();
   await page.keyboard.press("Enter");
   await page.locator("h1", { hasText: "Order " }).waitFor();
-  await context.close();
+  await close(context);
 });
 
 test("the page is small and painted soon, without another host", async () => {
@@ -82,7 +82,7 @@ test("the page is small and painted soon, without another host", async () => {
   const response = await page.request.get(url);
   assert.match(response.headers()["content-security-policy"], /^default-src 'self';/);
   assert.deepEqual(faults, []);
-  await context.close();
+  await close(context);
 });
 
 async function settled(page) {

@@ -59,6 +59,12 @@ export async function open(browser, url, caller, path = "", options = {}) {
   return { page, context, faults };
 }
 
+/** Closes a context, whose routes may still wait for a response. @param {import("playwright-core").BrowserContext} context */
+export async function close(context) {
+  await Promise.all(context.pages().map((page) => page.unrouteAll({ behavior: "ignoreErrors" })));
+  await context.close();
+}
+
 /** A command of the API, without the page. @param {string} url */
 export async function api(url, caller, method, path, body) {
   const token = await (await fetch(`${url}/dev/tokens/${caller}`)).text();
