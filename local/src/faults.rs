@@ -37,7 +37,7 @@ pub(crate) enum Fault {
 /// `POST /dev/faults`.
 #[derive(Deserialize)]
 #[serde(tag = "fault", rename_all = "kebab-case", deny_unknown_fields)]
-enum Order {
+enum Injection {
     /// The response to the next command of the API is lost.
     LoseResponse,
     /// The response to the next write to the event table is lost.
@@ -47,12 +47,12 @@ enum Order {
 }
 
 impl Faults {
-    fn inject(&self, order: Order) {
+    fn inject(&self, injection: Injection) {
         let mut state = self.state();
-        match order {
-            Order::LoseResponse => state.lose_response = true,
-            Order::LoseWrite => state.lose_write = true,
-            Order::Throttle { seconds } => {
+        match injection {
+            Injection::LoseResponse => state.lose_response = true,
+            Injection::LoseWrite => state.lose_write = true,
+            Injection::Throttle { seconds } => {
                 state.throttled_until = Some(Instant::now() + Duration::from_secs(seconds.min(LONGEST)));
             }
         }
@@ -61,6 +61,12 @@ impl Faults {
     /// Whether the response to this command of the API is lost.
     pub(crate) fn take_lost_response(&self) -> bool {
         std::mem::take(&mut self.state().lose_response)
+    }
+
+    /// Whether a fault waits for a request to the event table.
+    pub(crate) fn await_events(&self) -> bool {
+        let state = self.state();
+        state.lose_write || state.throttled_until.is_some()
     }
 
     /// The fault of a request to the event table.
@@ -84,8 +90,8 @@ impl Faults {
 pub(crate) fn router(faults: Faults) -> Router {
     let inject = async move |body: axum::body::Bytes| -> Response {
         match serde_json::from_slice(&body) {
-            Ok(order) => {
-                faults.inject(order);
+            Ok(injection) => {
+                faults.inject(injection);
                 Json(json!({ "injected": true })).into_response()
             }
             Err(error) => {
@@ -105,14 +111,14 @@ mod tests {
     async fn a_fault_hits_what_it_names_once_or_for_its_time() {
         let faults = Faults::default();
         assert_eq!((faults.of_events(true), faults.take_lost_response()), (None, false));
-        faults.inject(Order::LoseWrite);
-        faults.inject(Order::LoseResponse);
+        faults.inject(Injection::LoseWrite);
+        faults.inject(Injection::LoseResponse);
         assert_eq!(
             [false, true, true].map(|is_write| faults.of_events(is_write)),
             [None, Some(Fault::LoseResponse), None]
         );
         assert!(faults.take_lost_response() && !faults.take_lost_response());
-        faults.inject(Order::Throttle { seconds: 5 });
+        faults.inject(Injection::Throttle { seconds: 5 });
         assert_eq!(faults.of_events(false), Some(Fault::Throttle));
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(faults.of_events(false), None);

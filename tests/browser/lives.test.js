@@ -1,19 +1,13 @@
 /** Orders, driven by clicks. */
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 
-import { PRODUCT, api, browser, close, open, order, stack, until } from "./world.js";
+import { PRODUCT, api, close, open, order, start, until } from "./world.js";
 
-let local, chromium, url;
-before(async () => {
-  [local, chromium] = await Promise.all([stack(), browser()]);
-  url = local.url;
-});
-after(async () => {
-  await chromium?.close();
-  await local?.stop();
-});
+const world = await start();
+const { chromium, url } = world;
+after(() => world.stop());
 
 /** Opens a page, and expects no error and no request to another host. */
 async function on(caller, path, act, options) {

@@ -1,19 +1,13 @@
 /** The payment provider, the API and the local stack fail and recover, in sight of the page. */
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 
-import { api, browser, close, open, order, stack } from "./world.js";
+import { api, close, open, order, stack, start } from "./world.js";
 
-let local, chromium, url;
-before(async () => {
-  [local, chromium] = await Promise.all([stack(), browser()]);
-  url = local.url;
-});
-after(async () => {
-  await chromium?.close();
-  await local?.stop();
-});
+const world = await start();
+const { chromium, url } = world;
+after(() => world.stop());
 
 test("an outage of the payment provider is seen from the first failure to the last settled payment", async () => {
   const { page, context, faults } = await open(chromium, url, "admin", "#/live");
@@ -96,10 +90,10 @@ test("a throttled table is reported, and the command is repeated with its key", 
 test("the page says that the API is away, and recovers by itself", async (t) => {
   if (process.env.ORDERS_URL) return t.skip("needs a stack of its own");
   const { page, context } = await open(chromium, url, "admin", "");
-  await local.stop();
+  await world.local.stop();
   await page.getByRole("link", { name: "shipped" }).click();
   await page.locator("#away").getByText("The API cannot be reached.").waitFor();
-  local = await stack(new URL(url).port);
+  world.local = await stack(new URL(url).port);
   await page.locator("#away").waitFor({ state: "hidden", timeout: 30_000 });
   await page.getByText("There are none.").waitFor();
   // The restarted stack has other keys; the page has fetched its new token.

@@ -5,21 +5,19 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 
-import { api, browser, close, open, order, stack, until } from "./world.js";
+import { api, close, open, order, start, until } from "./world.js";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-let local, chromium, url, id;
+const world = await start();
+const { chromium, url } = world;
+after(() => world.stop());
+
+let id;
 before(async () => {
-  [local, chromium] = await Promise.all([stack(), browser()]);
-  url = local.url;
   id = await order(url);
   await api(url, "admin", "POST", `/orders/${id}/pay`, { payment_id: `p-${id}`, amount: 39.98 });
   await api(url, "admin", "POST", `/orders/${await order(url)}/cancel`, { reason: "Changed my mind" });
-});
-after(async () => {
-  await chromium?.close();
-  await local?.stop();
 });
 
 const views = () => ["#/orders", "#/orders?user=ada", `#/orders/${id}`, `#/orders/${id}x`, "#/resilience", "#/sales", "#/live", `#/live?trace=${id}`, "#/api"];

@@ -36,6 +36,14 @@ export function browser() {
   return chromium.launch({ executablePath, headless: true, args: QUIET });
 }
 
+/** A browser and a stack, which a test may replace, for the tests of a file. */
+export async function start() {
+  const chromium = await browser();
+  const local = await stack();
+  const world = { chromium, local, url: local.url, stop: async () => { await chromium.close(); await world.local.stop(); } };
+  return world;
+}
+
 /**
  * A page of its own context. `faults` collects what must not happen: errors in the browser's console, and requests to other hosts.
  * @param {import("playwright-core").Browser} browser @param {string} url @param {string} caller

@@ -127,7 +127,7 @@ use std::marker::PhantomData;
 use std::num::NonZeroU32;
 
 pub use aggregate::{Aggregate, StoredEvent};
-pub use batch_get::batch_get;
+pub use batch_get::{BatchGetError, batch_get};
 pub use commit::{Commit, Metadata};
 pub use epoch::{Epoch, InvalidEpoch};
 pub use error::{CommitError, CorruptStream, ExecuteError, StoreError};

@@ -153,7 +153,7 @@ impl<A: Aggregate> EventStore<A> {
         let keys: Vec<_> = streams.iter().map(first).collect();
         let place_only = Some("stream_id, version");
         let found = batch_get(&self.client, &self.table, &keys, Consistency::Strong, place_only).await;
-        let found = found.map_err(StoreError::Unavailable)?;
+        let found = found.map_err(StoreError::unavailable)?;
         Ok(found.iter().filter_map(|item| Some(place(item)?.stream_id)).collect())
     }
 }

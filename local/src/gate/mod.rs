@@ -104,6 +104,9 @@ impl Shared {
     /// The injected fault of a function's request to a table with a stream.
     fn fault(&self, caller: &Caller, request: &Request<'_>) -> Option<Fault> {
         let Caller::Identity(_) = caller else { return None };
+        if !self.faults.await_events() {
+            return None;
+        }
         let calls = calls::needed(request.target, request.body);
         let of_table = |table: &str| {
             calls.iter().any(|call| call.resource.rsplit_once(":table/").is_some_and(|(_, name)| name == table))

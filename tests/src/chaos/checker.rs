@@ -21,7 +21,7 @@ pub struct Checked {
     pub statuses: Vec<&'static str>,
     /// The versions with which its commits end.
     pub ends: Vec<u64>,
-    recorded_at: String,
+    pub(super) recorded_at: String,
 }
 
 /// The orders, by their ids.

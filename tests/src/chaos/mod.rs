@@ -116,6 +116,9 @@ pub async fn run(settings: Settings) -> Result<Report, Report> {
     let evidence = evidence::collect(&run).await;
     phase("the evidence is collected");
     broken.extend(checker::check(&evidence));
+    if checker::orders_of(&evidence.commits).is_ok_and(|orders| !clock::differ(&evidence.exchanges, &orders)) {
+        broken.push("the clocks of the functions did not differ".to_owned());
+    }
     let mut report = Report::new(settings.seed, &run, &evidence);
     broken.extend(stack.end().await);
     phase("the stack has ended");

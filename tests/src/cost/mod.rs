@@ -48,19 +48,21 @@ pub async fn lives(orders: usize, at_once: usize) -> Usage {
     let metered = Arc::new(Mutex::new(Metered::default()));
     let names = FUNCTIONS.map(|(function, _)| function);
     let (shop, proxy) = Shop::open_behind_proxy(&names, |options| options.logs = meter(&metered)).await;
-    let (warm, shop_ref) = (shop.create().await, &shop);
-    live(shop_ref, &warm, true).await;
-    settled(shop_ref, std::slice::from_ref(&warm), 1).await;
+    let warm = shop.create().await;
+    live(&shop, &warm, true).await;
+    settled(&shop, std::slice::from_ref(&warm), 1).await;
     proxy.faults.take_calls();
     *metered.lock().unwrap() = Metered::default();
 
-    let each = stream::iter(0..orders).map(async |_| {
-        let order_id = shop_ref.create().await;
-        live(shop_ref, &order_id, at_once == 1).await;
+    let life = async |shop: &Shop| {
+        let order_id = shop.create().await;
+        live(shop, &order_id, at_once == 1).await;
         order_id
-    });
+    };
+    let each = stream::iter(0..orders).map(|_| life(&shop));
     let ids: Vec<String> = each.buffer_unordered(at_once).collect().await;
-    settled(shop_ref, &ids, orders + 1).await;
+    settled(&shop, &ids, orders + 1).await;
+    let events = published(&shop) - EVENTS;
     let calls = proxy.faults.take_calls().0;
     let prefix = shop.table("Orders").strip_suffix("Orders").unwrap_or_default().to_owned();
     let mut tables = BTreeMap::<String, Units>::new();
@@ -75,7 +77,7 @@ pub async fn lives(orders: usize, at_once: usize) -> Usage {
         invocations.memory_mb = memory[name];
     }
     shop.close().await;
-    let (requests, events) = (orders * REQUESTS, orders * EVENTS);
+    let requests = orders * REQUESTS;
     Usage { orders, requests, functions, tables, events, log_lines: lines, log_bytes: bytes }
 }
 
@@ -138,9 +140,11 @@ async fn settled(shop: &Shop, ids: &[String], all: usize) {
         })
         .await;
     }
-    until_within(PATIENCE, "all events are published", async || {
-        let entries = shop.stack.bus().journal().since(0);
-        entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Event { .. })).count() >= all * EVENTS
-    })
-    .await;
+    until_within(PATIENCE, "all events are published", async || published(shop) >= all * EVENTS).await;
+}
+
+/// The events on the bus.
+fn published(shop: &Shop) -> usize {
+    let entries = shop.stack.bus().journal().since(0);
+    entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Event { .. })).count()
 }

@@ -33,7 +33,12 @@ pub fn check(input: &[u8]) {
         assert!(matches!(verdict, Err(VerifyError::UnexpectedResponse(_))), "{verdict:?}");
         return;
     };
+    let is_claimed = said.amount.as_ref().and_then(|amount| units(amount.get(), 2)) == Some(4_498)
+        && said.currency.as_ref().is_some_and(|currency| currency.get() == "\"EUR\"");
     let about_it = said.payment_id == "p1" && said.order_id.parse() == Ok(claim.order_id);
+    if about_it && is_claimed && said.status == "captured" {
+        assert!(matches!(verdict, Ok(Verdict::Captured)), "{verdict:?}");
+    }
     match &verdict {
         Ok(Verdict::Declined(_)) => assert!(about_it && said.status == "declined", "{verdict:?}"),
         Ok(Verdict::Pending) => assert!(about_it && said.status == "pending", "{verdict:?}"),

@@ -10,7 +10,6 @@ use super::error::ProjectionError;
 use super::follow::MAX_ROUNDS;
 use super::model::{ReadModel, RowItem};
 use super::state::RowState;
-use crate::batch_get::MAX_KEYS;
 use crate::error::{StoreError, chain};
 use crate::scan::Segment;
 use crate::stream_id::{StreamId, Version};
@@ -62,11 +61,8 @@ impl<M: ReadModel> Projection<M> {
     ) -> Result<OrphansPage, ProjectionError> {
         let page = self.rows_page(segment, after, &[M::KEY], false).await?;
         let streams: Vec<StreamId> = page.rows.iter().filter_map(Self::stream_of).collect();
-        let mut orphans = Vec::new();
-        for batch in streams.chunks(MAX_KEYS) {
-            let existing = self.events.existing(batch).await?;
-            orphans.extend(batch.iter().filter(|stream| !existing.contains(*stream)).cloned());
-        }
+        let existing = self.events.existing(&streams).await?;
+        let orphans = streams.into_iter().filter(|stream| !existing.contains(stream)).collect();
         Ok(OrphansPage { orphans, next: page.next })
     }
 

@@ -1,7 +1,6 @@
 //! Comparing rows with their events, without changing anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -16,7 +15,7 @@ use super::counts::Counters;
 use super::error::ProjectionError;
 use super::model::{EventOf, ReadModel, RowItem};
 use super::streams::{WholeStream, WholeStreams};
-use crate::batch_get::{MAX_KEYS, batch_get};
+use crate::batch_get::{BatchGetError, MAX_KEYS, batch_get};
 use crate::error::{StoreError, chain};
 use crate::loaded::Consistency;
 use crate::scan::{CommitPosition, Segment};
@@ -119,8 +118,8 @@ pub enum VerifyError {
     #[error(transparent)]
     Stream(#[from] ProjectionError),
     /// The rows could not be read.
-    #[error("the table of rows is unavailable")]
-    Rows(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    Rows(#[from] BatchGetError),
 }
 
 impl<M: ReadModel> Projection<M> {
@@ -237,8 +236,7 @@ impl<M: ReadModel> Projection<M> {
 
     async fn rows(&self, streams: &[WholeStream<EventOf<M>>]) -> Result<HashMap<StreamId, RowItem>, VerifyError> {
         let keys: Vec<_> = streams.iter().map(|whole| self.key(&whole.stream)).collect();
-        let rows = batch_get(&self.client, &self.table, &keys, Consistency::Eventual, None).await;
-        let rows = rows.map_err(VerifyError::Rows)?;
+        let rows = batch_get(&self.client, &self.table, &keys, Consistency::Eventual, None).await?;
         Ok(rows.into_iter().filter_map(|row| Some((Self::stream_of(&row)?, row))).collect())
     }
 

@@ -82,8 +82,8 @@ impl Orders {
             has_status: true,
             orders: self,
         };
-        let mut shards = 0..SHARDS;
-        let partitions = starts.map(|start| list.partition(open_shard(shards.next().unwrap_or_default()), start));
+        let mut shard = 0..SHARDS;
+        let partitions = starts.map(|start| list.partition(open_shard(shard.next().unwrap_or_default()), start));
         let (orders, ends) = list.page(partitions, limit).await?;
         Ok(OrderPage { orders, next_cursor: ends.map(|ends| query.write(&ends)) })
     }
@@ -116,6 +116,13 @@ enum Rest {
     Beginning,
     After(RowItem),
     Nothing,
+}
+
+impl Partition {
+    /// Whether its next key has to be read.
+    fn is_unread(&self) -> bool {
+        self.keys.is_empty() && !matches!(self.rest, Rest::Nothing)
+    }
 }
 
 impl List<'_> {
@@ -158,7 +165,8 @@ impl List<'_> {
     async fn take(&self, partitions: &mut [Partition], wanted: usize) -> Result<Vec<(usize, Position)>, RowsError> {
         let mut taken = Vec::with_capacity(wanted);
         while taken.len() < wanted {
-            try_join_all(partitions.iter_mut().map(|partition| self.fill(partition, wanted))).await?;
+            let unread = partitions.iter_mut().filter(|partition| partition.is_unread());
+            try_join_all(unread.map(|partition| self.fill(partition, wanted))).await?;
             let heads = partitions.iter().enumerate().filter_map(|(n, partition)| Some((n, partition.keys.front()?)));
             let Some((first, _)) = heads.min_by_key(|(_, position)| position.created_at) else { break };
             taken.extend(partitions[first].keys.pop_front().map(|position| (first, position)));
@@ -166,14 +174,13 @@ impl List<'_> {
         Ok(taken)
     }
 
-    /// Reads until there is a key, or no more. Where the index has the status, it leaves out the keys of other statuses; pages
-    /// grow while they are all left out.
+    /// Reads until there is a key, or no more. Where the index has the status, the keys of other statuses are left out. Each
+    /// page is larger, since a list that needs several has few orders among many.
     async fn fill(&self, partition: &mut Partition, wanted: usize) -> Result<(), RowsError> {
-        while partition.keys.is_empty() {
+        while partition.is_unread() {
             let start = match &partition.rest {
-                Rest::Beginning => None,
                 Rest::After(key) => Some(key.clone()),
-                Rest::Nothing => break,
+                Rest::Beginning | Rest::Nothing => None,
             };
             partition.page = partition.page.max(wanted).min(MAX_KEYS);
             let query = self
@@ -219,7 +226,7 @@ impl List<'_> {
                 break;
             }
             let Orders { client, table } = self.orders;
-            let items = batch_get(client, table, &missing, consistency, None).await.map_err(RowsError::Unavailable)?;
+            let items = batch_get(client, table, &missing, consistency, None).await.map_err(RowsError::unavailable)?;
             for item in items {
                 let key = item.get("order_id").cloned();
                 match row::summary(item) {

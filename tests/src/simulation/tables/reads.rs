@@ -48,6 +48,16 @@ impl Tables {
         let last = table.page(request, &mut found, of_index.as_ref().map_or(&[], |names| &names[..]));
         let mut held: Vec<Item> = found.into_iter().map(|item| held_by(index, item)).collect();
         if let Some(filter) = request["FilterExpression"].as_str() {
+            // DynamoDB rejects a filter by what an index does not hold.
+            if let Some((index, .., beside)) = index {
+                let names = request["ExpressionAttributeNames"].as_object().into_iter().flatten();
+                let mut filtered =
+                    names.filter(|(name, _)| filter.contains(*name)).filter_map(|(_, name)| name.as_str());
+                assert!(
+                    filtered.all(|name| beside.contains(&name)),
+                    "{index} does not hold what is filtered: {filter}"
+                );
+            }
             held.retain(|item| Expression::new(filter, request, item).holds());
         }
         let mut response = json!({"Count": held.len()});
