@@ -18,6 +18,8 @@ GLOBAL = {
     "--no-paginate": False,
     "--no-cli-pager": False,
 }
+# Options that the CLI renames, since `--endpoint` would abbreviate an option of its own.
+RENAMED = {("sns", "subscribe"): {"--endpoint": "--notification-endpoint"}}
 # Commands that the CLI adds to the service's own.
 CUSTOM = {("s3", "ls"): {"--recursive"}, ("s3", "cp"): {"--recursive"}}
 
@@ -36,20 +38,21 @@ def options(words):
     return found
 
 
-def members(shape):
+def members(shape, renamed):
     """Options that an input shape gives: name to the member's name and shape."""
     result = {}
     for name, member in shape.members.items() if shape else ():
         option = "--" + xform_name(name, "-")
+        option = renamed.get(option, option)
         result[option] = (name, member)
         if member.type_name == "boolean":
             result["--no-" + xform_name(name, "-")] = (name, member)
     return result
 
 
-def shape_problems(shape, given, positionals):
+def shape_problems(shape, renamed, given, positionals):
     """What is wrong with the options of a command whose input has that shape, and that takes so many other words."""
-    known = members(shape)
+    known = members(shape, renamed)
     others = len(given.pop(""))
     for option, values in given.items():
         if option in GLOBAL:
@@ -69,7 +72,7 @@ def shape_problems(shape, given, positionals):
     if others != positionals:
         yield f"takes {positionals} words that belong to no option, not {others}"
     required = set(shape.required_members if shape else ()) - {known[option][0] for option in given if option in known}
-    yield from (f"needs --{xform_name(name, '-')}" for name in sorted(required))
+    yield from (f"needs {option}" for option, (name, _) in sorted(known.items()) if name in required)
 
 
 def problems(words):
@@ -102,4 +105,5 @@ def problems(words):
         yield f"{service} has no operation {operation}"
         return
     shape = model.operation_model(operations[operation]).input_shape
-    yield from shape_problems(shape, given, 1 if (service, operation) == ("lambda", "invoke") else 0)
+    command = (service, operation)
+    yield from shape_problems(shape, RENAMED.get(command, {}), given, 1 if command == ("lambda", "invoke") else 0)

@@ -9,7 +9,7 @@ import subprocess
 import options
 
 # Installed by those who need them.
-EXTENSIONS = {"deny", "lambda", "mutants", "semver-checks"}
+EXTENSIONS = {"auditable", "deny", "lambda", "mutants", "semver-checks"}
 TARGET = ("-p", "--test", "--example", "--bin")
 
 

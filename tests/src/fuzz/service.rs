@@ -1,6 +1,6 @@
 //! The service with the orders of `events/`: its functions' own code on tables and a bus in memory, which never fail.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -85,6 +85,7 @@ pub struct Service {
     runtime: Runtime,
     began: Instant,
     initial: Tables,
+    invocations: Cell<u64>,
 }
 
 thread_local! {
@@ -99,6 +100,7 @@ pub fn with<T>(check: impl FnOnce(&Service) -> T) -> T {
         outside.tables = service.initial.clone();
         outside.bus.entries.clear();
         drop(outside);
+        service.invocations.set(0);
         check(service)
     })
 }
@@ -158,6 +160,7 @@ impl Service {
             network,
             runtime,
             began,
+            invocations: Cell::new(0),
         };
         let batch = event("project-orders");
         for record in batch["Records"].as_array().expect("records") {
@@ -177,10 +180,12 @@ impl Service {
         self.runtime.block_on(action.run(Box::pin(work))).expect("it does not crash")
     }
 
-    /// The context of an invocation that may take a minute.
+    /// The context of an invocation that may take a minute. Its id is its own, as Lambda promises: with the id of an earlier
+    /// one, a repeat would be taken for the attempt whose response was lost.
     pub fn context(&self) -> Context {
         let mut context = Context::default();
-        context.request_id = "8c5a1f2e-0000-4000-8000-000000000000".into();
+        let invocation = self.invocations.replace(self.invocations.get() + 1);
+        context.request_id = format!("8c5a1f2e-0000-4000-8000-{invocation:012x}");
         let now = Action::new(Circumstances::default(), self.began, None).now();
         context.deadline =
             (now + chrono::Duration::from_std(Duration::from_secs(60)).expect("a minute")).timestamp_millis() as u64;
