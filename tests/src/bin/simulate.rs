@@ -1,8 +1,11 @@
 //! Runs random histories of the whole service and checks them.
 //!
 //! `cargo run --release -p orders-tests --bin simulate -- --minutes 10 [--seed N] [--histories N]` runs on two threads until the
-//! time is up, from a random seed. A failing history is shortened and printed as a test.
+//! time is up, from a random seed. A failing history is shortened and printed as a test. A release build ends at a panic: it names
+//! the seed, and the dev profile shortens its history (`cargo run -p orders-tests --bin simulate -- --seed N --histories 1`).
 
+use std::cell::Cell;
+use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -10,7 +13,17 @@ use orders_tests::simulation::{Outcome, run_seed};
 
 const THREADS: u64 = 2;
 
+thread_local! {
+    /// Of the history that the thread runs.
+    static SEED: Cell<u64> = const { Cell::new(0) };
+}
+
 fn main() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        println!("panicked: --seed {} --histories 1", SEED.get());
+        report(panic);
+    }));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let option = |name: &str| {
         let place = arguments.iter().position(|argument| argument == name)?;
@@ -29,6 +42,7 @@ fn main() {
                 let (mut count, mut sum) = (0_u64, Outcome::default());
                 let seeds = (thread..histories).step_by(THREADS as usize).map(|n| first + n);
                 for seed in seeds.take_while(|_| Instant::now() < until && !failed.load(Relaxed)) {
+                    SEED.set(seed);
                     match run_seed(seed) {
                         Ok(outcome) => {
                             count += 1;

@@ -142,6 +142,24 @@ impl Client {
         Some(answer)
     }
 
+    /// Reads the newest orders of a caller. Each is a read of its order.
+    pub async fn list(&self, caller: &str) {
+        let path = format!("/users/{}/orders?limit=100", self.sub(caller));
+        let Some(answer) = self.get(caller, &path).await else { return };
+        let of = |order: &Value, answer| Read {
+            order: order["order_id"].as_str().unwrap_or_default().to_owned(),
+            at_least: 1,
+            answer,
+        };
+        let listed = answer.body["orders"].as_array().into_iter().flatten();
+        let mut reads: Vec<Read> =
+            listed.map(|order| of(order, Answer { body: order.clone(), ..answer.clone() })).collect();
+        if answer.status != 200 {
+            reads.push(of(&Value::Null, answer));
+        }
+        self.reads.lock().unwrap().extend(reads);
+    }
+
     async fn send_only(&self, request: &Request) -> Option<Answer> {
         let correlation_id = format!("chaos-{}", uuid::Uuid::new_v4());
         let mut headers = vec![("x-correlation-id", correlation_id.clone())];
@@ -192,7 +210,7 @@ impl Client {
         self.exchanges.lock().unwrap().clone()
     }
 
-    /// All reads of changed orders so far.
+    /// All reads of orders so far.
     pub fn reads(&self) -> Vec<Read> {
         self.reads.lock().unwrap().clone()
     }

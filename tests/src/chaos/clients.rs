@@ -100,6 +100,7 @@ impl Customer<'_> {
         let path = format!("/orders/{order}?min_version=1");
         drop(self.run.client.get(self.owner, &path).await);
         let insist = async |request: Request| self.run.client.insist(&request).await;
+        self.run.client.list(self.owner).await;
         let payment = self.pay(&order, 1);
         self.check_out(&payment, rng.bool());
         insist(payment).await;

@@ -38,6 +38,8 @@ pub fn dynamodb(
             7 => ("failed", Fault::Fail),
             8 => ("failed after", Fault::FailAfter),
             9 => ("delayed", Fault::Delay(millis(&mut rng, 1_500))),
+            10 if call.operation == "BatchGetItem" => ("unprocessed", Fault::Unprocessed),
+            _ if call.operation == "BatchGetItem" => ("stale", Fault::Absent),
             _ => ("stale", Fault::Stale(rng.usize(1..4))),
         };
         report(&format!("DynamoDB {}: {name}", call.operation));

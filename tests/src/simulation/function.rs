@@ -91,7 +91,7 @@ pub struct Settings {
     pub trusts_caller: bool,
     /// The settlement: the service's own, except where a test shows that a fault of it is found.
     pub settle: Settle,
-    /// How many runs of it settle everything: a run skips most old payments, but none forever.
+    /// How many runs of it settle payments of a day: a run skips most old payments, but none forever.
     pub settlements: usize,
 }
 

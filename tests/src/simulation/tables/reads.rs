@@ -1,5 +1,7 @@
 //! Reads of many items.
 
+use std::cmp::Ordering;
+
 use serde_json::{Value, json};
 
 use super::super::expression::{Expression, Item, compare};
@@ -98,10 +100,18 @@ impl Tables {
 impl Table {
     /// Keeps the items of the page that a request names. Returns the key to continue at, if there may be more.
     fn page(&self, request: &Value, found: &mut Vec<&Item>, index: &[&str]) -> Option<Item> {
-        if let Some(start) = request["ExclusiveStartKey"].as_object() {
-            let same = |item: &Item| start.iter().all(|(name, value)| item.get(name) == Some(value));
-            let place = found.iter().position(|item| same(item)).expect("the item at which a page ended");
-            found.drain(..=place);
+        if request["ExclusiveStartKey"].is_object() {
+            // The item at which the page before ended may have been removed since then, or have left the index.
+            let start = &request["ExclusiveStartKey"];
+            let backward = request["ScanIndexForward"] == false;
+            let to_the_start = |item: &&Item| {
+                let item = Value::Object((*item).clone());
+                let in_index = index.get(1).map_or(Ordering::Equal, |range| compare(&item[range], &start[range]));
+                let order = in_index.then_with(|| self.key(&item).cmp(&self.key(start)));
+                if backward { order.is_ge() } else { order.is_le() }
+            };
+            let before = found.iter().take_while(|item| to_the_start(item)).count();
+            found.drain(..before);
         }
         let limit = request["Limit"].as_u64().map_or(usize::MAX, |limit| limit as usize);
         // A page that reaches its limit has a key to continue at, even at the end.
@@ -129,4 +139,49 @@ fn projected(item: &Item, request: &Value) -> Item {
         request["ExpressionAttributeNames"][name].as_str().unwrap_or(name)
     });
     names.filter_map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ROWS;
+    use super::*;
+
+    fn pages(tables: &mut Tables, mut query: Value, mut between: impl FnMut(&mut Tables, &str)) -> Vec<String> {
+        let mut ids = Vec::new();
+        loop {
+            let (status, page) = tables.execute("Query", &query, 0);
+            assert_eq!(status, 200, "{page}");
+            let items = page["Items"].as_array().unwrap();
+            ids.extend(items.iter().map(|item| item["order_id"]["S"].as_str().unwrap().to_owned()));
+            if page["LastEvaluatedKey"].is_null() {
+                return ids;
+            }
+            query["ExclusiveStartKey"] = page["LastEvaluatedKey"].clone();
+            between(tables, ids.last().unwrap());
+        }
+    }
+
+    #[test]
+    fn the_next_page_begins_after_an_item_that_has_left_the_index() {
+        for forward in [true, false] {
+            let mut tables = Tables::new(400 * 1024);
+            let row = |id: &str, shard: Option<&str>| {
+                let mut item = json!({"order_id": {"S": id}, "created_at": {"S": "2026-11-01T00:00:00Z"}});
+                if let Some(shard) = shard {
+                    item["open_shard"] = json!({"S": shard});
+                }
+                json!({"TableName": ROWS, "Item": item})
+            };
+            for id in ["a", "b", "c"] {
+                tables.execute("PutItem", &row(id, Some("open#0")), 0);
+            }
+            let query = json!({"TableName": ROWS, "IndexName": "by-status", "KeyConditionExpression": "#s = :s",
+                "ExpressionAttributeNames": {"#s": "open_shard"}, "ExpressionAttributeValues": {":s": {"S": "open#0"}},
+                "ScanIndexForward": forward, "Limit": 1});
+            let found = pages(&mut tables, query, |tables, id| {
+                tables.execute("PutItem", &row(id, None), 0);
+            });
+            assert_eq!(found, if forward { ["a", "b", "c"] } else { ["c", "b", "a"] });
+        }
+    }
 }
