@@ -19,11 +19,13 @@ thread_local! {
 }
 
 fn main() {
-    let report = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        println!("panicked: --seed {} --histories 1", SEED.get());
-        report(panic);
-    }));
+    if cfg!(panic = "abort") {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            println!("panicked: --seed {} --histories 1", SEED.get());
+            report(panic);
+        }));
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let option = |name: &str| {
         let place = arguments.iter().position(|argument| argument == name)?;

@@ -11,8 +11,8 @@ use orders_local::bus;
 
 /// Of a hundred calls to DynamoDB, so many fail.
 const OF_CALLS: u32 = 6;
-/// Of a hundred commits, so many fail.
-const OF_COMMITS: u32 = 25;
+/// Of a hundred commits, and of as many reads of lists, which are rare, so many fail.
+const OF_COMMITS_AND_LISTS: u32 = 25;
 /// Of a hundred requests to the bus, so many fail.
 const OF_REQUESTS: u32 = 20;
 
@@ -23,7 +23,8 @@ pub fn dynamodb(
     report: impl Fn(&str) + Send + 'static,
 ) -> impl FnMut(&Call) -> Option<Fault> + Send + 'static {
     move |call| {
-        let share = if call.operation == "PutItem" { OF_COMMITS } else { OF_CALLS };
+        let often = ["PutItem", "BatchGetItem"].contains(&call.operation.as_str());
+        let share = if often { OF_COMMITS_AND_LISTS } else { OF_CALLS };
         if !enabled.load(Ordering::Relaxed) || rng.u32(..100) >= share {
             return None;
         }

@@ -24,8 +24,6 @@ const IN_FLIGHT: Duration = Duration::from_secs(70);
 const ROUNDS: usize = 6;
 /// How long a payment may be unknown to the provider.
 const UNKNOWN_FOR: Duration = Duration::from_secs(25 * 3600);
-/// Short beside the age of the payments, so that each run is as likely as the first to verify one.
-const BETWEEN_SETTLEMENTS: Duration = Duration::from_secs(10);
 
 impl World {
     /// Comes to rest, and checks that nothing is left undone.
@@ -46,8 +44,6 @@ impl World {
                 if self.deferred().next().is_none() {
                     break;
                 }
-                // An open circuit needs time.
-                sleep(BETWEEN_SETTLEMENTS).await;
             }
         }
         if !self.is_at_rest() {

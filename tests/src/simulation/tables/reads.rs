@@ -100,18 +100,15 @@ impl Tables {
 impl Table {
     /// Keeps the items of the page that a request names. Returns the key to continue at, if there may be more.
     fn page(&self, request: &Value, found: &mut Vec<&Item>, index: &[&str]) -> Option<Item> {
-        if request["ExclusiveStartKey"].is_object() {
+        if let Some(start) = request["ExclusiveStartKey"].as_object() {
             // The item at which the page before ended may have been removed since then, or have left the index.
-            let start = &request["ExclusiveStartKey"];
-            let backward = request["ScanIndexForward"] == false;
-            let to_the_start = |item: &&Item| {
-                let item = Value::Object((*item).clone());
-                let in_index = index.get(1).map_or(Ordering::Equal, |range| compare(&item[range], &start[range]));
-                let order = in_index.then_with(|| self.key(&item).cmp(&self.key(start)));
-                if backward { order.is_ge() } else { order.is_le() }
+            let order = |item: &Item| {
+                let names = index.get(1).copied().into_iter().chain([self.hash]).chain(self.range);
+                names.map(|name| compare(&item[name], &start[name])).find(|order| order.is_ne())
             };
-            let before = found.iter().take_while(|item| to_the_start(item)).count();
-            found.drain(..before);
+            let ahead = if request["ScanIndexForward"] == false { Ordering::Less } else { Ordering::Greater };
+            let place = found.iter().position(|item| order(item) == Some(ahead));
+            found.drain(..place.unwrap_or(found.len()));
         }
         let limit = request["Limit"].as_u64().map_or(usize::MAX, |limit| limit as usize);
         // A page that reaches its limit has a key to continue at, even at the end.
