@@ -74,10 +74,11 @@ signals.addEventListener("back", async () => {
   if (!typing && !unsure) for (const part of parts) part.dispatchEvent(new Event("refresh"));
 });
 
-addEventListener("hashchange", () => {
+/** Another address was opened. */
+function move() {
   render();
   /** @type {HTMLElement | null} */ (main.querySelector("h1"))?.focus();
-});
+}
 
 /** Starts, as soon as the configuration can be read. */
 async function begin() {
@@ -92,6 +93,8 @@ async function begin() {
   showCallers();
   if (location.hash === "") history.replaceState(null, "", "#/orders");
   render();
+  // Before, there is no caller to read for.
+  addEventListener("hashchange", move);
 }
 
 begin();

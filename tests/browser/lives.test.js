@@ -106,6 +106,24 @@ test("a token that is not accepted is replaced", async () => {
   await close(context);
 });
 
+test("an address that is opened while the page starts is read with a token", async () => {
+  const id = await order(url);
+  await on("admin", "#/api", async (page) => {
+    let release = () => {};
+    const held = new Promise((resolve) => { release = () => resolve(undefined); });
+    await page.route("**/dev/stack", async (route) => { await held; await route.continue(); });
+    const tokens = [];
+    page.on("request", (request) => { if (request.url().endsWith(`/orders/${id}`)) tokens.push(request.headers().authorization); });
+    await page.reload();
+    await page.goto(`${url}/#/orders/${id}`);
+    // Whatever the new address sends is sent before this.
+    await page.evaluate(() => fetch("./config.json").then((response) => response.text()));
+    release();
+    await becomes(page, "pending");
+    assert.ok(tokens.length > 0 && tokens.every(Boolean), `${tokens.length} requests, ${tokens.filter(Boolean).length} with a token`);
+  });
+});
+
 test("each error of a body is shown at its field", async () => {
   await on("admin", "", async (page) => {
     await page.getByLabel("Unit price").fill("19.999");
